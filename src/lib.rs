@@ -1,1 +1,23 @@
-//! nlmqtt
+//! nlmqtt: MQTT 3.1, 3.1.1 and 5.0, client and broker, for C and C++ firmware.
+//!
+//! | floor | rooms | what lives there |
+//! |---|---|---|
+//! | 9 | `ffi` | the C ABI: fence, check, call, convert |
+//! | 7 | [`client`] [`server`] | facades: what a Rust caller sees |
+//! | 6 | [`config`] | keys, files, connection string to option structs |
+//! | 5 | [`net`] | the only I/O: poll, sockets, names, disk, threads, clock |
+//! | 3 | [`broker`] | sessions and the shard core (pure) |
+//! | 2 | [`proto`] \| [`route`] | MQTT state machines \| topic routing (pure) |
+//! | 1 | [`codec`] | MQTT bytes (pure) |
+//! | 0 | [`base`] \| [`topic`] | time, timers, budget, random numbers \| topic strings (pure) |
+//!
+//! A file uses only lower floors; `tests/tidy.rs` holds that. The C header `include/nlmqtt.h` is
+//! the product; the Rust modules below floor 6 are visible for the tests only and promise nothing.
+//!
+#![doc = include_str!("ARCHITECTURE.md")]
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod base;
+
+

@@ -1,0 +1,16 @@
+//! What every floor needs and nothing else knows about: integer time, a timer wheel, seeded
+//! random numbers, the byte budget and the out-buffer.
+
+mod budget;
+mod maps;
+mod outbuf;
+mod rng;
+mod time;
+mod wheel;
+
+pub use budget::{Budget, Charge};
+pub use maps::{IdMap, IdSet, PeerMap, PeerSet, peer_map, peer_set};
+pub use outbuf::OutBuffer;
+pub use rng::Rng;
+pub use time::{Duration, Instant, UnixTime};
+pub use wheel::Wheel;
