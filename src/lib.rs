@@ -19,5 +19,5 @@
 #![warn(missing_docs)]
 
 pub mod base;
-
-
+pub mod codec;
+pub mod topic;
