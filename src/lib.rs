@@ -19,5 +19,6 @@
 #![warn(missing_docs)]
 
 pub mod base;
+pub mod proto;
 
 
