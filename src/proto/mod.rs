@@ -1,0 +1,26 @@
+//! MQTT state machines: what a session knows about packets in flight, and a whole client.
+//!
+//! Nothing here sees a socket, a thread or a clock. Every machine speaks the same verbs
+//! (`handle_input`, `handle_timeout`, `poll_transmit`, `poll_event`, `poll_timeout`) as far as it
+//! needs them; the invariant is: one input, then drain all output, then the next input.
+//!
+//! | file | subject | MQTT 5 |
+//! |---|---|---|
+//! | `sender` | outgoing QoS 1 and 2, quota, resend | §4.3, §4.4, §4.9 |
+//! | `receiver` | incoming QoS 1 and 2, duplicates, receive maximum | §4.3, §3.3.4 |
+//! | `alias` | topic aliases, both directions | §3.3.2.3.4 |
+//! | `keepalive` | pings and silence | §3.1.2.10 |
+//! | `error` | the one error enum of this floor | §4.13 |
+
+mod alias;
+mod error;
+mod ids;
+mod keepalive;
+mod receiver;
+mod sender;
+
+pub use alias::{AliasIn, AliasOut, Resolved};
+pub use error::Error;
+pub use keepalive::{ClientKeepAlive, KeepAliveAction, ServerKeepAlive};
+pub use receiver::{Arrival, Receiver};
+pub use sender::{PubRecOutcome, Resend, Sender};
