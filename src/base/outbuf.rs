@@ -96,29 +96,13 @@ impl OutBuffer {
         *self = Self::default();
     }
 
-    /// Hands the memory of an empty buffer to `pool` (or frees it when the pool is full).
-    pub fn release(&mut self, pool: &mut Vec<Vec<u8>>, pool_max: usize) {
-        if self.is_empty() && self.tail.capacity() > 0 {
-            let tail = core::mem::take(&mut self.tail);
-            if pool.len() < pool_max && tail.capacity() <= POOLED_BYTES_MAX {
-                pool.push(tail);
-            }
-            self.parts = VecDeque::new();
-        }
-    }
-
-    /// Takes a vector from `pool` if this buffer has none.
-    pub fn acquire(&mut self, pool: &mut Vec<Vec<u8>>) {
-        if self.tail.capacity() == 0 {
-            if let Some(tail) = pool.pop() {
-                self.tail = tail;
-            }
+    /// Frees the memory of an empty buffer: an idle connection holds none.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
         }
     }
 }
-
-/// A vector that grew beyond this is freed, not pooled.
-const POOLED_BYTES_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
@@ -129,9 +113,7 @@ mod tests {
     fn bytes_come_out_in_order_however_they_are_cut() {
         let mut rng = Rng::with_seed(3);
         let (mut buffer, mut expected, mut seen) = (OutBuffer::default(), Vec::new(), Vec::new());
-        let mut pool = Vec::new();
         for step in 0..5_000_u32 {
-            buffer.acquire(&mut pool);
             let bound = if rng.chance(100) { 5_000 } else { 60 };
             let length = rng.below(bound) as usize;
             let payload = Bytes::from(vec![step as u8; length]);
@@ -142,7 +124,7 @@ mod tests {
             let count = rng.below(all.len() as u64 + 1) as usize;
             seen.extend_from_slice(&all[..count]);
             buffer.advance(count);
-            buffer.release(&mut pool, 4);
+            buffer.release();
         }
         seen.extend(buffer.slices().flatten());
         assert_eq!(seen, expected);

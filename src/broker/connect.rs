@@ -1,0 +1,341 @@
+//! CONNECT, AUTH, take-over and CONNACK (MQTT 5 §3.1, §3.2, §3.15, §4.12).
+
+use std::sync::Arc;
+
+use crate::base::{Duration, Instant};
+use crate::codec::{
+    self, AuthPacket, ConnAck, Connect, Message, PropertyId, PropertyList, Qos, Reason, Value,
+    Version,
+};
+use crate::proto::{AliasIn, AliasOut, Receiver, Sender};
+use crate::topic;
+
+use super::connection::{Auth, ConnKey, Resumed, Stage, State};
+use super::ending::forwarded;
+use super::hooks::Decision;
+use super::session::{Session, SessionKey, Will};
+use super::shard::{Fault, Shard, client_info, protocol_error};
+
+impl Shard {
+    pub(super) fn on_connect(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
+        self.connections[key].version = connect.version;
+        self.connections[key].flags.no_problem_information = connect.properties.byte(PropertyId::RequestProblemInformation) == Some(0);
+        if let Err(reason) = self.check_connect(connect) {
+            self.refuse(now, key, reason);
+            return Ok(());
+        }
+        let method = connect.properties.utf8(PropertyId::AuthenticationMethod);
+        let decision = if self.interest.authenticate {
+            let decision = self.decide(now, key, Stage::Authenticate, whole, &mut resumed, |shard, token| {
+                let client = client_info(&shard.connections[key], connect.client_id, connect.username);
+                shard.hooks.authenticate(client, connect, token)
+            });
+            let Some(decision) = decision else { return Ok(()) };
+            decision
+        } else if method.is_some() {
+            Decision::Deny(Reason::BAD_AUTHENTICATION_METHOD)
+        } else if connect.username.is_none() && !self.options.allow_anonymous {
+            Decision::Deny(Reason::NOT_AUTHORIZED)
+        } else {
+            Decision::Allow
+        };
+        if let Some(method) = method {
+            self.connections[key].auth = Some(Box::new(Auth { method: method.into(), connect: whole.to_vec(), again: false }));
+        }
+        self.authenticated(now, key, connect, decision)
+    }
+
+    /// Goes on after a decision about a CONNECT, be it at once, late or after AUTH packets.
+    fn authenticated(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, decision: Decision) -> Result<(), Fault> {
+        match decision {
+            Decision::Allow => self.accept(now, key, connect, None),
+            Decision::AllowWith(data) => self.accept(now, key, connect, Some(&data)),
+            Decision::Challenge(data) if self.connections[key].auth.is_some() => {
+                self.connections[key].state = State::Authenticating;
+                self.send_auth(key, Reason::CONTINUE_AUTHENTICATION, &data);
+            }
+            Decision::Deny(reason) => self.refuse(now, key, reason),
+            _ => self.refuse(now, key, Reason::NOT_AUTHORIZED),
+        }
+        Ok(())
+    }
+
+    /// What can be refused without asking anybody.
+    fn check_connect(&mut self, connect: &Connect<'_>) -> Result<(), Reason> {
+        if self.budget.is_exhausted() {
+            self.stats.connects_refused_busy += 1;
+            return Err(Reason::SERVER_BUSY);
+        }
+        if connect.client_id.is_empty() {
+            let allowed = match connect.version {
+                Version::V5 => self.options.allow_zero_length_clientid,
+                Version::V311 => self.options.allow_zero_length_clientid && connect.clean_start,
+                Version::V31 => false,
+            };
+            if !allowed {
+                return Err(Reason::CLIENT_IDENTIFIER_NOT_VALID);
+            }
+        }
+        if let Some(will) = &connect.will {
+            if !self.is_publishable(will.topic) {
+                return Err(Reason::TOPIC_NAME_INVALID);
+            }
+            if will.qos > self.options.maximum_qos {
+                return Err(Reason::QOS_NOT_SUPPORTED);
+            }
+            if will.retain && !self.options.retain_available {
+                return Err(Reason::RETAIN_NOT_SUPPORTED);
+            }
+        }
+        Ok(())
+    }
+
+    /// A topic name clients may publish to: within the level limit, and not the server's own.
+    pub(super) fn is_publishable(&self, name: &str) -> bool {
+        topic::is_valid_name(name)
+            && topic::levels(name).take(self.options.max_topic_levels + 1).count() <= self.options.max_topic_levels
+            && !(name == "$SYS" || name.starts_with("$SYS/"))
+    }
+
+    /// CONNACK with an error, then close (§3.2.2.2, §3.1.4).
+    fn refuse(&mut self, now: Instant, key: ConnKey, reason: Reason) {
+        self.stats.connects_refused += 1;
+        let connection = &mut self.connections[key];
+        let refusal = ConnAck { session_present: false, reason, properties: codec::Properties::EMPTY };
+        refusal.encode(connection.version, connection.out.tail());
+        let peer = &connection.peer;
+        self.hooks.log(3, &|| format!("{peer}: CONNECT refused: {} (0x{:02X})", reason.text(), reason.0));
+        self.close(now, key, reason);
+    }
+
+    /// The client is who it says: session, take-over, CONNACK, and what waited for it.
+    fn accept(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, auth_data: Option<&[u8]>) {
+        let assigned = connect.client_id.is_empty().then(|| self.invent_client_id());
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let (session, session_present) = self.claim_session(now, client_id, connect);
+        let keep_alive_s = self.negotiated_keep_alive(connect);
+        let receive_maximum = connect.properties.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX);
+        let expiry_s = self.granted_expiry(connect);
+        let will = self.will_of(now, session, connect);
+
+        let connection = &mut self.connections[key];
+        connection.state = State::Connected;
+        connection.session = Some(session);
+        connection.keep_alive_s = keep_alive_s;
+        connection.packet_bytes_max = connect.properties.u32(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
+        if connect.version == Version::V5 {
+            connection.alias_in = AliasIn::new(self.options.max_topic_alias);
+            let theirs = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);
+            connection.alias_out = AliasOut::new(theirs.min(self.options.max_topic_alias_broker));
+        }
+
+        let state = &mut self.sessions[session];
+        state.connection = Some(key);
+        state.version = connect.version;
+        state.username = connect.username.map(Into::into);
+        state.expiry_s = expiry_s;
+        state.expires = None;
+        state.will_due = None;
+        state.will = will;
+        state.sender.connected(receive_maximum);
+        state.receiver.connected();
+
+        self.send_connack(key, connect, session_present, assigned.as_deref(), auth_data);
+        self.stats.clients_connected += 1;
+        self.stats.clients_maximum = self.stats.clients_maximum.max(self.stats.clients_connected);
+        self.arm_connection(key);
+        self.set_shares_available(session, true);
+        let (connection, state) = (&self.connections[key], &self.sessions[session]);
+        self.hooks.connected(client_info(connection, &state.client_id, state.username.as_deref()), session_present);
+        self.pump(now, key);
+    }
+
+    fn invent_client_id(&mut self) -> String {
+        loop {
+            let id = format!("{}{:016x}", self.options.auto_id_prefix, self.rng.u64());
+            if !self.by_client_id.contains_key(id.as_str()) {
+                return id;
+            }
+        }
+    }
+
+    /// The session of this client id: an old one taken over, or a new one (§3.1.2.4, §3.1.4-3).
+    fn claim_session(&mut self, now: Instant, client_id: &str, connect: &Connect<'_>) -> (SessionKey, bool) {
+        if let Some(&old) = self.by_client_id.get(client_id) {
+            if let Some(connection) = self.sessions[old].connection {
+                self.stats.take_overs += 1;
+                self.disconnect(now, connection, Reason::SESSION_TAKEN_OVER, None);
+            }
+            // Closing may have ended a session without expiry.
+            if self.sessions.contains_key(old) {
+                if !connect.clean_start {
+                    return (old, true);
+                }
+                self.end_session(now, old);
+            }
+        }
+        let client_id: Arc<str> = client_id.into();
+        let charge = self.budget.charge(size_of::<Session>() + client_id.len());
+        let session = self.sessions.insert(Session {
+            client_id: client_id.clone(),
+            username: None,
+            version: connect.version,
+            connection: None,
+            expiry_s: 0,
+            expires: None,
+            timer: None,
+            subscriptions: Default::default(),
+            sender: Sender::new(self.options.max_inflight_messages),
+            receiver: Receiver::new(self.options.receive_maximum),
+            queue: Default::default(),
+            queue_bytes: 0,
+            will: None,
+            will_due: None,
+            local: None,
+            _charge: charge,
+        });
+        self.by_client_id.insert(client_id, session);
+        (session, false)
+    }
+
+    /// Keep-alive in force; a longer one than allowed is cut down and told (§3.2.2.3.14). 3.x
+    /// clients cannot be told, so theirs is left as it is.
+    fn negotiated_keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        let (wanted, max) = (connect.keep_alive_s, self.options.max_keepalive_s);
+        let is_too_long = max != 0 && (wanted == 0 || wanted > max);
+        if connect.version == Version::V5 && is_too_long && max != u16::MAX { max } else { wanted }
+    }
+
+    fn granted_expiry(&self, connect: &Connect<'_>) -> u32 {
+        let wanted = match connect.version {
+            Version::V5 => connect.properties.u32(PropertyId::SessionExpiryInterval).unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => u32::MAX,
+        };
+        wanted.min(self.options.persistent_client_expiration_s)
+    }
+
+    fn will_of(&self, now: Instant, session: SessionKey, connect: &Connect<'_>) -> Option<Box<Will>> {
+        let will = connect.will.as_ref()?;
+        let mut kept = PropertyList::new();
+        kept.extend_filtered(will.properties, forwarded);
+        let message = Message::new(&self.budget, will.topic, will.payload, will.qos, will.retain, kept.as_properties(), None, session.as_u64(), now);
+        let seconds = |id| will.properties.u32(id).map(|seconds| Duration::from_secs(u64::from(seconds)));
+        Some(Box::new(Will {
+            message,
+            delay: seconds(PropertyId::WillDelayInterval).unwrap_or(Duration::ZERO),
+            expiry: seconds(PropertyId::MessageExpiryInterval),
+        }))
+    }
+
+    fn send_connack(&mut self, key: ConnKey, connect: &Connect<'_>, session_present: bool, assigned: Option<&str>, auth_data: Option<&[u8]>) {
+        let options = &self.options;
+        let connection = &mut self.connections[key];
+        let mut properties = PropertyList::new();
+        if connection.version == Version::V5 {
+            let wanted_expiry = connect.properties.u32(PropertyId::SessionExpiryInterval).unwrap_or(0);
+            if wanted_expiry > options.persistent_client_expiration_s {
+                properties.push(PropertyId::SessionExpiryInterval, Value::U32(options.persistent_client_expiration_s));
+            }
+            if options.receive_maximum != u16::MAX {
+                properties.push(PropertyId::ReceiveMaximum, Value::U16(options.receive_maximum));
+            }
+            if options.maximum_qos != Qos::ExactlyOnce {
+                properties.push(PropertyId::MaximumQos, Value::Byte(options.maximum_qos as u8));
+            }
+            if !options.retain_available {
+                properties.push(PropertyId::RetainAvailable, Value::Byte(0));
+            }
+            let packet_max = u32::try_from(options.max_packet_size).unwrap_or(u32::MAX);
+            properties.push(PropertyId::MaximumPacketSize, Value::U32(packet_max));
+            if let Some(assigned) = assigned {
+                properties.push(PropertyId::AssignedClientIdentifier, Value::Utf8(assigned));
+            }
+            if options.max_topic_alias > 0 {
+                properties.push(PropertyId::TopicAliasMaximum, Value::U16(options.max_topic_alias));
+            }
+            if connection.keep_alive_s != connect.keep_alive_s {
+                properties.push(PropertyId::ServerKeepAlive, Value::U16(connection.keep_alive_s));
+            }
+            if let Some(auth) = &connection.auth {
+                properties.push(PropertyId::AuthenticationMethod, Value::Utf8(&auth.method));
+            }
+            if let Some(data) = auth_data {
+                properties.push(PropertyId::AuthenticationData, Value::Binary(data));
+            }
+        }
+        let connack = ConnAck { session_present, reason: Reason::SUCCESS, properties: properties.as_properties() };
+        connack.encode(connection.version, connection.out.tail());
+        self.mark_dirty(key);
+    }
+
+    fn send_auth(&mut self, key: ConnKey, reason: Reason, data: &[u8]) {
+        let connection = &mut self.connections[key];
+        let Some(auth) = &connection.auth else { return };
+        let mut properties = PropertyList::new();
+        properties.push(PropertyId::AuthenticationMethod, Value::Utf8(&auth.method));
+        if !data.is_empty() {
+            properties.push(PropertyId::AuthenticationData, Value::Binary(data));
+        }
+        AuthPacket { reason, properties: properties.as_properties() }.encode(connection.version, connection.out.tail());
+        self.mark_dirty(key);
+    }
+
+    /// AUTH, while connecting or to authenticate again (§4.12, §4.12.1).
+    pub(super) fn on_auth(&mut self, now: Instant, key: ConnKey, packet: &AuthPacket<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
+        let connection = &mut self.connections[key];
+        let connecting = connection.state == State::Authenticating;
+        let Some(auth) = &mut connection.auth else {
+            return Err(protocol_error("AUTH without an authentication method in CONNECT"));
+        };
+        let method = packet.properties.utf8(PropertyId::AuthenticationMethod);
+        if method != Some(&*auth.method) {
+            return Err(Fault::Reason(Reason::BAD_AUTHENTICATION_METHOD, "another authentication method"));
+        }
+        match packet.reason {
+            Reason::CONTINUE_AUTHENTICATION if connecting || auth.again => {}
+            Reason::REAUTHENTICATE if !connecting => auth.again = true,
+            _ => return Err(protocol_error("AUTH out of turn")),
+        }
+        let data = packet.properties.binary(PropertyId::AuthenticationData).unwrap_or_default();
+        let decision = self.decide(now, key, Stage::AuthExchange, whole, &mut resumed, |shard, token| {
+            let connection = &shard.connections[key];
+            let session = connection.session.map(|session| &shard.sessions[session]);
+            let client_id = session.map_or("", |session| &session.client_id);
+            let username = session.and_then(|session| session.username.as_deref());
+            shard.hooks.auth_exchange(client_info(connection, client_id, username), method.unwrap_or_default(), data, token)
+        });
+        let Some(decision) = decision else { return Ok(()) };
+        if connecting {
+            let packet = self.connections[key].auth.as_mut().map(|auth| core::mem::take(&mut auth.connect)).unwrap_or_default();
+            let result = self.go_on_connecting(now, key, &packet, decision);
+            if let Some(auth) = self.connections.get_mut(key).filter(|connection| connection.state == State::Authenticating).and_then(|connection| connection.auth.as_mut()) {
+                auth.connect = packet;
+            }
+            return result;
+        }
+        match decision {
+            Decision::Allow => self.reauthenticated(key, &[]),
+            Decision::AllowWith(data) => self.reauthenticated(key, &data),
+            Decision::Challenge(data) => self.send_auth(key, Reason::CONTINUE_AUTHENTICATION, &data),
+            Decision::Deny(reason) => self.disconnect(now, key, reason, None),
+            _ => self.disconnect(now, key, Reason::NOT_AUTHORIZED, None),
+        }
+        Ok(())
+    }
+
+    fn go_on_connecting(&mut self, now: Instant, key: ConnKey, packet: &[u8], decision: Decision) -> Result<(), Fault> {
+        let (frame, _) = codec::split(packet, usize::MAX)?.expect("CONNECT was kept whole");
+        match codec::decode(Version::V5, codec::Sender::Client, frame)? {
+            codec::Packet::Connect(connect) => self.authenticated(now, key, &connect, decision),
+            _ => unreachable!("only CONNECT is kept"),
+        }
+    }
+
+    fn reauthenticated(&mut self, key: ConnKey, data: &[u8]) {
+        if let Some(auth) = &mut self.connections[key].auth {
+            auth.again = false;
+        }
+        self.send_auth(key, Reason::SUCCESS, data);
+    }
+}

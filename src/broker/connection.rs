@@ -1,0 +1,157 @@
+//! One network connection of a client: what ends when the socket ends.
+
+use crate::base::{Charge, Instant, OutBuffer};
+use crate::codec::{Reason, SubscribeOptions, Version};
+use crate::proto::{AliasIn, AliasOut};
+use crate::route::RetainedCursor;
+
+use super::hooks::Decision;
+use super::session::SessionKey;
+
+slotmap::new_key_type! {
+    /// Names a connection of a shard; an old key finds nothing.
+    pub struct ConnKey;
+}
+
+/// Where a connection is in its life (MQTT 5 §3.1.4, §4.12, §4.13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Nothing but CONNECT may come.
+    AwaitConnect,
+    /// CONNECT was taken; AUTH goes back and forth.
+    Authenticating,
+    /// CONNACK with success was sent.
+    Connected,
+    /// What is in the out-buffer is sent, then the socket is closed. Input is ignored.
+    Closing,
+}
+
+/// One client's network connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub state: State,
+    pub version: Version,
+    pub session: Option<SessionKey>,
+    pub flags: Flags,
+    /// Bytes waiting to be sent.
+    pub out: OutBuffer,
+    /// The unfinished packet at the end of the last read, or everything while parked.
+    pub partial: Vec<u8>,
+    pub peer: Box<str>,
+    /// 0 = no keep-alive.
+    pub keep_alive_s: u16,
+    pub last_input: Instant,
+    pub opened: Instant,
+    /// The earliest timer this connection has in the wheel.
+    pub timer: Option<Instant>,
+    pub alias_in: AliasIn,
+    pub alias_out: AliasOut,
+    /// The client's Maximum Packet Size.
+    pub packet_bytes_max: u32,
+    /// Since when the out-buffer is over its mark.
+    pub slow_since: Option<Instant>,
+    pub parked: Option<Box<Parked>>,
+    /// The CONNECT packet while AUTH goes on, and the method of every later AUTH.
+    pub auth: Option<Box<Auth>>,
+    pub retained: Option<Box<Vec<RetainedJob>>>,
+    pub charge: Charge,
+}
+
+/// Single bits of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flags {
+    /// On the dirty list.
+    pub dirty: bool,
+    /// The last write found the socket full.
+    pub blocked: bool,
+    /// On the work list (retained delivery).
+    pub working: bool,
+    /// Request Problem Information was 0: no reason strings (MQTT 5 §3.1.2.11.7).
+    pub no_problem_information: bool,
+    /// The will was discarded by DISCONNECT, or is not to be sent.
+    pub discard_will: bool,
+}
+
+/// Enhanced authentication (MQTT 5 §4.12).
+#[derive(Debug)]
+pub(super) struct Auth {
+    pub method: Box<str>,
+    pub connect: Vec<u8>,
+    /// Re-authentication began and is not finished.
+    pub again: bool,
+}
+
+/// Retained messages still to be sent for one subscription.
+#[derive(Debug)]
+pub(super) struct RetainedJob {
+    pub filter: Box<str>,
+    pub options: SubscribeOptions,
+    pub subscription_id: Option<u32>,
+    pub cursor: RetainedCursor,
+}
+
+/// A packet that waits for a hook's answer.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub serial: u32,
+    pub stage: Stage,
+    /// The whole packet.
+    pub packet: Vec<u8>,
+    pub deadline: Instant,
+    /// SUBSCRIBE: what was decided for the filters before the one that waits.
+    pub verdicts: Vec<Reason>,
+}
+
+/// Which question was asked; in the order in which one packet asks them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Stage {
+    Authenticate,
+    AuthExchange,
+    Authorize,
+    Act,
+}
+
+/// A packet that goes on after its answer came.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub stage: Stage,
+    pub decision: Decision,
+    pub verdicts: Vec<Reason>,
+}
+
+impl Connection {
+    pub fn new(now: Instant, peer: &str, charge: Charge) -> Self {
+        Self {
+            state: State::AwaitConnect,
+            version: Version::V311,
+            session: None,
+            flags: Flags::default(),
+            out: OutBuffer::default(),
+            partial: Vec::new(),
+            peer: peer.into(),
+            keep_alive_s: 0,
+            last_input: now,
+            opened: now,
+            timer: None,
+            alias_in: AliasIn::new(0),
+            alias_out: AliasOut::new(0),
+            packet_bytes_max: u32::MAX,
+            slow_since: None,
+            parked: None,
+            auth: None,
+            retained: None,
+            charge,
+        }
+    }
+
+    /// Bytes this connection keeps waiting, for the budget.
+    pub fn waiting_bytes(&self) -> usize {
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.len());
+        self.out.len() + self.partial.capacity() + parked
+    }
+
+    /// Messages may be written to it.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Connected
+    }
+}

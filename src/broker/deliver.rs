@@ -1,0 +1,273 @@
+//! From the router to the receivers: out-buffers, in-flight windows, queues.
+//!
+//! QoS 0 goes into the out-buffer or, when a blocked receiver's buffer is over its mark, nowhere
+//! (counted). QoS 1 and 2 go out while the in-flight window and the buffer have room, and wait in
+//! the session's queue otherwise; `pump` moves them on whenever an acknowledgement or the socket
+//! makes room. A shared subscription's message that finds its member gone or full is offered to
+//! the other members, once each.
+
+use std::sync::Arc;
+
+use crate::base::Instant;
+use crate::codec::{self, Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason};
+use crate::proto::Resend;
+use crate::route::{Hit, Matches, Target};
+
+use super::connection::{ConnKey, Connection};
+use super::hooks::ClientInfo;
+use super::session::{Outgoing, SessionKey};
+use super::shard::{Shard, client_info};
+use super::stats::Stats;
+
+/// An out-buffer that is not blocked may pass its mark by this factor before QoS 0 is dropped: the
+/// flush that was asked for comes first.
+const OVERSHOOT: usize = 4;
+
+/// Members tried for one shared message.
+const SHARE_TRIES_MAX: usize = 16;
+
+impl Shard {
+    /// Hands a message to every subscriber; how many there were.
+    pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>, publisher: Option<SessionKey>) -> usize {
+        let mut matches = core::mem::take(&mut self.matches);
+        let target = publisher.map(|session| self.target(session));
+        let hash = self.publisher_hash(publisher);
+        self.router.read().expect("router lock").matching(message.topic(), target, hash, &mut matches);
+        self.deliver_all(now, message, &matches);
+        let count = matches.len();
+        self.matches = matches;
+        count
+    }
+
+    fn deliver_all(&mut self, now: Instant, message: &Arc<Message>, matches: &Matches) {
+        for (hit, subscription_ids) in matches.iter() {
+            debug_assert_eq!(hit.target.shard, self.id, "one worker: every session is here");
+            if hit.share.is_some() {
+                self.deliver_shared(now, hit, subscription_ids, message);
+            } else {
+                self.deliver(now, hit, subscription_ids, message);
+            }
+        }
+    }
+
+    /// This shard's session as the router names it.
+    pub(super) fn target(&self, session: SessionKey) -> Target {
+        Target { shard: self.id, key: session.as_u64() }
+    }
+
+    /// What the hash strategy of shared subscriptions goes by.
+    fn publisher_hash(&self, publisher: Option<SessionKey>) -> u64 {
+        use core::hash::BuildHasher;
+        if self.options.shared_subscription_strategy != crate::route::ShareStrategy::HashClientId {
+            return 0;
+        }
+        publisher.map_or(0, |session| self.by_client_id.hasher().hash_one(&self.sessions[session].client_id))
+    }
+
+    /// Gives the message to the chosen member, or to another one if that cannot take it.
+    fn deliver_shared(&mut self, now: Instant, hit: &Hit, subscription_ids: &[u32], message: &Arc<Message>) {
+        if self.deliver(now, hit, subscription_ids, message) {
+            return;
+        }
+        self.reoffer(now, hit, message);
+    }
+
+    /// Another member for a message that `hit` did not take or acknowledge.
+    pub(super) fn reoffer(&mut self, now: Instant, hit: &Hit, message: &Arc<Message>) {
+        let mut tried = vec![hit.target];
+        while let Some(share) = hit.share.filter(|_| tried.len() < SHARE_TRIES_MAX) {
+            let mut ids = Vec::new();
+            let other = self.router.read().expect("router lock").another(share, &tried, &mut ids);
+            let Some(other) = other else { break };
+            self.stats.shared_reoffered += 1;
+            if self.deliver(now, &other, &ids, message) {
+                return;
+            }
+            tried.push(other.target);
+        }
+        self.stats.dropped_queue_full += 1;
+    }
+
+    /// One message to one session. False: a shared member cannot take it.
+    pub(super) fn deliver(&mut self, now: Instant, hit: &Hit, subscription_ids: &[u32], message: &Arc<Message>) -> bool {
+        let retain = message.retain() && hit.retain_as_published;
+        let key = SessionKey::from_u64(hit.target.key);
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if let Some(local) = &mut session.local {
+            local(message);
+            return true;
+        }
+        let qos = message.qos().min(hit.qos);
+        let open = session.connection.filter(|&key| self.connections.get(key).is_some_and(Connection::is_open));
+        if qos == Qos::AtMostOnce {
+            if let Some(connection) = open {
+                return self.write_qos0(now, connection, subscription_ids, message, retain, hit.share.is_some());
+            }
+            if !self.options.queue_qos0_messages || !session.is_persistent() {
+                return hit.share.is_none();
+            }
+        }
+        let outgoing = Outgoing { message: message.clone(), qos, retain, subscription_ids: subscription_ids.into(), share: hit.share, sent: now };
+        self.send_or_queue(now, key, outgoing)
+    }
+
+    fn write_qos0(&mut self, now: Instant, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
+        let max = self.options.max_output_bytes;
+        let connection = &mut self.connections[key];
+        let waiting = connection.out.len();
+        if waiting > max {
+            if connection.flags.blocked || waiting > max.saturating_mul(OVERSHOOT) {
+                if !shared {
+                    self.stats.dropped_output_full += 1;
+                }
+                return !shared;
+            }
+            self.flush_wanted = true;
+        }
+        let delivery = Delivery { qos: Qos::AtMostOnce, dup: false, retain, packet_id: None, alias: None, omit_topic: false, subscription_ids };
+        if write_publish(now, connection, message, delivery, &mut self.stats) && self.interest.delivered {
+            self.tell_delivered(key, message, Qos::AtMostOnce);
+        }
+        self.mark_dirty(key);
+        true
+    }
+
+    fn tell_delivered(&mut self, key: ConnKey, message: &Arc<Message>, qos: Qos) {
+        let connection = &self.connections[key];
+        let Some(session) = connection.session.map(|session| &self.sessions[session]) else { return };
+        let client: ClientInfo<'_> = client_info(connection, &session.client_id, session.username.as_deref());
+        self.hooks.delivered(client, message, qos);
+    }
+
+    /// Sends now if nothing waits before it and there is room, else queues. False: a shared
+    /// member's queue is full.
+    pub(super) fn send_or_queue(&mut self, now: Instant, key: SessionKey, outgoing: Outgoing) -> bool {
+        let (messages_max, bytes_max) = (self.options.max_queued_messages, self.options.max_queued_bytes);
+        let output_max = self.options.max_output_bytes;
+        let session = &mut self.sessions[key];
+        let connection = session.connection.filter(|&key| self.connections.get(key).is_some_and(Connection::is_open));
+        if let Some(connection_key) = connection {
+            let connection = &mut self.connections[connection_key];
+            if session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
+                let is_shared = outgoing.share.is_some();
+                start(now, session, connection, outgoing, &mut self.stats);
+                self.mark_dirty(connection_key);
+                if is_shared {
+                    self.arm_session(key);
+                }
+                return true;
+            }
+        } else if !session.is_persistent() {
+            self.stats.dropped_session_ended += 1;
+            return outgoing.share.is_none();
+        }
+        if session.queue_is_full(messages_max, bytes_max) {
+            if outgoing.share.is_some() {
+                return false;
+            }
+            self.stats.dropped_queue_full += 1;
+            if !self.options.queue_drop_oldest {
+                return true;
+            }
+            session.dequeue();
+        }
+        session.enqueue(outgoing);
+        true
+    }
+
+    /// Sends to an open connection without looking at queue or buffer limits; the caller did.
+    pub(super) fn send_now(&mut self, now: Instant, session: SessionKey, key: ConnKey, outgoing: Outgoing) {
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return };
+        start(now, &mut self.sessions[session], connection, outgoing, &mut self.stats);
+        self.mark_dirty(key);
+    }
+
+    /// Moves on whatever has room now: what must be sent again, what waits, what is retained.
+    pub(super) fn pump(&mut self, now: Instant, key: ConnKey) {
+        let output_max = self.options.max_output_bytes;
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return };
+        let Some(session) = connection.session.and_then(|session| self.sessions.get_mut(session)) else { return };
+        let before = connection.out.len();
+        while connection.out.len() <= output_max {
+            match session.sender.next_resend() {
+                Some(Resend::Publish { packet_id, qos, message }) => {
+                    let outgoing: &Outgoing = message;
+                    let delivery = delivery_of(outgoing, qos, Some(packet_id), true);
+                    write_publish(now, connection, &outgoing.message, delivery, &mut self.stats);
+                }
+                Some(Resend::PubRel { packet_id }) => {
+                    let ack = Ack { packet_id, reason: Reason::SUCCESS, properties: Properties::EMPTY };
+                    ack.encode(PacketType::PubRel, connection.version, connection.out.tail());
+                }
+                None => break,
+            }
+        }
+        while connection.out.len() <= output_max && session.sender.can_send() {
+            let Some(outgoing) = session.dequeue() else { break };
+            start(now, session, connection, outgoing, &mut self.stats);
+        }
+        let wants_work = connection.retained.is_some() && !connection.flags.working && session.queue.is_empty();
+        if wants_work {
+            connection.flags.working = true;
+            self.working.push(key);
+        }
+        if connection.out.len() != before {
+            self.mark_dirty(key);
+        }
+    }
+}
+
+/// First transmission of a message of a session with room in its window.
+fn start(now: Instant, session: &mut super::session::Session, connection: &mut Connection, mut outgoing: Outgoing, stats: &mut Stats) {
+    if outgoing.message.is_expired(now) {
+        stats.dropped_expired += 1;
+        return;
+    }
+    outgoing.sent = now;
+    let qos = outgoing.qos;
+    if qos == Qos::AtMostOnce {
+        write_publish(now, connection, &outgoing.message, delivery_of(&outgoing, qos, None, false), stats);
+        return;
+    }
+    // The packet identifier has a fixed size: any will do to measure.
+    let probe = delivery_of(&outgoing, qos, Some(PacketId::MIN), false);
+    if !fits(now, connection, &outgoing.message, &probe) {
+        stats.dropped_too_large += 1;
+        return;
+    }
+    let message = outgoing.message.clone();
+    let ids = outgoing.subscription_ids.clone();
+    let retain = outgoing.retain;
+    let packet_id = session.sender.begin(qos, outgoing);
+    let delivery = Delivery { qos, dup: false, retain, packet_id: Some(packet_id), alias: None, omit_topic: false, subscription_ids: &ids };
+    write_publish(now, connection, &message, delivery, stats);
+}
+
+fn delivery_of(outgoing: &Outgoing, qos: Qos, packet_id: Option<PacketId>, dup: bool) -> Delivery<'_> {
+    Delivery { qos, dup, retain: outgoing.retain, packet_id, alias: None, omit_topic: false, subscription_ids: &outgoing.subscription_ids }
+}
+
+/// A packet larger than the client said it takes is never sent (MQTT-3.1.2-24).
+fn fits(now: Instant, connection: &Connection, message: &Message, delivery: &Delivery<'_>) -> bool {
+    connection.packet_bytes_max == u32::MAX
+        || codec::delivery_len(message, delivery, connection.version, now) <= connection.packet_bytes_max as usize
+}
+
+/// Encodes one PUBLISH, with a topic alias if the client takes them. False: it is too large.
+fn write_publish(now: Instant, connection: &mut Connection, message: &Message, mut delivery: Delivery<'_>, stats: &mut Stats) -> bool {
+    if !fits(now, connection, message, &delivery) {
+        stats.dropped_too_large += 1;
+        return false;
+    }
+    // An alias is taught only with a packet that is certain to go out.
+    let taught = Delivery { alias: Some(1), ..delivery };
+    if connection.alias_out.is_enabled() && fits(now, connection, message, &taught) {
+        if let Some((alias, known)) = connection.alias_out.assign(message.topic()) {
+            delivery.alias = Some(alias);
+            delivery.omit_topic = known;
+        }
+    }
+    codec::encode_delivery(message, &delivery, connection.version, now, &mut connection.out);
+    stats.publish_sent += 1;
+    true
+}

@@ -1,0 +1,190 @@
+//! How connections and sessions end: DISCONNECT, wills, expiry (MQTT 5 §3.14, §3.1.2.5, §4.1).
+
+use crate::base::{Duration, Instant};
+use crate::codec::{Disconnect, Message, PropertyId, PropertyList, Reason};
+use crate::route::Hit;
+
+use super::connection::ConnKey;
+use super::session::{Outgoing, SessionKey, Will};
+use super::shard::{Fault, Shard, TimerKey, client_info, protocol_error};
+
+/// Properties of a PUBLISH that travel to the receivers (§3.3.2.3).
+pub(super) fn forwarded(id: PropertyId) -> bool {
+    matches!(
+        id,
+        PropertyId::PayloadFormatIndicator
+            | PropertyId::ContentType
+            | PropertyId::ResponseTopic
+            | PropertyId::CorrelationData
+            | PropertyId::UserProperty
+    )
+}
+
+impl Shard {
+    pub(super) fn on_disconnect(&mut self, now: Instant, key: ConnKey, disconnect: &Disconnect<'_>) -> Result<(), Fault> {
+        let cap = self.options.persistent_client_expiration_s;
+        let connection = &mut self.connections[key];
+        if let Some(session) = connection.session.and_then(|session| self.sessions.get_mut(session)) {
+            if let Some(expiry_s) = disconnect.properties.u32(PropertyId::SessionExpiryInterval) {
+                if session.expiry_s == 0 && expiry_s != 0 {
+                    return Err(protocol_error("session expiry was 0 in CONNECT (§3.14.2.2.2)"));
+                }
+                session.expiry_s = expiry_s.min(cap);
+            }
+        }
+        connection.flags.discard_will = disconnect.reason == Reason::NORMAL_DISCONNECTION;
+        self.close(now, key, disconnect.reason);
+        Ok(())
+    }
+
+    /// The connection lets go of its session; what the session does without it.
+    pub(super) fn leave_session(&mut self, now: Instant, key: ConnKey, reason: Reason, was_connected: bool) {
+        let connection = &mut self.connections[key];
+        let Some(session_key) = connection.session.take() else { return };
+        let discard_will = connection.flags.discard_will;
+        let session = &mut self.sessions[session_key];
+        if session.connection != Some(key) {
+            return;
+        }
+        session.connection = None;
+        if was_connected {
+            self.stats.clients_connected -= 1;
+            self.hooks.disconnected(client_info(connection, &session.client_id, session.username.as_deref()), reason);
+        }
+        if discard_will {
+            session.will = None;
+        }
+        session.will_due = session.will.as_ref().map(|will| now + will.delay);
+        session.expires = (session.expiry_s != u32::MAX).then(|| now + Duration::from_secs(u64::from(session.expiry_s)));
+        if session.expiry_s == 0 {
+            return self.end_session(now, session_key);
+        }
+        self.set_shares_available(session_key, false);
+        self.reoffer_shared(now, session_key, |_| true);
+        self.session_timeout(now, session_key);
+    }
+
+    /// What is due of a session whose client is away; arms the next timer.
+    pub(super) fn session_timeout(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.timer.is_some_and(|armed| armed <= now) {
+            session.timer = None;
+        }
+        if session.connection.is_none() {
+            if session.expires.is_some_and(|expires| expires <= now) {
+                return self.end_session(now, key);
+            }
+            if session.will_due.is_some_and(|due| due <= now) {
+                session.will_due = None;
+                if let Some(will) = session.will.take() {
+                    self.publish_will(now, &will);
+                }
+            }
+        } else if let Some(limit) = self.share_deadline(key) {
+            if limit <= now {
+                let patience = self.options.shared_ack_timeout;
+                self.reoffer_shared(now, key, |outgoing| outgoing.sent + patience <= now);
+            }
+        }
+        self.arm_session(key);
+    }
+
+    pub(super) fn arm_session(&mut self, key: SessionKey) {
+        let share = self.share_deadline(key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let away = session.connection.is_none();
+        let deadlines = [session.expires.filter(|_| away), session.will_due.filter(|_| away), share.filter(|_| !away)];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
+        if session.timer.is_none_or(|armed| deadline < armed) {
+            session.timer = Some(deadline);
+            self.wheel.insert(deadline, TimerKey::Session(key));
+        }
+    }
+
+    /// When the oldest unacknowledged message of a shared subscription loses its patience.
+    fn share_deadline(&self, key: SessionKey) -> Option<Instant> {
+        if self.options.shared_ack_timeout.is_zero() {
+            return None;
+        }
+        let oldest = self.sessions.get(key)?.sender.iter().filter(|(_, outgoing)| outgoing.share.is_some()).map(|(_, outgoing)| outgoing.sent).min()?;
+        Some(oldest + self.options.shared_ack_timeout)
+    }
+
+    /// Offers the unacknowledged QoS 1 messages of shared subscriptions to the other members, and
+    /// what waits unsent for a member that is away (§4.8.2).
+    fn reoffer_shared(&mut self, now: Instant, key: SessionKey, overdue: impl Fn(&Outgoing) -> bool) {
+        let target = self.target(key);
+        let session = &mut self.sessions[key];
+        if session.subscriptions.keys().all(|filter| crate::topic::split_share(filter).is_none()) {
+            return;
+        }
+        let has_another = |outgoing: &Outgoing| {
+            let router = self.router.read().expect("router lock");
+            outgoing.share.is_some_and(|share| router.has_other_available(share, target))
+        };
+        let mut moved = session.sender.take_unacknowledged(|outgoing| overdue(outgoing) && has_another(outgoing));
+        if session.connection.is_none() {
+            for outgoing in core::mem::take(&mut session.queue) {
+                if has_another(&outgoing) {
+                    session.queue_bytes -= outgoing.queue_bytes();
+                    moved.push(outgoing);
+                } else {
+                    session.queue.push_back(outgoing);
+                }
+            }
+        }
+        for outgoing in moved {
+            let hit = Hit::shared(target, outgoing.qos, outgoing.share);
+            self.reoffer(now, &hit, &outgoing.message);
+        }
+    }
+
+    /// Tells the router whether this session's shared subscriptions can take messages now.
+    pub(super) fn set_shares_available(&mut self, key: SessionKey, available: bool) {
+        let target = self.target(key);
+        let session = &self.sessions[key];
+        let mut shared = session.subscriptions.keys().filter(|filter| crate::topic::split_share(filter).is_some()).peekable();
+        if shared.peek().is_none() {
+            return;
+        }
+        let mut router = self.router.write().expect("router lock");
+        for filter in shared {
+            router.set_available(filter, target, available);
+        }
+    }
+
+    /// The end of a session: its will goes out, its subscriptions and messages go.
+    pub(super) fn end_session(&mut self, now: Instant, key: SessionKey) {
+        let target = self.target(key);
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        debug_assert!(session.connection.is_none(), "closed before its session ends");
+        self.by_client_id.remove(&session.client_id);
+        if !session.subscriptions.is_empty() {
+            let mut router = self.router.write().expect("router lock");
+            for filter in session.subscriptions.keys() {
+                router.unsubscribe(filter, target);
+            }
+        }
+        self.stats.dropped_session_ended += (session.queue.len() + session.sender.in_flight()) as u64;
+        if let Some(will) = session.will.take() {
+            self.publish_will(now, &will);
+        }
+    }
+
+    fn publish_will(&mut self, now: Instant, will: &Will) {
+        let message = match will.expiry {
+            None => will.message.clone(),
+            Some(expiry) => {
+                let mut properties = PropertyList::new();
+                properties.extend_filtered(will.message.properties(), |_| true);
+                let message = &will.message;
+                Message::new(&self.budget, message.topic(), message.payload(), message.qos(), message.retain(), properties.as_properties(), Some(now + expiry), message.publisher(), now)
+            }
+        };
+        self.stats.wills_published += 1;
+        if message.retain() {
+            self.retain(&message);
+        }
+        self.route(now, &message, None);
+    }
+}

@@ -1,0 +1,41 @@
+//! The broker's core: sessions, and the shard that owns them. Pure: bytes and time come in, bytes
+//! and events go out.
+//!
+//! ```text
+//!   open ─────────┐                                  ┌─> take_dirty / output / sent / is_finished
+//!   handle_input ─┤   Shard                          │   (the host writes, then reports)
+//!   handle_timeout┤   connections  sessions  wheel ──┤
+//!   complete ─────┤   router (shared)                ├─> poll_timeout, has_work / work
+//!   closed ───────┘                                  └─> hooks, called with the shard borrowed
+//! ```
+//! A shard is one worker's part of a server. A client id lives in one shard for ever, so nothing
+//! here is locked but the router. One input is taken, then its output is drained: the host calls
+//! `handle_input`, and at the end of its turn writes each connection of the dirty list once.
+//!
+//! The way of a PUBLISH: `shard` frames it, `publish` does the QoS bookkeeping and asks the hooks,
+//! the router names the receivers, `deliver` encodes into each receiver's out-buffer or queues.
+
+mod admin;
+mod connect;
+mod connection;
+mod deliver;
+mod ending;
+mod hooks;
+mod options;
+mod park;
+mod publish;
+mod retain;
+mod session;
+mod shard;
+mod stats;
+mod subscribe;
+
+pub use admin::{ClientSummary, LocalKey};
+pub use connection::ConnKey;
+pub use hooks::{
+    Access, Answer, ClientInfo, Decision, HookToken, Hooks, Interest, NoHooks, PublishInfo, Rewrite,
+};
+pub use options::Options;
+pub use session::SessionKey;
+pub use shard::{Progress, Shard};
+pub use stats::Stats;

@@ -1,0 +1,102 @@
+//! What can be set on a broker, with its defaults; keys bear mosquitto's names where it has them.
+
+use crate::base::Duration;
+use crate::codec::Qos;
+use crate::route::ShareStrategy;
+
+/// Options of one server. `Default` is a gateway's broker on loopback.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Clients without a user name are let in (hooks may still refuse).
+    pub allow_anonymous: bool,
+    /// A zero-length client id gets one from the server (3.1.1 with a clean session, 5.0 always).
+    pub allow_zero_length_clientid: bool,
+    /// Put in front of client ids the server invents.
+    pub auto_id_prefix: String,
+    /// Connections at one time; one more is answered 0x9F or closed.
+    pub max_connections: usize,
+    /// Largest packet a client may send, in bytes; checked on the fixed header (0x95).
+    pub max_packet_size: usize,
+    /// QoS 1 and 2 messages on the way to one client, unacknowledged; 0 = the client's limit.
+    pub max_inflight_messages: u16,
+    /// QoS 1 and 2 messages on the way from one client (Receive Maximum of CONNACK).
+    pub receive_maximum: u16,
+    /// Messages waiting in one session; 0 = no limit in number.
+    pub max_queued_messages: usize,
+    /// Bytes waiting in one session; 0 = no limit in bytes.
+    pub max_queued_bytes: usize,
+    /// A full queue drops its oldest message instead of the new one.
+    pub queue_drop_oldest: bool,
+    /// QoS 0 messages wait for a client that is away, too.
+    pub queue_qos0_messages: bool,
+    /// Longest keep-alive a client may ask for, in seconds; longer ones get it as Server Keep
+    /// Alive (5.0) or are refused (3.x, only where 0 or a longer one is not allowed). 0 = any.
+    pub max_keepalive_s: u16,
+    /// Aliases a client may use (Topic Alias Maximum of CONNACK).
+    pub max_topic_alias: u16,
+    /// Aliases this server uses towards a client, at most what the client allows.
+    pub max_topic_alias_broker: u16,
+    /// Highest QoS; a higher one in PUBLISH is refused 0x9B, in SUBSCRIBE it is lowered.
+    pub maximum_qos: Qos,
+    /// Retained messages are kept.
+    pub retain_available: bool,
+    /// Retained messages at most.
+    pub max_retained_messages: usize,
+    /// Bytes of retained messages at most.
+    pub max_retained_bytes: usize,
+    /// Subscriptions of one session at most (0x97).
+    pub max_subscriptions_per_client: usize,
+    /// Levels of a topic or filter at most.
+    pub max_topic_levels: usize,
+    /// Longest life of a session whose client is away, in seconds; `u32::MAX` = for ever.
+    pub persistent_client_expiration_s: u32,
+    /// How a member of a shared subscription is chosen.
+    pub shared_subscription_strategy: ShareStrategy,
+    /// A member that does not acknowledge for this long loses the message to another; 0 = never.
+    pub shared_ack_timeout: Duration,
+    /// Bytes waiting in one connection's out-buffer; beyond it QoS 0 is dropped and counted.
+    pub max_output_bytes: usize,
+    /// A client whose out-buffer stays over the mark for this long is closed (0x97).
+    pub slow_consumer_grace: Duration,
+    /// Time from accept to a complete CONNECT.
+    pub connect_timeout: Duration,
+    /// Time for a hook's late answer; then the operation is refused (0x83).
+    pub hook_timeout: Duration,
+    /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest.
+    pub memory_limit: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            allow_anonymous: true,
+            allow_zero_length_clientid: true,
+            auto_id_prefix: "auto-".to_owned(),
+            max_connections: 100_000,
+            max_packet_size: 2_000_000,
+            max_inflight_messages: 20,
+            receive_maximum: 100,
+            max_queued_messages: 1_000,
+            max_queued_bytes: 1 << 20,
+            queue_drop_oldest: false,
+            queue_qos0_messages: false,
+            max_keepalive_s: 65_535,
+            max_topic_alias: 10,
+            max_topic_alias_broker: 10,
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 256 << 20,
+            max_subscriptions_per_client: 100_000,
+            max_topic_levels: 200,
+            persistent_client_expiration_s: u32::MAX,
+            shared_subscription_strategy: ShareStrategy::RoundRobin,
+            shared_ack_timeout: Duration::from_secs(30),
+            max_output_bytes: 256 << 10,
+            slow_consumer_grace: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(15),
+            hook_timeout: Duration::from_secs(10),
+            memory_limit: 512 << 20,
+        }
+    }
+}

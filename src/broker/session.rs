@@ -1,0 +1,108 @@
+//! One client's session state (MQTT 5 §4.1): what survives its network connections.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::base::{Charge, Duration, Instant};
+use crate::codec::{Message, Qos, SubscribeOptions, Version};
+use crate::proto::{Receiver, Sender};
+use crate::route::ShareId;
+
+use super::connection::ConnKey;
+
+slotmap::new_key_type! {
+    /// Names a session of a shard; an old key finds nothing.
+    pub struct SessionKey;
+}
+
+/// The session of one client id.
+pub(super) struct Session {
+    pub client_id: Arc<str>,
+    pub username: Option<Box<str>>,
+    /// Of the last connection.
+    pub version: Version,
+    pub connection: Option<ConnKey>,
+    /// Session Expiry Interval; `u32::MAX` = for ever (§3.1.2.11.2).
+    pub expiry_s: u32,
+    /// When the session ends; set while the client is away.
+    pub expires: Option<Instant>,
+    /// The earliest timer this session has in the wheel.
+    pub timer: Option<Instant>,
+    pub subscriptions: BTreeMap<Box<str>, Subscription>,
+    pub sender: Sender<Outgoing>,
+    pub receiver: Receiver,
+    pub queue: VecDeque<Outgoing>,
+    pub queue_bytes: usize,
+    pub will: Option<Box<Will>>,
+    /// When the will is due; set while the client is away.
+    pub will_due: Option<Instant>,
+    /// In-process subscriber in place of a network client.
+    pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
+    pub _charge: Charge,
+}
+
+/// One subscription of a session; the router has its own copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subscription {
+    pub options: SubscribeOptions,
+    pub id: Option<u32>,
+}
+
+/// A message on its way to one session.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub message: Arc<Message>,
+    /// Already the minimum of publish and subscription.
+    pub qos: Qos,
+    pub retain: bool,
+    pub subscription_ids: Box<[u32]>,
+    pub share: Option<ShareId>,
+    /// When it was first sent (shared subscriptions only look at it).
+    pub sent: Instant,
+}
+
+/// What is published when the client goes without saying good-bye (§3.1.2.5).
+#[derive(Debug)]
+pub(super) struct Will {
+    pub message: Arc<Message>,
+    pub delay: Duration,
+    pub expiry: Option<Duration>,
+}
+
+impl Outgoing {
+    /// What it adds to the byte limit of a queue.
+    pub fn queue_bytes(&self) -> usize {
+        self.message.len_bytes()
+    }
+}
+
+impl Session {
+    /// Messages that wait for room in the in-flight window, or for the client to come back.
+    pub fn enqueue(&mut self, outgoing: Outgoing) {
+        self.queue_bytes += outgoing.queue_bytes();
+        self.queue.push_back(outgoing);
+    }
+
+    /// The oldest waiting message.
+    pub fn dequeue(&mut self) -> Option<Outgoing> {
+        let outgoing = self.queue.pop_front()?;
+        self.queue_bytes -= outgoing.queue_bytes();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(outgoing)
+    }
+
+    /// A message larger than the whole limit still enters an empty queue: a limit counts what
+    /// already waits.
+    pub fn queue_is_full(&self, messages_max: usize, bytes_max: usize) -> bool {
+        !self.queue.is_empty()
+            && ((messages_max != 0 && self.queue.len() >= messages_max)
+                || (bytes_max != 0 && self.queue_bytes >= bytes_max))
+    }
+
+    /// The session lives on when its connection ends.
+    pub fn is_persistent(&self) -> bool {
+        self.expiry_s > 0
+    }
+}

@@ -1,0 +1,573 @@
+//! The shard: its tables, its timers, and the five verbs towards the host.
+
+use std::sync::{Arc, RwLock};
+
+use slotmap::SlotMap;
+
+use crate::base::{Budget, Duration, Instant, OutBuffer, PeerMap, Rng, Wheel, peer_map};
+use crate::codec::{
+    self, ConnAck, Disconnect, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value,
+    Version,
+};
+use crate::route::{Matches, Router};
+
+use super::connection::{ConnKey, Connection, Resumed, State};
+use super::hooks::{ClientInfo, Hooks, Interest, NoHooks};
+use super::options::Options;
+use super::session::{Session, SessionKey};
+use super::stats::Stats;
+
+/// One worker's part of a server.
+pub struct Shard {
+    pub(super) id: u16,
+    pub(super) options: Options,
+    pub(super) router: Arc<RwLock<Router>>,
+    pub(super) sessions: SlotMap<SessionKey, Session>,
+    pub(super) by_client_id: PeerMap<Arc<str>, SessionKey>,
+    pub(super) connections: SlotMap<ConnKey, Connection>,
+    pub(super) wheel: Wheel<TimerKey>,
+    pub(super) budget: Budget,
+    pub(super) rng: Rng,
+    pub(super) hooks: Box<dyn Hooks>,
+    pub(super) interest: Interest,
+    pub(super) stats: Stats,
+    pub(super) matches: Matches,
+    pub(super) dirty: Vec<ConnKey>,
+    pub(super) working: Vec<ConnKey>,
+    /// An out-buffer passed its mark: flush before more is taken in.
+    pub(super) flush_wanted: bool,
+    pub(super) hook_serial: u32,
+    due: Vec<TimerKey>,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TimerKey {
+    Connection(ConnKey),
+    Session(SessionKey),
+    Sweep,
+}
+
+/// What became of the bytes handed to [`Shard::handle_input`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// All were taken (or kept, while the connection is parked).
+    Done,
+    /// Write the dirty connections, then hand in the bytes after the first `consumed` again.
+    Flush {
+        /// Bytes taken.
+        consumed: usize,
+    },
+}
+
+/// Why a packet ends its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    Codec(codec::Error),
+    Reason(Reason, &'static str),
+}
+
+impl Fault {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Codec(error) => error.reason(),
+            Self::Reason(reason, _) => reason,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Codec(error) => error.to_string(),
+            Self::Reason(_, text) => text.to_owned(),
+        }
+    }
+}
+
+impl From<codec::Error> for Fault {
+    fn from(error: codec::Error) -> Self {
+        Self::Codec(error)
+    }
+}
+
+impl From<crate::proto::Error> for Fault {
+    fn from(error: crate::proto::Error) -> Self {
+        Self::Reason(error.reason(), error.text())
+    }
+}
+
+impl Shard {
+    /// A shard that shares `router` with its sisters.
+    pub fn new(id: u16, options: Options, router: Arc<RwLock<Router>>, budget: Budget, mut rng: Rng, hooks: Option<Box<dyn Hooks>>) -> Self {
+        let hooks = hooks.unwrap_or_else(|| Box::new(NoHooks));
+        let mut wheel = Wheel::default();
+        wheel.insert(Instant::START + SWEEP_INTERVAL, TimerKey::Sweep);
+        Self {
+            id,
+            router,
+            sessions: SlotMap::with_key(),
+            by_client_id: peer_map(&mut rng),
+            connections: SlotMap::with_key(),
+            wheel,
+            budget,
+            rng,
+            interest: hooks.interest(),
+            hooks,
+            stats: Stats::default(),
+            matches: Matches::default(),
+            dirty: Vec::new(),
+            working: Vec::new(),
+            flush_wanted: false,
+            hook_serial: 0,
+            due: Vec::new(),
+            options,
+        }
+    }
+
+    /// A client's network connection began. `None`: there are too many, close it.
+    pub fn open(&mut self, now: Instant, peer: &str) -> Option<ConnKey> {
+        self.stats.connections_accepted += 1;
+        if self.connections.len() >= self.options.max_connections {
+            self.stats.connections_over_limit += 1;
+            return None;
+        }
+        let charge = self.budget.charge(size_of::<Connection>() + peer.len());
+        let key = self.connections.insert(Connection::new(now, peer, charge));
+        self.arm_connection(key);
+        Some(key)
+    }
+
+    /// Bytes came from a client.
+    pub fn handle_input(&mut self, now: Instant, key: ConnKey, bytes: &[u8]) -> Progress {
+        let Some(connection) = self.connections.get_mut(key) else { return Progress::Done };
+        self.stats.bytes_received += bytes.len() as u64;
+        connection.last_input = now;
+        let mut rest = bytes;
+        let result = self.take_packets(now, key, &mut rest);
+        if let Err(fault) = result {
+            self.fail(now, key, fault);
+            return Progress::Done;
+        }
+        if rest.is_empty() {
+            return Progress::Done;
+        }
+        let consumed = bytes.len() - rest.len();
+        self.stats.bytes_received -= rest.len() as u64;
+        Progress::Flush { consumed }
+    }
+
+    /// Goes on with what was kept while the connection was parked.
+    pub(super) fn take_rest(&mut self, now: Instant, key: ConnKey) {
+        if self.connections.get(key).is_none_or(|connection| connection.partial.is_empty()) {
+            return;
+        }
+        let mut nothing: &[u8] = &[];
+        if let Err(fault) = self.take_packets(now, key, &mut nothing) {
+            self.fail(now, key, fault);
+        }
+    }
+
+    /// Takes packets off `rest` until it is empty or a flush is wanted.
+    fn take_packets(&mut self, now: Instant, key: ConnKey, rest: &mut &[u8]) -> Result<(), Fault> {
+        let packet_max = self.options.max_packet_size;
+        while let Some(connection) = self.connections.get_mut(key) {
+            if connection.state == State::Closing {
+                *rest = &[];
+                return Ok(());
+            }
+            if connection.parked.is_some() {
+                connection.partial.extend_from_slice(rest);
+                *rest = &[];
+                return Ok(());
+            }
+            if self.flush_wanted && !rest.is_empty() {
+                return Ok(());
+            }
+            if !connection.partial.is_empty() {
+                if !complete_partial(&mut connection.partial, rest, packet_max)? {
+                    return Ok(());
+                }
+                self.take_kept_packets(now, key)?;
+                continue;
+            }
+            match codec::split(rest, packet_max)? {
+                Some((frame, length)) => {
+                    let whole = &rest[..length];
+                    *rest = &rest[length..];
+                    self.handle_frame(now, key, frame, whole, None)?;
+                }
+                None => {
+                    connection.partial.extend_from_slice(rest);
+                    *rest = &[];
+                    return Ok(());
+                }
+            }
+        }
+        *rest = &[];
+        Ok(())
+    }
+
+    /// Takes the whole packets at the front of what was kept: one that came in pieces, or all that
+    /// waited behind a parked one.
+    fn take_kept_packets(&mut self, now: Instant, key: ConnKey) -> Result<(), Fault> {
+        let mut kept = core::mem::take(&mut self.connections[key].partial);
+        let mut taken = 0;
+        while let Some((frame, length)) = codec::split(&kept[taken..], self.options.max_packet_size)? {
+            let whole = &kept[taken..taken + length];
+            taken += length;
+            self.handle_frame(now, key, frame, whole, None)?;
+            match self.connections.get(key) {
+                Some(connection) if connection.parked.is_none() && connection.state != State::Closing => {}
+                _ => break,
+            }
+        }
+        kept.drain(..taken);
+        if let Some(connection) = self.connections.get_mut(key).filter(|_| !kept.is_empty()) {
+            if connection.state != State::Closing {
+                connection.partial = kept;
+            }
+        }
+        Ok(())
+    }
+
+    /// One whole packet, new or going on after a hook's answer.
+    pub(super) fn handle_frame(&mut self, now: Instant, key: ConnKey, frame: Frame<'_>, whole: &[u8], resumed: Option<Resumed>) -> Result<(), Fault> {
+        let connection = &self.connections[key];
+        let (version, state) = (connection.version, connection.state);
+        let packet = codec::decode(version, codec::Sender::Client, frame)?;
+        match (state, packet) {
+            (State::AwaitConnect, Packet::Connect(connect)) => {
+                self.on_connect(now, key, &connect, whole, resumed)
+            }
+            (State::AwaitConnect, _) => Err(protocol_error("the first packet must be CONNECT")),
+            (State::Authenticating | State::Connected, Packet::Auth(auth)) => {
+                self.on_auth(now, key, &auth, whole, resumed)
+            }
+            (State::Authenticating, Packet::Disconnect(disconnect)) => {
+                self.on_disconnect(now, key, &disconnect)
+            }
+            (State::Authenticating, _) => {
+                Err(protocol_error("only AUTH or DISCONNECT while authenticating"))
+            }
+            (State::Connected, packet) => self.on_packet(now, key, packet, whole, resumed),
+            (State::Closing, _) => Ok(()),
+        }
+    }
+
+    fn on_packet(&mut self, now: Instant, key: ConnKey, packet: Packet<'_>, whole: &[u8], resumed: Option<Resumed>) -> Result<(), Fault> {
+        match packet {
+            Packet::Publish(publish) => self.on_publish(now, key, &publish, whole, resumed),
+            Packet::PubAck(ack) => self.on_puback(now, key, &ack),
+            Packet::PubRec(ack) => self.on_pubrec(now, key, &ack),
+            Packet::PubRel(ack) => self.on_pubrel(key, &ack),
+            Packet::PubComp(ack) => self.on_pubcomp(now, key, &ack),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, key, &subscribe, whole, resumed),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(key, now, &unsubscribe, whole, resumed),
+            Packet::PingReq => {
+                let connection = &mut self.connections[key];
+                codec::Packet::PingResp.encode(connection.version, connection.out.tail());
+                self.mark_dirty(key);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, key, &disconnect),
+            Packet::Connect(_) => Err(protocol_error("a second CONNECT")),
+            _ => Err(protocol_error("a packet only a server may send")),
+        }
+    }
+
+    /// Ends a connection because of what its client did: tells why where the version can say it
+    /// (MQTT 5 §4.13.2), then closes.
+    pub(super) fn fail(&mut self, now: Instant, key: ConnKey, fault: Fault) {
+        let reason = fault.reason();
+        match reason {
+            Reason::PACKET_TOO_LARGE => self.stats.packets_too_large += 1,
+            _ => self.stats.protocol_errors += 1,
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let peer = &connection.peer;
+        self.hooks.log(3, &|| format!("{peer}: {} (0x{:02X}), closing", fault.text(), reason.0));
+        if connection.state == State::AwaitConnect {
+            self.refuse_malformed_connect(key, fault);
+            return self.close(now, key, reason);
+        }
+        self.disconnect(now, key, reason, Some(&fault.text()));
+    }
+
+    /// A CONNECT that could not be decoded: only the versions that promise an answer get one.
+    fn refuse_malformed_connect(&mut self, key: ConnKey, fault: Fault) {
+        let connection = &mut self.connections[key];
+        if let Fault::Codec(codec::Error::UnsupportedVersion(level)) = fault {
+            let version = if level > Version::V5.level() { Version::V5 } else { Version::V311 };
+            let refusal = ConnAck { session_present: false, reason: Reason::UNSUPPORTED_PROTOCOL_VERSION, properties: Properties::EMPTY };
+            refusal.encode(version, connection.out.tail());
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Sends DISCONNECT (5.0) and closes the connection once that is written.
+    pub(super) fn disconnect(&mut self, now: Instant, key: ConnKey, reason: Reason, text: Option<&str>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.state == State::Connected && connection.version.has_properties() {
+            let mut properties = PropertyList::new();
+            if let Some(text) = text.filter(|_| !connection.flags.no_problem_information) {
+                properties.push(PropertyId::ReasonString, Value::Utf8(text));
+            }
+            let disconnect = Disconnect { reason, properties: properties.as_properties() };
+            disconnect.encode(connection.version, connection.out.tail());
+        }
+        self.close(now, key, reason);
+    }
+
+    /// Nothing more is taken from this client; what is in its out-buffer still goes out.
+    pub(super) fn close(&mut self, now: Instant, key: ConnKey, reason: Reason) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.state == State::Closing {
+            return;
+        }
+        let was_connected = connection.state == State::Connected;
+        connection.state = State::Closing;
+        connection.partial = Vec::new();
+        connection.parked = None;
+        connection.retained = None;
+        connection.last_input = now;
+        self.mark_dirty(key);
+        self.arm_connection(key);
+        self.leave_session(now, key, reason, was_connected);
+    }
+
+    /// The network connection is gone (reset, end of stream, or closed by the host as told).
+    pub fn closed(&mut self, now: Instant, key: ConnKey) {
+        self.close(now, key, Reason::UNSPECIFIED_ERROR);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.out.clear();
+        }
+        self.connections.remove(key);
+    }
+
+    /// More bytes from this client are welcome: it is not parked, not closing, and memory is left.
+    pub fn wants_input(&mut self, key: ConnKey) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        if connection.parked.is_some() || connection.state == State::Closing {
+            return false;
+        }
+        // A client that must be read to make room (acknowledgements) would starve if only
+        // receivers were paused, so the pause is for those who have nothing to acknowledge.
+        if self.budget.is_exhausted() && connection.is_open() {
+            let acknowledging = connection.session.is_some_and(|session| self.sessions[session].sender.in_flight() > 0);
+            if !acknowledging {
+                self.stats.budget_pauses += 1;
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn mark_dirty(&mut self, key: ConnKey) {
+        let connection = &mut self.connections[key];
+        if !connection.flags.dirty {
+            connection.flags.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Moves the connections that have something to send, or to be closed, into `dirty`.
+    pub fn take_dirty(&mut self, dirty: &mut Vec<ConnKey>) {
+        self.flush_wanted = false;
+        for key in self.dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.flags.dirty = false;
+            // A full socket says when it takes bytes again: no write before that.
+            if !connection.flags.blocked || connection.out.is_empty() {
+                dirty.push(key);
+            }
+        }
+    }
+
+    /// What is to be written to one connection; `None` if it is gone.
+    pub fn output(&mut self, key: ConnKey) -> Option<&mut OutBuffer> {
+        Some(&mut self.connections.get_mut(key)?.out)
+    }
+
+    /// The host wrote `count` bytes; `blocked` says the socket took no more. Answers whether the
+    /// connection is finished and to be closed.
+    pub fn sent(&mut self, now: Instant, key: ConnKey, count: usize, blocked: bool) -> bool {
+        self.stats.bytes_sent += count as u64;
+        let over_max = self.options.max_output_bytes;
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        connection.out.advance(count);
+        connection.out.release();
+        connection.flags.blocked = blocked;
+        let waiting = connection.waiting_bytes();
+        connection.charge.resize(size_of::<Connection>() + connection.peer.len() + waiting);
+        if connection.state == State::Closing {
+            return connection.out.is_empty();
+        }
+        if blocked && connection.out.len() > over_max {
+            if connection.slow_since.is_none() {
+                connection.slow_since = Some(now);
+                self.arm_connection(key);
+            }
+        } else {
+            connection.slow_since = None;
+        }
+        let more = !connection.out.is_empty();
+        if !blocked {
+            self.pump(now, key);
+            if more {
+                self.mark_dirty(key);
+            }
+        }
+        false
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, key: ConnKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.flags.blocked = false;
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Work that goes on without input (retained messages, see `retain`): ask for another turn.
+    pub fn has_work(&self) -> bool {
+        !self.working.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// The next timer, at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wheel.next_deadline()
+    }
+
+    /// Time went by.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut due = core::mem::take(&mut self.due);
+        self.wheel.expire(now, &mut due);
+        for key in due.drain(..) {
+            match key {
+                TimerKey::Connection(key) => self.connection_timeout(now, key),
+                TimerKey::Session(key) => self.session_timeout(now, key),
+                TimerKey::Sweep => {
+                    let mut router = self.router.write().expect("router lock");
+                    router.retained_mut().expire(now, SWEEP_TOPICS_MAX);
+                    self.wheel.insert(now + SWEEP_INTERVAL, TimerKey::Sweep);
+                }
+            }
+        }
+        self.due = due;
+    }
+
+    /// Puts the connection's next deadline into the wheel, unless an earlier one is there.
+    pub(super) fn arm_connection(&mut self, key: ConnKey) {
+        let Some(deadline) = self.connection_deadline(key) else { return };
+        let connection = &mut self.connections[key];
+        if connection.timer.is_none_or(|armed| deadline < armed) {
+            connection.timer = Some(deadline);
+            self.wheel.insert(deadline, TimerKey::Connection(key));
+        }
+    }
+
+    fn connection_deadline(&self, key: ConnKey) -> Option<Instant> {
+        let connection = self.connections.get(key)?;
+        let state = match connection.state {
+            State::AwaitConnect | State::Authenticating => Some(connection.opened + self.options.connect_timeout),
+            State::Connected => keep_alive_deadline(connection),
+            State::Closing => Some(connection.last_input + CLOSING_TIME_MAX),
+        };
+        let parked = connection.parked.as_ref().map(|parked| parked.deadline);
+        let slow = connection.slow_since.map(|since| since + self.options.slow_consumer_grace);
+        [state, parked, slow].into_iter().flatten().min()
+    }
+
+    fn connection_timeout(&mut self, now: Instant, key: ConnKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.timer.is_some_and(|armed| armed > now) {
+            return; // A stale entry: an earlier one took its place.
+        }
+        connection.timer = None;
+        if connection.parked.as_ref().is_some_and(|parked| parked.deadline <= now) {
+            return self.hook_timed_out(now, key);
+        }
+        let slow = connection.slow_since.is_some_and(|since| since + self.options.slow_consumer_grace <= now);
+        match connection.state {
+            State::AwaitConnect | State::Authenticating if connection.opened + self.options.connect_timeout <= now => {
+                self.stats.connect_timeouts += 1;
+                self.close(now, key, Reason::UNSPECIFIED_ERROR);
+            }
+            State::Connected if slow => {
+                self.stats.slow_consumers_closed += 1;
+                // Half a packet may be on the wire: no DISCONNECT could follow it.
+                connection.out.clear();
+                self.close(now, key, Reason::QUOTA_EXCEEDED);
+            }
+            State::Connected if keep_alive_deadline(connection).is_some_and(|deadline| deadline <= now) => {
+                self.stats.keep_alive_timeouts += 1;
+                self.disconnect(now, key, Reason::KEEP_ALIVE_TIMEOUT, None);
+            }
+            State::Closing if connection.last_input + CLOSING_TIME_MAX <= now => {
+                connection.out.clear();
+                self.mark_dirty(key);
+                return;
+            }
+            _ => {}
+        }
+        self.arm_connection(key);
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        let router = self.router.read().expect("router lock");
+        let mut stats = self.stats;
+        stats.sessions_offline = self.sessions.values().filter(|session| session.connection.is_none() && session.local.is_none()).count() as u64;
+        stats.subscriptions = router.subscription_count() as u64;
+        stats.retained_messages = router.retained().count() as u64;
+        stats.memory_bytes = self.budget.used_bytes() as u64;
+        stats
+    }
+
+    /// The options this shard runs with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Takes new options; connections and sessions keep what they negotiated.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+}
+
+/// Copies just enough of `rest` behind `partial` to make one whole packet; false: not enough yet.
+fn complete_partial(partial: &mut Vec<u8>, rest: &mut &[u8], packet_max: usize) -> Result<bool, Fault> {
+    loop {
+        if codec::split(partial, packet_max)?.is_some() {
+            return Ok(true);
+        }
+        if rest.is_empty() {
+            return Ok(false);
+        }
+        let wanted = codec::packet_len(partial).map_or(1, |length| length - partial.len());
+        let (head, tail) = rest.split_at(wanted.min(rest.len()));
+        partial.extend_from_slice(head);
+        *rest = tail;
+    }
+}
+
+/// One and a half times the keep-alive without a packet ends the connection (§3.1.2.10).
+fn keep_alive_deadline(connection: &Connection) -> Option<Instant> {
+    (connection.keep_alive_s != 0).then(|| {
+        connection.last_input + Duration::from_millis(u64::from(connection.keep_alive_s) * 1_500)
+    })
+}
+
+pub(super) fn protocol_error(text: &'static str) -> Fault {
+    Fault::Reason(Reason::PROTOCOL_ERROR, text)
+}
+
+/// Who a hook is asked about.
+pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, username: Option<&'a str>) -> ClientInfo<'a> {
+    ClientInfo { client_id, username, peer: &connection.peer, protocol_level: connection.version.level() }
+}
+
+/// A closing connection whose socket takes nothing is closed after this time.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often expired retained messages are looked for, and how many are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+const SWEEP_TOPICS_MAX: usize = 10_000;

@@ -1,0 +1,90 @@
+//! Counters of one shard. Every limit that is reached and every message that is lost has one.
+
+macro_rules! stats {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
+        /// Counters since the server began, and gauges of this moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats { $($(#[doc = $doc])* pub $name: u64),* }
+        impl Stats {
+            /// Name and value of each, in the order of their definition.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+stats! {
+    /// Clients connected now.
+    clients_connected,
+    /// Most clients ever connected at one time.
+    clients_maximum,
+    /// Sessions whose client is away.
+    sessions_offline,
+    /// Subscriptions of all sessions.
+    subscriptions,
+    /// Retained messages.
+    retained_messages,
+    /// Bytes charged to the budget.
+    memory_bytes,
+    /// Connections accepted.
+    connections_accepted,
+    /// Connections refused because `max_connections` was reached.
+    connections_over_limit,
+    /// CONNECT packets refused.
+    connects_refused,
+    /// CONNECT packets refused because the budget was exhausted (0x89).
+    connects_refused_busy,
+    /// Connections closed because no CONNECT came in time.
+    connect_timeouts,
+    /// Connections closed because nothing came for 1.5 times the keep-alive.
+    keep_alive_timeouts,
+    /// Connections closed because the client broke the standard.
+    protocol_errors,
+    /// Packets refused because they were larger than `max_packet_size`.
+    packets_too_large,
+    /// Connections taken over by a newer one of the same client id.
+    take_overs,
+    /// Bytes received.
+    bytes_received,
+    /// Bytes sent.
+    bytes_sent,
+    /// PUBLISH packets received.
+    publish_received,
+    /// PUBLISH packets sent.
+    publish_sent,
+    /// PUBLISH packets received again (QoS 2 duplicates), not delivered twice.
+    publish_duplicates,
+    /// PUBLISH packets refused by a hook or a limit.
+    publish_refused,
+    /// Messages dropped on a hook's order.
+    dropped_by_hook,
+    /// QoS 0 messages dropped because the receiver's out-buffer was full.
+    dropped_output_full,
+    /// Messages dropped because a session's queue was full.
+    dropped_queue_full,
+    /// Messages dropped because they expired while they waited.
+    dropped_expired,
+    /// Messages not sent because they exceed the receiver's Maximum Packet Size.
+    dropped_too_large,
+    /// Messages dropped because their session ended.
+    dropped_session_ended,
+    /// Retained messages refused because the store was full (0x97).
+    retained_refused,
+    /// Subscriptions refused because a session had too many (0x97).
+    subscriptions_refused,
+    /// Clients closed because they read too slowly (0x97).
+    slow_consumers_closed,
+    /// Acknowledgements for packet identifiers that were not in flight.
+    unknown_acknowledgements,
+    /// Shared messages handed to another member.
+    shared_reoffered,
+    /// Wills published.
+    wills_published,
+    /// Hooks that did not answer in time.
+    hook_timeouts,
+    /// Answers of hooks that came too late or twice.
+    hook_late_answers,
+    /// Receive pauses because the budget was exhausted.
+    budget_pauses,
+}

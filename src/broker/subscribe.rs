@@ -1,0 +1,209 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 §3.8 to §3.11).
+
+use crate::base::Instant;
+use crate::codec::{
+    Properties, PropertyId, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAck,
+    Unsubscribe, Version,
+};
+use crate::route::Subscribed;
+use crate::topic;
+
+use super::connection::{ConnKey, Resumed, RetainedJob, Stage};
+use super::hooks::{Access, Answer, Decision};
+use super::session::{SessionKey, Subscription};
+use super::shard::{Fault, Shard, client_info};
+
+/// The filters of one packet, each with what is to become of it.
+type Filters = Vec<Result<(String, SubscribeOptions), Reason>>;
+
+impl Shard {
+    pub(super) fn on_subscribe(&mut self, now: Instant, key: ConnKey, subscribe: &Subscribe<'_>, whole: &[u8], resumed: Option<Resumed>) -> Result<(), Fault> {
+        let session = self.connections[key].session.expect("connected");
+        let Some(filters) = self.judge_filters(now, key, session, subscribe, whole, resumed) else { return Ok(()) };
+        let subscription_id = subscribe.properties.u32(PropertyId::SubscriptionIdentifier);
+        let mut jobs = Vec::new();
+        let mut reasons = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let granted = filter.and_then(|(filter, options)| {
+                let granted = self.add_subscription(session, &filter, options, subscription_id)?;
+                let wants_retained = match options.retain_handling {
+                    RetainHandling::SendAtSubscribe => true,
+                    RetainHandling::SendIfNew => granted == Subscribed::New,
+                    RetainHandling::DoNotSend => false,
+                };
+                if wants_retained && topic::split_share(&filter).is_none() {
+                    jobs.push(RetainedJob { filter: filter.into(), options, subscription_id, cursor: Default::default() });
+                }
+                Ok(options.qos as u8)
+            });
+            reasons.push(granted.unwrap_or_else(|reason| self.refusal(key, reason)));
+        }
+        let connection = &mut self.connections[key];
+        let suback = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
+        suback.encode(connection.version, connection.out.tail());
+        if !jobs.is_empty() {
+            connection.retained.get_or_insert_default().append(&mut jobs);
+        }
+        self.mark_dirty(key);
+        self.pump(now, key);
+        Ok(())
+    }
+
+    /// 3.x knows one refusal only.
+    fn refusal(&self, key: ConnKey, reason: Reason) -> u8 {
+        if self.connections[key].version == Version::V5 { reason.0 } else { 0x80 }
+    }
+
+    /// Which filters are taken. `None`: a hook answers later.
+    fn judge_filters(&mut self, now: Instant, key: ConnKey, session: SessionKey, subscribe: &Subscribe<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Option<Filters> {
+        let mut verdicts = Vec::new();
+        let mut given = None;
+        let mut acting = None;
+        if let Some(resumed) = resumed.take() {
+            verdicts = resumed.verdicts;
+            if resumed.stage == Stage::Act { acting = Some(resumed.decision) } else { given = Some(resumed.decision) }
+        }
+        for (filter, options) in subscribe.filters.iter().skip(verdicts.len()) {
+            let verdict = match given.take() {
+                Some(decision) => reason_of(&decision),
+                None => match self.authorize_filter(key, session, filter, options) {
+                    Ok(reason) => reason,
+                    Err(token) => {
+                        self.park(now, token, Stage::Authorize, whole, verdicts);
+                        return None;
+                    }
+                },
+            };
+            verdicts.push(verdict);
+        }
+        let asked: Vec<(String, SubscribeOptions)> = subscribe.filters.iter().zip(&verdicts)
+            .filter(|(_, verdict)| !verdict.is_error())
+            .map(|((filter, options), _)| (filter.to_owned(), self.granted(options)))
+            .collect();
+        let answered = self.ask_subscribe(now, key, session, asked, &verdicts, whole, acting)?;
+        let mut answered = answered.into_iter();
+        let merged = verdicts.into_iter().map(|verdict| {
+            if verdict.is_error() { Err(verdict) } else { answered.next().unwrap_or(Err(Reason::UNSPECIFIED_ERROR)) }
+        });
+        Some(merged.collect())
+    }
+
+    fn granted(&self, options: SubscribeOptions) -> SubscribeOptions {
+        SubscribeOptions { qos: options.qos.min(self.options.maximum_qos), ..options }
+    }
+
+    /// Syntax, limits, then the hook. `Err`: the hook answers later, with this token.
+    fn authorize_filter(&mut self, key: ConnKey, session: SessionKey, filter: &str, options: SubscribeOptions) -> Result<Reason, super::HookToken> {
+        let levels_max = self.options.max_topic_levels;
+        if !topic::is_valid_filter(filter) || topic::levels(filter).take(levels_max + 1).count() > levels_max {
+            return Ok(Reason::TOPIC_FILTER_INVALID);
+        }
+        if !self.interest.authorize {
+            return Ok(Reason::SUCCESS);
+        }
+        let token = self.next_token(key);
+        let state = &self.sessions[session];
+        let client = client_info(&self.connections[key], &state.client_id, state.username.as_deref());
+        let plain = topic::split_share(filter).map_or(filter, |(_, plain)| plain);
+        match self.hooks.authorize(client, Access::Subscribe, plain, options.qos, false, token) {
+            Answer::Now(decision) => Ok(reason_of(&decision)),
+            Answer::Pending => Err(token),
+        }
+    }
+
+    /// The subscribe hook, which may rewrite each filter.
+    #[allow(clippy::too_many_arguments)]
+    fn ask_subscribe(&mut self, now: Instant, key: ConnKey, session: SessionKey, asked: Vec<(String, SubscribeOptions)>, verdicts: &[Reason], whole: &[u8], acting: Option<Decision>) -> Option<Filters> {
+        let decision = match acting {
+            Some(decision) => decision,
+            None if !self.interest.subscribe || asked.is_empty() => Decision::Allow,
+            None => {
+                let token = self.next_token(key);
+                let state = &self.sessions[session];
+                let client = client_info(&self.connections[key], &state.client_id, state.username.as_deref());
+                match self.hooks.subscribe(client, &asked, token) {
+                    Answer::Now(decision) => decision,
+                    Answer::Pending => {
+                        self.park(now, token, Stage::Act, whole, verdicts.to_vec());
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(match decision {
+            Decision::Allow => asked.into_iter().map(Ok).collect(),
+            Decision::Filters(filters) if filters.len() == asked.len() => filters.into_iter().map(checked).collect(),
+            Decision::Deny(reason) => asked.into_iter().map(|_| Err(reason)).collect(),
+            _ => asked.into_iter().map(|_| Err(Reason::IMPLEMENTATION_SPECIFIC_ERROR)).collect(),
+        })
+    }
+
+    /// Puts a subscription into session and router.
+    pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<Subscribed, Reason> {
+        let target = self.target(key);
+        let session = &mut self.sessions[key];
+        if session.subscriptions.len() >= self.options.max_subscriptions_per_client && !session.subscriptions.contains_key(filter) {
+            self.stats.subscriptions_refused += 1;
+            return Err(Reason::QUOTA_EXCEEDED);
+        }
+        let outcome = self.router.write().expect("router lock").subscribe(filter, target, options, id);
+        session.subscriptions.insert(filter.into(), Subscription { options, id });
+        Ok(outcome)
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, key: ConnKey, now: Instant, unsubscribe: &Unsubscribe<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
+        let session = self.connections[key].session.expect("connected");
+        let filters: Vec<&str> = unsubscribe.filters.iter().collect();
+        let decision = if self.interest.unsubscribe {
+            let decision = self.decide(now, key, Stage::Act, whole, &mut resumed, |shard, token| {
+                let state = &shard.sessions[session];
+                let client = client_info(&shard.connections[key], &state.client_id, state.username.as_deref());
+                shard.hooks.unsubscribe(client, &filters, token)
+            });
+            let Some(decision) = decision else { return Ok(()) };
+            decision
+        } else {
+            Decision::Allow
+        };
+        let verdict = reason_of(&decision);
+        let mut reasons = Vec::with_capacity(filters.len());
+        for filter in filters {
+            reasons.push(if verdict.is_error() { verdict.0 } else { self.remove_subscription(session, filter).0 });
+        }
+        let connection = &mut self.connections[key];
+        let unsuback = UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
+        unsuback.encode(connection.version, connection.out.tail());
+        self.mark_dirty(key);
+        Ok(())
+    }
+
+    pub(super) fn remove_subscription(&mut self, key: SessionKey, filter: &str) -> Reason {
+        let target = self.target(key);
+        if !topic::is_valid_filter(filter) {
+            return Reason::TOPIC_FILTER_INVALID;
+        }
+        let session = &mut self.sessions[key];
+        if session.subscriptions.remove(filter).is_none() {
+            return Reason::NO_SUBSCRIPTION_EXISTED;
+        }
+        self.router.write().expect("router lock").unsubscribe(filter, target);
+        if let Some(jobs) = session.connection.and_then(|connection| self.connections.get_mut(connection)).and_then(|connection| connection.retained.as_mut()) {
+            jobs.retain(|job| &*job.filter != filter);
+        }
+        Reason::SUCCESS
+    }
+}
+
+/// What a plain yes or no means for one filter.
+fn reason_of(decision: &Decision) -> Reason {
+    match decision {
+        Decision::Allow => Reason::SUCCESS,
+        Decision::Deny(reason) => *reason,
+        _ => Reason::NOT_AUTHORIZED,
+    }
+}
+
+/// A hook's filter is checked like a client's.
+fn checked(filter: Result<(String, SubscribeOptions), Reason>) -> Result<(String, SubscribeOptions), Reason> {
+    filter.and_then(|(filter, options)| if topic::is_valid_filter(&filter) { Ok((filter, options)) } else { Err(Reason::TOPIC_FILTER_INVALID) })
+}

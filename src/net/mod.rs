@@ -1,0 +1,140 @@
+//! The only floor that does I/O: poll, sockets, names, threads, clock.
+//!
+//! A [`Worker`] is one thread's loop. It is generic over [`Net`], which has two implementations and
+//! no mocks: [`MioNet`] (epoll, edge-triggered) and the simulator of the tests. One turn:
+//!
+//! ```text
+//!   inbox ─> wait (not at all while work is left) ─> read each ready socket once, 64 KiB at most
+//!         ─> timers ─> retained deliveries ─> ONE write per dirty connection ─> done
+//! ```
+//! Nothing is written before the end of the turn, so all that a turn produces for one socket
+//! leaves in one system call. A socket that was not read to its end goes on the `again` list and
+//! the next wait does not sleep; one that must not be read now (its client waits for a hook, or
+//! memory is short) goes on the `paused` list and costs nothing.
+
+mod client_host;
+mod inbox;
+mod journal;
+mod mio;
+mod resolver;
+mod runtime;
+mod server_host;
+mod worker;
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+
+use crate::base::{Duration, Instant, UnixTime};
+
+pub use client_host::{ClientHandler, ClientKey};
+pub use inbox::Inbox;
+pub use journal::{LogSequence, MemoryJournal};
+pub use mio::MioNet;
+pub use runtime::{Mode, Runtime, RuntimeOptions};
+pub use server_host::{ListenerOptions, ServerKey};
+pub use worker::Worker;
+
+/// Names a stream socket of one [`Net`]: an index, re-used from the next turn on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LinkId(pub u32);
+
+/// Names a listening socket of one [`Net`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ListenerId(pub u32);
+
+/// What [`Net::wait`] reports.
+#[derive(Debug)]
+pub enum Ready {
+    /// Connections wait to be accepted.
+    Listener(ListenerId),
+    /// A stream can be read or written, or a dial ended.
+    Link {
+        /// Which.
+        link: LinkId,
+        /// Bytes, an end or an error wait to be read.
+        readable: bool,
+        /// The stream takes bytes again, or is connected.
+        writable: bool,
+    },
+    /// A name was looked up.
+    Resolved {
+        /// What [`Net::resolve`] was given.
+        ticket: u64,
+        /// In the order to try.
+        addresses: io::Result<Vec<SocketAddr>>,
+    },
+}
+
+/// Options of an outgoing connection.
+#[derive(Clone, Debug, Default)]
+pub struct DialOptions {
+    /// Local address to bind to.
+    pub bind: Option<std::net::IpAddr>,
+}
+
+/// The world outside. Everything is non-blocking but [`Net::wait`].
+pub trait Net {
+    /// Monotonic time since the runtime began.
+    fn now(&self) -> Instant;
+
+    /// Wall time, for stamps only.
+    fn unix_time(&self) -> UnixTime;
+
+    /// Sleeps until something is ready, the inbox is woken, or `timeout` is over (`None`: no
+    /// limit); appends what is ready.
+    ///
+    /// # Errors
+    /// The poll itself failed; the runtime cannot go on.
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
+
+    /// Opens a listening socket; answers where it really listens.
+    ///
+    /// # Errors
+    /// The address is taken or not allowed.
+    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Closes a listening socket.
+    fn unlisten(&mut self, listener: ListenerId);
+
+    /// Takes one waiting connection; `None`: none waits.
+    ///
+    /// # Errors
+    /// Descriptors or memory ran out; try again later.
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>>;
+
+    /// Begins a connection; it is writable when it is there, see [`Net::dialed`].
+    ///
+    /// # Errors
+    /// It cannot even begin.
+    fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId>;
+
+    /// How a dial went; `None`: it goes on.
+    fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>>;
+
+    /// Reads what is there; 0 = the peer sends no more.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing there. Others: the stream is dead.
+    fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes as much as the stream takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing taken. Others: the stream is dead.
+    fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says that no more will be sent (FIN); the stream can still be read.
+    fn shutdown(&mut self, link: LinkId);
+
+    /// Closes a stream.
+    fn close(&mut self, link: LinkId);
+
+    /// Looks a name up; answers with [`Ready::Resolved`].
+    fn resolve(&mut self, ticket: u64, host: &str, port: u16);
+
+    /// Appends a record to the durable log.
+    fn append(&mut self, record: &[u8]) -> LogSequence;
+
+    /// Up to which record the log is safe.
+    fn confirmed(&mut self) -> LogSequence;
+}

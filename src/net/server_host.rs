@@ -1,0 +1,236 @@
+//! One server on a worker: its shard, its listeners, and the links of its connections.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+
+use slotmap::SecondaryMap;
+
+use super::worker::{After, Owner, Worker};
+use super::{LinkId, ListenerId, Net};
+use crate::base::{Duration, Instant};
+use crate::broker::{ConnKey, Progress, Shard};
+use crate::codec::Reason;
+
+slotmap::new_key_type! {
+    /// Names a server of a worker.
+    pub struct ServerKey;
+}
+
+/// Where and how a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerOptions {
+    /// Port 0 takes a free one; see what `add_listener` answers.
+    pub address: SocketAddr,
+}
+
+/// Slices handed to one vectored write.
+const SLICES_MAX: usize = 64;
+
+pub(super) struct ServerHost {
+    pub shard: Shard,
+    links: SecondaryMap<ConnKey, LinkId>,
+    listeners: Vec<(ListenerId, SocketAddr)>,
+    dirty: Vec<ConnKey>,
+    stopping: Option<Stopping>,
+}
+
+struct Stopping {
+    deadline: Instant,
+    done: Box<dyn FnOnce() + Send>,
+}
+
+impl ServerHost {
+    pub fn deadline(&self) -> Option<Instant> {
+        let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
+        [self.shard.poll_timeout(), stopping].into_iter().flatten().min()
+    }
+}
+
+impl<N: Net> Worker<N> {
+    /// Takes a shard in; it listens nowhere yet.
+    pub fn add_server(&mut self, shard: Shard) -> ServerKey {
+        self.servers.insert(ServerHost {
+            shard,
+            links: SecondaryMap::new(),
+            listeners: Vec::new(),
+            dirty: Vec::new(),
+            stopping: None,
+        })
+    }
+
+    /// Starts to listen; answers with the address in use.
+    ///
+    /// # Errors
+    /// As [`Net::listen`]; `NotFound` if the server is gone.
+    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions) -> io::Result<SocketAddr> {
+        let host = self.servers.get_mut(server).ok_or(io::ErrorKind::NotFound)?;
+        let (listener, bound) = self.net.listen(options.address)?;
+        host.listeners.push((listener, bound));
+        self.listen_for(listener, Some(server));
+        Ok(bound)
+    }
+
+    /// Stops listening at an address; its connections stay. False: it did not listen there.
+    pub fn remove_listener(&mut self, server: ServerKey, address: SocketAddr) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(index) = host.listeners.iter().position(|(_, bound)| *bound == address) else { return false };
+        let (listener, _) = host.listeners.swap_remove(index);
+        self.listen_for(listener, None);
+        self.net.unlisten(listener);
+        true
+    }
+
+    /// The shard of a server, and the time of this turn.
+    pub fn shard(&mut self, server: ServerKey) -> Option<(&mut Shard, Instant)> {
+        self.servers.get_mut(server).map(|host| (&mut host.shard, self.now))
+    }
+
+    /// Stops a server: no new connections, DISCONNECT with `reason` to every client, at most
+    /// `drain` for that to go out, then `done` is called and the server is gone.
+    pub fn stop_server(&mut self, server: ServerKey, reason: Reason, drain: Duration, done: Box<dyn FnOnce() + Send>) {
+        let Some(host) = self.servers.get_mut(server) else { return done() };
+        for (listener, _) in core::mem::take(&mut host.listeners) {
+            self.listen_for(listener, None);
+            self.net.unlisten(listener);
+        }
+        let host = &mut self.servers[server];
+        host.shard.stop(self.now, reason);
+        host.stopping = Some(Stopping { deadline: self.now + drain, done });
+    }
+
+    pub(super) fn accepted(&mut self, server: ServerKey, link: LinkId, peer: SocketAddr) {
+        let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
+        match host.shard.open(self.now, &peer.to_string()) {
+            Some(connection) => {
+                host.links.insert(connection, link);
+                self.own(link, Owner::Connection(server, connection));
+            }
+            None => self.net.close(link),
+        }
+    }
+
+    pub(super) fn read_connection(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
+        let Some(host) = self.servers.get_mut(server) else { return After::Closed };
+        if !host.shard.wants_input(connection) {
+            return After::Pause;
+        }
+        let scratch = core::mem::take(&mut self.scratch);
+        let mut scratch = scratch;
+        let read = self.net.read(link, &mut scratch);
+        let after = match read {
+            Ok(0) => {
+                self.connection_lost(server, connection);
+                After::Closed
+            }
+            Ok(count) => {
+                self.hand_in(server, connection, &scratch[..count]);
+                // A short read was the last: no second one just to see that nothing is there.
+                if count == scratch.len() { After::Again } else { After::Drained }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
+            Err(_) => {
+                self.connection_lost(server, connection);
+                After::Closed
+            }
+        };
+        self.scratch = scratch;
+        after
+    }
+
+    fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
+        while let Some(host) = self.servers.get_mut(server) {
+            match host.shard.handle_input(self.now, connection, bytes) {
+                Progress::Done => return,
+                Progress::Flush { consumed } => {
+                    bytes = &bytes[consumed..];
+                    self.flush_server(server);
+                }
+            }
+        }
+    }
+
+    fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
+        let Some(host) = self.servers.get_mut(server) else { return };
+        host.shard.closed(self.now, connection);
+        if let Some(link) = host.links.remove(connection) {
+            self.close(link);
+        }
+    }
+
+    /// Writes every dirty connection once. False: there was none.
+    pub(super) fn flush_server(&mut self, server: ServerKey) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let mut dirty = core::mem::take(&mut host.dirty);
+        host.shard.take_dirty(&mut dirty);
+        let any = !dirty.is_empty();
+        for connection in dirty.drain(..) {
+            self.flush_connection(server, connection);
+        }
+        if let Some(host) = self.servers.get_mut(server) {
+            host.dirty = dirty;
+        }
+        any
+    }
+
+    fn flush_connection(&mut self, server: ServerKey, connection: ConnKey) {
+        let Some(host) = self.servers.get_mut(server) else { return };
+        let Some(&link) = host.links.get(connection) else { return };
+        let Some(out) = host.shard.output(connection) else { return };
+        match write_once(&mut self.net, link, out) {
+            Ok((count, blocked)) => {
+                if host.shard.sent(self.now, connection, count, blocked) {
+                    host.links.remove(connection);
+                    host.shard.closed(self.now, connection);
+                    self.linger(link);
+                }
+            }
+            Err(_) => self.connection_lost(server, connection),
+        }
+    }
+
+    pub(super) fn server_timeout(&mut self, server: ServerKey) {
+        let host = &mut self.servers[server];
+        if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
+            host.shard.handle_timeout(self.now);
+        }
+        let finished = host.stopping.as_ref().is_some_and(|stopping| {
+            stopping.deadline <= self.now || host.shard.connection_count() == 0
+        });
+        if finished {
+            self.remove_server(server);
+        }
+    }
+
+    fn remove_server(&mut self, server: ServerKey) {
+        let Some(mut host) = self.servers.remove(server) else { return };
+        for (_, link) in host.links.drain() {
+            self.close(link);
+        }
+        host.shard.clear(self.now);
+        if let Some(stopping) = host.stopping {
+            (stopping.done)();
+        }
+    }
+}
+
+/// One vectored write of what waits: how much went out, and whether the stream took less than it
+/// was offered.
+pub(super) fn write_once<N: Net>(net: &mut N, link: LinkId, out: &crate::base::OutBuffer) -> io::Result<(usize, bool)> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let (mut filled, mut offered) = (0, 0);
+    for (slot, slice) in slices.iter_mut().zip(out.slices()) {
+        *slot = IoSlice::new(slice);
+        filled += 1;
+        offered += slice.len();
+    }
+    if filled == 0 {
+        return Ok((0, false));
+    }
+    match net.write(link, &slices[..filled]) {
+        Ok(count) => Ok((count, count < offered)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((0, true)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((0, false)),
+        Err(error) => Err(error),
+    }
+}

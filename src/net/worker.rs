@@ -1,0 +1,356 @@
+//! One thread's loop: its turn, and who owns which link.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use slotmap::SlotMap;
+
+use super::client_host::{ClientHost, ClientKey};
+use super::inbox::Inbox;
+use super::server_host::{ServerHost, ServerKey};
+use super::{LinkId, ListenerId, Net, Ready};
+use crate::base::{Duration, IdMap, Instant};
+use crate::broker::ConnKey;
+
+/// What other threads post to a worker.
+pub type Command<N> = Box<dyn FnOnce(&mut Worker<N>) + Send>;
+
+/// Bytes read from one connection in one turn.
+pub(super) const READ_BYTES_MAX: usize = 65_536;
+/// How long a closed link is read on, so that what we sent last is not destroyed by a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// Links that linger at one time; the oldest is closed when there are more.
+const LINGERING_MAX: usize = 1_024;
+/// How often a paused link is looked at again.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(50);
+/// A host may make its own output dirty again while it is flushed (queues move on): so often.
+const FLUSH_ROUNDS: usize = 4;
+
+/// One loop with its servers and clients.
+pub struct Worker<N: Net> {
+    pub(super) net: N,
+    pub(super) now: Instant,
+    pub(super) scratch: Box<[u8]>,
+    pub(super) servers: SlotMap<ServerKey, ServerHost>,
+    pub(super) clients: SlotMap<ClientKey, ClientHost>,
+    /// Names being looked up, and for whom.
+    pub(super) lookups: IdMap<u64, ClientKey>,
+    pub(super) lookup_serial: u64,
+    inbox: Arc<Inbox<Command<N>>>,
+    commands: Vec<Command<N>>,
+    ready: Vec<Ready>,
+    links: Vec<LinkState>,
+    listeners: IdMap<u32, ServerKey>,
+    again: Vec<LinkId>,
+    accept_again: Vec<ListenerId>,
+    /// Accepting failed (no descriptors): try again then.
+    accept_retry: Option<Instant>,
+    paused: Vec<LinkId>,
+    lingering: VecDeque<(Instant, LinkId)>,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct LinkState {
+    owner: Owner,
+    /// On the `again` or the `paused` list.
+    listed: bool,
+}
+
+/// Who gets what a link says.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Owner {
+    #[default]
+    Nobody,
+    Connection(ServerKey, ConnKey),
+    Client(ClientKey),
+    /// Closed by us, read on until the peer has seen it.
+    Lingering,
+}
+
+/// What is to become of a link after a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// Read to its end; the poll will tell.
+    Drained,
+    /// There is more: next turn.
+    Again,
+    /// It must not be read now.
+    Pause,
+    /// The stream ended; the owner has been told.
+    Closed,
+}
+
+impl<N: Net> Worker<N> {
+    /// A worker without servers and clients. `inbox` wakes `net`.
+    pub fn new(net: N, inbox: Arc<Inbox<Command<N>>>) -> Self {
+        Self {
+            now: net.now(),
+            net,
+            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            servers: SlotMap::with_key(),
+            clients: SlotMap::with_key(),
+            lookups: IdMap::default(),
+            lookup_serial: 0,
+            inbox,
+            commands: Vec::new(),
+            ready: Vec::new(),
+            links: Vec::new(),
+            listeners: IdMap::default(),
+            again: Vec::new(),
+            accept_again: Vec::new(),
+            accept_retry: None,
+            paused: Vec::new(),
+            lingering: VecDeque::new(),
+        }
+    }
+
+    /// One turn: waits at most `wait_max` (`None`: as long as nothing happens), then does what
+    /// there is to do.
+    ///
+    /// # Errors
+    /// The poll itself failed; this worker cannot go on.
+    pub fn turn(&mut self, wait_max: Option<Duration>) -> io::Result<()> {
+        self.run_commands();
+        self.flush();
+        let timeout = self.time_to_wait(wait_max);
+        let sleeps = timeout != Some(Duration::ZERO) && self.inbox.may_sleep();
+        let timeout = if sleeps { timeout } else { Some(Duration::ZERO) };
+        let mut ready = core::mem::take(&mut self.ready);
+        self.net.wait(timeout, &mut ready)?;
+        self.inbox.awake();
+        self.now = self.net.now();
+        self.run_commands();
+        for event in ready.drain(..) {
+            self.handle(event);
+        }
+        self.ready = ready;
+        self.read_again();
+        self.run_timers();
+        for server in self.servers.values_mut() {
+            server.shard.work(self.now);
+        }
+        self.run_commands();
+        self.flush();
+        Ok(())
+    }
+
+    /// When the next turn is due; `None`: when something happens. Zero work left: see `has_work`.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.has_work() {
+            return Some(self.now);
+        }
+        let servers = self.servers.values().filter_map(ServerHost::deadline);
+        let clients = self.clients.values().filter_map(ClientHost::deadline);
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let paused = (!self.paused.is_empty()).then(|| self.now + PAUSE_INTERVAL);
+        servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_retry).min()
+    }
+
+    fn has_work(&self) -> bool {
+        !self.again.is_empty()
+            || (!self.accept_again.is_empty() && self.accept_retry.is_none())
+            || self.servers.values().any(|server| server.shard.has_work())
+            || self.clients.values().any(ClientHost::has_work)
+    }
+
+    fn time_to_wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
+        let until = self.next_deadline().map(|deadline| {
+            // Rounded up: a wait that ends before its timer would spin.
+            let wait = deadline.since(self.net.now());
+            Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX))
+        });
+        match (until, wait_max) {
+            (Some(until), Some(max)) => Some(until.min(max)),
+            (until, max) => until.or(max),
+        }
+    }
+
+    fn run_commands(&mut self) {
+        let mut commands = core::mem::take(&mut self.commands);
+        self.inbox.take(&mut commands);
+        if !commands.is_empty() {
+            self.now = self.net.now();
+        }
+        for command in commands.drain(..) {
+            command(self);
+        }
+        self.commands = commands;
+    }
+
+    fn handle(&mut self, event: Ready) {
+        match event {
+            Ready::Listener(listener) => self.accept(listener),
+            Ready::Resolved { ticket, addresses } => self.resolved(ticket, addresses),
+            Ready::Link { link, readable, writable } => {
+                if writable {
+                    match self.owner(link) {
+                        Owner::Connection(server, connection) => {
+                            if let Some(server) = self.servers.get_mut(server) {
+                                server.shard.writable(connection);
+                            }
+                        }
+                        Owner::Client(client) => self.client_writable(client, link),
+                        Owner::Nobody | Owner::Lingering => {}
+                    }
+                }
+                if readable && !self.links[link.0 as usize].listed {
+                    self.read(link);
+                }
+            }
+        }
+    }
+
+    /// Reads one link once, and files it by what came of that.
+    fn read(&mut self, link: LinkId) {
+        let after = match self.owner(link) {
+            Owner::Connection(server, connection) => self.read_connection(server, connection, link),
+            Owner::Client(client) => self.read_client(client, link),
+            Owner::Lingering => self.read_lingering(link),
+            Owner::Nobody => After::Drained,
+        };
+        match after {
+            After::Drained | After::Closed => {}
+            After::Again => self.list(link, false),
+            After::Pause => self.list(link, true),
+        }
+    }
+
+    fn list(&mut self, link: LinkId, pause: bool) {
+        self.links[link.0 as usize].listed = true;
+        if pause { self.paused.push(link) } else { self.again.push(link) }
+    }
+
+    fn read_again(&mut self) {
+        if self.accept_retry.is_none_or(|retry| retry <= self.now) {
+            self.accept_retry = None;
+            for listener in core::mem::take(&mut self.accept_again) {
+                self.accept(listener);
+            }
+        }
+        let again = core::mem::take(&mut self.again);
+        let paused = core::mem::take(&mut self.paused);
+        for link in again.into_iter().chain(paused) {
+            // A link that was closed and given away since is simply not ours to read.
+            if core::mem::take(&mut self.links[link.0 as usize].listed) {
+                self.read(link);
+            }
+        }
+    }
+
+    fn accept(&mut self, listener: ListenerId) {
+        const PER_TURN: usize = 64;
+        const RETRY: Duration = Duration::from_millis(100);
+        let Some(&server) = self.listeners.get(&listener.0) else { return };
+        for _ in 0..PER_TURN {
+            match self.net.accept(listener) {
+                Ok(None) => return,
+                Ok(Some((link, peer))) => self.accepted(server, link, peer),
+                Err(_) => {
+                    self.accept_retry = Some(self.now + RETRY);
+                    break;
+                }
+            }
+        }
+        self.accept_again.push(listener);
+    }
+
+    fn run_timers(&mut self) {
+        for key in self.servers.keys().collect::<Vec<_>>() {
+            self.server_timeout(key);
+        }
+        for key in self.clients.keys().collect::<Vec<_>>() {
+            self.client_timeout(key);
+        }
+        while let Some(&(deadline, link)) = self.lingering.front() {
+            if deadline > self.now && self.lingering.len() <= LINGERING_MAX {
+                break;
+            }
+            self.lingering.pop_front();
+            if self.owner(link) == Owner::Lingering {
+                self.close(link);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        for _ in 0..FLUSH_ROUNDS {
+            let mut wrote = false;
+            for key in self.servers.keys().collect::<Vec<_>>() {
+                wrote |= self.flush_server(key);
+            }
+            for key in self.clients.keys().collect::<Vec<_>>() {
+                wrote |= self.flush_client(key);
+            }
+            if !wrote {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn owner(&self, link: LinkId) -> Owner {
+        self.links.get(link.0 as usize).map_or(Owner::Nobody, |state| state.owner)
+    }
+
+    pub(super) fn own(&mut self, link: LinkId, owner: Owner) {
+        let index = link.0 as usize;
+        if self.links.len() <= index {
+            self.links.resize(index + 1, LinkState::default());
+        }
+        self.links[index] = LinkState { owner, listed: false };
+    }
+
+    /// Closes a link at once.
+    pub(super) fn close(&mut self, link: LinkId) {
+        self.links[link.0 as usize] = LinkState::default();
+        self.net.close(link);
+    }
+
+    /// Says good-bye and reads on for a while: closing a socket with unread input would reset the
+    /// connection and may destroy the last packet on its way to the peer.
+    pub(super) fn linger(&mut self, link: LinkId) {
+        self.net.shutdown(link);
+        self.own(link, Owner::Lingering);
+        self.lingering.push_back((self.now + LINGER, link));
+        self.list(link, false);
+    }
+
+    fn read_lingering(&mut self, link: LinkId) -> After {
+        match self.net.read(link, &mut self.scratch) {
+            Ok(count) if count == self.scratch.len() => After::Again,
+            Ok(count) if count > 0 => After::Drained,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
+            _ => {
+                self.close(link);
+                After::Closed
+            }
+        }
+    }
+
+    pub(super) fn listen_for(&mut self, listener: ListenerId, server: Option<ServerKey>) {
+        match server {
+            Some(server) => {
+                self.listeners.insert(listener.0, server);
+            }
+            None => {
+                self.listeners.remove(&listener.0);
+                self.accept_again.retain(|again| *again != listener);
+            }
+        }
+    }
+
+    /// The inbox of this worker.
+    pub fn inbox(&self) -> &Arc<Inbox<Command<N>>> {
+        &self.inbox
+    }
+
+    /// The world this worker lives in.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.net
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+}
