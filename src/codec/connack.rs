@@ -58,3 +58,45 @@ impl ConnAck<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(version: Version, body: &[u8]) -> Result<(bool, Reason), Error> {
+        decode(version, body).map(|packet| (packet.session_present, packet.reason))
+    }
+
+    #[test]
+    fn every_version_has_its_own_code() {
+        assert_eq!(read(Version::V311, &[1, 0]), Ok((true, Reason::SUCCESS)));
+        assert_eq!(read(Version::V311, &[0, 5]), Ok((false, Reason::NOT_AUTHORIZED)));
+        assert_eq!(read(Version::V31, &[0x55, 0]), Ok((false, Reason::SUCCESS)));
+        assert_eq!(read(Version::V5, &[0, 0x9c, 4, 0x1c, 0, 1, b'x']), Ok((false, Reason::USE_ANOTHER_SERVER)));
+        assert_eq!(read(Version::V5, &[0, 1]), Ok((false, Reason::UNSUPPORTED_PROTOCOL_VERSION)));
+    }
+
+    #[test]
+    fn faults_of_connack_are_told_apart() {
+        let cut = Err(Error::Malformed("packet ends inside a field"));
+        assert_eq!(read(Version::V311, &[0]), cut);
+        assert_eq!(read(Version::V5, &[0, 0]), cut);
+        assert_eq!(read(Version::V311, &[2, 0]), Err(Error::Malformed("reserved CONNACK flags")));
+        assert_eq!(read(Version::V311, &[0, 6]), Err(Error::Protocol("reserved return code")));
+        assert_eq!(read(Version::V311, &[0, 0, 0]), Err(Error::Malformed("bytes behind the last field")));
+        assert_eq!(read(Version::V5, &[0, 0x10, 0]), Err(Error::Protocol("reason code")));
+        assert_eq!(read(Version::V5, &[1, 0x87, 0]), Err(Error::Protocol("session present in a refusal")));
+        let data = &[0, 0, 4, 0x16, 0, 1, 9];
+        assert_eq!(read(Version::V5, data), Err(Error::Protocol("Authentication Data without a method")));
+        assert_eq!(read(Version::V5, &[0, 0, 3, 0x21, 0, 0]), Err(Error::Protocol("Receive Maximum 0")));
+    }
+
+    #[test]
+    fn what_3_x_cannot_say_becomes_server_unavailable() {
+        let packet = ConnAck { session_present: false, reason: Reason::QUOTA_EXCEEDED, properties: Properties::EMPTY };
+        let mut out = Vec::new();
+        packet.encode(Version::V311, &mut out);
+        packet.encode(Version::V5, &mut out);
+        assert_eq!(out, [0x20, 2, 0, 3, 0x20, 3, 0, 0x97, 0]);
+    }
+}
