@@ -20,4 +20,5 @@
 
 pub mod base;
 pub mod codec;
+pub mod route;
 pub mod topic;
