@@ -19,6 +19,8 @@
 #![warn(missing_docs)]
 
 pub mod base;
+pub mod broker;
 pub mod codec;
 pub mod proto;
+pub mod route;
 pub mod topic;
