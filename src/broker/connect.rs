@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::{Duration, Instant};
 use crate::codec::{
-    self, AuthPacket, ConnAck, Connect, Message, PropertyId, PropertyList, Qos, Reason, Value,
+    self, Auth as AuthPacket, ConnAck, Connect, Message, PropertyId, PropertyList, Qos, Reason, Value,
     Version,
 };
 use crate::proto::{AliasIn, AliasOut, Receiver, Sender};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::Instant;
 use crate::codec::{self, Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason};
 use crate::proto::Resend;
-use crate::route::{Hit, Matches, Target};
+use crate::route::{Hit, Matches, ShareId, Target};
 
 use super::connection::{ConnKey, Connection};
 use super::hooks::ClientInfo;
@@ -69,18 +69,19 @@ impl Shard {
         if self.deliver(now, hit, subscription_ids, message) {
             return;
         }
-        self.reoffer(now, hit, message);
+        if let Some(share) = hit.share {
+            self.reoffer(now, share, hit.target, message);
+        }
     }
 
-    /// Another member for a message that `hit` did not take or acknowledge.
-    pub(super) fn reoffer(&mut self, now: Instant, hit: &Hit, message: &Arc<Message>) {
-        let mut tried = vec![hit.target];
-        while let Some(share) = hit.share.filter(|_| tried.len() < SHARE_TRIES_MAX) {
-            let mut ids = Vec::new();
-            let other = self.router.read().expect("router lock").another(share, &tried, &mut ids);
+    /// Another member for a message that `target` did not take or acknowledge.
+    pub(super) fn reoffer(&mut self, now: Instant, share: ShareId, target: Target, message: &Arc<Message>) {
+        let mut tried = vec![target];
+        while tried.len() < SHARE_TRIES_MAX {
+            let other = self.router.read().expect("router lock").another(share, &tried);
             let Some(other) = other else { break };
             self.stats.shared_reoffered += 1;
-            if self.deliver(now, &other, &ids, message) {
+            if self.deliver(now, &other, other.subscription_id().as_slice(), message) {
                 return;
             }
             tried.push(other.target);

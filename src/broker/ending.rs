@@ -2,7 +2,6 @@
 
 use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, Message, PropertyId, PropertyList, Reason};
-use crate::route::Hit;
 
 use super::connection::ConnKey;
 use super::session::{Outgoing, SessionKey, Will};
@@ -115,12 +114,12 @@ impl Shard {
     fn reoffer_shared(&mut self, now: Instant, key: SessionKey, overdue: impl Fn(&Outgoing) -> bool) {
         let target = self.target(key);
         let session = &mut self.sessions[key];
-        if session.subscriptions.keys().all(|filter| crate::topic::split_share(filter).is_none()) {
+        if session.subscriptions.iter().all(|filter| crate::topic::split_share(filter).is_none()) {
             return;
         }
         let has_another = |outgoing: &Outgoing| {
             let router = self.router.read().expect("router lock");
-            outgoing.share.is_some_and(|share| router.has_other_available(share, target))
+            outgoing.share.is_some_and(|share| router.has_other_online(share, target))
         };
         let mut moved = session.sender.take_unacknowledged(|outgoing| overdue(outgoing) && has_another(outgoing));
         if session.connection.is_none() {
@@ -134,8 +133,9 @@ impl Shard {
             }
         }
         for outgoing in moved {
-            let hit = Hit::shared(target, outgoing.qos, outgoing.share);
-            self.reoffer(now, &hit, &outgoing.message);
+            if let Some(share) = outgoing.share {
+                self.reoffer(now, share, target, &outgoing.message);
+            }
         }
     }
 
@@ -143,7 +143,7 @@ impl Shard {
     pub(super) fn set_shares_available(&mut self, key: SessionKey, available: bool) {
         let target = self.target(key);
         let session = &self.sessions[key];
-        let mut shared = session.subscriptions.keys().filter(|filter| crate::topic::split_share(filter).is_some()).peekable();
+        let mut shared = session.subscriptions.iter().filter(|filter| crate::topic::split_share(filter).is_some()).peekable();
         if shared.peek().is_none() {
             return;
         }
@@ -161,7 +161,7 @@ impl Shard {
         self.by_client_id.remove(&session.client_id);
         if !session.subscriptions.is_empty() {
             let mut router = self.router.write().expect("router lock");
-            for filter in session.subscriptions.keys() {
+            for filter in &session.subscriptions {
                 router.unsubscribe(filter, target);
             }
         }

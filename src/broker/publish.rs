@@ -44,6 +44,7 @@ impl Shard {
         }
         if let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
             if self.sessions[session].receiver.contains(id) {
+                self.sessions[session].receiver.publish(publish.qos, id)?;
                 self.stats.publish_duplicates += 1;
                 self.acknowledge(key, PacketType::PubRec, id, Reason::SUCCESS);
                 return Ok(());

@@ -1,10 +1,12 @@
 //! One client's session state (MQTT 5 §4.1): what survives its network connections.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use slotmap::{Key, KeyData};
+
 use crate::base::{Charge, Duration, Instant};
-use crate::codec::{Message, Qos, SubscribeOptions, Version};
+use crate::codec::{Message, Qos, Version};
 use crate::proto::{Receiver, Sender};
 use crate::route::ShareId;
 
@@ -13,6 +15,17 @@ use super::connection::ConnKey;
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
     pub struct SessionKey;
+}
+
+impl SessionKey {
+    /// As the router and messages name it.
+    pub(super) fn as_u64(self) -> u64 {
+        self.data().as_ffi()
+    }
+
+    pub(super) fn from_u64(key: u64) -> Self {
+        KeyData::from_ffi(key).into()
+    }
 }
 
 /// The session of one client id.
@@ -28,7 +41,8 @@ pub(super) struct Session {
     pub expires: Option<Instant>,
     /// The earliest timer this session has in the wheel.
     pub timer: Option<Instant>,
-    pub subscriptions: BTreeMap<Box<str>, Subscription>,
+    /// The filters; their options are the router's.
+    pub subscriptions: BTreeSet<Box<str>>,
     pub sender: Sender<Outgoing>,
     pub receiver: Receiver,
     pub queue: VecDeque<Outgoing>,
@@ -39,13 +53,6 @@ pub(super) struct Session {
     /// In-process subscriber in place of a network client.
     pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
     pub _charge: Charge,
-}
-
-/// One subscription of a session; the router has its own copy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Subscription {
-    pub options: SubscribeOptions,
-    pub id: Option<u32>,
 }
 
 /// A message on its way to one session.

@@ -65,6 +65,7 @@ pub enum Progress {
 pub(super) enum Fault {
     Codec(codec::Error),
     Reason(Reason, &'static str),
+    Proto(crate::proto::Error),
 }
 
 impl Fault {
@@ -72,6 +73,7 @@ impl Fault {
         match self {
             Self::Codec(error) => error.reason(),
             Self::Reason(reason, _) => reason,
+            Self::Proto(error) => error.reason(),
         }
     }
 
@@ -79,6 +81,7 @@ impl Fault {
         match self {
             Self::Codec(error) => error.to_string(),
             Self::Reason(_, text) => text.to_owned(),
+            Self::Proto(error) => error.to_string(),
         }
     }
 }
@@ -91,7 +94,7 @@ impl From<codec::Error> for Fault {
 
 impl From<crate::proto::Error> for Fault {
     fn from(error: crate::proto::Error) -> Self {
-        Self::Reason(error.reason(), error.text())
+        Self::Proto(error)
     }
 }
 
@@ -401,6 +404,7 @@ impl Shard {
         if connection.state == State::Closing {
             return connection.out.is_empty();
         }
+        let more = !connection.out.is_empty();
         if blocked && connection.out.len() > over_max {
             if connection.slow_since.is_none() {
                 connection.slow_since = Some(now);
@@ -409,7 +413,6 @@ impl Shard {
         } else {
             connection.slow_since = None;
         }
-        let more = !connection.out.is_empty();
         if !blocked {
             self.pump(now, key);
             if more {

@@ -10,7 +10,7 @@ use crate::topic;
 
 use super::connection::{ConnKey, Resumed, RetainedJob, Stage};
 use super::hooks::{Access, Answer, Decision};
-use super::session::{SessionKey, Subscription};
+use super::session::SessionKey;
 use super::shard::{Fault, Shard, client_info};
 
 /// The filters of one packet, each with what is to become of it.
@@ -142,12 +142,12 @@ impl Shard {
     pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<Subscribed, Reason> {
         let target = self.target(key);
         let session = &mut self.sessions[key];
-        if session.subscriptions.len() >= self.options.max_subscriptions_per_client && !session.subscriptions.contains_key(filter) {
+        if session.subscriptions.len() >= self.options.max_subscriptions_per_client && !session.subscriptions.contains(filter) {
             self.stats.subscriptions_refused += 1;
             return Err(Reason::QUOTA_EXCEEDED);
         }
         let outcome = self.router.write().expect("router lock").subscribe(filter, target, options, id);
-        session.subscriptions.insert(filter.into(), Subscription { options, id });
+        session.subscriptions.insert(filter.into());
         Ok(outcome)
     }
 
@@ -183,7 +183,7 @@ impl Shard {
             return Reason::TOPIC_FILTER_INVALID;
         }
         let session = &mut self.sessions[key];
-        if session.subscriptions.remove(filter).is_none() {
+        if !session.subscriptions.remove(filter) {
             return Reason::NO_SUBSCRIPTION_EXISTED;
         }
         self.router.write().expect("router lock").unsubscribe(filter, target);

@@ -89,6 +89,11 @@ impl AliasOut {
         Self { aliases: BTreeMap::new(), slots: Vec::new(), newest: 0, maximum }
     }
 
+    /// The peer takes aliases at all.
+    pub fn is_enabled(&self) -> bool {
+        self.maximum > 0
+    }
+
     /// The alias for `topic` and whether the peer knows it already (then the topic name is left
     /// out). `None` if there are no aliases. The packet must be sent then: the peer learns by it.
     pub fn assign(&mut self, topic: &str) -> Option<(u16, bool)> {

@@ -71,6 +71,11 @@ impl Receiver {
         Ok(if self.earlier.remove(id) { Arrival::Duplicate } else { Arrival::New })
     }
 
+    /// A QoS 2 message with this identifier was handed on and is not released yet.
+    pub fn contains(&self, id: PacketId) -> bool {
+        self.counted.contains(id) || self.earlier.contains(id)
+    }
+
     /// A PUBACK goes out. Only for a PUBLISH of this connection.
     pub fn acknowledged(&mut self, _id: PacketId) {
         // The identifier of a QoS 1 message is not kept: there is nothing to compare it with.

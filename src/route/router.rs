@@ -202,6 +202,11 @@ impl Router {
         Some(Hit::shared(member, share))
     }
 
+    /// Whether `share` has a member online besides `target`.
+    pub fn has_other_online(&self, share: ShareId, target: Target) -> bool {
+        self.groups.get(share).is_some_and(|group| group.has_other_online(target))
+    }
+
     /// The retained messages.
     pub fn retained(&self) -> &Retained {
         &self.retained

@@ -152,6 +152,10 @@ impl ShareGroup {
         None
     }
 
+    pub(super) fn has_other_online(&self, target: Target) -> bool {
+        self.online.iter().any(|member| member.target() != target)
+    }
+
     /// Offline members are chosen only when no member is online: their sessions keep the message.
     fn candidates(&self) -> &Vec<Subscriber> {
         if self.online.is_empty() { &self.offline } else { &self.online }
