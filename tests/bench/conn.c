@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -32,6 +33,7 @@ static struct {
     struct sockaddr_in address;
     const char *client_prefix;
     uint32_t clients;
+    size_t received_bytes;        /* of this turn */
     Conn **marked;
     size_t marked_count, marked_size;
     uint64_t connacks, subacks;
@@ -60,6 +62,8 @@ uint64_t now_ns(void)
 
 void loop_open(const char *host, uint16_t port, const char *client_prefix)
 {
+    /* Naps of 50 us are meant: the default slack of a timer is as long. */
+    prctl(PR_SET_TIMERSLACK, 1000);
     loop.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (loop.epoll < 0)
         die("epoll_create1: %s", strerror(errno));
@@ -205,6 +209,7 @@ static void receive(Conn *conn)
     if (count <= 0)
         die("the broker closed a connection: %s", count ? strerror(errno) : "end of stream");
     length = (size_t)count;
+    loop.received_bytes += length;
     if (conn->skip) {
         skipped = conn->skip < length ? conn->skip : length;
         conn->skip -= (uint32_t)skipped;
@@ -229,12 +234,19 @@ static void take_timer(void)
         loop.tick(intervals);
 }
 
-void loop_turn(int timeout_ms)
+void loop_nap(long duration_ns)
+{
+    struct timespec duration = {0, duration_ns};
+    nanosleep(&duration, NULL);
+}
+
+size_t loop_turn(int timeout_ms)
 {
     static struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(loop.epoll, events, EVENTS_MAX, loop.marked_count ? 0 : timeout_ms);
     size_t marked;
 
+    loop.received_bytes = 0;
     if (count < 0 && errno != EINTR)
         die("epoll_wait: %s", strerror(errno));
     for (int i = 0; i < count; i++) {
@@ -259,6 +271,7 @@ void loop_turn(int timeout_ms)
     /* Nothing is marked while flushing but connections that want another turn. */
     memmove(loop.marked, loop.marked + marked, (loop.marked_count - marked) * sizeof *loop.marked);
     loop.marked_count -= marked;
+    return loop.received_bytes;
 }
 
 void loop_until(const uint64_t *counter, uint64_t value)

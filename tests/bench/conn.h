@@ -37,7 +37,9 @@ struct Conn {
 void loop_open(const char *host, uint16_t port, const char *client_prefix);
 /* Wakes `tick` every `interval_ns`, with the number of intervals that passed. */
 void loop_timer(uint64_t interval_ns, void (*tick)(uint64_t intervals));
-void loop_turn(int timeout_ms);
+/* Returns how many bytes came. */
+size_t loop_turn(int timeout_ms);
+void loop_nap(long duration_ns);
 /* Dies when nothing has come for 20 s: set-up steps that stall are errors. */
 void loop_until(const uint64_t *counter, uint64_t value);
 

@@ -2,10 +2,14 @@
  *
  * Who hears whom follows from the two numbers: N and N are pairs, each on a topic of its own; N and 1 is fan-in;
  * 1 and N is fan-out. Every subscriber hears a run of publishers, so both tables below are plain arrays.
+ * With filters any two numbers go: the filters are dealt to the subscribers, and each publisher walks over all
+ * subscribers, its n-th message for one of them going to a filter of that one.
  *
  * A publisher has two brakes. `window` bounds what the broker has not acknowledged (QoS 1 and 2). `credit` bounds
  * what the slowest subscriber has not received (every QoS): it keeps the broker saturated, yet never makes it
- * queue more than `credit` messages per publisher and subscriber, so that an honest broker has no reason to drop. */
+ * queue more than `credit` messages per publisher and subscriber, so that an honest broker has no reason to drop.
+ * A publisher that was braked goes on when `batch` messages are free again, as a saturated one does by itself:
+ * without that, the generator answers every single delivery with a single message and costs as much as the broker. */
 #include "conn.h"
 #include "ledger.h"
 #include "load.h"
@@ -23,11 +27,12 @@ typedef struct {
     uint32_t delivered;         /* every sequence below this has reached all listeners */
     uint32_t unacknowledged;
     uint32_t allowed;           /* rate mode: may be sent as of now */
+    bool sending;               /* a batch has begun that did not fit one write */
     uint32_t *reached;          /* [sequence & credit_mask]: listeners it has reached */
     uint8_t *slots;             /* [packet id - 1]: the acknowledgement awaited, 0 when free */
     uint8_t *message;           /* the PUBLISH, but for id, topic digits and stamp */
     uint32_t message_bytes;
-    uint32_t stride_state;      /* filters: which topic comes next */
+    uint32_t walk;              /* filters: which comes next */
 } Publisher;
 
 typedef struct {
@@ -40,12 +45,22 @@ typedef struct {
 static const Options *options;
 static Publisher *publishers;
 static Subscriber *subscribers;
-static uint32_t credit_mask, window_mask, filters_each;
+static uint32_t credit_mask, window_mask, filters_each, batch;
 static bool stopping;
 static uint32_t round_robin;
 static uint64_t deliveries, wrong;
 
-enum { FILTER_DIGITS = 7 };
+enum {
+    NUMBER_DIGITS = 6,
+    FILTER_DIGITS = 7,
+    /* Primes: every filter in turn, publishers apart from each other, never the neighbour of the last one. */
+    FILTER_STRIDE = 7919,
+    SUBSCRIBER_STRIDE = 37,
+    /* A turn that brought less than FEW_BYTES is followed by a nap: waking for each message of a slow broker
+     * would burn a processor, and make the broker pay for the wake-ups. */
+    FEW_BYTES = 512,
+    NAP_NS = 50000
+};
 
 /* The stamp stands behind the topic and, for QoS 1 and 2, the id. */
 static uint32_t stamp_offset(const Publisher *publisher)
@@ -53,26 +68,40 @@ static uint32_t stamp_offset(const Publisher *publisher)
     return publisher->message_bytes - options->payload_bytes;
 }
 
-static bool may_send(const Publisher *publisher)
+/* How many messages the brakes let through now. */
+static uint32_t free_to_send(const Publisher *publisher)
 {
-    if (stopping || publisher->sent - publisher->delivered >= options->credit)
-        return false;
-    if (options->count && publisher->sent == options->count)
-        return false;
-    if (options->rate > 0 && !publisher->allowed)
-        return false;
-    if (!options->publish_qos)
-        return true;
-    return publisher->unacknowledged < options->window && !publisher->slots[publisher->sent & window_mask];
+    uint32_t free_messages = options->credit - (publisher->sent - publisher->delivered);
+    if (options->publish_qos && options->window - publisher->unacknowledged < free_messages)
+        free_messages = options->window - publisher->unacknowledged;
+    if (options->count && options->count - publisher->sent < free_messages)
+        free_messages = options->count - publisher->sent;
+    if (options->rate > 0 && publisher->allowed < free_messages)
+        free_messages = publisher->allowed;
+    return free_messages;
 }
 
-/* Writes the next of this publisher's topics, all of one length, into the message. */
-static void turn_topic(Publisher *publisher, uint8_t *digits_end)
+static bool worth_sending(const Publisher *publisher)
 {
-    /* A full-period step: every topic in turn, but never the neighbour of the last one. */
-    publisher->stride_state = (publisher->stride_state + 7919) % filters_each;
-    for (uint32_t value = publisher->stride_state, i = 1; i <= FILTER_DIGITS; i++, value /= 10)
-        digits_end[-(int)i] = (uint8_t)('0' + value % 10);
+    uint32_t free_messages = free_to_send(publisher);
+    return free_messages >= batch || options->rate > 0
+        || (options->count && free_messages == options->count - publisher->sent);
+}
+
+/* The digits that end at `end`, all of one width. */
+static void put_digits(uint8_t *end, unsigned width, uint32_t value)
+{
+    for (; width; width--, value /= 10)
+        *--end = (uint8_t)('0' + value % 10);
+}
+
+/* Names the next subscriber and one of its filters in the message whose topic ends at `end`. */
+static void turn_topic(Publisher *publisher, uint8_t *end)
+{
+    publisher->walk += FILTER_STRIDE;
+    put_digits(end, FILTER_DIGITS, publisher->walk % filters_each);
+    put_digits(end - FILTER_DIGITS - 1, NUMBER_DIGITS,
+               (publisher->sent + publisher->number * SUBSCRIBER_STRIDE) % options->subscribers);
 }
 
 static void append_message(Conn *conn, Publisher *publisher)
@@ -101,13 +130,21 @@ static void append_message(Conn *conn, Publisher *publisher)
 static void fill_publisher(Conn *conn)
 {
     Publisher *publisher = conn->owner;
-    while (may_send(publisher)) {
+    uint32_t free_messages = free_to_send(publisher);
+
+    if (stopping || !(publisher->sending || worth_sending(publisher)))
+        return;
+    publisher->sending = true;
+    for (; free_messages; free_messages--) {
+        if (options->publish_qos && publisher->slots[publisher->sent & window_mask])
+            break;
         if (conn->out_end - conn->out_start >= CONN_BATCH_BYTES) {
             conn_mark(conn);
             return;
         }
         append_message(conn, publisher);
     }
+    publisher->sending = false;
 }
 
 static void publisher_packet(Conn *conn, const Packet *packet)
@@ -161,7 +198,9 @@ static void subscriber_packet(Conn *conn, const Packet *packet)
     }
     if (qos)
         conn_acknowledge(conn, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, packet->id);
-    if (ledger_enter(&subscriber->ledgers[index], packet->sequence)) {
+    /* With filters every subscriber gets one message in so many of each publisher. */
+    if (ledger_enter(&subscriber->ledgers[index],
+                     filters_each ? packet->sequence / options->subscribers : packet->sequence)) {
         deliveries++;
         deliver(&publishers[packet->publisher], packet->sequence);
     }
@@ -180,20 +219,20 @@ static void tick(uint64_t intervals)
     }
 }
 
-/* The topic of a publisher, or with filters one of the topics its subscriber has. */
+/* The topic of publisher `number`, or with filters that of subscriber `number` and its filter. */
 static void topic_name(char *out, uint32_t number, uint32_t filter)
 {
     if (filters_each)
-        snprintf(out, MQTT_TOPIC_MAX, "bench/%06u/%0*u", number, FILTER_DIGITS, filter);
+        snprintf(out, MQTT_TOPIC_MAX, "bench/%0*u/%0*u", NUMBER_DIGITS, number, FILTER_DIGITS, filter);
     else
-        snprintf(out, MQTT_TOPIC_MAX, "bench/%06u", number);
+        snprintf(out, MQTT_TOPIC_MAX, "bench/%0*u", NUMBER_DIGITS, number);
 }
 
 static void filter_name(char *out, uint32_t index, void *context)
 {
     const Subscriber *subscriber = context;
     if (filters_each)
-        topic_name(out, subscriber->first_publisher, index);
+        topic_name(out, subscriber->number, index);
     else
         topic_name(out, subscriber->first_publisher + index, 0);
 }
@@ -213,7 +252,7 @@ static void set_up_publisher(Publisher *publisher, Conn *conn, uint32_t number)
     publisher->conn = conn;
     conn->owner = publisher;
     publisher->number = number;
-    publisher->listeners = options->publishers == 1 ? options->subscribers : 1;
+    publisher->listeners = options->publishers == 1 && !filters_each ? options->subscribers : 1;
     publisher->reached = allocate(credit_mask + 1, sizeof *publisher->reached);
     publisher->slots = allocate(window_mask + 1, 1);
     publisher->message = allocate(1, options->payload_bytes + MQTT_HEAD_MAX);
@@ -223,7 +262,7 @@ static void set_up_publisher(Publisher *publisher, Conn *conn, uint32_t number)
 
 static void set_up_subscriber(Subscriber *subscriber, Conn *conn, uint32_t number)
 {
-    bool pairs = options->publishers == options->subscribers;
+    bool pairs = options->publishers == options->subscribers && !filters_each;
     subscriber->conn = conn;
     conn->owner = subscriber;
     subscriber->number = number;
@@ -264,8 +303,11 @@ static bool settled(void)
 static bool run_phase(uint64_t end_ns)
 {
     uint64_t seen = deliveries, now = now_ns(), seen_ns = now;
+    size_t bytes;
     for (;;) {
-        loop_turn(20);
+        bytes = loop_turn(20);
+        if (options->rate == 0 && bytes < FEW_BYTES)
+            loop_nap(NAP_NS);
         now = now_ns();
         if (end_ns ? now >= end_ns : settled())
             return true;
@@ -319,13 +361,15 @@ int run_traffic(const Options *chosen)
     bool moving = true;
 
     options = chosen;
-    if (options->publishers != 1 && options->subscribers != 1 && options->publishers != options->subscribers)
-        die("publishers and subscribers: N and N, N and 1, or 1 and N");
-    if (options->filters && options->publishers != options->subscribers)
-        die("--filters goes with pairs");
+    if (options->filters ? options->filters < options->subscribers
+                         : options->publishers != 1 && options->subscribers != 1
+                           && options->publishers != options->subscribers)
+        die("publishers and subscribers: N and N, N and 1, 1 and N, or any with a filter for each subscriber");
     filters_each = options->filters / options->subscribers;
     credit_mask = mask_for(options->credit);
     window_mask = mask_for(options->window);
+    batch = options->publish_qos && options->window < options->credit ? options->window : options->credit;
+    batch = (batch + 1) / 2;
     conns = allocate(options->publishers + options->subscribers, sizeof *conns);
     publishers = allocate(options->publishers, sizeof *publishers);
     subscribers = allocate(options->subscribers, sizeof *subscribers);
