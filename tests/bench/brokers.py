@@ -38,8 +38,10 @@ def _free_port():
 class Broker:
     """One run of one broker; use as a context manager."""
 
-    def __init__(self, program, peer, settings=None, environment=None):
+    def __init__(self, program, peer, settings=None, environment=None, processors=None):
+        """`processors`: where it may run; None: anywhere."""
         self.program = program
+        self.processors = processors
         self.peer = peer
         self.settings = {**SETTINGS, **(settings or {})}
         self.environment = {**os.environ, **(environment or {})}
@@ -50,7 +52,7 @@ class Broker:
         log_path = pathlib.Path(self.folder.name, "log")
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=self.environment, cwd=self.folder.name)
+                                            env=self.environment, cwd=self.folder.name, preexec_fn=self._pin)
         try:
             self._wait_ready(log_path)
         except BaseException:
@@ -70,6 +72,10 @@ class Broker:
     @property
     def pid(self):
         return self.process.pid
+
+    def _pin(self):
+        if self.processors:
+            os.sched_setaffinity(0, self.processors)
 
     def _command(self):
         if not self.peer:

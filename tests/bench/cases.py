@@ -52,12 +52,12 @@ def _shape(publishers, subscribers, credit, **more):
     return {"publishers": publishers, "subscribers": subscribers, "credit": credit, **more}
 
 
-# The credits are chosen so that a broker which does nothing but frame, look up and write once per turn shows the
-# system calls per message of the table's "floor" column.
 # glibc gives the top of the heap back and takes it again for each large message when the heap is otherwise empty,
 # four brk() and the page faults each time. A broker with some traffic behind it does not; hence the environment.
 LARGE = {"MALLOC_TOP_PAD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 
+# The credits are chosen so that a broker which does nothing but frame, look up and write once per turn shows the
+# system calls per message of the table's "floor" column.
 TRAFFIC = [
     Traffic("pair1q0", "1 pair, QoS 0", _shape(1, 1, 2000), 0.40 / 9.7, quick={}),
     Traffic("pair1q1", "1 pair, QoS 1", _shape(1, 1, 24, qos=1), 1.6 / 24),
