@@ -26,7 +26,8 @@ class BrokerError(Exception):
 
 def find(program):
     """The path of a program, also in the places of daemons; None when it is not installed."""
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    return found and os.path.abspath(found)
 
 
 def _free_port():
