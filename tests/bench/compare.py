@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Runs nlmqttd beside Debian's mosquitto under the same loads and prints what each costs. README.md explains."""
+
+import argparse
+import os
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+import brokers
+import cases
+import generator
+import report
+
+ROOT = generator.HERE.parent.parent
+SECONDS, QUICK_SECONDS = 2.0, 0.6
+WARM_CONNECTIONS = 300
+SETTLE_SECONDS = 0.5
+FAULTS = ("lost", "out_of_order", "duplicates", "wrong")
+
+
+def parse_arguments():
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ours", default=str(target / "release" / "nlmqttd"), help="the broker under test")
+    parser.add_argument("--ours-set", action="append", default=[], metavar="KEY=VALUE", help="a further option of ours")
+    parser.add_argument("--peer", default="mosquitto", help="what to compare with; empty: nothing")
+    parser.add_argument("--cases", default="", help="names, comma between: " + ",".join(cases.NAMES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="measured part of a round")
+    parser.add_argument("--quick", action="store_true", help="a minute; fails on loss or disorder, never on time")
+    parser.add_argument("--gate", action="store_true", help="the gates of issue 1; fails when one is missed")
+    parser.add_argument("--no-pin", action="store_true", help="let the scheduler place broker and generator")
+    options = parser.parse_args()
+    wanted = [name for name in options.cases.split(",") if name]
+    if unknown := set(wanted) - set(cases.NAMES):
+        parser.error("no such case: " + ", ".join(sorted(unknown)))
+    if options.quick:
+        options.rounds, options.seconds = 1, QUICK_SECONDS
+        wanted = wanted or [case.name for case in cases.ALL if case.quick is not None]
+    elif options.gate and not wanted:
+        wanted = cases.GATES
+    options.wanted = wanted or cases.NAMES
+    return options
+
+
+class Bench:
+    """The two brokers and how each case is put to them."""
+
+    def __init__(self, options):
+        self.options = options
+        self.ours_settings = dict(item.split("=", 1) for item in options.ours_set)
+        self.broker_processors = None
+        processors = os.sched_getaffinity(0)
+        if len(processors) > 1 and not options.no_pin:
+            # Side by side on one processor they would measure each other; migrations cost the broker up to a third.
+            self.broker_processors = {max(processors)}
+            os.sched_setaffinity(0, processors - self.broker_processors)
+        self.programs = [brokers.find(options.ours)]
+        if not self.programs[0]:
+            sys.exit(f"no such broker: {options.ours} (build it, or name it with --ours)")
+        if options.peer:
+            if peer := brokers.find(options.peer):
+                self.programs.append(peer)
+            elif options.quick:
+                print(f"{options.peer} is not installed: nothing to compare with", file=sys.stderr)
+            else:
+                sys.exit(f"{options.peer} is not installed (--peer '' runs without)")
+
+    def wanted(self, kind):
+        return [case for case in kind if case.name in self.options.wanted]
+
+    def broker(self, side, case=None):
+        settings = dict(getattr(case, "settings", {}))
+        if side == 0:
+            settings.update(self.ours_settings)
+        return brokers.Broker(self.programs[side], side == 1, settings, getattr(case, "environment", {}),
+                              self.broker_processors)
+
+    def arguments(self, case):
+        arguments = dict(case.arguments)
+        if self.options.quick:
+            arguments.update(case.quick or {})
+        return arguments
+
+    def rounds(self, measure):
+        """Per broker the results of all rounds; ours and the peer take turns, so that both meet the same weather."""
+        results = [[] for _ in self.programs]
+        for _ in range(self.options.rounds):
+            for side in range(len(self.programs)):
+                results[side].append(measure(side))
+        return results
+
+    def compare(self, case, measure):
+        """(case, medians of ours, medians of the peer or None, median of the rounds' CPU ratios)"""
+        print(f"{case.name} ...", file=sys.stderr)
+        results = self.rounds(measure)
+        medians = [{key: _summary(key, [result[key] for result in side]) for key in side[0]} for side in results]
+        if len(results) == 1:
+            return case, medians[0], None, None
+        ratios = [report.quotient(ours["broker_us"], peer["broker_us"]) for ours, peer in zip(*results)]
+        known = [ratio for ratio in ratios if ratio is not None]
+        return case, *medians, statistics.median(known) if known else None
+
+    def traffic(self, case):
+        arguments = self.arguments(case)
+
+        def measure(side):
+            with self.broker(side, case) as broker:
+                return generator.run(broker, {**arguments, "seconds": self.options.seconds})
+
+        row = self.compare(case, measure)
+        for side, medians in enumerate(row[1:3]):
+            if medians is not None:
+                with self.broker(side, case) as broker:
+                    medians["syscalls"] = generator.count_syscalls(broker, arguments)
+        return row
+
+    def retained(self, case):
+        def measure(side):
+            with self.broker(side, case) as broker:
+                return generator.run(broker, self.arguments(case))
+
+        return self.compare(case, measure)
+
+    def memory(self, case):
+        """Growth by unit, after a few hundred connections have warmed tables and pools up."""
+
+        def measure(side):
+            with self.broker(side) as broker:
+                warm = {"mode": "hold", "connections": WARM_CONNECTIONS, "client_prefix": "warmx"}
+                with generator.Stepped(broker, warm):
+                    time.sleep(SETTLE_SECONDS)
+                    before = broker.anonymous_bytes()
+                    with generator.Stepped(broker, self.arguments(case)):
+                        time.sleep(SETTLE_SECONDS)
+                        return (broker.anonymous_bytes() - before) / case.units
+
+        return self.memory_row(case.title + ", bytes", measure, case.target)
+
+    def resident(self):
+        def measure(side):
+            with self.broker(side) as broker:
+                time.sleep(SETTLE_SECONDS)
+                return broker.resident_bytes() / 2**20
+
+        return self.memory_row("idle RSS, MiB", measure, cases.RSS_TARGET)
+
+    def memory_row(self, title, measure, target):
+        print(f"{title} ...", file=sys.stderr)
+        medians = [statistics.median(side) for side in self.rounds(measure)]
+        return title, medians[0], medians[1] if len(medians) == 2 else None, target
+
+
+def _summary(key, values):
+    """Faults are never averaged away."""
+    return sum(values) if key in FAULTS else statistics.median(values)
+
+
+def missed_gates(traffic_rows, memory_rows):
+    """A line for each gate of issue 1 that was measured and missed."""
+    for case, _, _, ratio in traffic_rows:
+        if case.cpu_gate is not None and (ratio is None or ratio > case.cpu_gate):
+            yield f"{case.name}: CPU ratio {report.number(ratio)}, at most {case.cpu_gate} wanted"
+    for case, row in memory_rows:
+        if case.gate_bytes is not None and row[1] > case.gate_bytes:
+            yield f"{case.name}: {row[1]:.0f} bytes, at most {case.gate_bytes} wanted"
+
+
+def faults(rows):
+    """A line for each message of ours that was lost, doubled, out of order or spoiled."""
+    for case, ours, _, _ in rows:
+        for fault in FAULTS:
+            if ours[fault]:
+                yield f"{case.name}: {ours[fault]:.0f} {fault.replace('_', ' ')}"
+
+
+def main():
+    options = parse_arguments()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    generator.build()
+    bench = Bench(options)
+    try:
+        traffic_rows = [bench.traffic(case) for case in bench.wanted(cases.TRAFFIC)]
+        retained_rows = [bench.retained(case) for case in bench.wanted(cases.RETAINED)]
+        memory_rows = [(case, bench.memory(case)) for case in bench.wanted(cases.MEMORY)]
+        resident = [bench.resident()] if cases.RSS in options.wanted else []
+    except (brokers.BrokerError, generator.LoadError) as error:
+        sys.exit(f"failed: {error}")
+    if options.quick:
+        print("Quick run: one short round, some shapes smaller than named. The figures say little.\n")
+    tables = [
+        traffic_rows and report.traffic(traffic_rows),
+        report.syscalls(traffic_rows),
+        retained_rows and report.retained(retained_rows),
+        (memory_rows or resident) and report.memory([row for _, row in memory_rows] + resident),
+    ]
+    print("\n\n".join(text for text in tables if text))
+    complaints = list(faults(traffic_rows + retained_rows)) if options.quick else []
+    complaints += missed_gates(traffic_rows, memory_rows) if options.gate else []
+    for complaint in complaints:
+        print("FAILED " + complaint, file=sys.stderr)
+    sys.exit(1 if complaints else 0)
+
+
+if __name__ == "__main__":
+    main()
