@@ -13,6 +13,7 @@
 //! memory is short) goes on the `paused` list and costs nothing.
 
 mod client_host;
+mod error;
 mod inbox;
 mod journal;
 mod mio;
@@ -26,13 +27,14 @@ use std::net::SocketAddr;
 
 use crate::base::{Duration, Instant, UnixTime};
 
-pub use client_host::{ClientHandler, ClientKey};
+pub use client_host::{ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
+pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 pub use mio::MioNet;
 pub use runtime::{Mode, Runtime, RuntimeOptions};
 pub use server_host::{ListenerOptions, ServerKey};
-pub use worker::Worker;
+pub use worker::{Command, Worker};
 
 /// Names a stream socket of one [`Net`]: an index, re-used from the next turn on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

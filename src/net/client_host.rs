@@ -1,0 +1,360 @@
+//! One client on a worker: its machine, its link, and the handler that hears of it.
+//!
+//! The machine says "dial server 2"; this file looks the name up, tries its addresses one after
+//! the other, and reports how it went. It reads and writes for the machine and hands its events to
+//! the handler. Nothing here decides anything about MQTT.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::error::Error;
+use super::server_host::write_once;
+use super::worker::{After, Owner, Worker};
+use super::{DialOptions, LinkId, Net};
+use crate::base::{IdMap, Instant};
+use crate::proto::client::{
+    Cause, Client, Event, Incoming, StopRequest, SubscribeRequest, SubscriptionKey, Token,
+};
+
+slotmap::new_key_type! {
+    /// Names a client of a worker.
+    pub struct ClientKey;
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// A name, or an IPv4 or IPv6 address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// What [`ClientHandler::before_connect`] may renew.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Vec<u8>>,
+}
+
+/// A message callback of one subscription.
+pub type MessageCallback = Box<dyn FnMut(&Incoming) + Send>;
+
+/// Hears what happens to a client; called on the worker's thread, one call at a time. What it
+/// calls on the client happens after it returns.
+#[allow(unused_variables)]
+pub trait ClientHandler: Send {
+    /// A connection to this server (index in the list) is about to be opened. `Some`: use these
+    /// from now on.
+    fn before_connect(&mut self, server: usize) -> Option<Credentials> {
+        None
+    }
+
+    /// Something happened. Messages of subscriptions with a callback of their own come there.
+    fn event(&mut self, event: Event) {}
+
+    /// A request was refused before it was queued; it has no other completion.
+    fn refused(&mut self, token: Token, error: crate::proto::Error) {}
+}
+
+pub(super) struct ClientHost {
+    pub machine: Client,
+    handler: Box<dyn ClientHandler>,
+    callbacks: IdMap<SubscriptionKey, MessageCallback>,
+    servers: Vec<ServerAddress>,
+    dial_options: DialOptions,
+    connection: Connection,
+    /// The link took less than it was offered.
+    blocked: bool,
+    removing: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// How far the way to the server is.
+enum Connection {
+    None,
+    /// Its name is being looked up.
+    Resolving(u64),
+    /// This link is being connected; these addresses are left to try.
+    Dialing(LinkId, std::vec::IntoIter<SocketAddr>),
+    Open(LinkId),
+}
+
+impl ClientHost {
+    pub fn deadline(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+
+    /// Output waits for a link that takes it.
+    pub fn has_work(&self) -> bool {
+        !self.blocked && matches!(self.connection, Connection::Open(_)) && !self.machine.output().is_empty()
+    }
+}
+
+impl<N: Net> Worker<N> {
+    /// Takes a client in; it does nothing before it is started.
+    pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, handler: Box<dyn ClientHandler>) -> ClientKey {
+        self.clients.insert(ClientHost {
+            machine,
+            handler,
+            callbacks: IdMap::default(),
+            servers,
+            dial_options,
+            connection: Connection::None,
+            blocked: false,
+            removing: None,
+        })
+    }
+
+    /// Does something with a client's machine and what follows from it.
+    pub fn with_client<R>(&mut self, client: ClientKey, act: impl FnOnce(&mut Client, Instant) -> R) -> Option<R> {
+        let host = self.clients.get_mut(client)?;
+        let result = act(&mut host.machine, self.now);
+        self.drain_events(client);
+        Some(result)
+    }
+
+    /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
+    pub fn request_of_client(&mut self, client: ClientKey, token: Token, act: impl FnOnce(&mut Client, Instant) -> Result<(), crate::proto::Error>) {
+        if let Some(Err(error)) = self.with_client(client, act) {
+            if let Some(host) = self.clients.get_mut(client) {
+                host.handler.refused(token, error);
+            }
+        }
+    }
+
+    /// Subscribes; messages of these filters go to `callback` if there is one.
+    pub fn subscribe_client(&mut self, client: ClientKey, token: Token, request: &SubscribeRequest<'_>, callback: Option<MessageCallback>) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        match host.machine.subscribe(self.now, token, request) {
+            Ok(key) => {
+                if let (Some(key), Some(callback)) = (key, callback) {
+                    host.callbacks.insert(key, callback);
+                }
+            }
+            Err(error) => host.handler.refused(token, error),
+        }
+        self.drain_events(client);
+    }
+
+    /// Stops a client and forgets it; `done` is called when its handler was called for the last
+    /// time and dropped.
+    pub fn remove_client(&mut self, client: ClientKey, request: StopRequest, done: Box<dyn FnOnce() + Send>) {
+        let now = self.now;
+        let Some(host) = self.clients.get_mut(client) else { return done() };
+        host.removing = Some(done);
+        host.machine.stop(now, request);
+        self.drain_events(client);
+    }
+
+    /// Delivers what the machine has to say until it has nothing more.
+    fn drain_events(&mut self, client: ClientKey) {
+        while let Some(host) = self.clients.get_mut(client) {
+            match host.machine.poll_event() {
+                None => break,
+                Some(Event::Dial { server }) => self.dial_server(client, server),
+                Some(Event::HangUp) => self.hang_up(client),
+                Some(Event::HandlerReleased(key)) => {
+                    host.callbacks.remove(&key);
+                }
+                Some(Event::Message(incoming)) if !incoming.handlers.is_empty() => {
+                    for key in &incoming.handlers {
+                        if let Some(callback) = host.callbacks.get_mut(key) {
+                            callback(&incoming);
+                        }
+                    }
+                }
+                Some(event) => host.handler.event(event),
+            }
+        }
+        self.finish_removing(client);
+    }
+
+    fn finish_removing(&mut self, client: ClientKey) {
+        let finished = self.clients.get(client).is_some_and(|host| {
+            host.removing.is_some() && host.machine.is_stopped() && !matches!(host.connection, Connection::Open(_))
+        });
+        if !finished {
+            return;
+        }
+        self.let_go(client);
+        if let Some(mut host) = self.clients.remove(client) {
+            let done = host.removing.take();
+            drop(host);
+            if let Some(done) = done {
+                done();
+            }
+        }
+    }
+
+    fn dial_server(&mut self, client: ClientKey, server: usize) {
+        let host = &mut self.clients[client];
+        if let Some(credentials) = host.handler.before_connect(server) {
+            host.machine.set_credentials(credentials.username, credentials.password);
+        }
+        self.lookup_serial += 1;
+        let ticket = self.lookup_serial;
+        host.connection = Connection::Resolving(ticket);
+        let ServerAddress { host, port } = host.servers[server].clone();
+        self.lookups.insert(ticket, client);
+        self.net.resolve(ticket, &host, port);
+    }
+
+    pub(super) fn resolved(&mut self, ticket: u64, addresses: io::Result<Vec<SocketAddr>>) {
+        let Some(client) = self.lookups.remove(&ticket) else { return };
+        let Some(host) = self.clients.get_mut(client) else { return };
+        if !matches!(host.connection, Connection::Resolving(waiting) if waiting == ticket) {
+            return; // Given up meanwhile.
+        }
+        host.connection = Connection::None;
+        match addresses {
+            Ok(addresses) if !addresses.is_empty() => self.dial_next(client, addresses.into_iter()),
+            _ => self.client_lost(client, Cause::Names),
+        }
+    }
+
+    /// Tries the next address of a server; none left: the connection cannot be made.
+    fn dial_next(&mut self, client: ClientKey, mut addresses: std::vec::IntoIter<SocketAddr>) {
+        let host = &mut self.clients[client];
+        while let Some(address) = addresses.next() {
+            if let Ok(link) = self.net.dial(address, &host.dial_options) {
+                host.connection = Connection::Dialing(link, addresses);
+                host.blocked = true;
+                return self.own(link, Owner::Client(client));
+            }
+        }
+        self.client_lost(client, Cause::Network);
+    }
+
+    /// The link takes bytes, or its dial has ended.
+    pub(super) fn client_writable(&mut self, client: ClientKey, link: LinkId) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        host.blocked = false;
+        if !matches!(host.connection, Connection::Dialing(dialing, _) if dialing == link) {
+            return;
+        }
+        match self.net.dialed(link) {
+            None => {}
+            Some(Ok(())) => {
+                host.connection = Connection::Open(link);
+                host.machine.handle_dialed(self.now);
+                self.drain_events(client);
+            }
+            Some(Err(_)) => self.dial_failed(client, link),
+        }
+    }
+
+    fn dial_failed(&mut self, client: ClientKey, link: LinkId) {
+        self.close(link);
+        let connection = core::mem::replace(&mut self.clients[client].connection, Connection::None);
+        if let Connection::Dialing(_, addresses) = connection {
+            self.dial_next(client, addresses);
+        }
+    }
+
+    pub(super) fn read_client(&mut self, client: ClientKey, link: LinkId) -> After {
+        let Some(host) = self.clients.get_mut(client) else { return After::Closed };
+        match host.connection {
+            Connection::Open(open) if open == link => {}
+            // Readable before it is connected: the dial failed.
+            Connection::Dialing(dialing, _) if dialing == link => {
+                if let Some(Err(_)) = self.net.dialed(link) {
+                    self.dial_failed(client, link);
+                    return After::Closed;
+                }
+                return After::Again;
+            }
+            _ => return After::Closed,
+        }
+        if !host.machine.wants_input() {
+            return After::Pause;
+        }
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let read = self.net.read(link, &mut scratch);
+        let after = match read {
+            Ok(0) => {
+                self.client_lost(client, Cause::Closed);
+                After::Closed
+            }
+            Ok(count) => {
+                host.machine.handle_input(self.now, &scratch[..count]);
+                self.drain_events(client);
+                if count == scratch.len() { After::Again } else { After::Drained }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
+            Err(_) => {
+                self.client_lost(client, Cause::Network);
+                After::Closed
+            }
+        };
+        self.scratch = scratch;
+        // The machine may have hung up meanwhile: then the link is not this client's any more.
+        if self.owner(link) == Owner::Client(client) { after } else { After::Closed }
+    }
+
+    /// The connection broke or was not made.
+    fn client_lost(&mut self, client: ClientKey, cause: Cause) {
+        self.let_go(client);
+        if let Some(host) = self.clients.get_mut(client) {
+            host.machine.handle_closed(self.now, cause);
+            self.drain_events(client);
+        }
+    }
+
+    /// Closes whatever there is of a connection.
+    fn let_go(&mut self, client: ClientKey) {
+        let host = &mut self.clients[client];
+        match core::mem::replace(&mut host.connection, Connection::None) {
+            Connection::None => {}
+            Connection::Resolving(ticket) => {
+                self.lookups.remove(&ticket);
+            }
+            Connection::Dialing(link, _) | Connection::Open(link) => self.close(link),
+        }
+    }
+
+    /// The machine ends the connection: what it still has to say goes out first, as far as the
+    /// socket takes it at once.
+    fn hang_up(&mut self, client: ClientKey) {
+        self.flush_client(client);
+        let Some(host) = self.clients.get_mut(client) else { return };
+        match core::mem::replace(&mut host.connection, Connection::None) {
+            Connection::Open(link) => self.linger(link),
+            other => {
+                host.connection = other;
+                self.let_go(client);
+            }
+        }
+        if let Some(host) = self.clients.get_mut(client) {
+            host.machine.output().clear();
+        }
+    }
+
+    /// One write of what the machine has to send. False: there was nothing.
+    pub(super) fn flush_client(&mut self, client: ClientKey) -> bool {
+        let Some(host) = self.clients.get_mut(client) else { return false };
+        let Connection::Open(link) = host.connection else { return false };
+        if host.blocked || host.machine.output().is_empty() {
+            return false;
+        }
+        match write_once(&mut self.net, link, host.machine.output()) {
+            Ok((count, blocked)) => {
+                host.blocked = blocked;
+                host.machine.handle_sent(self.now, count);
+                self.drain_events(client);
+            }
+            Err(_) => self.client_lost(client, Cause::Network),
+        }
+        true
+    }
+
+    pub(super) fn client_timeout(&mut self, client: ClientKey) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        if host.machine.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
+            host.machine.handle_timeout(self.now);
+            self.drain_events(client);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A runtime: one worker, and whoever lends it a thread.
+//!
+//! In THREAD mode a thread of the library turns the worker until the last handle is dropped. In
+//! LOOP mode there is no thread: the owner calls [`Runtime::poll`], by itself or whenever
+//! [`Runtime::fd`] is readable. The descriptor never changes; time is inside it, and while work is
+//! left it stays readable, so a foreign loop needs no time-out.
+//!
+//! Whoever is not the worker posts. A call that wants an answer waits for it, except inside a
+//! callback, where the worker would wait for itself: that is [`Error::WouldDeadlock`].
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::error::Error;
+use super::inbox::Inbox;
+use super::mio::MioNet;
+use super::worker::{Command, Worker};
+use crate::base::{Budget, Duration, Rng};
+
+/// Who turns the worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// A thread of the library.
+    #[default]
+    Thread,
+    /// The owner, by [`Runtime::poll`].
+    Loop,
+}
+
+/// Options of a runtime.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// Who turns the worker.
+    pub mode: Mode,
+    /// Name of the thread, at most 15 bytes are seen.
+    pub thread_name: String,
+    /// Stack of the thread; 0 = the system's default.
+    pub stack_bytes: usize,
+    /// Bytes of everything that waits in this runtime.
+    pub memory_limit: usize,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self { mode: Mode::Thread, thread_name: "nlmqtt".to_owned(), stack_bytes: 0, memory_limit: 512 << 20 }
+    }
+}
+
+/// A handle to a runtime; cloning gives another one. The runtime ends with its last handle.
+#[derive(Clone)]
+pub struct Runtime(Arc<Shared>);
+
+struct Shared {
+    id: u64,
+    inbox: Arc<Inbox<Command<MioNet>>>,
+    fd: RawFd,
+    mode: Mode,
+    budget: Budget,
+    /// LOOP mode: the worker lies here between two polls.
+    worker: Mutex<Option<Worker<MioNet>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread is to end, or has ended.
+    stopped: Arc<AtomicBool>,
+}
+
+thread_local! {
+    /// The runtime whose worker this thread is turning; 0: none.
+    static TURNING: Cell<u64> = const { Cell::new(0) };
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Runtime {
+    /// Starts a runtime.
+    ///
+    /// # Errors
+    /// No descriptor or thread is left.
+    pub fn new(options: &RuntimeOptions) -> Result<Self, Error> {
+        let net = MioNet::new()?;
+        let fd = net.poll_fd();
+        let waker = net.waker();
+        let inbox = Arc::new(Inbox::new(Box::new(move || {
+            let _ = waker.wake();
+        })));
+        let worker = Worker::new(net, inbox.clone());
+        let shared = Arc::new(Shared {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            inbox,
+            fd,
+            mode: options.mode,
+            budget: Budget::new(options.memory_limit),
+            worker: Mutex::new(None),
+            thread: Mutex::new(None),
+            stopped: Arc::new(AtomicBool::new(false)),
+        });
+        match options.mode {
+            Mode::Loop => *lock(&shared.worker) = Some(worker),
+            Mode::Thread => {
+                let (id, stopped) = (shared.id, shared.stopped.clone());
+                let body = move || run(id, worker, &stopped);
+                *lock(&shared.thread) = Some(spawn_with(&options.thread_name, options.stack_bytes, body)?);
+            }
+        }
+        Ok(Self(shared))
+    }
+
+    /// Who turns the worker.
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// The one descriptor; constant for the life of the runtime. Only useful in LOOP mode.
+    pub fn fd(&self) -> RawFd {
+        self.0.fd
+    }
+
+    /// The account of everything that waits in this runtime.
+    pub fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    /// A generator seeded by the system.
+    pub fn rng(&self) -> Rng {
+        use std::hash::{BuildHasher, RandomState};
+        Rng::with_seed(RandomState::new().hash_one(self.0.id))
+    }
+
+    /// LOOP mode: one turn, waiting at most `wait_max` (`None`: until something happens).
+    ///
+    /// # Errors
+    /// `Unsupported` in THREAD mode, `WouldDeadlock` inside a callback, `Gone` after a failure.
+    pub fn poll(&self, wait_max: Option<Duration>) -> Result<(), Error> {
+        if self.0.mode != Mode::Loop {
+            return Err(Error::Unsupported("poll in THREAD mode"));
+        }
+        if self.is_turning() {
+            return Err(Error::WouldDeadlock);
+        }
+        let mut slot = lock(&self.0.worker);
+        let worker = slot.as_mut().ok_or(Error::Gone)?;
+        let turned = Turning::begin(self.0.id);
+        let result = worker.turn(wait_max);
+        drop(turned);
+        if let Err(error) = result {
+            *slot = None;
+            return Err(error.into());
+        }
+        // Posts made during the turn must be able to wake a loop that is not ours.
+        let deadline = if worker.inbox().may_sleep() { worker.next_deadline() } else { Some(worker.now()) };
+        worker.net().arm(deadline)?;
+        Ok(())
+    }
+
+    /// This thread is inside a callback of this runtime.
+    pub fn is_turning(&self) -> bool {
+        TURNING.get() == self.0.id
+    }
+
+    /// Runs `command` on the worker, soon. From any thread, callbacks included.
+    pub fn post(&self, command: Command<MioNet>) {
+        self.0.inbox.post(command);
+    }
+
+    /// Runs `ask` on the worker and waits for its answer.
+    ///
+    /// # Errors
+    /// `WouldDeadlock` inside a callback; `Timeout`; `Gone` when the worker has ended.
+    pub fn request<R: Send + 'static>(&self, wait_max: Duration, ask: impl FnOnce(&mut Worker<MioNet>) -> R + Send + 'static) -> Result<R, Error> {
+        if self.is_turning() {
+            return Err(Error::WouldDeadlock);
+        }
+        if self.0.mode == Mode::Loop {
+            return self.run_here(ask);
+        }
+        if self.0.stopped.load(Ordering::SeqCst) {
+            return Err(Error::Gone);
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.post(Box::new(move |worker| {
+            let _ = sender.send(ask(worker));
+        }));
+        receiver.recv_timeout(wait_max).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => Error::Timeout,
+            mpsc::RecvTimeoutError::Disconnected => Error::Gone,
+        })
+    }
+
+    /// Waits for something the worker will do: by turning it in LOOP mode (`done` is asked after
+    /// every turn), by sleeping in THREAD mode (`sleep` answers whether it happened in time).
+    ///
+    /// # Errors
+    /// `Timeout`; in LOOP mode also as [`Runtime::poll`].
+    pub fn wait_for(&self, wait_max: Duration, done: impl Fn() -> bool, sleep: impl FnOnce(Duration) -> bool) -> Result<(), Error> {
+        if self.0.mode == Mode::Thread {
+            return if sleep(wait_max) { Ok(()) } else { Err(Error::Timeout) };
+        }
+        let start = std::time::Instant::now();
+        loop {
+            if done() {
+                return Ok(());
+            }
+            let left = wait_max.checked_sub(start.elapsed()).ok_or(Error::Timeout)?;
+            self.poll(Some(left))?;
+        }
+    }
+
+    /// LOOP mode, outside a turn: nobody else touches the worker.
+    fn run_here<R>(&self, ask: impl FnOnce(&mut Worker<MioNet>) -> R) -> Result<R, Error> {
+        let mut slot = lock(&self.0.worker);
+        let worker = slot.as_mut().ok_or(Error::Gone)?;
+        let turned = Turning::begin(self.0.id);
+        let answer = ask(worker);
+        drop(turned);
+        let now = worker.now();
+        worker.net().arm(Some(now))?;
+        Ok(answer)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.inbox.post(Box::new(|_| {}));
+        let thread = lock(&self.thread).take();
+        // The last handle may be dropped inside a callback: then the thread ends by itself.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Marks this thread as the one that turns a runtime.
+struct Turning(u64);
+
+impl Turning {
+    fn begin(id: u64) -> Self {
+        Self(TURNING.replace(id))
+    }
+}
+
+impl Drop for Turning {
+    fn drop(&mut self) {
+        TURNING.set(self.0);
+    }
+}
+
+/// The body of a THREAD mode runtime.
+fn run(id: u64, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
+    let _turning = Turning::begin(id);
+    while !stopped.load(Ordering::SeqCst) {
+        if worker.turn(None).is_err() {
+            stopped.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Starts a thread with every signal masked: signals are the host program's affair.
+///
+/// # Errors
+/// No thread is left.
+pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    spawn_with(name, 0, body)
+}
+
+fn spawn_with(name: &str, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let mut builder = thread::Builder::new().name(name.to_owned());
+    if stack_bytes > 0 {
+        builder = builder.stack_size(stack_bytes);
+    }
+    // The mask is inherited: set it before, put it back after.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok();
+    let thread = builder.spawn(body);
+    if let Some(before) = before {
+        let _ = before.thread_set_mask();
+    }
+    thread
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

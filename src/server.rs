@@ -1,0 +1,248 @@
+//! The broker, as a Rust caller sees it.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::{Arc, RwLock};
+
+use crate::base::{Duration, Instant};
+use crate::broker::{ClientSummary, Decision, HookToken, Hooks, LocalKey, Options, Shard, Stats};
+use crate::codec::{Message, Properties, Qos, Reason};
+use crate::net::{Error, ListenerOptions, MioNet, Runtime, ServerKey, Worker};
+use crate::route;
+
+/// How long a call waits for the worker's answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// A broker on a runtime. Dropping it stops it without ceremony; [`Server::stop`] is the polite
+/// way. Every method may be called from any thread; those that wait for an answer refuse to inside
+/// a callback ([`Error::WouldDeadlock`]).
+pub struct Server {
+    runtime: Runtime,
+    key: ServerKey,
+}
+
+/// A message to be published by the owner of the server.
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs)]
+pub struct Publication<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: Qos,
+    pub retain: bool,
+    pub properties: Properties<'a>,
+    pub expiry_s: Option<u32>,
+}
+
+impl Server {
+    /// A broker that listens nowhere yet.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn new(runtime: &Runtime, options: Options, hooks: Option<Box<dyn Hooks>>) -> Result<Self, Error> {
+        let mut rng = runtime.rng();
+        let budget = runtime.budget().clone();
+        let key = runtime.request(ANSWER_WAIT, move |worker| {
+            let router = Arc::new(RwLock::new(route::Router::new(router_options(&options), rng.fork())));
+            worker.add_server(Shard::new(0, options, router, budget, rng, hooks))
+        })?;
+        Ok(Self { runtime: runtime.clone(), key })
+    }
+
+    /// The runtime it lives on.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Starts to listen; answers with the address in use (port 0 takes a free one).
+    ///
+    /// # Errors
+    /// `Io`: the address is taken or not allowed; else as [`Runtime::request`].
+    pub fn add_listener(&self, options: ListenerOptions) -> Result<SocketAddr, Error> {
+        let key = self.key;
+        Ok(self.runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options))??)
+    }
+
+    /// Stops listening there; connections stay. False: it did not listen there.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn remove_listener(&self, address: SocketAddr) -> Result<bool, Error> {
+        let key = self.key;
+        self.runtime.request(ANSWER_WAIT, move |worker| worker.remove_listener(key, address))
+    }
+
+    /// Publishes to whoever subscribed, past hooks and access control. Posted: it happens soon.
+    ///
+    /// # Errors
+    /// `Invalid`: not a topic name.
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        let message = self.owned(publication)?;
+        self.post(move |shard, now| {
+            // A retained message without room is counted by the shard.
+            let _ = shard.publish(now, &message.into_message(shard, now));
+        });
+        Ok(())
+    }
+
+    /// Sends to one client, whatever it subscribed to; queued while it is away.
+    ///
+    /// # Errors
+    /// `Invalid`: not a topic name.
+    pub fn publish_to(&self, client_id: &str, publication: &Publication<'_>) -> Result<(), Error> {
+        let message = self.owned(publication)?;
+        let client_id = client_id.to_owned();
+        self.post(move |shard, now| {
+            shard.publish_to(now, &client_id, &message.into_message(shard, now));
+        });
+        Ok(())
+    }
+
+    /// Subscribes inside this process; `receive` runs on the worker's thread. Retained messages
+    /// that match come first.
+    ///
+    /// # Errors
+    /// `Server`: not a topic filter; else as [`Runtime::request`].
+    pub fn subscribe(&self, filter: &str, receive: impl FnMut(&Arc<Message>) + Send + 'static) -> Result<LocalKey, Error> {
+        let filter = filter.to_owned();
+        let answer = self.request(move |shard, now| shard.subscribe_local(now, &filter, Box::new(receive)))?;
+        answer.map_err(Error::Server)
+    }
+
+    /// Ends an in-process subscription. Posted.
+    pub fn unsubscribe(&self, subscription: LocalKey) {
+        self.post(move |shard, now| {
+            shard.unsubscribe_local(now, subscription);
+        });
+    }
+
+    /// Closes a client's connection, and ends its session if wanted. Posted.
+    pub fn kick(&self, client_id: &str, reason: Reason, end_session: bool) {
+        let client_id = client_id.to_owned();
+        self.post(move |shard, now| {
+            shard.kick(now, &client_id, reason, end_session);
+        });
+    }
+
+    /// A hook's late answer. Posted; one that comes too late is counted.
+    pub fn complete(&self, token: HookToken, decision: Decision) {
+        self.post(move |shard, now| {
+            shard.complete(now, token, decision);
+        });
+    }
+
+    /// Every client with a session.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn clients(&self) -> Result<Vec<ClientSummary>, Error> {
+        self.request(|shard, _| shard.clients().collect())
+    }
+
+    /// Counters and gauges.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        self.request(|shard, _| shard.stats())
+    }
+
+    /// The options in force.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn options(&self) -> Result<Options, Error> {
+        self.request(|shard, _| shard.options().clone())
+    }
+
+    /// Takes new options; connections and sessions keep what they negotiated. The share strategy
+    /// and the limits of the retained store stay as they were made.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn reload(&self, options: Options) -> Result<(), Error> {
+        self.request(|shard, _| shard.set_options(options))
+    }
+
+    /// Begins to stop: no new connections, DISCONNECT with `reason` to every client (5.0), at most
+    /// `drain` for that to go out. `done` is called on the worker's thread when all is over.
+    pub fn stop(&self, reason: Reason, drain: Duration, done: impl FnOnce() + Send + 'static) {
+        let key = self.key;
+        self.runtime.post(Box::new(move |worker| worker.stop_server(key, reason, drain, Box::new(done))));
+    }
+
+    /// As [`Server::stop`], and waits until it is over.
+    ///
+    /// # Errors
+    /// `WouldDeadlock` inside a callback; `Timeout` after `drain` and a second more.
+    pub fn stop_and_wait(&self, reason: Reason, drain: Duration) -> Result<(), Error> {
+        if self.runtime.is_turning() {
+            return Err(Error::WouldDeadlock);
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.stop(reason, drain, move || {
+            let _ = sender.send(());
+        });
+        let grace = Duration::from_secs(1);
+        self.runtime.wait_for(drain + grace, || receiver.try_recv().is_ok(), |left| receiver.recv_timeout(left).is_ok())
+    }
+
+    fn owned(&self, publication: &Publication<'_>) -> Result<OwnedPublication, Error> {
+        if !crate::topic::is_valid_name(publication.topic) {
+            return Err(Error::Invalid(format!("not a topic name: {:?}", publication.topic)));
+        }
+        Ok(OwnedPublication {
+            topic: publication.topic.to_owned(),
+            payload: publication.payload.to_vec(),
+            qos: publication.qos,
+            retain: publication.retain,
+            properties: publication.properties.as_bytes().to_vec(),
+            expiry_s: publication.expiry_s,
+        })
+    }
+
+    fn post(&self, act: impl FnOnce(&mut Shard, Instant) + Send + 'static) {
+        let key = self.key;
+        self.runtime.post(Box::new(move |worker: &mut Worker<MioNet>| {
+            if let Some((shard, now)) = worker.shard(key) {
+                act(shard, now);
+            }
+        }));
+    }
+
+    fn request<R: Send + 'static>(&self, ask: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
+        let key = self.key;
+        let answer = self.runtime.request(ANSWER_WAIT, move |worker| worker.shard(key).map(|(shard, now)| ask(shard, now)))?;
+        answer.ok_or(Error::Gone)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Reason::SERVER_SHUTTING_DOWN, Duration::ZERO, || {});
+    }
+}
+
+struct OwnedPublication {
+    topic: String,
+    payload: Vec<u8>,
+    qos: Qos,
+    retain: bool,
+    properties: Vec<u8>,
+    expiry_s: Option<u32>,
+}
+
+impl OwnedPublication {
+    fn into_message(self, shard: &Shard, now: Instant) -> Arc<Message> {
+        let properties = Properties::parse(crate::codec::Place::Publish, &self.properties).unwrap_or_default();
+        let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        Message::new(shard.budget(), &self.topic, &self.payload, self.qos, self.retain, properties, expires, 0, now)
+    }
+}
+
+fn router_options(options: &Options) -> route::Options {
+    route::Options {
+        retained: route::RetainedLimits { count_max: options.max_retained_messages, bytes_max: options.max_retained_bytes },
+        share_strategy: options.shared_subscription_strategy,
+        ..route::Options::default()
+    }
+}
