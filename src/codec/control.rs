@@ -112,14 +112,16 @@ mod tests {
         assert_eq!(disconnect(v5, client, &[4]), Ok(Reason::DISCONNECT_WITH_WILL));
         assert_eq!(disconnect(v5, client, &[0x8e, 0]), Ok(Reason::SESSION_TAKEN_OVER));
         assert_eq!(disconnect(v5, client, &[0, 5, 0x11, 0, 0, 0, 9]), Ok(Reason::NORMAL_DISCONNECTION));
-        assert_eq!(disconnect(v5, server, &[0, 5, 0x11, 0, 0, 0, 9]), Err(Error::Protocol("Session Expiry Interval from a server")));
+        let from_server = Err(Error::Protocol("Session Expiry Interval from a server"));
+        assert_eq!(disconnect(v5, server, &[0, 5, 0x11, 0, 0, 0, 9]), from_server);
         assert_eq!(disconnect(v5, server, &[4]), Err(Error::Protocol("reason code")));
         assert_eq!(disconnect(v5, client, &[0x10]), Err(Error::Protocol("reason code")));
         assert_eq!(disconnect(v5, client, &[0, 0, 0]), Err(Error::Malformed("bytes behind the last field")));
         assert_eq!(disconnect(v5, client, &[0, 1]), Err(Error::Malformed("packet ends inside a field")));
         assert_eq!(disconnect(Version::V311, client, &[]), Ok(Reason::NORMAL_DISCONNECTION));
         assert_eq!(disconnect(Version::V311, client, &[0]), Err(Error::Malformed("bytes behind the last field")));
-        assert_eq!(disconnect(Version::V311, server, &[]), Err(Error::Protocol("packet type is not for this direction")));
+        let direction = Err(Error::Protocol("packet type is not for this direction"));
+        assert_eq!(disconnect(Version::V311, server, &[]), direction);
     }
 
     #[test]

@@ -128,7 +128,8 @@ mod tests {
     fn faults_of_publish_are_told_apart() {
         let protocol = |what| Err(Error::Protocol(what));
         let malformed = |what| Err(Error::Malformed(what));
-        let table: [(Version, u8, &[u8], Result<(), Error>); 19] = [
+        type Row = (Version, u8, &'static [u8], Result<(), Error>);
+        let table: [Row; 19] = [
             (Version::V311, 0x36, &[0, 1, b'a', 0, 1], malformed("QoS 3")),
             (Version::V311, 0x38, &[0, 1, b'a'], malformed("DUP with QoS 0")),
             (Version::V311, 0x32, &[0, 1, b'a', 0, 0], protocol("packet identifier 0")),

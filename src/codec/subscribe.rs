@@ -60,8 +60,8 @@ impl SubscribeOptions {
             return self.qos as u8;
         }
         self.qos as u8
-            | u8::from(self.no_local) * NO_LOCAL
-            | u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED
+            | (u8::from(self.no_local) * NO_LOCAL)
+            | (u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED)
             | (self.retain_handling as u8) << 4
     }
 

@@ -163,7 +163,8 @@ mod tests {
         };
         assert_eq!(read(Version::V5, &[0, 1, 0]), Err(Error::Protocol("UNSUBSCRIBE without a filter")));
         assert_eq!(read(Version::V5, &[0, 1, 0, 0, 0]), Err(Error::Malformed("empty topic filter")));
-        assert_eq!(read(Version::V5, &[0, 1, 2, 0x0b, 1, 0, 1, b'a']), Err(Error::Protocol("property does not belong here")));
+        let misplaced = Err(Error::Protocol("property does not belong here"));
+        assert_eq!(read(Version::V5, &[0, 1, 2, 0x0b, 1, 0, 1, b'a']), misplaced);
         assert_eq!(read(Version::V311, &[0, 0, 0, 1, b'a']), Err(Error::Protocol("packet identifier 0")));
         assert_eq!(read(Version::V311, &[0, 1, 0, 1, 0xff]), Err(Error::Malformed("string is not UTF-8")));
     }
