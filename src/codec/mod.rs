@@ -12,8 +12,8 @@
 //! of more than 256 MiB in all panics, and property blocks must belong into their packet
 //! ([`PropertyList::validate`]).
 //!
-//! Where the versions differ, 3.1 is read as its text has it: unused bits are ignored, SUBSCRIBE,
-//! UNSUBSCRIBE and PUBREL may carry DUP, a user name or password that the flags announce may be
+//! Where the versions differ, 3.1 is read as its text has it: unused bits of CONNECT and CONNACK
+//! are ignored, SUBSCRIBE, UNSUBSCRIBE and PUBREL may carry DUP, a user name or password that the flags announce may be
 //! missing at the end of CONNECT.
 
 mod ack;
@@ -160,8 +160,12 @@ impl PacketType {
     /// Table 2-1, "direction of flow".
     const fn is_sent_by(self, sender: Sender, version: Version) -> bool {
         match self {
-            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => matches!(sender, Sender::Client),
-            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => matches!(sender, Sender::Server),
+            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => {
+                matches!(sender, Sender::Client)
+            }
+            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => {
+                matches!(sender, Sender::Server)
+            }
             Self::Disconnect => matches!(sender, Sender::Client) || version.has_properties(),
             _ => true,
         }

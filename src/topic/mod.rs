@@ -25,7 +25,8 @@ pub(crate) fn has_name_fault(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
         return bytes.iter().any(|&byte| byte == 0 || byte & !PLUS_AND_HASH_DIFFER == b'#');
     };
-    let faults = |word: u64| zero_bytes(word) | zero_bytes((word & !repeat(PLUS_AND_HASH_DIFFER)) ^ repeat(b'#'));
+    let faults =
+        |word: u64| zero_bytes(word) | zero_bytes((word & !repeat(PLUS_AND_HASH_DIFFER)) ^ repeat(b'#'));
     let mut found = faults(u64::from_ne_bytes(*last));
     for chunk in bytes.chunks_exact(8) {
         if let Some(word) = chunk.first_chunk::<8>() {
@@ -152,14 +153,45 @@ mod tests {
     #[test]
     fn filters_have_wildcards_only_as_whole_levels_and_the_hash_last() {
         for good in [
-            "#", "+", "/", "/+", "+/", "+/+", "a/#", "+/tennis/#", "sport/+/player1", "a", "$SYS/#", "$share",
-            "$share/g/a", "$share/g/#", "$share/g//", "$share/g/+/x", "$shared/x",
+            "#",
+            "+",
+            "/",
+            "/+",
+            "+/",
+            "+/+",
+            "a/#",
+            "+/tennis/#",
+            "sport/+/player1",
+            "a",
+            "$SYS/#",
+            "$share",
+            "$share/g/a",
+            "$share/g/#",
+            "$share/g//",
+            "$share/g/+/x",
+            "$shared/x",
         ] {
             assert!(is_valid_filter(good), "{good:?}");
         }
         for bad in [
-            "", "a#", "a/b#", "#/a", "a/#/b", "a+", "+a", "a/+b", "##", "++", "a\0", "$share/", "$share/g",
-            "$share/g/", "$share//a", "$share/+/a", "$share/g#/a", "$share/g/a#",
+            "",
+            "a#",
+            "a/b#",
+            "#/a",
+            "a/#/b",
+            "a+",
+            "+a",
+            "a/+b",
+            "##",
+            "++",
+            "a\0",
+            "$share/",
+            "$share/g",
+            "$share/g/",
+            "$share//a",
+            "$share/+/a",
+            "$share/g#/a",
+            "$share/g/a#",
         ] {
             assert!(!is_valid_filter(bad), "{bad:?}");
         }
@@ -235,7 +267,9 @@ mod tests {
         match (filter.first(), topic.first()) {
             (None, None) => true,
             (Some(&"#"), _) => true,
-            (Some(&level), Some(&name)) => (level == "+" || level == name) && model(&filter[1..], &topic[1..]),
+            (Some(&level), Some(&name)) => {
+                (level == "+" || level == name) && model(&filter[1..], &topic[1..])
+            }
             _ => false,
         }
     }
