@@ -13,8 +13,8 @@
 //! ([`PropertyList::validate`]).
 //!
 //! Where the versions differ, 3.1 is read as its text has it: unused bits of CONNECT and CONNACK
-//! are ignored, SUBSCRIBE, UNSUBSCRIBE and PUBREL may carry DUP, a user name or password that the flags announce may be
-//! missing at the end of CONNECT.
+//! are ignored, SUBSCRIBE, UNSUBSCRIBE and PUBREL may carry DUP, and a user name or password that
+//! the flags announce may be missing at the end of CONNECT.
 
 mod ack;
 mod connack;
