@@ -72,9 +72,10 @@ mod tests {
 
     fn read(version: Version, first: u8, body: &[u8]) -> Result<Reason, Error> {
         match decode(version, Sender::Client, Frame { first, body })? {
-            Packet::PubAck(packet) | Packet::PubRec(packet) | Packet::PubRel(packet) | Packet::PubComp(packet) => {
-                Ok(packet.reason)
-            }
+            Packet::PubAck(packet)
+            | Packet::PubRec(packet)
+            | Packet::PubRel(packet)
+            | Packet::PubComp(packet) => Ok(packet.reason),
             other => panic!("{other:?}"),
         }
     }

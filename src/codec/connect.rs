@@ -107,12 +107,23 @@ pub(super) fn decode(body: &[u8]) -> Result<Connect<'_>, Error> {
     let client_id = reader.utf8()?;
     let will = if flags & WILL != 0 { Some(read_will(&mut reader, version, flags)?) } else { None };
     // 3.1: "the remaining length takes precedence over the user name flag".
-    let is_there = |flag, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && reader.is_empty());
+    let is_there =
+        |flag, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && reader.is_empty());
     let username = if is_there(USERNAME, &reader) { Some(reader.utf8()?) } else { None };
     let password = if is_there(PASSWORD, &reader) { Some(reader.binary()?) } else { None };
     reader.finish()?;
     let clean_start = flags & CLEAN_START != 0;
-    Ok(Connect { version, clean_start, keep_alive_s, client_id, will, username, password, properties, is_bridge })
+    Ok(Connect {
+        version,
+        clean_start,
+        keep_alive_s,
+        client_id,
+        will,
+        username,
+        password,
+        properties,
+        is_bridge,
+    })
 }
 
 fn read_will<'a>(reader: &mut Reader<'a>, version: Version, flags: u8) -> Result<Will<'a>, Error> {
@@ -280,7 +291,10 @@ mod tests {
         for end in 0..whole.len() {
             assert!(matches!(fault(&whole[..end]), Some(Error::Malformed(_) | Error::Protocol(_))), "{end}");
         }
-        assert_eq!(fault(&[&whole[..], &[0]].concat()), Some(Error::Malformed("bytes behind the last field")));
+        assert_eq!(
+            fault(&[&whole[..], &[0]].concat()),
+            Some(Error::Malformed("bytes behind the last field"))
+        );
         assert_eq!(fault(&v311(0x04, b"\0\x01#\0\0")), Some(Error::TopicNameInvalid));
         assert_eq!(fault(&v311(0x04, b"\0\0\0\0")), Some(Error::TopicNameInvalid));
     }

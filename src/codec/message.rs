@@ -61,7 +61,8 @@ impl Message {
                 && !properties.contains(PropertyId::MessageExpiryInterval)
         );
         let topic_len = u16::try_from(topic.len()).expect("a topic of more than 65,535 bytes");
-        let properties_len = u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
+        let properties_len =
+            u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
         let mut body = Vec::with_capacity(topic.len() + properties.as_bytes().len() + payload.len());
         body.extend_from_slice(topic.as_bytes());
         body.extend_from_slice(properties.as_bytes());
@@ -245,7 +246,12 @@ pub fn encode_delivery(
     }
 }
 
-fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s: Option<u32>, tail: &mut Vec<u8>) {
+fn put_delivery_properties(
+    message: &Message,
+    delivery: &Delivery<'_>,
+    expiry_s: Option<u32>,
+    tail: &mut Vec<u8>,
+) {
     if let Some(expiry_s) = expiry_s {
         tail.push(PropertyId::MessageExpiryInterval as u8);
         tail.extend_from_slice(&expiry_s.to_be_bytes());

@@ -147,7 +147,9 @@ impl PropertyId {
             | Id::WildcardSubscriptionAvailable
             | Id::SubscriptionIdentifierAvailable
             | Id::SharedSubscriptionAvailable => PropertyKind::Byte,
-            Id::ServerKeepAlive | Id::ReceiveMaximum | Id::TopicAliasMaximum | Id::TopicAlias => PropertyKind::U16,
+            Id::ServerKeepAlive | Id::ReceiveMaximum | Id::TopicAliasMaximum | Id::TopicAlias => {
+                PropertyKind::U16
+            }
             Id::MessageExpiryInterval
             | Id::SessionExpiryInterval
             | Id::WillDelayInterval
@@ -214,7 +216,9 @@ impl PropertyId {
             (Id::TopicAlias, Value::U16(0)) => Err(Error::TopicAliasInvalid),
             (Id::ReceiveMaximum, Value::U16(0)) => Err(Error::Protocol("Receive Maximum 0")),
             (Id::MaximumPacketSize, Value::U32(0)) => Err(Error::Protocol("Maximum Packet Size 0")),
-            (Id::SubscriptionIdentifier, Value::VarInt(0)) => Err(Error::Protocol("Subscription Identifier 0")),
+            (Id::SubscriptionIdentifier, Value::VarInt(0)) => {
+                Err(Error::Protocol("Subscription Identifier 0"))
+            }
             (Id::ResponseTopic, Value::Utf8(name)) if !topic::is_valid_name(name) => {
                 Err(Error::Protocol("Response Topic is not a topic name"))
             }

@@ -60,8 +60,8 @@ impl SubscribeOptions {
             return self.qos as u8;
         }
         self.qos as u8
-            | u8::from(self.no_local) * NO_LOCAL
-            | u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED
+            | (u8::from(self.no_local) * NO_LOCAL)
+            | (u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED)
             | (self.retain_handling as u8) << 4
     }
 
@@ -263,8 +263,11 @@ mod tests {
             (Version::V5, &[0, 1, 0, 0, 1, b'a', 3], protocol("QoS 3 in a subscription")),
             (Version::V5, &[0, 1, 0, 0, 1, b'a', 0x30], protocol("Retain Handling 3")),
             (Version::V5, &[0, 1, 0, 0, 1, b'a', 0x40], malformed("reserved subscription options")),
-            (Version::V5, &[0, 1, 0, 0, 10, b'$', b's', b'h', b'a', b'r', b'e', b'/', b'g', b'/', b'a', 4],
-                protocol("No Local on a shared subscription")),
+            (
+                Version::V5,
+                &[0, 1, 0, 0, 10, b'$', b's', b'h', b'a', b'r', b'e', b'/', b'g', b'/', b'a', 4],
+                protocol("No Local on a shared subscription"),
+            ),
             (Version::V5, &[0, 1, 2, 0x0b, 0, 0, 1, b'a', 0], protocol("Subscription Identifier 0")),
             (Version::V5, &[0, 1, 4, 0x0b, 1, 0x0b, 2, 0, 1, b'a', 0], protocol("property given twice")),
         ];

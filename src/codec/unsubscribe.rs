@@ -146,13 +146,20 @@ mod tests {
         // §3.10.3, figure 3-32.
         let body = [0, 10, 0, 3, b'a', b'/', b'b', 0, 3, b'c', b'/', b'd'];
         let frame = Frame { first: 0xa2, body: &body };
-        let Ok(Packet::Unsubscribe(packet)) = crate::codec::decode(Version::V311, Sender::Client, frame) else {
+        let Ok(Packet::Unsubscribe(packet)) = crate::codec::decode(Version::V311, Sender::Client, frame)
+        else {
             panic!("not an UNSUBSCRIBE");
         };
         assert_eq!(packet.filters.iter().collect::<Vec<_>>(), ["a/b", "c/d"]);
         assert_eq!((packet.filters.len(), packet.filters.is_empty()), (2, false));
         let mut out = Vec::new();
-        Unsubscribe::encode_from(Version::V311, packet.packet_id, packet.properties, ["a/b", "c/d"], &mut out);
+        Unsubscribe::encode_from(
+            Version::V311,
+            packet.packet_id,
+            packet.properties,
+            ["a/b", "c/d"],
+            &mut out,
+        );
         assert_eq!(out[2..], body);
     }
 
@@ -163,7 +170,8 @@ mod tests {
         };
         assert_eq!(read(Version::V5, &[0, 1, 0]), Err(Error::Protocol("UNSUBSCRIBE without a filter")));
         assert_eq!(read(Version::V5, &[0, 1, 0, 0, 0]), Err(Error::Malformed("empty topic filter")));
-        assert_eq!(read(Version::V5, &[0, 1, 2, 0x0b, 1, 0, 1, b'a']), Err(Error::Protocol("property does not belong here")));
+        let misplaced = Err(Error::Protocol("property does not belong here"));
+        assert_eq!(read(Version::V5, &[0, 1, 2, 0x0b, 1, 0, 1, b'a']), misplaced);
         assert_eq!(read(Version::V311, &[0, 0, 0, 1, b'a']), Err(Error::Protocol("packet identifier 0")));
         assert_eq!(read(Version::V311, &[0, 1, 0, 1, 0xff]), Err(Error::Malformed("string is not UTF-8")));
     }
