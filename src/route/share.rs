@@ -130,11 +130,8 @@ impl ShareGroup {
     /// looked at in each of the two lists.
     pub(super) fn another(&self, tried: &[Target]) -> Option<&Subscriber> {
         let is_sticky = self.strategy == ShareStrategy::Sticky;
-        let turn = if is_sticky {
-            u64::from(self.cursor.load(Ordering::Relaxed))
-        } else {
-            self.turn()
-        };
+        let turn =
+            if is_sticky { u64::from(self.cursor.load(Ordering::Relaxed)) } else { self.turn() };
         for members in [&self.online, &self.offline] {
             let start = below(turn, members.len());
             for offset in 0..members.len() {
