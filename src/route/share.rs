@@ -313,6 +313,9 @@ mod tests {
         assert!(ALL.iter().all(|member| choices(&group, 4, |_| 0).contains(member)));
         group.set_available(target(9, 9), true);
         assert_eq!(group.len(), 4, "a stranger does not become a member");
+        let again = Subscriber::new(ALL[1], SubscribeOptions::default(), Some(5));
+        assert!(!group.insert(again), "it was a member, offline");
+        assert_eq!((group.len(), choices(&group, 2, |_| 0)), (4, vec![ALL[1]; 2]));
     }
 
     #[test]
