@@ -23,7 +23,8 @@ impl<T: Default> Arena<T> {
             self.values[index as usize] = value;
             return index;
         }
-        let index = u32::try_from(self.values.len()).expect("filters_max keeps indices in 32 bits");
+        let index =
+            u32::try_from(self.values.len()).expect("4 billion nodes are more than memory holds");
         self.values.push(value);
         index
     }

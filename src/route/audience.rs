@@ -269,4 +269,18 @@ mod tests {
         }
         assert_eq!(subscribers.chunks().count(), 1024 / CHUNK_MAX);
     }
+
+    #[test]
+    fn no_chunk_stays_empty_beside_a_full_one() {
+        let target = |key| Target { shard: 0, key };
+        let mut subscribers = Subscribers::default();
+        for key in 1..=300 {
+            subscribers.insert(Subscriber::new(target(key), SubscribeOptions::default(), None));
+        }
+        for key in (1..=300).skip(CHUNK_MAX) {
+            assert!(subscribers.remove(target(key)));
+        }
+        let lengths: Vec<_> = subscribers.chunks().map(<[Subscriber]>::len).collect();
+        assert_eq!(lengths, [CHUNK_MAX]);
+    }
 }

@@ -402,7 +402,8 @@ mod tests {
     use crate::topic;
     use std::collections::BTreeMap;
 
-    const NO_LIMITS: RetainedLimits = RetainedLimits { count_max: usize::MAX, bytes_max: usize::MAX };
+    const NO_LIMITS: RetainedLimits =
+        RetainedLimits { count_max: usize::MAX, bytes_max: usize::MAX };
 
     fn message(topic: &str, payload: &str, expires_s: Option<u64>) -> Arc<Message> {
         Message::new(
@@ -513,7 +514,8 @@ mod tests {
             }
             let filter = random_filter(&mut rng);
             let (mut cursor, mut out) = (RetainedCursor::default(), Vec::new());
-            while retained.collect(&filter, &mut cursor, 1 + rng.below(4) as usize, at(0), &mut out) {
+            while retained.collect(&filter, &mut cursor, 1 + rng.below(4) as usize, at(0), &mut out)
+            {
                 for _ in 0..6 {
                     let topic = random_topic(&mut rng);
                     if rng.chance(500) {
@@ -528,7 +530,9 @@ mod tests {
             let length = found.len();
             found.dedup();
             assert_eq!(found.len(), length, "seed {seed}: a topic came twice");
-            for (topic, _) in stays.iter().filter(|(topic, stable)| **stable && topic::matches(&filter, topic)) {
+            for (topic, _) in
+                stays.iter().filter(|(topic, stable)| **stable && topic::matches(&filter, topic))
+            {
                 assert!(found.contains(&topic.as_str()), "seed {seed} {filter:?} missed {topic:?}");
             }
             assert!(found.iter().all(|topic| topic::matches(&filter, topic)));
@@ -586,7 +590,8 @@ mod tests {
             let expires = (n % 3 == 0).then_some(10);
             let _ = retained.set(message(&format!("t/{n}"), "x", expires));
         }
-        let sweep = |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7)).sum::<usize>();
+        let sweep =
+            |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7)).sum::<usize>();
         assert_eq!(sweep(&mut retained, at(9)), 0);
         assert_eq!(sweep(&mut retained, at(10)), 34);
         assert_eq!((retained.count(), retained.expiring), (66, 0));

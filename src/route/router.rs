@@ -5,12 +5,12 @@ use std::hash::BuildHasher;
 
 use slotmap::SlotMap;
 
+use super::Target;
 use super::audience::{Audience, Subscriber};
 use super::matches::{Hit, Matches};
 use super::retained::{Retained, RetainedLimits};
 use super::share::{Occasion, ShareGroup, ShareId, ShareStrategy};
 use super::trie::Trie;
-use super::Target;
 use crate::base::{PeerMap, Rng, peer_map};
 use crate::codec::SubscribeOptions;
 use crate::topic;
@@ -82,6 +82,8 @@ impl Router {
 
     /// Adds or replaces the subscription of `target` to `filter`, which must be valid and may be
     /// `$share/GROUP/FILTER`. A new member of a group is online.
+    ///
+    /// How many levels a filter may have is the caller's to limit: each may cost a node.
     pub fn subscribe(
         &mut self,
         filter: &str,
@@ -99,8 +101,8 @@ impl Router {
             (None, audience) => !audience.is_some_and(|one| one.subscribers.contains(target)),
             (Some(_), _) => !known_group.is_some_and(|id| self.groups[id].contains(target)),
         };
-        let filters = usize::from(audience.is_none())
-            + usize::from(group.is_some() && known_group.is_none());
+        let filters =
+            usize::from(audience.is_none()) + usize::from(group.is_some() && known_group.is_none());
         if self.filter_count() + self.groups.len() + filters > self.options.filters_max
             || self.subscriptions + usize::from(is_new) > self.options.subscriptions_max
         {
@@ -243,7 +245,11 @@ impl Router {
     }
 
     fn audience_mut(&mut self, plain: &str) -> Option<&mut Audience> {
-        if topic::has_wildcard(plain) { self.trie.get_mut(plain) } else { self.exact.get_mut(plain) }
+        if topic::has_wildcard(plain) {
+            self.trie.get_mut(plain)
+        } else {
+            self.exact.get_mut(plain)
+        }
     }
 
     fn audience_or_insert(&mut self, plain: &str) -> &mut Audience {
@@ -352,7 +358,8 @@ mod tests {
             let mut hits = BTreeMap::<Target, Merged>::new();
             for ((filter, target), (options, id)) in &self.0 {
                 let is_echo = options.no_local && Some(*target) == publisher;
-                if topic::split_share(filter).is_some() || !topic::matches(filter, topic) || is_echo {
+                if topic::split_share(filter).is_some() || !topic::matches(filter, topic) || is_echo
+                {
                     continue;
                 }
                 let hit = hits.entry(*target).or_default();
@@ -367,7 +374,8 @@ mod tests {
         fn shared(&self, topic: &str) -> BTreeMap<&str, BTreeSet<Target>> {
             let mut groups = BTreeMap::<&str, BTreeSet<Target>>::new();
             for (filter, target) in self.0.keys() {
-                if topic::split_share(filter).is_some_and(|(_, plain)| topic::matches(plain, topic)) {
+                if topic::split_share(filter).is_some_and(|(_, plain)| topic::matches(plain, topic))
+                {
                     groups.entry(filter).or_default().insert(*target);
                 }
             }
@@ -419,8 +427,14 @@ mod tests {
                 None => {
                     let merged = expected.remove(&hit.target).expect("one hit per matching target");
                     let sorted: Vec<u32> = merged.2.into_iter().collect();
-                    assert_eq!((hit.qos, hit.retain_as_published, ids), (merged.0, merged.1, &sorted));
-                    assert!(shares.is_empty() && last < Some(hit.target), "plain hits first, in order");
+                    assert_eq!(
+                        (hit.qos, hit.retain_as_published, ids),
+                        (merged.0, merged.1, &sorted)
+                    );
+                    assert!(
+                        shares.is_empty() && last < Some(hit.target),
+                        "plain hits first, in order"
+                    );
                     last = Some(hit.target);
                 }
                 Some(share) => assert!(shares.insert(share), "one hit per group"),
@@ -438,6 +452,22 @@ mod tests {
     }
 
     #[test]
+    fn many_threads_may_match_at_once() {
+        fn shareable<T: Send + Sync>(_: &T) {}
+        let mut router = router(ShareStrategy::RoundRobin);
+        for key in 1..=4 {
+            router.subscribe("$share/g/t", target(key), options(Qos::AtMostOnce), None);
+        }
+        shareable(&router);
+        let chosen: Vec<_> = (0..8).map(|_| matching(&router, "t", None)[0].0.target.key).collect();
+        assert_eq!(
+            BTreeSet::from_iter(chosen).len(),
+            4,
+            "the cursor moves behind a shared reference"
+        );
+    }
+
+    #[test]
     fn matching_agrees_with_a_linear_search() {
         for seed in 0..12 {
             let mut rng = Rng::with_seed(seed);
@@ -451,7 +481,10 @@ mod tests {
                     let subscription = random_subscription(&mut rng);
                     let outcome = router.subscribe(&key.0, key.1, subscription.0, subscription.1);
                     let was_there = model.0.insert(key, subscription).is_some();
-                    assert_eq!(outcome, if was_there { Subscribed::Replaced } else { Subscribed::New });
+                    assert_eq!(
+                        outcome,
+                        if was_there { Subscribed::Replaced } else { Subscribed::New }
+                    );
                     assert_ne!(router.generation(), generation);
                 } else {
                     let was_there = model.0.remove(&key).is_some();
@@ -460,7 +493,8 @@ mod tests {
                 }
                 let publisher = rng.chance(700).then(|| target(1 + rng.below(9)));
                 hits += compare(&router, &model, &random_filter(&mut rng, true), publisher);
-                let shared = model.0.keys().filter(|key| topic::split_share(&key.0).is_some()).count();
+                let shared =
+                    model.0.keys().filter(|key| topic::split_share(&key.0).is_some()).count();
                 assert_eq!(
                     [router.filter_count(), router.subscription_count(), router.shared_count()],
                     [model.filters(), model.0.len(), shared]
@@ -470,7 +504,10 @@ mod tests {
             for (filter, target) in model.0.keys() {
                 assert!(router.unsubscribe(filter, *target));
             }
-            assert_eq!((router.exact.len(), router.trie.sizes(), router.groups.len()), (0, [0; 4], 0));
+            assert_eq!(
+                (router.exact.len(), router.trie.sizes(), router.groups.len()),
+                (0, [0; 4], 0)
+            );
         }
     }
 
@@ -504,7 +541,8 @@ mod tests {
         let hits = matching(&router, "t/1", None);
         assert_eq!(hits.iter().filter(|(hit, _)| hit.share.is_none()).count(), 1);
         assert_eq!(hits.len(), 4, "one plain, three groups");
-        let ids: BTreeSet<_> = hits.iter().map(|(hit, ids)| (hit.subscription_id(), ids.len())).collect();
+        let ids: BTreeSet<_> =
+            hits.iter().map(|(hit, ids)| (hit.subscription_id(), ids.len())).collect();
         assert_eq!(ids, BTreeSet::from([(None, 0), (Some(3), 1), (Some(7), 1)]));
         assert_eq!(matching(&router, "t/1/2", None).len(), 1);
         assert_eq!((router.filter_count(), router.shared_count()), (3, 4));
@@ -514,7 +552,12 @@ mod tests {
     fn a_failed_member_is_replaced_by_the_others_until_all_were_tried() {
         let mut router = router(ShareStrategy::RoundRobin);
         for key in 1..=3 {
-            router.subscribe("$share/g/t", target(key), options(Qos::AtLeastOnce), Some(key as u32));
+            router.subscribe(
+                "$share/g/t",
+                target(key),
+                options(Qos::AtLeastOnce),
+                Some(key as u32),
+            );
         }
         router.set_available("$share/g/t", target(2), false);
         let (hit, _) = matching(&router, "t", None).remove(0);
@@ -549,14 +592,20 @@ mod tests {
         assert_eq!(subscribe("$share/g/b", 2), Subscribed::New);
         assert_eq!(subscribe("a/+", 1), Subscribed::Replaced);
         assert!(router.unsubscribe("a/+", target(1)) && router.unsubscribe("a/+", target(2)));
-        assert_eq!(router.subscribe("c", target(1), options(Qos::AtMostOnce), None), Subscribed::New);
+        assert_eq!(
+            router.subscribe("c", target(1), options(Qos::AtMostOnce), None),
+            Subscribed::New
+        );
 
         let limits = Options { subscriptions_max: 2, ..Options::default() };
         let mut router = Router::new(limits, Rng::with_seed(1));
         let mut subscribe =
             |filter, key| router.subscribe(filter, target(key), options(Qos::AtMostOnce), None);
         assert_eq!([subscribe("a", 1), subscribe("a", 2)], [Subscribed::New; 2]);
-        assert_eq!([subscribe("a", 3), subscribe("a", 2)], [Subscribed::Full, Subscribed::Replaced]);
+        assert_eq!(
+            [subscribe("a", 3), subscribe("a", 2)],
+            [Subscribed::Full, Subscribed::Replaced]
+        );
         assert_eq!(router.filter_count(), 1);
     }
 

@@ -130,11 +130,8 @@ impl ShareGroup {
     /// looked at in each of the two lists.
     pub(super) fn another(&self, tried: &[Target]) -> Option<&Subscriber> {
         let is_sticky = self.strategy == ShareStrategy::Sticky;
-        let turn = if is_sticky {
-            u64::from(self.cursor.load(Ordering::Relaxed))
-        } else {
-            self.turn()
-        };
+        let turn =
+            if is_sticky { u64::from(self.cursor.load(Ordering::Relaxed)) } else { self.turn() };
         for members in [&self.online, &self.offline] {
             let start = below(turn, members.len());
             for offset in 0..members.len() {
@@ -320,6 +317,9 @@ mod tests {
         assert!(ALL.iter().all(|member| choices(&group, 4, |_| 0).contains(member)));
         group.set_available(target(9, 9), true);
         assert_eq!(group.len(), 4, "a stranger does not become a member");
+        let again = Subscriber::new(ALL[1], SubscribeOptions::default(), Some(5));
+        assert!(!group.insert(again), "it was a member, offline");
+        assert_eq!((group.len(), choices(&group, 2, |_| 0)), (4, vec![ALL[1]; 2]));
     }
 
     #[test]

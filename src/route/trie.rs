@@ -141,7 +141,8 @@ impl Trie {
     /// Takes out `filter`, whose audience has nobody left, and every node that led only there.
     pub(super) fn remove(&mut self, filter: &str) {
         let mut path = Vec::new();
-        let Some((mut index, is_below)) = self.walk(filter, |parent, level| path.push((parent, level)))
+        let Some((mut index, is_below)) =
+            self.walk(filter, |parent, level| path.push((parent, level)))
         else {
             return;
         };
