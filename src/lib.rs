@@ -19,6 +19,6 @@
 #![warn(missing_docs)]
 
 pub mod base;
+pub mod codec;
 pub mod proto;
-
-
+pub mod topic;

@@ -7,3 +7,266 @@
 //! ```
 //! Nothing is allocated on the way in. A packet that breaks the standard is an [`Error`] that
 //! knows its MQTT 5 reason code (§4.13).
+//!
+//! Encoding trusts its caller: a packet made by hand with a string of more than 65,535 bytes or
+//! of more than 256 MiB in all panics, and property blocks must belong into their packet
+//! ([`PropertyList::validate`]).
+//!
+//! Where the versions differ, 3.1 is read as its text has it: unused bits are ignored, SUBSCRIBE,
+//! UNSUBSCRIBE and PUBREL may carry DUP, a user name or password that the flags announce may be
+//! missing at the end of CONNECT.
+
+mod ack;
+mod connack;
+mod connect;
+mod control;
+mod error;
+mod frame;
+mod message;
+mod primitive;
+mod property;
+mod property_list;
+mod publish;
+mod reason;
+mod subscribe;
+mod unsubscribe;
+
+pub use ack::Ack;
+pub use connack::ConnAck;
+pub use connect::{Connect, Will, peek_version};
+pub use control::{Auth, Disconnect};
+pub use error::Error;
+pub use frame::{Frame, packet_len, split};
+pub use message::{Delivery, Message, delivery_len, encode_delivery};
+pub use property::{Place, Properties, PropertyId, PropertyKind, Value};
+pub use property_list::{PropertyError, PropertyList};
+pub use publish::Publish;
+pub use reason::Reason;
+pub use subscribe::{RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscribeOptions};
+pub use unsubscribe::{UnsubAck, Unsubscribe, UnsubscribeFilters};
+
+/// The protocol versions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Version {
+    /// MQTT 3.1 (2010).
+    V31 = 3,
+    /// MQTT 3.1.1.
+    V311 = 4,
+    /// MQTT 5.0.
+    V5 = 5,
+}
+
+impl Version {
+    /// True if packets have property blocks.
+    pub const fn has_properties(self) -> bool {
+        matches!(self, Self::V5)
+    }
+
+    /// The protocol level in CONNECT (§3.1.2.2).
+    pub const fn level(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Quality of service (§4.3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Qos {
+    #[default]
+    AtMostOnce = 0,
+    AtLeastOnce = 1,
+    ExactlyOnce = 2,
+}
+
+impl TryFrom<u8> for Qos {
+    type Error = Error;
+
+    #[inline]
+    fn try_from(number: u8) -> Result<Self, Error> {
+        match number {
+            0 => Ok(Self::AtMostOnce),
+            1 => Ok(Self::AtLeastOnce),
+            2 => Ok(Self::ExactlyOnce),
+            _ => Err(Error::Malformed("QoS 3")),
+        }
+    }
+}
+
+/// A packet identifier (§2.2.1).
+pub type PacketId = core::num::NonZeroU16;
+
+/// Who sent the packet that is decoded: decides which packet types and fields are legal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Sender {
+    Client,
+    Server,
+}
+
+/// The packet types (§2.1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum PacketType {
+    Connect = 1,
+    ConnAck = 2,
+    Publish = 3,
+    PubAck = 4,
+    PubRec = 5,
+    PubRel = 6,
+    PubComp = 7,
+    Subscribe = 8,
+    SubAck = 9,
+    Unsubscribe = 10,
+    UnsubAck = 11,
+    PingReq = 12,
+    PingResp = 13,
+    Disconnect = 14,
+    Auth = 15,
+}
+
+impl PacketType {
+    /// The type in the first byte of a packet; type 0 is forbidden.
+    #[inline]
+    pub const fn of(first: u8) -> Option<Self> {
+        Some(match first >> 4 {
+            1 => Self::Connect,
+            2 => Self::ConnAck,
+            3 => Self::Publish,
+            4 => Self::PubAck,
+            5 => Self::PubRec,
+            6 => Self::PubRel,
+            7 => Self::PubComp,
+            8 => Self::Subscribe,
+            9 => Self::SubAck,
+            10 => Self::Unsubscribe,
+            11 => Self::UnsubAck,
+            12 => Self::PingReq,
+            13 => Self::PingResp,
+            14 => Self::Disconnect,
+            15 => Self::Auth,
+            _ => return None,
+        })
+    }
+
+    /// The first byte of such a packet; PUBLISH has its own flags besides.
+    const fn first(self) -> u8 {
+        let flags = matches!(self, Self::PubRel | Self::Subscribe | Self::Unsubscribe) as u8 * 0b0010;
+        (self as u8) << 4 | flags
+    }
+
+    /// Table 2-1, "direction of flow".
+    const fn is_sent_by(self, sender: Sender, version: Version) -> bool {
+        match self {
+            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => matches!(sender, Sender::Client),
+            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => matches!(sender, Sender::Server),
+            Self::Disconnect => matches!(sender, Sender::Client) || version.has_properties(),
+            _ => true,
+        }
+    }
+}
+
+/// A packet, borrowed from the bytes it came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Packet<'a> {
+    Connect(Connect<'a>),
+    ConnAck(ConnAck<'a>),
+    Publish(Publish<'a>),
+    PubAck(Ack<'a>),
+    PubRec(Ack<'a>),
+    PubRel(Ack<'a>),
+    PubComp(Ack<'a>),
+    Subscribe(Subscribe<'a>),
+    SubAck(SubAck<'a>),
+    Unsubscribe(Unsubscribe<'a>),
+    UnsubAck(UnsubAck<'a>),
+    PingReq,
+    PingResp,
+    Disconnect(Disconnect<'a>),
+    Auth(Auth<'a>),
+}
+
+impl Packet<'_> {
+    /// Its type.
+    pub fn packet_type(&self) -> PacketType {
+        match self {
+            Self::Connect(_) => PacketType::Connect,
+            Self::ConnAck(_) => PacketType::ConnAck,
+            Self::Publish(_) => PacketType::Publish,
+            Self::PubAck(_) => PacketType::PubAck,
+            Self::PubRec(_) => PacketType::PubRec,
+            Self::PubRel(_) => PacketType::PubRel,
+            Self::PubComp(_) => PacketType::PubComp,
+            Self::Subscribe(_) => PacketType::Subscribe,
+            Self::SubAck(_) => PacketType::SubAck,
+            Self::Unsubscribe(_) => PacketType::Unsubscribe,
+            Self::UnsubAck(_) => PacketType::UnsubAck,
+            Self::PingReq => PacketType::PingReq,
+            Self::PingResp => PacketType::PingResp,
+            Self::Disconnect(_) => PacketType::Disconnect,
+            Self::Auth(_) => PacketType::Auth,
+        }
+    }
+
+    /// Appends the packet as `version` has it (CONNECT: as its own version has it).
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        match self {
+            Self::Connect(packet) => packet.encode(version, out),
+            Self::ConnAck(packet) => packet.encode(version, out),
+            Self::Publish(packet) => packet.encode(version, out),
+            Self::PubAck(packet) | Self::PubRec(packet) | Self::PubRel(packet) | Self::PubComp(packet) => {
+                packet.encode(self.packet_type(), version, out);
+            }
+            Self::Subscribe(packet) => packet.encode(version, out),
+            Self::SubAck(packet) => packet.encode(version, out),
+            Self::Unsubscribe(packet) => packet.encode(version, out),
+            Self::UnsubAck(packet) => packet.encode(version, out),
+            Self::PingReq | Self::PingResp => out.extend_from_slice(&[self.packet_type().first(), 0]),
+            Self::Disconnect(packet) => packet.encode(version, out),
+            Self::Auth(packet) => packet.encode(version, out),
+        }
+    }
+}
+
+/// Makes a packet of a frame. `version` is ignored for CONNECT (it carries its own).
+pub fn decode<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> Result<Packet<'a>, Error> {
+    if frame.first >> 4 == PacketType::Publish as u8 {
+        return publish::decode(version, sender, frame).map(Packet::Publish);
+    }
+    frame::check_first(frame.first)?;
+    let packet_type = PacketType::of(frame.first).ok_or(Error::Malformed("packet type 0"))?;
+    if packet_type == PacketType::Auth && !version.has_properties() {
+        return Err(Error::Malformed("packet type 15 before MQTT 5"));
+    }
+    if !packet_type.is_sent_by(sender, version) {
+        return Err(Error::Protocol("packet type is not for this direction"));
+    }
+    // `split` lets DUP pass where 3.1 has it.
+    if frame.first & 0b1000 != 0 && version != Version::V31 {
+        return Err(Error::Malformed("fixed header flags"));
+    }
+    let body = frame.body;
+    Ok(match packet_type {
+        PacketType::Connect => Packet::Connect(connect::decode(body)?),
+        PacketType::ConnAck => Packet::ConnAck(connack::decode(version, body)?),
+        PacketType::Publish => Packet::Publish(publish::decode(version, sender, frame)?),
+        PacketType::PubAck => Packet::PubAck(ack::decode(packet_type, version, body)?),
+        PacketType::PubRec => Packet::PubRec(ack::decode(packet_type, version, body)?),
+        PacketType::PubRel => Packet::PubRel(ack::decode(packet_type, version, body)?),
+        PacketType::PubComp => Packet::PubComp(ack::decode(packet_type, version, body)?),
+        PacketType::Subscribe => Packet::Subscribe(subscribe::decode(version, body)?),
+        PacketType::SubAck => Packet::SubAck(subscribe::decode_ack(version, body)?),
+        PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe::decode(version, body)?),
+        PacketType::UnsubAck => Packet::UnsubAck(unsubscribe::decode_ack(version, body)?),
+        PacketType::PingReq | PacketType::PingResp if !body.is_empty() => {
+            return Err(Error::Malformed("ping with a body"));
+        }
+        PacketType::PingReq => Packet::PingReq,
+        PacketType::PingResp => Packet::PingResp,
+        PacketType::Disconnect => Packet::Disconnect(control::decode_disconnect(version, sender, body)?),
+        PacketType::Auth => Packet::Auth(control::decode_auth(body)?),
+    })
+}

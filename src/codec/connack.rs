@@ -1,0 +1,60 @@
+//! CONNACK (§3.2).
+
+use super::connect::check_authentication;
+use super::primitive::{Reader, put_packet, put_properties};
+use super::{Error, PacketType, Place, Properties, Reason, Version};
+
+/// The answer to CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnAck<'a> {
+    /// §3.2.2.1.1; always false in 3.1.
+    pub session_present: bool,
+    /// In 3.x the reason that the return code stands for.
+    pub reason: Reason,
+    /// Empty in 3.x.
+    pub properties: Properties<'a>,
+}
+
+pub(super) fn decode(version: Version, body: &[u8]) -> Result<ConnAck<'_>, Error> {
+    let mut reader = Reader::new(body);
+    let flags = reader.byte()?;
+    // 3.1 has no flags there, only an unused byte.
+    if flags > 1 && version != Version::V31 {
+        return Err(Error::Malformed("reserved CONNACK flags"));
+    }
+    let session_present = flags == 1 && version != Version::V31;
+    let code = reader.byte()?;
+    let (reason, properties) = match version {
+        // A 3.x server refuses MQTT 5 in its own words (3.1.1 §3.2.2.3).
+        Version::V5 if code == 1 && reader.is_empty() => (Reason::UNSUPPORTED_PROTOCOL_VERSION, Properties::EMPTY),
+        Version::V5 => {
+            let reason = Reason(code);
+            if !reason.is_valid_for(PacketType::ConnAck) {
+                return Err(Error::Protocol("reason code"));
+            }
+            (reason, reader.properties(Place::ConnAck)?)
+        }
+        _ => (Reason::from_v3_connack(code).ok_or(Error::Protocol("reserved return code"))?, Properties::EMPTY),
+    };
+    reader.finish()?;
+    check_authentication(properties)?;
+    if session_present && reason != Reason::SUCCESS {
+        return Err(Error::Protocol("session present in a refusal"));
+    }
+    Ok(ConnAck { session_present, reason, properties })
+}
+
+impl ConnAck<'_> {
+    /// Appends the packet; in 3.x with the return code nearest to the reason.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        debug_assert!(!self.session_present || self.reason == Reason::SUCCESS);
+        put_packet(out, PacketType::ConnAck.first(), |out| match version {
+            Version::V31 => out.extend_from_slice(&[0, self.reason.to_v3_connack()]),
+            Version::V311 => out.extend_from_slice(&[u8::from(self.session_present), self.reason.to_v3_connack()]),
+            Version::V5 => {
+                out.extend_from_slice(&[u8::from(self.session_present), self.reason.0]);
+                put_properties(out, self.properties);
+            }
+        });
+    }
+}

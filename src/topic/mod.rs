@@ -1,0 +1,197 @@
+//! Topic names and topic filters as strings (MQTT 5 §4.7, §4.8.2; 3.1.1 §4.7).
+//!
+//! A *name* is what a message carries, a *filter* is what a subscriber asks for. Both are levels
+//! separated by `/`; an empty level is a level. `+` stands for one whole level, `#` for the rest
+//! and for the level before it too. A name that begins with `$` is not meant by a filter that
+//! begins with a wildcard. A shared filter is `$share/GROUP/FILTER`.
+//!
+//! These functions are the definition; the router's trie must agree with [`matches`].
+
+/// The most bytes a name or a filter has: its length is sent in 16 bits.
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+
+const SHARE_PREFIX: &str = "$share/";
+
+/// True for what a PUBLISH may carry (§4.7.3): 1 to 65,535 bytes, no U+0000, no wildcard.
+pub fn is_valid_name(topic: &str) -> bool {
+    !topic.is_empty() && topic.len() <= TOPIC_BYTES_MAX && !has_name_fault(topic.as_bytes())
+}
+
+/// True if `bytes` contain what no topic name may contain: U+0000, `+` or `#`.
+pub(crate) fn has_name_fault(bytes: &[u8]) -> bool {
+    // No early exit: this form is vectorised, and almost every topic is clean.
+    bytes.iter().fold(false, |fault, &byte| fault | (byte == 0) | (byte == b'+') | (byte == b'#'))
+}
+
+/// True for what a SUBSCRIBE may ask for (§4.7.1), `$share/GROUP/FILTER` included (§4.8.2).
+pub fn is_valid_filter(filter: &str) -> bool {
+    if filter.len() > TOPIC_BYTES_MAX {
+        return false;
+    }
+    match filter.strip_prefix(SHARE_PREFIX) {
+        None => is_valid_plain_filter(filter),
+        Some(rest) => match rest.split_once('/') {
+            Some((group, plain)) => is_valid_name(group) && is_valid_plain_filter(plain),
+            None => false,
+        },
+    }
+}
+
+fn is_valid_plain_filter(filter: &str) -> bool {
+    if filter.is_empty() || filter.as_bytes().contains(&0) {
+        return false;
+    }
+    let mut levels = levels(filter);
+    while let Some(level) = levels.next() {
+        match level {
+            "+" => {}
+            "#" => return levels.next().is_none(),
+            _ if level.bytes().any(|byte| byte == b'+' || byte == b'#') => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// `$share/GROUP/FILTER` is `Some((GROUP, FILTER))`, a plain filter is `None`. Only for filters
+/// that [`is_valid_filter`] accepts.
+pub fn split_share(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix(SHARE_PREFIX)?.split_once('/')
+}
+
+/// True if `filter` has a wildcard level.
+pub fn has_wildcard(filter: &str) -> bool {
+    filter.bytes().any(|byte| byte == b'+' || byte == b'#')
+}
+
+/// True if `filter` (valid, without `$share`) means `topic` (valid), §4.7.1 and §4.7.2.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut names = levels(topic);
+    for level in levels(filter) {
+        match (level, names.next()) {
+            // Also the parent level: "a/#" means "a".
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (level, Some(name)) if level == name => {}
+            _ => return false,
+        }
+    }
+    names.next().is_none()
+}
+
+/// The levels of a name or a filter; an empty one is a level too.
+pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
+    topic.split('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_a_character_and_no_wildcard_and_no_nul() {
+        for good in ["a", "/", "//", "a/b", "a b", "$SYS/x", "\u{feff}x", "été/1", " "] {
+            assert!(is_valid_name(good), "{good:?}");
+        }
+        for bad in ["", "+", "a/+", "a#", "#", "a\0b"] {
+            assert!(!is_valid_name(bad), "{bad:?}");
+        }
+        assert!(is_valid_name(&"x".repeat(65_535)));
+        assert!(!is_valid_name(&"x".repeat(65_536)));
+    }
+
+    #[test]
+    fn filters_have_wildcards_only_as_whole_levels_and_the_hash_last() {
+        for good in [
+            "#", "+", "/", "/+", "+/", "+/+", "a/#", "+/tennis/#", "sport/+/player1", "a", "$SYS/#", "$share",
+            "$share/g/a", "$share/g/#", "$share/g//", "$share/g/+/x", "$shared/x",
+        ] {
+            assert!(is_valid_filter(good), "{good:?}");
+        }
+        for bad in [
+            "", "a#", "a/b#", "#/a", "a/#/b", "a+", "+a", "a/+b", "##", "++", "a\0", "$share/", "$share/g",
+            "$share/g/", "$share//a", "$share/+/a", "$share/g#/a", "$share/g/a#",
+        ] {
+            assert!(!is_valid_filter(bad), "{bad:?}");
+        }
+        assert!(!is_valid_filter(&"x".repeat(65_536)));
+    }
+
+    #[test]
+    fn a_shared_filter_falls_into_group_and_filter() {
+        assert_eq!(split_share("$share/g/a/b"), Some(("g", "a/b")));
+        assert_eq!(split_share("$share/g//b"), Some(("g", "/b")));
+        assert_eq!(split_share("a/b"), None);
+        assert_eq!(split_share("$share"), None);
+        assert!(has_wildcard("a/#") && has_wildcard("+/a") && !has_wildcard("a/b"));
+    }
+
+    #[test]
+    fn matching_follows_the_examples_of_the_standard() {
+        let cases = [
+            ("sport/tennis/player1/#", "sport/tennis/player1", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/ranking", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+            ("sport/#", "sport", true),
+            ("sport/tennis/+", "sport/tennis/player1", true),
+            ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+            ("sport/+", "sport", false),
+            ("sport/+", "sport/", true),
+            ("+/+", "/finance", true),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+            ("#", "$SYS/monitor/Clients", false),
+            ("+/monitor/Clients", "$SYS/monitor/Clients", false),
+            ("$SYS/#", "$SYS/monitor/Clients", true),
+            ("$SYS/monitor/+", "$SYS/monitor/Clients", true),
+            ("#", "a/b/c", true),
+            ("#", "/", true),
+            ("a/b", "a/b", true),
+            ("a/b", "A/b", false),
+            ("a/b", "a/b/", false),
+            ("a/b/", "a/b", false),
+            ("a//b", "a//b", true),
+            ("a/+/b", "a//b", true),
+            ("a/$x", "a/$x", true),
+            ("a/+", "a/$x", true),
+        ];
+        for (filter, topic, expected) in cases {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
+
+    /// Slow and obviously right: tries to consume level by level.
+    fn model(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter.first(), topic.first()) {
+            (None, None) => true,
+            (Some(&"#"), _) => true,
+            (Some(&level), Some(&name)) => (level == "+" || level == name) && model(&filter[1..], &topic[1..]),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn matching_agrees_with_a_recursive_model() {
+        let mut rng = crate::base::Rng::with_seed(5);
+        let mut hits = 0;
+        for _ in 0..20_000 {
+            let names = ["a", "b", "", "$s", "+", "#"];
+            let mut make = |kinds: u64| -> String {
+                let count = 1 + rng.below(4);
+                (0..count).map(|_| names[rng.below(kinds) as usize]).collect::<Vec<_>>().join("/")
+            };
+            let (filter, topic) = (make(6), make(4));
+            if !is_valid_filter(&filter) || !is_valid_name(&topic) {
+                continue;
+            }
+            let (f, t): (Vec<_>, Vec<_>) = (levels(&filter).collect(), levels(&topic).collect());
+            let hidden = t[0].starts_with('$') && (f[0] == "+" || f[0] == "#");
+            assert_eq!(matches(&filter, &topic), model(&f, &t) && !hidden, "{filter} {topic}");
+            hits += usize::from(matches(&filter, &topic));
+        }
+        assert!(hits > 500, "the test must see matches");
+    }
+}
