@@ -144,7 +144,8 @@ pub struct ReconnectOptions {
     pub jitter: bool,
     /// A connection that lasted as long makes the delay small again. Default 30 s.
     pub stable_after: Duration,
-    rules: [Retry; Cause::COUNT],
+    /// What each cause leads to, indexed by [`Cause`].
+    pub rules: [Retry; Cause::COUNT],
 }
 
 /// What a failure leads to.

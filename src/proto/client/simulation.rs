@@ -1,0 +1,412 @@
+//! The machine against a naive server over a channel that breaks anywhere.
+//!
+//! The server is as simple as the standard allows: lists, no limits but a Receive Maximum. The
+//! channel keeps order, cuts bytes into pieces, and at a cut loses what was under way in either
+//! direction. Checked: QoS 2 arrives exactly once and in order, QoS 1 at least once with first
+//! arrivals in order, both ways; every request completes exactly once. A failure names the seed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{drain, id, options};
+use crate::base::{Budget, Duration, Instant, Rng};
+use crate::codec::{
+    self, Ack, ConnAck, Packet, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason, SubAck,
+    Value, Version,
+};
+use crate::proto::client::*;
+
+/// A session on the server.
+#[derive(Default)]
+struct Session {
+    /// QoS 2 identifiers from PUBLISH to PUBREL.
+    incoming: BTreeSet<u16>,
+    /// Identifier, QoS, number, released; in order.
+    outgoing: Vec<(u16, Qos, u32, bool)>,
+    id_last: u16,
+}
+
+struct Server {
+    version: Version,
+    session: Option<Session>,
+    connected: bool,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// What the client published: QoS, number, DUP.
+    log: Vec<(Qos, u32, bool)>,
+    waiting: VecDeque<(Qos, u32)>,
+}
+
+const CLIENT_RECEIVE_MAXIMUM: usize = 4;
+
+impl Server {
+    fn handle_input(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        let input = core::mem::take(&mut self.input);
+        let mut rest = input.as_slice();
+        while let Some((frame, length)) = codec::split(rest, usize::MAX).expect("legal") {
+            let packet = codec::decode(self.version, codec::Sender::Client, frame).expect("legal");
+            self.handle_packet(&packet);
+            rest = &rest[length..];
+        }
+        self.input = rest.to_vec();
+        self.pump();
+    }
+
+    fn handle_packet(&mut self, packet: &Packet<'_>) {
+        match packet {
+            Packet::Connect(connect) => {
+                let session_present = self.session.is_some() && !connect.clean_start;
+                if !session_present {
+                    self.session = Some(Session::default());
+                }
+                let mut list = PropertyList::new();
+                list.push(PropertyId::ReceiveMaximum, Value::U16(3));
+                list.push(PropertyId::TopicAliasMaximum, Value::U16(2));
+                let reason = Reason::SUCCESS;
+                let properties = list.as_properties();
+                let packet = Packet::ConnAck(ConnAck { session_present, reason, properties });
+                packet.encode(self.version, &mut self.output);
+                self.connected = true;
+                let again = self.session.as_ref().expect("made above").outgoing.clone();
+                for (packet_id, qos, number, released) in again {
+                    if released {
+                        self.ack(PacketType::PubRel, packet_id);
+                    } else {
+                        self.publish(packet_id, qos, number, true);
+                    }
+                }
+            }
+            Packet::Publish(publish) => {
+                let number = core::str::from_utf8(publish.payload).ok().and_then(|text| text.parse().ok());
+                let number = number.expect("a number");
+                let session = self.session.as_mut().expect("connected");
+                let packet_id = publish.packet_id.map_or(0, |id| id.get());
+                let fresh = publish.qos != Qos::ExactlyOnce || session.incoming.insert(packet_id);
+                if fresh {
+                    self.log.push((publish.qos, number, publish.dup));
+                }
+                match publish.qos {
+                    Qos::AtMostOnce => {}
+                    Qos::AtLeastOnce => self.ack(PacketType::PubAck, packet_id),
+                    Qos::ExactlyOnce => self.ack(PacketType::PubRec, packet_id),
+                }
+            }
+            Packet::PubRel(ack) => {
+                self.session.as_mut().expect("connected").incoming.remove(&ack.packet_id.get());
+                self.ack(PacketType::PubComp, ack.packet_id.get());
+            }
+            Packet::PubAck(ack) | Packet::PubComp(ack) => {
+                let session = self.session.as_mut().expect("connected");
+                session.outgoing.retain(|(packet_id, ..)| *packet_id != ack.packet_id.get());
+            }
+            Packet::PubRec(ack) => {
+                let session = self.session.as_mut().expect("connected");
+                let packet_id = ack.packet_id.get();
+                let found = session.outgoing.iter_mut().find(|(known, ..)| *known == packet_id);
+                found.expect("in flight").3 = true;
+                self.ack(PacketType::PubRel, packet_id);
+            }
+            Packet::Subscribe(subscribe) => {
+                let reasons = vec![2; subscribe.filters.len()];
+                let (packet_id, properties) = (subscribe.packet_id, Properties::EMPTY);
+                let packet = Packet::SubAck(SubAck { packet_id, properties, reasons: &reasons });
+                packet.encode(self.version, &mut self.output);
+            }
+            Packet::PingReq => Packet::PingResp.encode(self.version, &mut self.output),
+            Packet::Disconnect(_) => self.connected = false,
+            other => panic!("unexpected {:?}", other.packet_type()),
+        }
+    }
+
+    fn ack(&mut self, packet_type: PacketType, packet_id: u16) {
+        let ack = Ack { packet_id: id(packet_id), reason: Reason::SUCCESS, properties: Properties::EMPTY };
+        ack.encode(packet_type, self.version, &mut self.output);
+    }
+
+    fn publish(&mut self, packet_id: u16, qos: Qos, number: u32, dup: bool) {
+        let payload = number.to_string();
+        let publish = Publish {
+            dup,
+            qos,
+            retain: false,
+            topic: "down",
+            packet_id: Some(id(packet_id)),
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        publish.encode(self.version, &mut self.output);
+    }
+
+    /// Sends what waits, within the client's Receive Maximum.
+    fn pump(&mut self) {
+        while let (true, Some(session)) = (self.connected, &mut self.session) {
+            if session.outgoing.len() >= CLIENT_RECEIVE_MAXIMUM {
+                return;
+            }
+            let Some((qos, number)) = self.waiting.pop_front() else { return };
+            session.id_last = session.id_last % 9 + 1;
+            while session.outgoing.iter().any(|(known, ..)| *known == session.id_last) {
+                session.id_last = session.id_last % 9 + 1;
+            }
+            let packet_id = session.id_last;
+            session.outgoing.push((packet_id, qos, number, false));
+            self.publish(packet_id, qos, number, false);
+        }
+    }
+}
+
+struct World {
+    rng: Rng,
+    now: Instant,
+    client: Client,
+    server: Server,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
+    linked: bool,
+    published: Vec<(Qos, u32)>,
+    /// Tokens without a completion yet, and with their number.
+    open: BTreeMap<Token, u32>,
+    failed: BTreeSet<u32>,
+    sent_down: Vec<(Qos, u32)>,
+    got: Vec<(Qos, u32)>,
+}
+
+impl World {
+    fn new(seed: u64, version: Version) -> Self {
+        let options = Options {
+            clean_start: false,
+            session_expiry_s: 1_000_000,
+            receive_maximum: CLIENT_RECEIVE_MAXIMUM as u16,
+            out_bytes_max: 300,
+            in_flight_max: 5,
+            queue: QueueOptions { count_max: 100_000, ..QueueOptions::default() },
+            ..options(version)
+        };
+        let client = Client::new(options, Budget::new(1 << 30), Rng::with_seed(seed)).expect("good");
+        let server = Server {
+            version,
+            session: None,
+            connected: false,
+            input: Vec::new(),
+            output: Vec::new(),
+            log: Vec::new(),
+            waiting: VecDeque::new(),
+        };
+        Self {
+            rng: Rng::with_seed(seed),
+            now: Instant::START,
+            client,
+            server,
+            to_server: Vec::new(),
+            to_client: Vec::new(),
+            linked: false,
+            published: Vec::new(),
+            open: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            sent_down: Vec::new(),
+            got: Vec::new(),
+        }
+    }
+
+    fn publish(&mut self) {
+        let qos = Qos::try_from(self.rng.below(3) as u8).expect("below 3");
+        let number = self.published.len() as u32;
+        let payload = number.to_string();
+        let topic = ["up/a", "up/b", "up/c"][self.rng.below(3) as usize];
+        let request = PublishRequest { topic, payload: payload.as_bytes(), qos, ..PublishRequest::default() };
+        let token = self.client.publish(self.now, &request).expect("room in the queue");
+        self.published.push((qos, number));
+        assert!(self.open.insert(token, number).is_none());
+    }
+
+    fn publish_down(&mut self) {
+        let qos = Qos::try_from(1 + self.rng.below(2) as u8).expect("1 or 2");
+        let number = self.sent_down.len() as u32;
+        self.sent_down.push((qos, number));
+        self.server.waiting.push_back((qos, number));
+        self.server.pump();
+    }
+
+    /// Drains the machine after an input.
+    fn turn(&mut self) {
+        for packet in drain(&mut self.client, self.now) {
+            if self.linked {
+                self.to_server.extend(packet);
+            }
+        }
+        while let Some(event) = self.client.poll_event() {
+            match event {
+                Event::Dial { .. } => {
+                    self.linked = true;
+                    self.client.handle_dialed(self.now);
+                    self.turn();
+                }
+                Event::HangUp => self.unlink(),
+                Event::Published { token, outcome } => {
+                    let number = self.open.remove(&token).expect("completed twice");
+                    if matches!(outcome, Outcome::Failed(_)) {
+                        self.failed.insert(number);
+                    }
+                }
+                Event::Message(message) => {
+                    let text = core::str::from_utf8(message.message.payload()).ok();
+                    let number = text.and_then(|text| text.parse().ok()).expect("a number");
+                    self.got.push((message.qos, number));
+                }
+                Event::Disconnected(lost) => assert_eq!(lost.error, None, "the server was blamed"),
+                _ => {}
+            }
+        }
+        self.to_client.append(&mut self.server.output);
+    }
+
+    fn unlink(&mut self) {
+        self.linked = false;
+        self.server.connected = false;
+        self.server.input.clear();
+        self.server.output.clear();
+        self.to_server.clear();
+        self.to_client.clear();
+    }
+
+    /// Moves up to `bytes_max` bytes each way.
+    fn carry(&mut self, bytes_max: u64) {
+        let up = self.rng.below(bytes_max + 1).min(self.to_server.len() as u64) as usize;
+        let bytes: Vec<u8> = self.to_server.drain(..up).collect();
+        self.server.handle_input(&bytes);
+        self.to_client.append(&mut self.server.output);
+        let down = self.rng.below(bytes_max + 1).min(self.to_client.len() as u64) as usize;
+        let bytes: Vec<u8> = self.to_client.drain(..down).collect();
+        self.client.handle_input(self.now, &bytes);
+        self.turn();
+    }
+
+    fn cut(&mut self) {
+        if self.linked {
+            self.carry(40);
+            self.unlink();
+            self.client.handle_closed(self.now, Cause::Network);
+            self.turn();
+        }
+    }
+
+    fn advance(&mut self) {
+        if let Some(at) = self.client.poll_timeout() {
+            self.now = self.now.max(at.min(self.now + Duration::from_secs(90)));
+            self.client.handle_timeout(self.now);
+            self.turn();
+        }
+    }
+
+    fn run(&mut self, steps: u32, losing_sessions: bool) {
+        self.client.start(self.now).expect("stopped");
+        self.turn();
+        for _ in 0..steps {
+            match self.rng.below(100) {
+                0..20 => self.publish(),
+                20..35 => self.publish_down(),
+                35..94 => self.carry(60),
+                94..96 => self.cut(),
+                96 if losing_sessions && !self.linked => self.server.session = None,
+                _ if !self.linked => self.advance(),
+                _ => self.turn(),
+            }
+        }
+        // Healed: everything must come to an end.
+        for _ in 0..100_000 {
+            if !self.linked {
+                self.advance();
+            }
+            self.carry(1_000);
+            let idle = self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
+            if self.open.is_empty() && idle && self.linked && self.client.state() == State::Online {
+                return;
+            }
+        }
+        panic!("not done: {:?} open, {:?}", self.open.len(), self.client.state());
+    }
+}
+
+fn of_quality(messages: impl IntoIterator<Item = (Qos, u32)>, quality: Qos) -> Vec<u32> {
+    messages.into_iter().filter(|(qos, _)| *qos == quality).map(|(_, number)| number).collect()
+}
+
+fn first_arrivals(numbers: Vec<u32>) -> Vec<u32> {
+    let mut seen = BTreeSet::new();
+    numbers.into_iter().filter(|number| seen.insert(*number)).collect()
+}
+
+#[test]
+fn over_any_broken_channel_qos_2_arrives_once_and_qos_1_at_least_once_in_order() {
+    for seed in 0..60 {
+        for version in [Version::V311, Version::V5] {
+            let mut world = World::new(seed, version);
+            world.run(3_000, false);
+            assert!(world.failed.is_empty(), "seed {seed} {version:?}");
+            assert!(world.client.statistics().connects > 3, "seed {seed}: the channel did not break");
+            let up = |log: &[(Qos, u32, bool)]| -> Vec<(Qos, u32)> {
+                log.iter().map(|(qos, number, _)| (*qos, *number)).collect()
+            };
+            let log = up(&world.server.log);
+            for (sent, arrived, way) in [(&world.published, &log, "up"), (&world.sent_down, &world.got, "down")] {
+                let sent_2 = of_quality(sent.clone(), Qos::ExactlyOnce);
+                assert_eq!(of_quality(arrived.clone(), Qos::ExactlyOnce), sent_2, "seed {seed} {version:?} {way}");
+                let sent_1 = of_quality(sent.clone(), Qos::AtLeastOnce);
+                let arrived_1 = first_arrivals(of_quality(arrived.clone(), Qos::AtLeastOnce));
+                assert_eq!(arrived_1, sent_1, "seed {seed} {version:?} {way}");
+                let arrived_0 = of_quality(arrived.clone(), Qos::AtMostOnce);
+                assert_eq!(arrived_0, first_arrivals(arrived_0.clone()), "seed {seed} {version:?} {way}");
+            }
+            let mut seen = BTreeSet::new();
+            for (_, number, dup) in &world.server.log {
+                assert!(seen.insert(*number) || *dup, "seed {seed}: sent again without DUP");
+            }
+        }
+    }
+}
+
+#[test]
+fn when_the_server_forgets_sessions_no_message_is_lost_and_every_request_completes_once() {
+    for seed in 100..140 {
+        for version in [Version::V311, Version::V5] {
+            let mut world = World::new(seed, version);
+            world.run(3_000, true);
+            assert!(world.failed.is_empty(), "seed {seed} {version:?}");
+            let arrived: BTreeSet<u32> = world.server.log.iter().map(|(_, number, _)| *number).collect();
+            for (qos, number) in &world.published {
+                let needed = *qos != Qos::AtMostOnce;
+                assert!(!needed || arrived.contains(number), "seed {seed} {version:?}: {number} is lost");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_bytes_come_the_machine_neither_panics_nor_grows() {
+    let mut rng = Rng::with_seed(77);
+    for round in 0..3_000_u64 {
+        let version = [Version::V31, Version::V311, Version::V5][round as usize % 3];
+        let mut world = World::new(round, version);
+        world.client.start(world.now).expect("stopped");
+        world.client.handle_dialed(world.now);
+        if rng.chance(800) {
+            let mut bytes = Vec::new();
+            let (reason, properties) = (Reason::SUCCESS, Properties::EMPTY);
+            Packet::ConnAck(ConnAck { session_present: false, reason, properties }).encode(version, &mut bytes);
+            world.client.handle_input(world.now, &bytes);
+        }
+        for _ in 0..20 {
+            // Mostly plausible headers, or nothing would get past the first byte.
+            let first = [0x20, 0x30, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x90, 0xb0, 0xd0, 0xe0, 0xf0];
+            let mut bytes = vec![first[rng.below(13) as usize], rng.below(12) as u8];
+            bytes.extend((0..bytes[1]).map(|_| if rng.chance(700) { rng.below(3) as u8 } else { rng.u64() as u8 }));
+            world.client.handle_input(world.now, &bytes);
+            drain(&mut world.client, world.now);
+            while world.client.poll_event().is_some() {}
+        }
+        assert!(world.client.receiver.len() <= 65_535);
+        if let Some(connection) = &world.client.connection {
+            assert!(connection.partial.len() < 300);
+        }
+    }
+}
