@@ -64,3 +64,63 @@ impl Ack<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Frame, Packet, Sender, decode};
+
+    fn read(version: Version, first: u8, body: &[u8]) -> Result<Reason, Error> {
+        match decode(version, Sender::Client, Frame { first, body })? {
+            Packet::PubAck(packet)
+            | Packet::PubRec(packet)
+            | Packet::PubRel(packet)
+            | Packet::PubComp(packet) => Ok(packet.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reason_and_properties_may_be_left_out_in_5() {
+        assert_eq!(read(Version::V5, 0x40, &[0, 1]), Ok(Reason::SUCCESS));
+        assert_eq!(read(Version::V5, 0x40, &[0, 1, 0x10]), Ok(Reason::NO_MATCHING_SUBSCRIBERS));
+        assert_eq!(read(Version::V5, 0x50, &[0, 1, 0x97, 0]), Ok(Reason::QUOTA_EXCEEDED));
+        assert_eq!(read(Version::V5, 0x50, &[0, 1, 0x97, 4, 0x1f, 0, 1, b'x']), Ok(Reason::QUOTA_EXCEEDED));
+    }
+
+    #[test]
+    fn faults_of_acknowledgements_are_told_apart() {
+        let behind = Err(Error::Malformed("bytes behind the last field"));
+        assert_eq!(read(Version::V311, 0x40, &[0, 1, 0]), behind);
+        assert_eq!(read(Version::V5, 0x40, &[0, 1, 0, 0, 0]), behind);
+        assert_eq!(read(Version::V5, 0x40, &[0]), Err(Error::Malformed("packet ends inside a field")));
+        assert_eq!(read(Version::V5, 0x40, &[0, 0]), Err(Error::Protocol("packet identifier 0")));
+        assert_eq!(read(Version::V5, 0x62, &[0, 1, 0x10]), Err(Error::Protocol("reason code")));
+        assert_eq!(read(Version::V5, 0x70, &[0, 1, 0x92]), Ok(Reason::PACKET_IDENTIFIER_NOT_FOUND));
+        let misplaced = Err(Error::Protocol("property does not belong here"));
+        assert_eq!(read(Version::V5, 0x40, &[0, 1, 0, 2, 0x01, 0]), misplaced);
+    }
+
+    #[test]
+    fn only_3_1_may_send_pubrel_with_dup() {
+        assert_eq!(read(Version::V31, 0x6a, &[0, 1]), Ok(Reason::SUCCESS));
+        for version in [Version::V311, Version::V5] {
+            assert_eq!(read(version, 0x6a, &[0, 1]), Err(Error::Malformed("fixed header flags")));
+        }
+    }
+
+    #[test]
+    fn the_shortest_form_is_written() {
+        let packet_id = PacketId::new(0x1234).expect("not 0");
+        let ack = Ack { packet_id, reason: Reason::SUCCESS, properties: Properties::EMPTY };
+        let refusal = Ack { reason: Reason::NOT_AUTHORIZED, ..ack };
+        let write = |ack: Ack<'_>, packet_type, version| {
+            let mut out = Vec::new();
+            ack.encode(packet_type, version, &mut out);
+            out
+        };
+        assert_eq!(write(ack, PacketType::PubRel, Version::V5), [0x62, 2, 0x12, 0x34]);
+        assert_eq!(write(refusal, PacketType::PubRec, Version::V5), [0x50, 3, 0x12, 0x34, 0x87]);
+        assert_eq!(write(refusal, PacketType::PubAck, Version::V311), [0x40, 2, 0x12, 0x34]);
+    }
+}

@@ -107,12 +107,23 @@ pub(super) fn decode(body: &[u8]) -> Result<Connect<'_>, Error> {
     let client_id = reader.utf8()?;
     let will = if flags & WILL != 0 { Some(read_will(&mut reader, version, flags)?) } else { None };
     // 3.1: "the remaining length takes precedence over the user name flag".
-    let is_there = |flag, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && reader.is_empty());
+    let is_there =
+        |flag, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && reader.is_empty());
     let username = if is_there(USERNAME, &reader) { Some(reader.utf8()?) } else { None };
     let password = if is_there(PASSWORD, &reader) { Some(reader.binary()?) } else { None };
     reader.finish()?;
     let clean_start = flags & CLEAN_START != 0;
-    Ok(Connect { version, clean_start, keep_alive_s, client_id, will, username, password, properties, is_bridge })
+    Ok(Connect {
+        version,
+        clean_start,
+        keep_alive_s,
+        client_id,
+        will,
+        username,
+        password,
+        properties,
+        is_bridge,
+    })
 }
 
 fn read_will<'a>(reader: &mut Reader<'a>, version: Version, flags: u8) -> Result<Will<'a>, Error> {
@@ -178,5 +189,127 @@ impl Connect<'_> {
             | will
             | bit(self.password.is_some(), PASSWORD)
             | bit(self.username.is_some(), USERNAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Reason;
+
+    /// The parts of a 3.1.1 CONNECT with client id "c".
+    fn v311(flags: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 10, 0, 1, b'c'], payload].concat()
+    }
+
+    fn v5(flags: u8, properties: &[u8], payload: &[u8]) -> Vec<u8> {
+        let head = [0, 4, b'M', b'Q', b'T', b'T', 5, flags, 0, 10, properties.len() as u8];
+        [&head, properties, &[0, 1, b'c'], payload].concat()
+    }
+
+    fn v31(flags: u8, payload: &[u8]) -> Vec<u8> {
+        [&b"\0\x06MQIsdp\x03"[..], &[flags, 0, 10, 0, 1, b'c'], payload].concat()
+    }
+
+    fn fault(body: &[u8]) -> Option<Error> {
+        decode(body).err()
+    }
+
+    #[test]
+    fn the_variable_header_of_the_standard_reads() {
+        // Figure 3-6, with every field that its flags announce.
+        let head = [0, 4, b'M', b'Q', b'T', b'T', 5, 0xce, 0, 10, 5, 0x11, 0, 0, 0, 10];
+        let payload = [&b"\0\x01c"[..], b"\0", b"\0\x01w", b"\0\x02hi", b"\0\x01u", b"\0\x01p"].concat();
+        let body = [&head[..], &payload].concat();
+        let packet = decode(&body).expect("legal");
+        assert_eq!((packet.version, packet.clean_start, packet.keep_alive_s), (Version::V5, true, 10));
+        assert_eq!(packet.properties.u32(PropertyId::SessionExpiryInterval), Some(10));
+        assert_eq!((packet.client_id, packet.username, packet.password), ("c", Some("u"), Some(&b"p"[..])));
+        let properties = Properties::EMPTY;
+        let will = Will { qos: Qos::AtLeastOnce, retain: false, topic: "w", payload: b"hi", properties };
+        assert_eq!(packet.will, Some(will));
+        let mut out = Vec::new();
+        packet.encode(Version::V31, &mut out);
+        assert_eq!(out[2..], body);
+    }
+
+    #[test]
+    fn names_and_levels_make_versions() {
+        let read = |name: &str, level: u8| {
+            let head = [&(name.len() as u16).to_be_bytes(), name.as_bytes(), &[level, 2, 0, 0]].concat();
+            let body = [&head[..], if level == 5 { &[0, 0, 0] } else { &[0, 0] }].concat();
+            assert_eq!(
+                peek_version(Frame { first: 0x10, body: &body }),
+                decode(&body).ok().map(|packet| packet.version)
+            );
+            decode(&body).map(|packet| (packet.version, packet.is_bridge))
+        };
+        assert_eq!(read("MQTT", 3), Ok((Version::V31, false)));
+        assert_eq!(read("MQTT", 4), Ok((Version::V311, false)));
+        assert_eq!(read("MQTT", 5), Ok((Version::V5, false)));
+        assert_eq!(read("MQIsdp", 3), Ok((Version::V31, false)));
+        assert_eq!(read("MQIsdp", 0x83), Ok((Version::V31, true)));
+        assert_eq!(read("MQTT", 0x84), Ok((Version::V311, true)));
+        for (name, level) in [("MQTT", 6), ("MQTT", 0), ("MQTT", 0x85), ("MQIsdp", 4), ("MQTT", 0x80)] {
+            assert_eq!(read(name, level), Err(Error::UnsupportedVersion(level)));
+        }
+        assert_eq!(read("mqtt", 4), Err(Error::Protocol("protocol name is not MQTT")));
+        assert_eq!(peek_version(Frame { first: 0x30, body: b"\0\x04MQTT\x04" }), None);
+        assert_eq!(Error::UnsupportedVersion(6).reason(), Reason::UNSUPPORTED_PROTOCOL_VERSION);
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_malformed() {
+        let reserved = Some(Error::Malformed("reserved connect flag"));
+        let orphan = Some(Error::Malformed("will flags without a will"));
+        assert_eq!(fault(&v311(0x01, &[])), reserved);
+        assert_eq!(fault(&v5(0x01, &[], &[])), reserved);
+        assert_eq!(fault(&v311(0x08, &[])), orphan);
+        assert_eq!(fault(&v311(0x20, &[])), orphan);
+        assert_eq!(fault(&v5(0x10, &[], &[])), orphan);
+        assert_eq!(fault(&v311(0x1c, &[0, 1, b'w', 0, 0])), Some(Error::Malformed("QoS 3")));
+        let password = [0, 1, b'p'];
+        let no_name = Some(Error::Malformed("password without a user name"));
+        assert_eq!(fault(&v311(0x40, &password)), no_name);
+        assert_eq!(fault(&v31(0x40, &password)), no_name);
+        assert_eq!(fault(&v5(0x40, &[], &password)), None);
+    }
+
+    #[test]
+    fn mqtt_3_1_ignores_unused_bits_and_misses_no_announced_user_name() {
+        let body = v31(0xc0 | 0x39, &[]);
+        let packet = decode(&body).expect("legal in 3.1");
+        assert_eq!((packet.will, packet.username, packet.password), (None, None, None));
+        assert_eq!(fault(&v311(0x80, &[])), Some(Error::Malformed("packet ends inside a field")));
+        assert_eq!(fault(&v31(0x80, &[0])), Some(Error::Malformed("packet ends inside a field")));
+    }
+
+    #[test]
+    fn fields_are_all_there_and_nothing_behind_them() {
+        let whole = v311(0xc6, b"\0\x01w\0\x01m\0\x01u\0\x01p");
+        assert_eq!(fault(&whole), None);
+        for end in 0..whole.len() {
+            assert!(matches!(fault(&whole[..end]), Some(Error::Malformed(_) | Error::Protocol(_))), "{end}");
+        }
+        assert_eq!(
+            fault(&[&whole[..], &[0]].concat()),
+            Some(Error::Malformed("bytes behind the last field"))
+        );
+        assert_eq!(fault(&v311(0x04, b"\0\x01#\0\0")), Some(Error::TopicNameInvalid));
+        assert_eq!(fault(&v311(0x04, b"\0\0\0\0")), Some(Error::TopicNameInvalid));
+    }
+
+    #[test]
+    fn properties_of_connect_and_will_do_not_mix() {
+        let misplaced = Some(Error::Protocol("property does not belong here"));
+        assert_eq!(fault(&v5(0, &[0x18, 0, 0, 0, 1], &[])), misplaced);
+        assert_eq!(fault(&v5(4, &[], b"\x05\x11\0\0\0\x01\0\x01w\0\0")), misplaced);
+        assert_eq!(fault(&v5(4, &[], b"\x05\x18\0\0\0\x01\0\x01w\0\0")), None);
+        let method_is_missing = Some(Error::Protocol("Authentication Data without a method"));
+        assert_eq!(fault(&v5(0, &[0x16, 0, 1, 9], &[])), method_is_missing);
+        assert_eq!(fault(&v5(0, &[0x16, 0, 1, 9, 0x15, 0, 1, b'x'], &[])), None);
+        assert_eq!(fault(&v5(0, &[0x27, 0, 0, 0, 0], &[])), Some(Error::Protocol("Maximum Packet Size 0")));
+        assert_eq!(fault(&v5(0, &[0x17, 2], &[])), Some(Error::Protocol("property is neither 0 nor 1")));
+        assert_eq!(fault(&v5(0, &[0x7f, 2], &[])), Some(Error::Malformed("unknown property")));
     }
 }

@@ -21,7 +21,11 @@ pub struct Auth<'a> {
     pub properties: Properties<'a>,
 }
 
-pub(super) fn decode_disconnect(version: Version, sender: Sender, body: &[u8]) -> Result<Disconnect<'_>, Error> {
+pub(super) fn decode_disconnect(
+    version: Version,
+    sender: Sender,
+    body: &[u8],
+) -> Result<Disconnect<'_>, Error> {
     let mut reader = Reader::new(body);
     let (mut reason, mut properties) = (Reason::NORMAL_DISCONNECTION, Properties::EMPTY);
     if version.has_properties() && !reader.is_empty() {
@@ -90,5 +94,56 @@ impl Auth<'_> {
                 put_properties(out, self.properties);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Frame, Packet};
+
+    fn disconnect(version: Version, sender: Sender, body: &[u8]) -> Result<Reason, Error> {
+        match crate::codec::decode(version, sender, Frame { first: 0xe0, body })? {
+            Packet::Disconnect(packet) => Ok(packet.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn disconnect_has_short_forms() {
+        let (v5, client, server) = (Version::V5, Sender::Client, Sender::Server);
+        assert_eq!(disconnect(v5, client, &[]), Ok(Reason::NORMAL_DISCONNECTION));
+        assert_eq!(disconnect(v5, client, &[4]), Ok(Reason::DISCONNECT_WITH_WILL));
+        assert_eq!(disconnect(v5, client, &[0x8e, 0]), Ok(Reason::SESSION_TAKEN_OVER));
+        assert_eq!(disconnect(v5, client, &[0, 5, 0x11, 0, 0, 0, 9]), Ok(Reason::NORMAL_DISCONNECTION));
+        let from_server = Err(Error::Protocol("Session Expiry Interval from a server"));
+        assert_eq!(disconnect(v5, server, &[0, 5, 0x11, 0, 0, 0, 9]), from_server);
+        assert_eq!(disconnect(v5, server, &[4]), Err(Error::Protocol("reason code")));
+        assert_eq!(disconnect(v5, client, &[0x10]), Err(Error::Protocol("reason code")));
+        assert_eq!(disconnect(v5, client, &[0, 0, 0]), Err(Error::Malformed("bytes behind the last field")));
+        assert_eq!(disconnect(v5, client, &[0, 1]), Err(Error::Malformed("packet ends inside a field")));
+        assert_eq!(disconnect(Version::V311, client, &[]), Ok(Reason::NORMAL_DISCONNECTION));
+        assert_eq!(
+            disconnect(Version::V311, client, &[0]),
+            Err(Error::Malformed("bytes behind the last field"))
+        );
+        let direction = Err(Error::Protocol("packet type is not for this direction"));
+        assert_eq!(disconnect(Version::V311, server, &[]), direction);
+    }
+
+    #[test]
+    fn auth_names_its_method_unless_it_is_empty() {
+        let read = |body: &'static [u8]| decode_auth(body).map(|packet| packet.reason);
+        assert_eq!(read(&[]), Ok(Reason::SUCCESS));
+        assert_eq!(read(&[0x18, 4, 0x15, 0, 1, b'x']), Ok(Reason::CONTINUE_AUTHENTICATION));
+        assert_eq!(read(&[0x18, 0]), Err(Error::Protocol("AUTH without a method")));
+        assert_eq!(read(&[0x18]), Err(Error::Malformed("packet ends inside a field")));
+        assert_eq!(read(&[0x87, 0]), Err(Error::Protocol("reason code")));
+        assert_eq!(
+            read(&[0x18, 4, 0x15, 0, 1, b'x', 0]),
+            Err(Error::Malformed("bytes behind the last field"))
+        );
+        let old = crate::codec::decode(Version::V311, Sender::Client, Frame { first: 0xf0, body: &[] });
+        assert_eq!(old, Err(Error::Malformed("packet type 15 before MQTT 5")));
     }
 }

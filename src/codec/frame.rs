@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn faults_show_before_the_body_has_come() {
-        assert_eq!(split(&[0x30, 0x80, 0x80, 0x80, 0x80], 9).err(), Some(Error::Malformed("remaining length of more than four bytes")));
+        let too_wide = Some(Error::Malformed("remaining length of more than four bytes"));
+        assert_eq!(split(&[0x30, 0x80, 0x80, 0x80, 0x80], 9).err(), too_wide);
         assert_eq!(split(&[0x30, 100], 101).err(), Some(Error::PacketTooLarge));
         assert!(split(&[0x30, 100], 102).expect("legal").is_none());
         assert_eq!(packet_len(&[0x30, 0xff, 0xff, 0xff, 0xff]), None);

@@ -61,7 +61,8 @@ impl Message {
                 && !properties.contains(PropertyId::MessageExpiryInterval)
         );
         let topic_len = u16::try_from(topic.len()).expect("a topic of more than 65,535 bytes");
-        let properties_len = u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
+        let properties_len =
+            u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
         let mut body = Vec::with_capacity(topic.len() + properties.as_bytes().len() + payload.len());
         body.extend_from_slice(topic.as_bytes());
         body.extend_from_slice(properties.as_bytes());
@@ -245,7 +246,12 @@ pub fn encode_delivery(
     }
 }
 
-fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s: Option<u32>, tail: &mut Vec<u8>) {
+fn put_delivery_properties(
+    message: &Message,
+    delivery: &Delivery<'_>,
+    expiry_s: Option<u32>,
+    tail: &mut Vec<u8>,
+) {
     if let Some(expiry_s) = expiry_s {
         tail.push(PropertyId::MessageExpiryInterval as u8);
         tail.extend_from_slice(&expiry_s.to_be_bytes());
@@ -259,4 +265,109 @@ fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s:
         put_varint(tail, id as usize);
     }
     tail.extend_from_slice(message.properties().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Duration;
+    use crate::codec::{Packet, PropertyList, Sender, Value, decode, split};
+
+    fn at(millis: u64) -> Instant {
+        Instant::START + Duration::from_millis(millis)
+    }
+
+    fn message(budget: &Budget, payload: &[u8], expires: Option<Instant>) -> Arc<Message> {
+        let mut list = PropertyList::new();
+        list.push(PropertyId::ContentType, Value::Utf8("text"));
+        list.push(PropertyId::UserProperty, Value::Pair("k", "v"));
+        let properties = list.as_properties();
+        Message::new(budget, "a/b", payload, Qos::ExactlyOnce, true, properties, expires, 7, at(5))
+    }
+
+    fn sent(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> Vec<u8> {
+        let mut out = OutBuffer::default();
+        encode_delivery(message, delivery, version, now, &mut out);
+        let bytes: Vec<u8> = out.slices().flatten().copied().collect();
+        assert_eq!(bytes.len(), delivery_len(message, delivery, version, now));
+        bytes
+    }
+
+    #[test]
+    fn a_message_keeps_its_parts_and_its_account() {
+        let budget = Budget::new(1_000_000);
+        let message = message(&budget, b"payload", Some(at(9_000)));
+        assert_eq!((message.topic(), message.payload()), ("a/b", &b"payload"[..]));
+        assert_eq!(message.properties().utf8(PropertyId::ContentType), Some("text"));
+        assert_eq!((message.qos(), message.retain(), message.publisher()), (Qos::ExactlyOnce, true, 7));
+        assert_eq!((message.expires(), message.received()), (Some(at(9_000)), at(5)));
+        assert_eq!(message.payload_bytes().as_ptr(), message.payload().as_ptr());
+        assert_eq!(budget.used_bytes(), message.len_bytes());
+        assert!(message.len_bytes() < 200);
+        drop(message);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn expiry_is_rounded_up_and_is_one_until_it_is_over() {
+        let budget = Budget::new(1_000_000);
+        let message = message(&budget, b"", Some(at(3_000)));
+        let left = |millis| (message.is_expired(at(millis)), message.expiry_left_s(at(millis)));
+        assert_eq!(left(0), (false, Some(3)));
+        assert_eq!(left(1_000), (false, Some(2)));
+        assert_eq!(left(1_001), (false, Some(2)));
+        assert_eq!(left(2_999), (false, Some(1)));
+        assert_eq!(left(3_000), (true, Some(0)));
+        assert_eq!(left(9_000), (true, Some(0)));
+    }
+
+    #[test]
+    fn a_delivery_decodes_to_what_was_meant() {
+        let budget = Budget::new(10_000_000);
+        for size in [0, 1, 64, 127, 1_024, 1_025, 70_000] {
+            let payload: Vec<u8> = (0..size).map(|index| index as u8).collect();
+            let message = message(&budget, &payload, Some(at(10_000)));
+            let packet_id = PacketId::new(77);
+            let full = Delivery {
+                qos: Qos::AtLeastOnce,
+                dup: true,
+                retain: true,
+                packet_id,
+                alias: Some(3),
+                omit_topic: false,
+                subscription_ids: &[1, 268_435_455],
+            };
+            let bytes = sent(&message, &full, Version::V5, at(8_500));
+            let (frame, taken) = split(&bytes, usize::MAX).expect("legal").expect("whole");
+            assert_eq!(taken, bytes.len());
+            let Ok(Packet::Publish(publish)) = decode(Version::V5, Sender::Server, frame) else {
+                panic!("not a PUBLISH");
+            };
+            assert_eq!((publish.topic, publish.payload, publish.packet_id), ("a/b", &payload[..], packet_id));
+            assert!(publish.dup && publish.retain && publish.qos == Qos::AtLeastOnce);
+            assert_eq!(publish.properties.u32(PropertyId::MessageExpiryInterval), Some(2));
+            assert_eq!(publish.properties.u16(PropertyId::TopicAlias), Some(3));
+            assert_eq!(publish.properties.subscription_ids().collect::<Vec<_>>(), [1, 268_435_455]);
+            assert_eq!(publish.properties.user().collect::<Vec<_>>(), [("k", "v")]);
+            let short = Delivery { omit_topic: true, ..full };
+            let bytes = sent(&message, &short, Version::V5, at(8_500));
+            let (frame, _) = split(&bytes, usize::MAX).expect("legal").expect("whole");
+            let Ok(Packet::Publish(publish)) = decode(Version::V5, Sender::Server, frame) else {
+                panic!("not a PUBLISH");
+            };
+            assert_eq!((publish.topic, publish.payload), ("", &payload[..]));
+            let old = Delivery { subscription_ids: &[5], ..Delivery::default() };
+            let bytes = sent(&message, &old, Version::V311, at(0));
+            assert_eq!(bytes[bytes.len() - size - 5..][..5], *b"\0\x03a/b");
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_shared_not_copied() {
+        let budget = Budget::new(10_000_000);
+        let message = message(&budget, &[9; 5_000], None);
+        let mut out = OutBuffer::default();
+        encode_delivery(&message, &Delivery::default(), Version::V311, at(0), &mut out);
+        assert!(out.slices().any(|slice| slice.as_ptr() == message.payload().as_ptr()));
+    }
 }

@@ -12,9 +12,9 @@
 //! of more than 256 MiB in all panics, and property blocks must belong into their packet
 //! ([`PropertyList::validate`]).
 //!
-//! Where the versions differ, 3.1 is read as its text has it: unused bits are ignored, SUBSCRIBE,
-//! UNSUBSCRIBE and PUBREL may carry DUP, a user name or password that the flags announce may be
-//! missing at the end of CONNECT.
+//! Where the versions differ, 3.1 is read as its text has it: unused bits of CONNECT and CONNACK
+//! are ignored, SUBSCRIBE, UNSUBSCRIBE and PUBREL may carry DUP, and a user name or password that
+//! the flags announce may be missing at the end of CONNECT.
 
 mod ack;
 mod connack;
@@ -160,8 +160,12 @@ impl PacketType {
     /// Table 2-1, "direction of flow".
     const fn is_sent_by(self, sender: Sender, version: Version) -> bool {
         match self {
-            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => matches!(sender, Sender::Client),
-            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => matches!(sender, Sender::Server),
+            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => {
+                matches!(sender, Sender::Client)
+            }
+            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => {
+                matches!(sender, Sender::Server)
+            }
             Self::Disconnect => matches!(sender, Sender::Client) || version.has_properties(),
             _ => true,
         }
@@ -232,10 +236,16 @@ impl Packet<'_> {
 }
 
 /// Makes a packet of a frame. `version` is ignored for CONNECT (it carries its own).
+#[inline]
 pub fn decode<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> Result<Packet<'a>, Error> {
+    // The hot one first, without the detour over the type.
     if frame.first >> 4 == PacketType::Publish as u8 {
-        return publish::decode(version, sender, frame).map(Packet::Publish);
+        return Ok(Packet::Publish(publish::decode(version, sender, frame)?));
     }
+    decode_other(version, sender, frame)
+}
+
+fn decode_other<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> Result<Packet<'a>, Error> {
     frame::check_first(frame.first)?;
     let packet_type = PacketType::of(frame.first).ok_or(Error::Malformed("packet type 0"))?;
     if packet_type == PacketType::Auth && !version.has_properties() {
@@ -269,4 +279,55 @@ pub fn decode<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> Result<
         PacketType::Disconnect => Packet::Disconnect(control::decode_disconnect(version, sender, body)?),
         PacketType::Auth => Packet::Auth(control::decode_auth(body)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_come_only_from_the_side_that_may_send_them() {
+        let misdirected = Err(Error::Protocol("packet type is not for this direction"));
+        let read = |version, sender, first| decode(version, sender, Frame { first, body: &[] }).map(|_| ());
+        for first in [0x10, 0x82, 0xa2, 0xc0] {
+            assert_eq!(read(Version::V5, Sender::Server, first), misdirected, "{first:x}");
+            assert_ne!(read(Version::V5, Sender::Client, first), misdirected, "{first:x}");
+        }
+        for first in [0x20, 0x90, 0xb0, 0xd0] {
+            assert_eq!(read(Version::V5, Sender::Client, first), misdirected, "{first:x}");
+            assert_ne!(read(Version::V5, Sender::Server, first), misdirected, "{first:x}");
+        }
+    }
+
+    #[test]
+    fn pings_are_empty() {
+        let read = |sender, first, body| decode(Version::V311, sender, Frame { first, body });
+        assert_eq!(read(Sender::Client, 0xc0, &[]), Ok(Packet::PingReq));
+        assert_eq!(read(Sender::Server, 0xd0, &[]), Ok(Packet::PingResp));
+        assert_eq!(read(Sender::Client, 0xc0, &[0]), Err(Error::Malformed("ping with a body")));
+        let mut out = Vec::new();
+        Packet::PingReq.encode(Version::V5, &mut out);
+        Packet::PingResp.encode(Version::V31, &mut out);
+        assert_eq!(out, [0xc0, 0, 0xd0, 0]);
+    }
+
+    #[test]
+    fn a_frame_made_by_hand_is_checked_like_one_from_split() {
+        for first in 0..=255 {
+            let result = decode(Version::V5, Sender::Client, Frame { first, body: &[0, 1, b'a', 0, 1, 0] });
+            if split(&[first], 10).is_err() {
+                assert!(matches!(result, Err(Error::Malformed(_))), "{first:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_3_1_may_send_subscribe_and_unsubscribe_with_dup() {
+        for first in [0x8a, 0xaa] {
+            let body = if first == 0x8a { &[0, 1, 0, 1, b'a', 0][..] } else { &[0, 1, 0, 1, b'a'] };
+            assert!(decode(Version::V31, Sender::Client, Frame { first, body }).is_ok());
+            let refused = decode(Version::V311, Sender::Client, Frame { first, body });
+            assert_eq!(refused, Err(Error::Malformed("fixed header flags")));
+        }
+    }
 }

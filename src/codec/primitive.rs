@@ -98,7 +98,11 @@ impl<'a> Reader<'a> {
         };
         if topic::has_name_fault(bytes) {
             let has_nul = bytes.contains(&0);
-            return Err(if has_nul { Error::Malformed("U+0000 in a string") } else { Error::TopicNameInvalid });
+            return Err(if has_nul {
+                Error::Malformed("U+0000 in a string")
+            } else {
+                Error::TopicNameInvalid
+            });
         }
         Ok(name)
     }

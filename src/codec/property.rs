@@ -147,7 +147,9 @@ impl PropertyId {
             | Id::WildcardSubscriptionAvailable
             | Id::SubscriptionIdentifierAvailable
             | Id::SharedSubscriptionAvailable => PropertyKind::Byte,
-            Id::ServerKeepAlive | Id::ReceiveMaximum | Id::TopicAliasMaximum | Id::TopicAlias => PropertyKind::U16,
+            Id::ServerKeepAlive | Id::ReceiveMaximum | Id::TopicAliasMaximum | Id::TopicAlias => {
+                PropertyKind::U16
+            }
             Id::MessageExpiryInterval
             | Id::SessionExpiryInterval
             | Id::WillDelayInterval
@@ -214,7 +216,9 @@ impl PropertyId {
             (Id::TopicAlias, Value::U16(0)) => Err(Error::TopicAliasInvalid),
             (Id::ReceiveMaximum, Value::U16(0)) => Err(Error::Protocol("Receive Maximum 0")),
             (Id::MaximumPacketSize, Value::U32(0)) => Err(Error::Protocol("Maximum Packet Size 0")),
-            (Id::SubscriptionIdentifier, Value::VarInt(0)) => Err(Error::Protocol("Subscription Identifier 0")),
+            (Id::SubscriptionIdentifier, Value::VarInt(0)) => {
+                Err(Error::Protocol("Subscription Identifier 0"))
+            }
             (Id::ResponseTopic, Value::Utf8(name)) if !topic::is_valid_name(name) => {
                 Err(Error::Protocol("Response Topic is not a topic name"))
             }
@@ -432,5 +436,110 @@ fn skip_value(reader: &mut Reader<'_>, kind: PropertyKind) -> Result<(), Error> 
             reader.binary()?;
             reader.binary().map(drop)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::PropertyList;
+
+    const PLACES: [Place; 14] = [
+        Place::Connect,
+        Place::Will,
+        Place::ConnAck,
+        Place::Publish,
+        Place::PubAck,
+        Place::PubRec,
+        Place::PubRel,
+        Place::PubComp,
+        Place::Subscribe,
+        Place::SubAck,
+        Place::Unsubscribe,
+        Place::UnsubAck,
+        Place::Disconnect,
+        Place::Auth,
+    ];
+
+    /// A legal value for each property.
+    fn sample(id: PropertyId) -> Value<'static> {
+        match id.kind() {
+            PropertyKind::Byte => Value::Byte(1),
+            PropertyKind::U16 => Value::U16(0x102),
+            PropertyKind::U32 => Value::U32(0x1020304),
+            PropertyKind::VarInt => Value::VarInt(300),
+            PropertyKind::Utf8 => Value::Utf8("text"),
+            PropertyKind::Binary => Value::Binary(&[0, 0xff]),
+            PropertyKind::Pair => Value::Pair("", "value"),
+        }
+    }
+
+    #[test]
+    fn every_place_has_as_many_properties_as_the_standard_lists() {
+        // Counted in §3.1.2.11 to §3.15.2.2, user property included.
+        let expected = [9, 7, 17, 8, 2, 2, 2, 2, 2, 2, 1, 2, 4, 4];
+        for (place, expected) in PLACES.into_iter().zip(expected) {
+            let count = PropertyId::ALL.iter().filter(|id| id.allowed_in(place)).count();
+            assert_eq!(count, expected, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_property_is_read_where_it_belongs_once_and_whole() {
+        for id in PropertyId::ALL {
+            assert_eq!(PropertyId::from_u8(id as u8), Some(id));
+            let mut list = PropertyList::new();
+            list.add(id, sample(id)).expect("legal");
+            let bytes = list.as_properties().as_bytes();
+            for place in PLACES {
+                if !id.allowed_in(place) {
+                    let misplaced = Err(Error::Protocol("property does not belong here"));
+                    assert_eq!(Properties::parse(place, bytes), misplaced);
+                    continue;
+                }
+                let block = Properties::parse(place, bytes).expect("legal");
+                assert_eq!(block.iter().collect::<Vec<_>>(), [(id, sample(id))]);
+                let twice = [bytes, bytes].concat();
+                let repeated = Properties::parse(place, &twice);
+                if id.may_repeat(place) {
+                    assert_eq!(repeated.expect("legal").iter().count(), 2);
+                } else {
+                    assert_eq!(repeated, Err(Error::Protocol("property given twice")));
+                }
+                for end in 1..bytes.len() {
+                    assert!(matches!(Properties::parse(place, &bytes[..end]), Err(Error::Malformed(_))));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_no_property_are_malformed() {
+        let known: Vec<u8> = PropertyId::ALL.iter().map(|id| *id as u8).collect();
+        for number in (0..=255).filter(|number| !known.contains(number)) {
+            let bytes = [number, 0, 0, 0, 0];
+            let result = Properties::parse(Place::ConnAck, &bytes);
+            assert_eq!(result, Err(Error::Malformed("unknown property")), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_block_answers_by_type() {
+        let mut list = PropertyList::new();
+        for id in PropertyId::ALL {
+            list.push(id, sample(id));
+        }
+        let block = list.as_properties();
+        assert_eq!(block.byte(PropertyId::MaximumQos), Some(1));
+        assert_eq!(block.u16(PropertyId::TopicAlias), Some(0x102));
+        assert_eq!(block.u32(PropertyId::MaximumPacketSize), Some(0x1020304));
+        assert_eq!(block.u32(PropertyId::SubscriptionIdentifier), Some(300));
+        assert_eq!(block.utf8(PropertyId::ReasonString), Some("text"));
+        assert_eq!(block.binary(PropertyId::CorrelationData), Some(&[0, 0xff][..]));
+        assert_eq!(block.user().collect::<Vec<_>>(), [("", "value")]);
+        assert_eq!(block.subscription_ids().collect::<Vec<_>>(), [300]);
+        assert_eq!(block.byte(PropertyId::TopicAlias), None);
+        assert_eq!(Properties::EMPTY.u16(PropertyId::TopicAlias), None);
+        assert!(Properties::default().is_empty() && !block.is_empty());
     }
 }

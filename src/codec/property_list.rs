@@ -161,3 +161,57 @@ fn check_size(value: Value<'_>) -> Result<(), PropertyError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_values_are_refused_and_leave_the_list_as_it_was() {
+        let long = "x".repeat(65_536);
+        let cases = [
+            (PropertyId::TopicAlias, Value::U32(1), PropertyError::WrongKind),
+            (PropertyId::SubscriptionIdentifier, Value::U32(1), PropertyError::WrongKind),
+            (PropertyId::TopicAlias, Value::U16(0), PropertyError::WrongValue),
+            (PropertyId::MaximumQos, Value::Byte(2), PropertyError::WrongValue),
+            (PropertyId::ReceiveMaximum, Value::U16(0), PropertyError::WrongValue),
+            (PropertyId::ResponseTopic, Value::Utf8("a/#"), PropertyError::WrongValue),
+            (PropertyId::SubscriptionIdentifier, Value::VarInt(0), PropertyError::WrongValue),
+            (PropertyId::SubscriptionIdentifier, Value::VarInt(1 << 28), PropertyError::TooLong),
+            (PropertyId::ContentType, Value::Utf8(&long), PropertyError::TooLong),
+            (PropertyId::CorrelationData, Value::Binary(long.as_bytes()), PropertyError::TooLong),
+            (PropertyId::UserProperty, Value::Pair("a", &long), PropertyError::TooLong),
+            (PropertyId::UserProperty, Value::Pair("a\0", "b"), PropertyError::Nul),
+            (PropertyId::ReasonString, Value::Utf8("\0"), PropertyError::Nul),
+        ];
+        let mut list = PropertyList::new();
+        list.push(PropertyId::ContentType, Value::Utf8("x"));
+        let before = list.clone();
+        for (id, value, expected) in cases {
+            assert_eq!(list.add(id, value), Err(expected), "{id:?}");
+            assert_eq!(list, before);
+        }
+        assert_eq!(list.add(PropertyId::ContentType, Value::Utf8(&long[1..])), Ok(()));
+    }
+
+    #[test]
+    fn a_list_is_counted_filtered_and_validated() {
+        let mut list = PropertyList::new();
+        list.push(PropertyId::UserProperty, Value::Pair("a", "1"));
+        list.push(PropertyId::TopicAlias, Value::U16(7));
+        list.push(PropertyId::UserProperty, Value::Pair("a", "2"));
+        assert_eq!(list.count(PropertyId::UserProperty), 2);
+        assert_eq!(list.validate(Place::Publish), Ok(()));
+        assert_eq!(list.validate(Place::Connect), Err(PropertyError::WrongPlace));
+        let mut copy = PropertyList::new();
+        copy.extend_filtered(list.as_properties(), |id| id != PropertyId::TopicAlias);
+        list.remove(PropertyId::TopicAlias);
+        assert_eq!(list, copy);
+        assert_eq!(list.as_properties().user().collect::<Vec<_>>(), [("a", "1"), ("a", "2")]);
+        list.push(PropertyId::ReasonString, Value::Utf8("x"));
+        list.push(PropertyId::ReasonString, Value::Utf8("y"));
+        assert_eq!(list.validate(Place::PubAck), Err(PropertyError::Repeated));
+        list.clear();
+        assert!(list.is_empty() && list.as_properties().is_empty());
+    }
+}

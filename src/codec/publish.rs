@@ -49,7 +49,10 @@ pub(super) fn decode<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> 
         check_empty_topic(version, properties)?;
     }
     // [MQTT-3.3.4-6]
-    if sender == Sender::Client && !properties.is_empty() && properties.contains(PropertyId::SubscriptionIdentifier) {
+    if sender == Sender::Client
+        && !properties.is_empty()
+        && properties.contains(PropertyId::SubscriptionIdentifier)
+    {
         return Err(Error::Protocol("Subscription Identifier from a client"));
     }
     let retain = frame.first & RETAIN != 0;
@@ -96,5 +99,83 @@ impl Publish<'_> {
         let properties = self.properties.as_bytes().len();
         let block = if version.has_properties() { varint_len(properties) + properties } else { 0 };
         2 + self.topic.len() + if self.packet_id.is_some() { 2 } else { 0 } + block + self.payload.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(version: Version, first: u8, body: &[u8]) -> Result<Publish<'_>, Error> {
+        crate::codec::decode(version, Sender::Client, Frame { first, body }).map(|packet| match packet {
+            crate::codec::Packet::Publish(publish) => publish,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn the_example_of_the_standard_reads_and_writes() {
+        // §3.3.2.4: topic "a/b", packet identifier 10, no properties.
+        let body = [0, 3, b'a', b'/', b'b', 0, 10, 0];
+        let packet = read(Version::V5, 0x3b, &body).expect("legal");
+        let (topic, packet_id) = ("a/b", PacketId::new(10));
+        let (qos, properties) = (Qos::AtLeastOnce, Properties::EMPTY);
+        assert_eq!(
+            packet,
+            Publish { dup: true, qos, retain: true, topic, packet_id, properties, payload: &[] }
+        );
+        let mut out = Vec::new();
+        packet.encode(Version::V5, &mut out);
+        assert_eq!((out[0], out[1], &out[2..]), (0x3b, 8, &body[..]));
+        assert_eq!(packet.encoded_len(Version::V5), out.len());
+    }
+
+    #[test]
+    fn faults_of_publish_are_told_apart() {
+        let protocol = |what| Err(Error::Protocol(what));
+        let malformed = |what| Err(Error::Malformed(what));
+        type Row = (Version, u8, &'static [u8], Result<(), Error>);
+        let table: [Row; 19] = [
+            (Version::V311, 0x36, &[0, 1, b'a', 0, 1], malformed("QoS 3")),
+            (Version::V311, 0x38, &[0, 1, b'a'], malformed("DUP with QoS 0")),
+            (Version::V311, 0x32, &[0, 1, b'a', 0, 0], protocol("packet identifier 0")),
+            (Version::V311, 0x32, &[0, 1, b'a', 0], malformed("packet ends inside a field")),
+            (Version::V311, 0x30, &[], malformed("packet ends inside a field")),
+            (Version::V311, 0x30, &[0, 9, b'a'], malformed("packet ends inside a field")),
+            (Version::V311, 0x30, &[0, 0], Err(Error::TopicNameInvalid)),
+            (Version::V31, 0x30, &[0, 1, b'#'], Err(Error::TopicNameInvalid)),
+            (Version::V5, 0x30, &[0, 3, b'a', b'/', b'+', 0], Err(Error::TopicNameInvalid)),
+            (Version::V5, 0x30, &[0, 2, b'a', 0, 0], malformed("U+0000 in a string")),
+            (Version::V5, 0x30, &[0, 1, 0x80, 0], malformed("string is not UTF-8")),
+            (Version::V5, 0x30, &[0, 1, b'a'], malformed("packet ends inside a field")),
+            (Version::V5, 0x30, &[0, 0, 0], protocol("neither topic nor topic alias")),
+            (Version::V5, 0x30, &[0, 0, 3, 0x23, 0, 1], Ok(())),
+            (Version::V5, 0x30, &[0, 0, 3, 0x23, 0, 0], Err(Error::TopicAliasInvalid)),
+            (Version::V5, 0x30, &[0, 1, b'a', 2, 0x0b, 1], protocol("Subscription Identifier from a client")),
+            (Version::V5, 0x30, &[0, 1, b'a', 2, 0x01, 2], protocol("property is neither 0 nor 1")),
+            (
+                Version::V5,
+                0x30,
+                &[0, 1, b'a', 0x80, 0],
+                malformed("variable byte integer longer than needed"),
+            ),
+            (
+                Version::V5,
+                0x30,
+                &[0, 1, b'a', 4, 0x08, 0, 1, b'#'],
+                protocol("Response Topic is not a topic name"),
+            ),
+        ];
+        for (version, first, body, expected) in table {
+            assert_eq!(read(version, first, body).map(|_| ()), expected, "{version:?} {first:x} {body:x?}");
+        }
+    }
+
+    #[test]
+    fn a_server_may_send_several_subscription_identifiers() {
+        let body = [0, 1, b'a', 5, 0x0b, 1, 0x0b, 0x80, 1, b'p'];
+        let packet = decode(Version::V5, Sender::Server, Frame { first: 0x30, body: &body }).expect("legal");
+        assert_eq!(packet.properties.subscription_ids().collect::<Vec<_>>(), [1, 128]);
+        assert_eq!(packet.payload, b"p");
     }
 }

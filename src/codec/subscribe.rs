@@ -60,8 +60,8 @@ impl SubscribeOptions {
             return self.qos as u8;
         }
         self.qos as u8
-            | u8::from(self.no_local) * NO_LOCAL
-            | u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED
+            | (u8::from(self.no_local) * NO_LOCAL)
+            | (u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED)
             | (self.retain_handling as u8) << 4
     }
 
@@ -125,11 +125,8 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<Subscribe<'_>, Err
     while !reader.is_empty() {
         let filter = reader.topic_filter()?;
         let byte = reader.byte()?;
-        if byte > 2 && version == Version::V311 {
-            return Err(Error::Malformed("requested QoS"));
-        }
-        // 3.1 calls the upper bits unused, but they would be options to a later walk.
-        if byte > 2 && version == Version::V31 {
+        // 3.1 calls the upper bits unused, but a later walk would take them for options.
+        if byte > 2 && !version.has_properties() {
             return Err(Error::Malformed("requested QoS"));
         }
         let options = SubscribeOptions::from_byte(byte)?;
@@ -218,5 +215,95 @@ impl SubAck<'_> {
                 out.extend(self.reasons.iter().map(|&code| code.min(Reason::UNSPECIFIED_ERROR.0)));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Frame, Packet, Sender, split};
+
+    fn read(version: Version, body: &[u8]) -> Result<Packet<'_>, Error> {
+        crate::codec::decode(version, Sender::Client, Frame { first: 0x82, body })
+    }
+
+    #[test]
+    fn the_example_of_the_standard_reads_and_writes() {
+        // §3.8.3.1, figure 3-22, with packet identifier 10.
+        let bytes = [0x82, 15, 0, 10, 0, 0, 3, b'a', b'/', b'b', 1, 0, 3, b'c', b'/', b'd', 2];
+        let (frame, _) = split(&bytes, 100).expect("legal").expect("whole");
+        let Ok(Packet::Subscribe(packet)) = crate::codec::decode(Version::V5, Sender::Client, frame) else {
+            panic!("not a SUBSCRIBE");
+        };
+        let options = |qos| SubscribeOptions { qos, ..Default::default() };
+        let filters = [("a/b", options(Qos::AtLeastOnce)), ("c/d", options(Qos::ExactlyOnce))];
+        assert_eq!(packet.filters.iter().collect::<Vec<_>>(), filters);
+        assert_eq!((packet.filters.len(), packet.filters.is_empty()), (2, false));
+        let (mut from_slice, mut from_packet) = (Vec::new(), Vec::new());
+        Subscribe::encode_from(Version::V5, packet.packet_id, packet.properties, &filters, &mut from_slice);
+        packet.encode(Version::V5, &mut from_packet);
+        assert_eq!((&from_slice[..], &from_packet[..]), (&bytes[..], &bytes[..]));
+    }
+
+    #[test]
+    fn faults_of_subscribe_are_told_apart() {
+        let protocol = |what| Err(Error::Protocol(what));
+        let malformed = |what| Err(Error::Malformed(what));
+        let table: [(Version, &[u8], Result<(), Error>); 16] = [
+            (Version::V5, &[0, 1, 0], protocol("SUBSCRIBE without a filter")),
+            (Version::V311, &[0, 1], protocol("SUBSCRIBE without a filter")),
+            (Version::V311, &[0, 0, 0, 1, b'a', 0], protocol("packet identifier 0")),
+            (Version::V311, &[0, 1, 0, 1, b'a'], malformed("packet ends inside a field")),
+            (Version::V311, &[0, 1, 0, 2, b'a'], malformed("packet ends inside a field")),
+            (Version::V311, &[0, 1, 0, 0, 0], malformed("empty topic filter")),
+            (Version::V311, &[0, 1, 0, 1, b'a', 3], malformed("requested QoS")),
+            (Version::V311, &[0, 1, 0, 1, b'a', 4], malformed("requested QoS")),
+            (Version::V31, &[0, 1, 0, 1, b'a', 0x80], malformed("requested QoS")),
+            (Version::V311, &[0, 1, 0, 1, 0, 0], malformed("U+0000 in a string")),
+            (Version::V5, &[0, 1, 0, 0, 1, b'a', 3], protocol("QoS 3 in a subscription")),
+            (Version::V5, &[0, 1, 0, 0, 1, b'a', 0x30], protocol("Retain Handling 3")),
+            (Version::V5, &[0, 1, 0, 0, 1, b'a', 0x40], malformed("reserved subscription options")),
+            (
+                Version::V5,
+                &[0, 1, 0, 0, 10, b'$', b's', b'h', b'a', b'r', b'e', b'/', b'g', b'/', b'a', 4],
+                protocol("No Local on a shared subscription"),
+            ),
+            (Version::V5, &[0, 1, 2, 0x0b, 0, 0, 1, b'a', 0], protocol("Subscription Identifier 0")),
+            (Version::V5, &[0, 1, 4, 0x0b, 1, 0x0b, 2, 0, 1, b'a', 0], protocol("property given twice")),
+        ];
+        for (version, body, expected) in table {
+            assert_eq!(read(version, body).map(|_| ()), expected, "{version:?} {body:x?}");
+        }
+    }
+
+    #[test]
+    fn options_are_bits_in_5_and_only_a_qos_in_3() {
+        let mut legal = 0;
+        for byte in 0..=255 {
+            if let Ok(options) = SubscribeOptions::from_byte(byte) {
+                assert_eq!(options.to_byte(Version::V5), byte);
+                assert_eq!(options.to_byte(Version::V311), byte & 3);
+                legal += 1;
+            }
+        }
+        assert_eq!(legal, 3 * 2 * 2 * 3);
+    }
+
+    #[test]
+    fn suback_has_a_reason_of_its_version() {
+        let read = |version, body: &[u8]| {
+            let frame = Frame { first: 0x90, body };
+            crate::codec::decode(version, Sender::Server, frame).map(|_| ())
+        };
+        assert_eq!(read(Version::V311, &[0, 1, 0, 1, 2, 0x80]), Ok(()));
+        assert_eq!(read(Version::V311, &[0, 1, 0x87]), Err(Error::Protocol("reason code")));
+        assert_eq!(read(Version::V5, &[0, 1, 0, 0x87, 0xa2]), Ok(()));
+        assert_eq!(read(Version::V5, &[0, 1, 0, 3]), Err(Error::Protocol("reason code")));
+        assert_eq!(read(Version::V5, &[0, 1, 0]), Err(Error::Malformed("SUBACK without a reason")));
+        let mut out = Vec::new();
+        let reasons = [1, 0x87, 0xa2];
+        let packet = SubAck { packet_id: PacketId::MIN, properties: Properties::EMPTY, reasons: &reasons };
+        packet.encode(Version::V311, &mut out);
+        assert_eq!(out, [0x90, 5, 0, 1, 1, 0x80, 0x80]);
     }
 }

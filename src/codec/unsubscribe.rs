@@ -135,3 +135,58 @@ impl UnsubAck<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Frame, Packet, Sender};
+
+    #[test]
+    fn the_example_of_the_standard_reads_and_writes() {
+        // §3.10.3, figure 3-32.
+        let body = [0, 10, 0, 3, b'a', b'/', b'b', 0, 3, b'c', b'/', b'd'];
+        let frame = Frame { first: 0xa2, body: &body };
+        let Ok(Packet::Unsubscribe(packet)) = crate::codec::decode(Version::V311, Sender::Client, frame)
+        else {
+            panic!("not an UNSUBSCRIBE");
+        };
+        assert_eq!(packet.filters.iter().collect::<Vec<_>>(), ["a/b", "c/d"]);
+        assert_eq!((packet.filters.len(), packet.filters.is_empty()), (2, false));
+        let mut out = Vec::new();
+        Unsubscribe::encode_from(
+            Version::V311,
+            packet.packet_id,
+            packet.properties,
+            ["a/b", "c/d"],
+            &mut out,
+        );
+        assert_eq!(out[2..], body);
+    }
+
+    #[test]
+    fn faults_of_unsubscribe_are_told_apart() {
+        let read = |version, body: &[u8]| {
+            crate::codec::decode(version, Sender::Client, Frame { first: 0xa2, body }).map(|_| ())
+        };
+        assert_eq!(read(Version::V5, &[0, 1, 0]), Err(Error::Protocol("UNSUBSCRIBE without a filter")));
+        assert_eq!(read(Version::V5, &[0, 1, 0, 0, 0]), Err(Error::Malformed("empty topic filter")));
+        let misplaced = Err(Error::Protocol("property does not belong here"));
+        assert_eq!(read(Version::V5, &[0, 1, 2, 0x0b, 1, 0, 1, b'a']), misplaced);
+        assert_eq!(read(Version::V311, &[0, 0, 0, 1, b'a']), Err(Error::Protocol("packet identifier 0")));
+        assert_eq!(read(Version::V311, &[0, 1, 0, 1, 0xff]), Err(Error::Malformed("string is not UTF-8")));
+    }
+
+    #[test]
+    fn unsuback_has_reasons_only_in_5() {
+        let read = |version, body: &'static [u8]| decode_ack(version, body).map(|packet| packet.reasons);
+        assert_eq!(read(Version::V311, &[0, 1]), Ok(&[][..]));
+        assert_eq!(read(Version::V311, &[0, 1, 0]), Err(Error::Malformed("bytes behind the last field")));
+        assert_eq!(read(Version::V5, &[0, 1, 0, 0, 0x11]), Ok(&[0, 0x11][..]));
+        assert_eq!(read(Version::V5, &[0, 1, 0]), Err(Error::Malformed("UNSUBACK without a reason")));
+        assert_eq!(read(Version::V5, &[0, 1, 0, 1]), Err(Error::Protocol("reason code")));
+        let packet = UnsubAck { packet_id: PacketId::MIN, properties: Properties::EMPTY, reasons: &[0x11] };
+        let mut out = Vec::new();
+        packet.encode(Version::V31, &mut out);
+        assert_eq!(out, [0xb0, 2, 0, 1]);
+    }
+}
