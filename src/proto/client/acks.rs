@@ -1,10 +1,11 @@
 //! Own acknowledgements leave in the order the messages came ([MQTT-4.6.0-2], [MQTT-4.6.0-3]),
-//! in whatever order the application gives them. Bounded by the Receive Maximum; belongs to one
-//! connection.
+//! in whatever order the application gives them. Belongs to one connection.
 
 use std::collections::VecDeque;
 
 use crate::codec::{PacketId, Qos, Reason};
+
+const SLOTS_MAX: usize = 65_535;
 
 #[derive(Debug, Default)]
 pub(super) struct Acks {
@@ -22,10 +23,14 @@ struct Slot {
 }
 
 impl Acks {
-    /// Reserves the place of a message that came.
-    pub(super) fn reserve(&mut self, id: PacketId, qos: Qos) -> u64 {
+    /// Reserves the place of a message that came. `None`: the server repeats itself while the
+    /// application has not answered, beyond every number of identifiers.
+    pub(super) fn reserve(&mut self, id: PacketId, qos: Qos) -> Option<u64> {
+        if self.slots.len() >= SLOTS_MAX {
+            return None;
+        }
         self.slots.push_back(Slot { id, qos, reason: None });
-        self.base + self.slots.len() as u64 - 1
+        Some(self.base + self.slots.len() as u64 - 1)
     }
 
     /// The answer to it is known. False if there is no such message or it was answered before.
@@ -58,7 +63,7 @@ mod tests {
     fn answers_leave_in_the_order_of_arrival_and_once() {
         let mut acks = Acks::default();
         let id = |value| PacketId::new(value).expect("above 0");
-        let serials: Vec<u64> = (1..=3).map(|n| acks.reserve(id(n), Qos::AtLeastOnce)).collect();
+        let serials: Vec<u64> = (1..=3).filter_map(|n| acks.reserve(id(n), Qos::AtLeastOnce)).collect();
         assert!(acks.answer(serials[2], Reason::SUCCESS));
         assert!(acks.answer(serials[1], Reason::NOT_AUTHORIZED));
         assert!(!acks.answer(serials[1], Reason::SUCCESS));

@@ -198,7 +198,8 @@ impl Client {
         let mut ack = None;
         if let Some(id) = publish.packet_id {
             let arrival = self.receiver.publish(publish.qos, id)?;
-            let serial = connection.acks.reserve(id, publish.qos);
+            let reserved = connection.acks.reserve(id, publish.qos);
+            let serial = reserved.ok_or(Error::ReceiveMaximumExceeded)?;
             let duplicate = arrival == Arrival::Duplicate;
             if duplicate || !self.options.manual_ack {
                 connection.acks.answer(serial, Reason::SUCCESS);

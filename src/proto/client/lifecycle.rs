@@ -44,7 +44,8 @@ impl Client {
             request.reason = Reason::NORMAL_DISCONNECTION;
         }
         match self.state {
-            State::Stopped => {}
+            // Subscribe requests may have been made before a start.
+            State::Stopped => self.fail_all(Failure::Stopped),
             State::Online | State::Stopping => {
                 let drain = if self.stopping.is_some() { Duration::ZERO } else { request.drain };
                 self.stopping = Some(request);
@@ -176,9 +177,9 @@ impl Client {
                 crate::codec::Packet::PingReq.encode(self.options.version, self.tail());
             }
             KeepAliveAction::Dead => {
-                // It may hear us although we do not hear it.
+                // It may hear us although we do not hear it. 0x8D is for servers only.
                 if self.options.version == Version::V5 {
-                    self.send_disconnect(Reason::KEEP_ALIVE_TIMEOUT, Properties::EMPTY);
+                    self.send_disconnect(Reason::UNSPECIFIED_ERROR, Properties::EMPTY);
                 }
                 self.lost(now, Ending::of(Cause::KeepAlive, true));
             }

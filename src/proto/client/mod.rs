@@ -17,8 +17,8 @@
 //! called `handle_closed`) it reports nothing more of that connection.
 //!
 //! The **application** makes requests. A request that is accepted gives a [`Token`], and exactly
-//! one completion event carries it, also after `cancel` and `stop`. Requests are legal in every
-//! state but `Stopped`; without a connection they wait.
+//! one completion event carries it, also after `cancel` and `stop`. Without a connection requests
+//! wait; a publish is refused while `Stopped`, subscribing then is preparing for `start`.
 //!
 //! **Order on a new connection**: UNSUBSCRIBE and SUBSCRIBE, then what was in flight, then the
 //! queue. Publishes keep their order among themselves.
@@ -37,9 +37,10 @@
 //! | `incoming`, `outgoing` | packets from and to the server |
 //! | `requests` | what the application asks for |
 //! | `connection`, `acks` | what dies with the connection |
-//! | `subscriptions`, `queue`, `reconnect` | the parts |
+//! | `subscriptions`, `asking`, `queue`, `reconnect` | the parts |
 
 mod acks;
+mod asking;
 mod connection;
 mod event;
 mod incoming;

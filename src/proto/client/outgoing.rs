@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::event::{Failure, Outcome, State};
 use super::options::Options;
 use super::queue::Item;
-use super::subscriptions::Terms;
+use super::asking::Terms;
 use super::Client;
 use crate::base::{Instant, OutBuffer};
 use crate::codec::{Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason, Version};

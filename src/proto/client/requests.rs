@@ -144,7 +144,7 @@ impl Client {
     }
 
     fn check_filters<'f>(&self, mut filters: impl ExactSizeIterator<Item = &'f str>) -> Result<(), Error> {
-        if matches!(self.state, State::Stopped | State::Stopping) {
+        if self.state == State::Stopping {
             return Err(Error::NotRunning);
         }
         if filters.len() == 0 || !filters.all(topic::is_valid_filter) {

@@ -422,6 +422,15 @@ fn manual_acknowledgements_leave_in_the_order_of_arrival() {
 }
 
 #[test]
+fn a_server_that_repeats_itself_without_end_is_left() {
+    let mut bench = Bench::online(Options { manual_ack: true, ..options(Version::V311) }, false, &[]);
+    for _ in 0..70_000 {
+        bench.incoming("t", Qos::ExactlyOnce, 1, true, &PropertyList::new());
+    }
+    assert!(bench.events().iter().any(|line| line.starts_with("disconnected Protocol Some(147)")));
+}
+
+#[test]
 fn filters_asked_for_offline_go_out_in_one_subscribe_and_again_when_the_session_is_lost() {
     let mut bench = Bench::dialed(Options { clean_start: false, ..options(Version::V311) });
     bench.subscribe(&["b", "a/#"], true);
@@ -443,6 +452,27 @@ fn filters_asked_for_offline_go_out_in_one_subscribe_and_again_when_the_session_
     assert_eq!(bench.events(), ["resubscribed b 01", "resubscribed c 80"]);
     bench.reconnect(true);
     assert_eq!(bench.sent()[1..], ["SUBSCRIBE 3 c:1"], "refused before: tried again");
+}
+
+#[test]
+fn filters_may_be_prepared_before_the_start_and_are_kept_over_a_stop() {
+    let mut bench = Bench::new(options(Version::V311));
+    bench.subscribe(&["a"], false);
+    bench.client.stop(bench.now, StopRequest::default());
+    assert_eq!(bench.events(), ["subscribed 1 Failed(Stopped) []"]);
+    bench.subscribe(&["b"], true);
+    bench.client.start(bench.now).expect("stopped");
+    bench.client.handle_dialed(bench.now);
+    bench.connack(false, &[]);
+    assert_eq!(bench.sent()[1..], ["SUBSCRIBE 1 b:1"]);
+    bench.suback(1, &[1]);
+    bench.client.stop(bench.now, StopRequest::default());
+    bench.sent();
+    assert!(!bench.events().iter().any(|line| line.starts_with("HandlerReleased")));
+    bench.client.start(bench.now).expect("stopped");
+    bench.client.handle_dialed(bench.now);
+    bench.connack(false, &[]);
+    assert_eq!(bench.sent()[1..], ["SUBSCRIBE 2 b:1"]);
 }
 
 #[test]
