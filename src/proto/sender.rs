@@ -132,12 +132,7 @@ impl<M> Sender<M> {
 
     /// The same, for a client: its SUBSCRIBE and UNSUBSCRIBE packets take their identifiers from
     /// the same numbers (§2.2.1). At least one identifier must be left.
-    pub fn begin_avoiding(
-        &mut self,
-        qos: Qos,
-        message: M,
-        is_taken: impl Fn(PacketId) -> bool,
-    ) -> PacketId {
+    pub fn begin_avoiding(&mut self, qos: Qos, message: M, is_taken: impl Fn(PacketId) -> bool) -> PacketId {
         assert!(self.can_send(), "asked to send without a quota");
         assert!(qos != Qos::AtMostOnce, "QoS 0 has no identifier");
         let id = self.unused_id(is_taken);

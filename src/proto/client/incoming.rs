@@ -1,8 +1,8 @@
 //! Packets from the server.
 
+use super::Client;
 use super::event::{AckHandle, Cause, Connected, Event, Incoming, Outcome, State};
 use super::lifecycle::Ending;
-use super::Client;
 use crate::base::{Duration, Instant};
 use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Message, Packet, PacketType, Publish};
 use crate::codec::{PropertyId, PropertyList, Qos, Reason, Version};
@@ -79,11 +79,13 @@ impl Client {
             Packet::PubRel(ack) => self.on_pubrel(ack),
             Packet::PubComp(ack) => self.on_pubcomp(ack),
             Packet::SubAck(ack) => {
-                let known = self.subscriptions.acknowledged(ack.packet_id, true, ack.reasons, &mut self.events)?;
+                let known =
+                    self.subscriptions.acknowledged(ack.packet_id, true, ack.reasons, &mut self.events)?;
                 self.statistics.unknown_acks += u64::from(!known);
             }
             Packet::UnsubAck(ack) => {
-                let known = self.subscriptions.acknowledged(ack.packet_id, false, ack.reasons, &mut self.events)?;
+                let known =
+                    self.subscriptions.acknowledged(ack.packet_id, false, ack.reasons, &mut self.events)?;
                 self.statistics.unknown_acks += u64::from(!known);
             }
             Packet::PingResp => {
@@ -215,7 +217,9 @@ impl Client {
         let forwarded = |id| {
             !matches!(
                 id,
-                PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier | PropertyId::MessageExpiryInterval
+                PropertyId::TopicAlias
+                    | PropertyId::SubscriptionIdentifier
+                    | PropertyId::MessageExpiryInterval
             )
         };
         let mut properties = PropertyList::new();

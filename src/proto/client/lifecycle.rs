@@ -5,7 +5,9 @@ use super::event::{Cause, Disconnected, Event, Failure, Outcome, State, StopRequ
 use super::queue::Item;
 use super::{Client, Retry};
 use crate::base::{Duration, Instant};
-use crate::codec::{Disconnect, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version};
+use crate::codec::{
+    Disconnect, PacketId, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version,
+};
 use crate::proto::{Error, KeepAliveAction};
 
 /// How a connection ended.
@@ -107,7 +109,11 @@ impl Client {
     }
 
     /// New credentials, for the next CONNECT: legal between [`Event::Dial`] and `handle_dialed`.
-    pub fn set_credentials(&mut self, username: Option<String>, password: Option<Vec<u8>>) -> Result<(), Error> {
+    pub fn set_credentials(
+        &mut self,
+        username: Option<String>,
+        password: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
         let old_username = core::mem::replace(&mut self.options.username, username);
         let old_password = core::mem::replace(&mut self.options.password, password);
         self.options.validate().inspect_err(|_| {
@@ -245,13 +251,31 @@ impl Client {
     }
 
     fn fail_all(&mut self, failure: Failure) {
-        let in_flight: Vec<Item> = self.sender.drain().collect();
-        in_flight.iter().for_each(|item| self.publish_failed(item, failure));
+        self.fail_in_flight(failure);
         while let Some(item) = self.queue.pop() {
             self.publish_failed(&item, failure);
         }
         self.subscriptions.fail_all(failure, &mut self.events);
         self.note_level();
+    }
+
+    /// If the next start may find the session again, the server may wait for the rest of a QoS 2
+    /// handshake, and would take a new message with that identifier for a repetition: those stay
+    /// in flight, completed.
+    fn fail_in_flight(&mut self, failure: Failure) {
+        let failed: Vec<Item> = if self.options.clean_start {
+            self.sender.drain().collect()
+        } else {
+            self.sender.take_unacknowledged(|_| true)
+        };
+        failed.iter().for_each(|item| self.publish_failed(item, failure));
+        let unfinished: Vec<PacketId> = self.sender.iter().map(|(id, _)| id).collect();
+        for id in unfinished {
+            if let Some(token) = self.sender.get_mut(id).and_then(|item| item.token.take()) {
+                self.statistics.dropped += 1;
+                self.events.push_back(Event::Published { token, outcome: Outcome::Failed(failure) });
+            }
+        }
     }
 
     pub(super) fn publish_failed(&mut self, item: &Item, failure: Failure) {

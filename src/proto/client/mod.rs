@@ -68,8 +68,7 @@ pub use event::{
     Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
 };
 pub use options::{
-    Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReconnectOptions, Resubscribe, Retry,
-    Will,
+    Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReconnectOptions, Resubscribe, Retry, Will,
 };
 
 /// One client. See the module documentation for the contract.

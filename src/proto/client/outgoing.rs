@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use super::Client;
+use super::asking::Terms;
 use super::event::{Failure, Outcome, State};
 use super::options::Options;
 use super::queue::Item;
-use super::asking::Terms;
-use super::Client;
 use crate::base::{Instant, OutBuffer};
 use crate::codec::{Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason, Version};
 use crate::codec::{delivery_len, encode_delivery};

@@ -84,8 +84,7 @@ mod tests {
     fn delays_double_from_1_to_60_seconds_without_end() {
         let options = ReconnectOptions { jitter: false, ..ReconnectOptions::default() };
         let mut reconnect = Reconnect::new(&[0]);
-        let delays: Vec<u64> =
-            (0..70).map(|_| seconds(&mut reconnect, Instant::START, &options)).collect();
+        let delays: Vec<u64> = (0..70).map(|_| seconds(&mut reconnect, Instant::START, &options)).collect();
         assert_eq!(delays[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(delays[8..].iter().all(|delay| *delay == 60));
     }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use super::Client;
 use super::connection::push_authentication;
 use super::event::{AckHandle, Event, Failure, Outcome, PublishRequest, State, SubscribeRequest};
 use super::event::{SubscriptionKey, Token};
 use super::options::OfflineQos0;
 use super::queue::Item;
-use super::Client;
 use crate::base::{Duration, Instant};
 use crate::codec::{Auth, Message, PacketType, Properties, PropertyId, PropertyList, Qos, Reason};
 use crate::codec::{RetainHandling, SubscribeOptions, Version};
@@ -48,12 +48,7 @@ impl Client {
     }
 
     /// Queues a message that exists already: nothing is copied.
-    pub fn publish_message(
-        &mut self,
-        message: Arc<Message>,
-        qos: Qos,
-        retain: bool,
-    ) -> Result<Token, Error> {
+    pub fn publish_message(&mut self, message: Arc<Message>, qos: Qos, retain: bool) -> Result<Token, Error> {
         self.check_publish(qos)?;
         self.enqueue(message, qos, retain)
     }

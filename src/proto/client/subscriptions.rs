@@ -284,6 +284,11 @@ impl Subscriptions {
         keys
     }
 
+    #[cfg(test)]
+    pub(super) fn is_wanted(&self, filter: &str) -> bool {
+        self.table.contains_key(filter)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

@@ -33,7 +33,8 @@ fn an_assigned_client_identifier_is_used_from_then_on() {
 
 #[test]
 fn stop_completes_everything_once_and_may_come_twice() {
-    let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
+    let mut bench =
+        Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
     bench.publish("a", Qos::AtLeastOnce);
     bench.publish("b", Qos::AtLeastOnce);
     bench.subscribe(&["f"], true);
@@ -98,7 +99,11 @@ fn the_connect_timeout_covers_dial_and_connack() {
 #[test]
 fn a_refused_connect_is_retried_by_the_rule_of_its_cause() {
     let refuse = |bench: &mut Bench, reason| {
-        bench.give(&Packet::ConnAck(ConnAck { session_present: false, reason, properties: Properties::EMPTY }));
+        bench.give(&Packet::ConnAck(ConnAck {
+            session_present: false,
+            reason,
+            properties: Properties::EMPTY,
+        }));
         bench.events().into_iter().find(|line| line.starts_with("disconnected")).expect("reported")
     };
     let mut bench = Bench::dialed(options(Version::V5));
@@ -217,4 +222,32 @@ fn input_may_be_cut_anywhere() {
     }
     let partial = bench.client.connection.as_ref().map(|connection| connection.partial.capacity());
     assert_eq!(partial, Some(0), "an idle connection holds nothing");
+}
+
+#[test]
+fn an_unfinished_qos_2_handshake_is_finished_after_a_stop_and_a_start() {
+    let mut bench = Bench::online(Options { clean_start: false, ..options(Version::V311) }, true, &[]);
+    bench.publish("a", Qos::AtLeastOnce);
+    bench.publish("b", Qos::ExactlyOnce);
+    bench.publish("c", Qos::ExactlyOnce);
+    bench.sent();
+    bench.ack(PacketType::PubRec, 3, Reason::SUCCESS);
+    bench.client.stop(bench.now, StopRequest::default());
+    bench.sent();
+    let failed = bench.events().iter().filter(|line| line.ends_with("Failed(Stopped)")).count();
+    assert_eq!(failed, 3);
+    bench.client.start(bench.now).expect("stopped");
+    bench.client.handle_dialed(bench.now);
+    bench.connack(true, &[]);
+    assert_eq!(bench.sent()[1..], ["PUBLISH b=x q2 2 dup", "PUBREL 3 00"]);
+    bench.events();
+    bench.ack(PacketType::PubComp, 3, Reason::SUCCESS);
+    bench.client.handle_closed(bench.now, Cause::Network);
+    bench.client.stop(bench.now, StopRequest::default());
+    bench.client.start(bench.now).expect("stopped");
+    bench.client.handle_dialed(bench.now);
+    bench.connack(false, &[]);
+    assert_eq!(bench.sent().len(), 1, "the server has forgotten: nothing is left to finish");
+    assert!(bench.events().iter().all(|line| !line.starts_with("published")), "completed once");
+    assert_eq!(bench.client.in_flight(), 0);
 }

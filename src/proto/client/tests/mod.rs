@@ -155,7 +155,9 @@ fn line(version: Version, bytes: &[u8]) -> String {
     let text = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
     let ack = |name: &str, ack: Ack<'_>| format!("{name} {} {:02x}", ack.packet_id, ack.reason.0);
     match codec::decode(version, codec::Sender::Client, frame).expect("the client obeys the standard") {
-        Packet::Connect(c) => format!("CONNECT {} clean={} ka={}", c.client_id, c.clean_start, c.keep_alive_s),
+        Packet::Connect(c) => {
+            format!("CONNECT {} clean={} ka={}", c.client_id, c.clean_start, c.keep_alive_s)
+        }
         Packet::Publish(p) => format!(
             "PUBLISH {}={} q{} {}{}{}",
             p.topic,
@@ -170,7 +172,8 @@ fn line(version: Version, bytes: &[u8]) -> String {
         Packet::PubRel(a) => ack("PUBREL", a),
         Packet::PubComp(a) => ack("PUBCOMP", a),
         Packet::Subscribe(s) => {
-            let filters: Vec<_> = s.filters.iter().map(|(filter, o)| format!("{filter}:{}", o.qos as u8)).collect();
+            let filters: Vec<_> =
+                s.filters.iter().map(|(filter, o)| format!("{filter}:{}", o.qos as u8)).collect();
             let ids: Vec<_> = s.properties.subscription_ids().map(|id| format!(" #{id}")).collect();
             format!("SUBSCRIBE {} {}{}", s.packet_id, filters.join(","), ids.concat())
         }
@@ -200,10 +203,18 @@ fn event_line(event: &Event) -> String {
         }
         Event::Published { token, outcome } => format!("published {} {outcome:?}", token.0),
         Event::Subscribed { token, outcome, reasons } => {
-            format!("subscribed {} {outcome:?} {:?}", token.0, reasons.iter().map(|r| r.0).collect::<Vec<_>>())
+            format!(
+                "subscribed {} {outcome:?} {:?}",
+                token.0,
+                reasons.iter().map(|r| r.0).collect::<Vec<_>>()
+            )
         }
         Event::Unsubscribed { token, outcome, reasons } => {
-            format!("unsubscribed {} {outcome:?} {:?}", token.0, reasons.iter().map(|r| r.0).collect::<Vec<_>>())
+            format!(
+                "unsubscribed {} {outcome:?} {:?}",
+                token.0,
+                reasons.iter().map(|r| r.0).collect::<Vec<_>>()
+            )
         }
         Event::Resubscribed { filter, reason } => format!("resubscribed {filter} {:02x}", reason.0),
         other => format!("{other:?}"),

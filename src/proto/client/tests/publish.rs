@@ -31,8 +31,10 @@ fn a_refusal_by_the_server_is_the_outcome_of_the_publish() {
     bench.sent();
     bench.ack(PacketType::PubAck, 1, Reason::NOT_AUTHORIZED);
     bench.ack(PacketType::PubRec, 2, Reason::QUOTA_EXCEEDED);
-    let expected =
-        ["published 1 Acknowledged(Not authorized (0x87))", "published 2 Acknowledged(Quota exceeded (0x97))"];
+    let expected = [
+        "published 1 Acknowledged(Not authorized (0x87))",
+        "published 2 Acknowledged(Quota exceeded (0x97))",
+    ];
     assert_eq!(bench.events(), expected);
     assert!(bench.sent().is_empty(), "no PUBREL after a refusal");
 }
@@ -253,7 +255,8 @@ fn a_message_that_expired_in_the_queue_is_not_sent() {
 
 #[test]
 fn cancelled_requests_complete_once_wherever_they_are() {
-    let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
+    let mut bench =
+        Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
     let flying = bench.publish("a", Qos::AtLeastOnce);
     let waiting = bench.publish("b", Qos::AtLeastOnce);
     let (subscribing, _) = bench.subscribe(&["f"], false);

@@ -3,15 +3,17 @@
 //! The server is as simple as the standard allows: lists, no limits but a Receive Maximum. The
 //! channel keeps order, cuts bytes into pieces, and at a cut loses what was under way in either
 //! direction. Checked: QoS 2 arrives exactly once and in order, QoS 1 at least once with first
-//! arrivals in order, both ways; every request completes exactly once. A failure names the seed.
+//! arrivals in order, both ways; the server ends up with the filters that were asked for last; every
+//! request completes exactly once, also with cancel and stop; no byte stays charged. A failure names
+//! the seed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{drain, id, options};
 use crate::base::{Budget, Duration, Instant, Rng};
 use crate::codec::{
-    self, Ack, ConnAck, Packet, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason, SubAck,
-    Value, Version,
+    self, Ack, ConnAck, Packet, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason,
+    SubAck, UnsubAck, Value, Version,
 };
 use crate::proto::client::*;
 
@@ -22,6 +24,7 @@ struct Session {
     incoming: BTreeSet<u16>,
     /// Identifier, QoS, number, released; in order.
     outgoing: Vec<(u16, Qos, u32, bool)>,
+    filters: BTreeSet<String>,
     id_last: u16,
 }
 
@@ -107,13 +110,25 @@ impl Server {
                 self.ack(PacketType::PubRel, packet_id);
             }
             Packet::Subscribe(subscribe) => {
+                let session = self.session.as_mut().expect("connected");
+                session.filters.extend(subscribe.filters.iter().map(|(filter, _)| filter.to_owned()));
                 let reasons = vec![2; subscribe.filters.len()];
                 let (packet_id, properties) = (subscribe.packet_id, Properties::EMPTY);
                 let packet = Packet::SubAck(SubAck { packet_id, properties, reasons: &reasons });
                 packet.encode(self.version, &mut self.output);
             }
+            Packet::Unsubscribe(unsubscribe) => {
+                let session = self.session.as_mut().expect("connected");
+                for filter in unsubscribe.filters.iter() {
+                    session.filters.remove(filter);
+                }
+                let reasons = vec![0; unsubscribe.filters.len()];
+                let (packet_id, properties) = (unsubscribe.packet_id, Properties::EMPTY);
+                let packet = Packet::UnsubAck(UnsubAck { packet_id, properties, reasons: &reasons });
+                packet.encode(self.version, &mut self.output);
+            }
             Packet::PingReq => Packet::PingResp.encode(self.version, &mut self.output),
-            Packet::Disconnect(_) => self.connected = false,
+            Packet::Disconnect(_) => {}
             other => panic!("unexpected {:?}", other.packet_type()),
         }
     }
@@ -155,6 +170,15 @@ impl Server {
     }
 }
 
+/// What goes wrong besides cuts.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Faults {
+    /// The server forgets sessions.
+    amnesia: bool,
+    /// The application cancels requests, stops and starts.
+    moods: bool,
+}
+
 struct World {
     rng: Rng,
     now: Instant,
@@ -164,15 +188,18 @@ struct World {
     to_client: Vec<u8>,
     linked: bool,
     published: Vec<(Qos, u32)>,
-    /// Tokens without a completion yet, and with their number.
-    open: BTreeMap<Token, u32>,
+    /// Tokens without a completion yet; of a publish, with its number.
+    open: BTreeMap<Token, Option<u32>>,
+    wanted: BTreeSet<String>,
+    budget: Budget,
+    faults: Faults,
     failed: BTreeSet<u32>,
     sent_down: Vec<(Qos, u32)>,
     got: Vec<(Qos, u32)>,
 }
 
 impl World {
-    fn new(seed: u64, version: Version) -> Self {
+    fn new(seed: u64, version: Version, faults: Faults) -> Self {
         let options = Options {
             clean_start: false,
             session_expiry_s: 1_000_000,
@@ -182,7 +209,8 @@ impl World {
             queue: QueueOptions { count_max: 100_000, ..QueueOptions::default() },
             ..options(version)
         };
-        let client = Client::new(options, Budget::new(1 << 30), Rng::with_seed(seed)).expect("good");
+        let budget = Budget::new(1 << 30);
+        let client = Client::new(options, budget.clone(), Rng::with_seed(seed)).expect("good");
         let server = Server {
             version,
             session: None,
@@ -202,6 +230,9 @@ impl World {
             linked: false,
             published: Vec::new(),
             open: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            budget,
+            faults,
             failed: BTreeSet::new(),
             sent_down: Vec::new(),
             got: Vec::new(),
@@ -214,9 +245,50 @@ impl World {
         let payload = number.to_string();
         let topic = ["up/a", "up/b", "up/c"][self.rng.below(3) as usize];
         let request = PublishRequest { topic, payload: payload.as_bytes(), qos, ..PublishRequest::default() };
-        let token = self.client.publish(self.now, &request).expect("room in the queue");
+        let token = match self.client.publish(self.now, &request) {
+            Ok(token) => token,
+            Err(error) => return assert!(error == Error::NotRunning && self.faults.moods),
+        };
         self.published.push((qos, number));
-        assert!(self.open.insert(token, number).is_none());
+        assert!(self.open.insert(token, Some(number)).is_none());
+    }
+
+    fn subscribe(&mut self) {
+        let filter = format!("filter/{}", self.rng.below(8));
+        let token = if self.rng.chance(500) {
+            let handler = self.rng.chance(300);
+            let filters = &[(filter.as_str(), Default::default())];
+            let request = SubscribeRequest { filters, handler, ..SubscribeRequest::default() };
+            self.client.subscribe(&request).map(|(token, _)| token)
+        } else {
+            self.client.unsubscribe(&[&filter])
+        };
+        let token = token.expect("not stopping");
+        if self.client.subscriptions.is_wanted(&filter) {
+            self.wanted.insert(filter);
+        } else {
+            self.wanted.remove(&filter);
+        }
+        assert!(self.open.insert(token, None).is_none());
+    }
+
+    /// The application cancels something, or stops and starts.
+    fn mood(&mut self) {
+        match self.rng.below(10) {
+            0 => {
+                let drain = Duration::from_secs(self.rng.below(3));
+                self.client.stop(self.now, StopRequest { drain, ..StopRequest::default() });
+            }
+            1..5 if self.client.state() == State::Stopped => {
+                self.client.start(self.now).expect("stopped");
+            }
+            _ => {
+                let index = self.rng.below(self.open.len() as u64 + 1) as usize;
+                let Some(token) = self.open.keys().nth(index) else { return };
+                self.client.cancel(*token).expect("not completed yet");
+            }
+        }
+        self.turn();
     }
 
     fn publish_down(&mut self) {
@@ -245,8 +317,11 @@ impl World {
                 Event::Published { token, outcome } => {
                     let number = self.open.remove(&token).expect("completed twice");
                     if matches!(outcome, Outcome::Failed(_)) {
-                        self.failed.insert(number);
+                        self.failed.extend(number);
                     }
+                }
+                Event::Subscribed { token, .. } | Event::Unsubscribed { token, .. } => {
+                    self.open.remove(&token).expect("completed twice");
                 }
                 Event::Message(message) => {
                     let text = core::str::from_utf8(message.message.payload()).ok();
@@ -298,32 +373,51 @@ impl World {
         }
     }
 
-    fn run(&mut self, steps: u32, losing_sessions: bool) {
+    fn run(&mut self, steps: u32) {
         self.client.start(self.now).expect("stopped");
         self.turn();
         for _ in 0..steps {
             match self.rng.below(100) {
-                0..20 => self.publish(),
+                0..18 => self.publish(),
+                18..20 if self.client.state() != State::Stopping => self.subscribe(),
                 20..35 => self.publish_down(),
                 35..94 => self.carry(60),
                 94..96 => self.cut(),
-                96 if losing_sessions && !self.linked => self.server.session = None,
+                96 if self.faults.amnesia && !self.linked => self.server.session = None,
+                97 if self.faults.moods => self.mood(),
                 _ if !self.linked => self.advance(),
                 _ => self.turn(),
             }
         }
         // Healed: everything must come to an end.
+        if self.client.state() == State::Stopped {
+            self.client.start(self.now).expect("stopped");
+        }
+        self.turn();
         for _ in 0..100_000 {
             if !self.linked {
                 self.advance();
             }
             self.carry(1_000);
-            let idle = self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
+            let idle =
+                self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
             if self.open.is_empty() && idle && self.linked && self.client.state() == State::Online {
                 return;
             }
         }
         panic!("not done: {:?} open, {:?}", self.open.len(), self.client.state());
+    }
+}
+
+impl World {
+    /// The server knows what is wanted; after a stop nothing is held.
+    fn check_end(&mut self, seed: u64) {
+        let session = self.server.session.as_ref().expect("connected");
+        assert_eq!(session.filters, self.wanted, "seed {seed}");
+        self.client.stop(self.now, StopRequest::default());
+        self.turn();
+        assert!(self.open.is_empty() && self.client.poll_timeout().is_none(), "seed {seed}");
+        assert_eq!(self.budget.used_bytes(), 0, "seed {seed}");
     }
 }
 
@@ -340,17 +434,24 @@ fn first_arrivals(numbers: Vec<u32>) -> Vec<u32> {
 fn over_any_broken_channel_qos_2_arrives_once_and_qos_1_at_least_once_in_order() {
     for seed in 0..60 {
         for version in [Version::V311, Version::V5] {
-            let mut world = World::new(seed, version);
-            world.run(3_000, false);
+            let mut world = World::new(seed, version, Faults::default());
+            world.run(3_000);
+            world.check_end(seed);
             assert!(world.failed.is_empty(), "seed {seed} {version:?}");
             assert!(world.client.statistics().connects > 3, "seed {seed}: the channel did not break");
             let up = |log: &[(Qos, u32, bool)]| -> Vec<(Qos, u32)> {
                 log.iter().map(|(qos, number, _)| (*qos, *number)).collect()
             };
             let log = up(&world.server.log);
-            for (sent, arrived, way) in [(&world.published, &log, "up"), (&world.sent_down, &world.got, "down")] {
+            for (sent, arrived, way) in
+                [(&world.published, &log, "up"), (&world.sent_down, &world.got, "down")]
+            {
                 let sent_2 = of_quality(sent.clone(), Qos::ExactlyOnce);
-                assert_eq!(of_quality(arrived.clone(), Qos::ExactlyOnce), sent_2, "seed {seed} {version:?} {way}");
+                assert_eq!(
+                    of_quality(arrived.clone(), Qos::ExactlyOnce),
+                    sent_2,
+                    "seed {seed} {version:?} {way}"
+                );
                 let sent_1 = of_quality(sent.clone(), Qos::AtLeastOnce);
                 let arrived_1 = first_arrivals(of_quality(arrived.clone(), Qos::AtLeastOnce));
                 assert_eq!(arrived_1, sent_1, "seed {seed} {version:?} {way}");
@@ -369,8 +470,10 @@ fn over_any_broken_channel_qos_2_arrives_once_and_qos_1_at_least_once_in_order()
 fn when_the_server_forgets_sessions_no_message_is_lost_and_every_request_completes_once() {
     for seed in 100..140 {
         for version in [Version::V311, Version::V5] {
-            let mut world = World::new(seed, version);
-            world.run(3_000, true);
+            let faults = Faults { amnesia: true, moods: false };
+            let mut world = World::new(seed, version, faults);
+            world.run(3_000);
+            world.check_end(seed);
             assert!(world.failed.is_empty(), "seed {seed} {version:?}");
             let arrived: BTreeSet<u32> = world.server.log.iter().map(|(_, number, _)| *number).collect();
             for (qos, number) in &world.published {
@@ -382,24 +485,48 @@ fn when_the_server_forgets_sessions_no_message_is_lost_and_every_request_complet
 }
 
 #[test]
+fn cancel_stop_and_start_at_any_moment_leave_no_request_open_and_none_completed_twice() {
+    for seed in 200..260 {
+        for version in [Version::V311, Version::V5] {
+            let faults = Faults { amnesia: seed % 2 == 0, moods: true };
+            let mut world = World::new(seed, version, faults);
+            world.run(3_000);
+            let arrived: BTreeSet<u32> = world.server.log.iter().map(|(_, number, _)| *number).collect();
+            for (qos, number) in &world.published {
+                let needed = *qos != Qos::AtMostOnce && !world.failed.contains(number);
+                assert!(!needed || arrived.contains(number), "seed {seed} {version:?}: {number} is lost");
+            }
+            world.client.stop(world.now, StopRequest::default());
+            world.turn();
+            assert!(world.open.is_empty(), "seed {seed}");
+            drop(world.client);
+            assert_eq!(world.budget.used_bytes(), 0, "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn whatever_bytes_come_the_machine_neither_panics_nor_grows() {
     let mut rng = Rng::with_seed(77);
     for round in 0..3_000_u64 {
         let version = [Version::V31, Version::V311, Version::V5][round as usize % 3];
-        let mut world = World::new(round, version);
+        let mut world = World::new(round, version, Faults::default());
         world.client.start(world.now).expect("stopped");
         world.client.handle_dialed(world.now);
         if rng.chance(800) {
             let mut bytes = Vec::new();
             let (reason, properties) = (Reason::SUCCESS, Properties::EMPTY);
-            Packet::ConnAck(ConnAck { session_present: false, reason, properties }).encode(version, &mut bytes);
+            Packet::ConnAck(ConnAck { session_present: false, reason, properties })
+                .encode(version, &mut bytes);
             world.client.handle_input(world.now, &bytes);
         }
         for _ in 0..20 {
             // Mostly plausible headers, or nothing would get past the first byte.
             let first = [0x20, 0x30, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x90, 0xb0, 0xd0, 0xe0, 0xf0];
             let mut bytes = vec![first[rng.below(13) as usize], rng.below(12) as u8];
-            bytes.extend((0..bytes[1]).map(|_| if rng.chance(700) { rng.below(3) as u8 } else { rng.u64() as u8 }));
+            bytes.extend(
+                (0..bytes[1]).map(|_| if rng.chance(700) { rng.below(3) as u8 } else { rng.u64() as u8 }),
+            );
             world.client.handle_input(world.now, &bytes);
             drain(&mut world.client, world.now);
             while world.client.poll_event().is_some() {}

@@ -113,7 +113,8 @@ fn what_the_server_cannot_do_is_refused_here_instead_of_losing_the_connection() 
     assert_eq!(bench.sent(), ["SUBSCRIBE 1 ok1234567890:1", "SUBSCRIBE 2 ok1234567891:1"], "split by size");
     bench.suback(2, &[1]);
     bench.suback(1, &[0]);
-    let expected = "subscribed 1 Acknowledged(Wildcard Subscriptions not supported (0xA2)) [162, 158, 149, 0, 1]";
+    let expected =
+        "subscribed 1 Acknowledged(Wildcard Subscriptions not supported (0xA2)) [162, 158, 149, 0, 1]";
     assert_eq!(bench.events(), [expected]);
 }
 
