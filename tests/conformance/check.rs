@@ -71,6 +71,7 @@ fn check_step(row: &Row, step: &Step, words: &[String]) -> Result<(), String> {
             pattern::check(&words)
         }
         "alive" | "close" | "absent" if words.is_empty() => Ok(()),
+        "maybe" => expects("connect", left),
         "leave" => sends("disconnect", left),
         "level" => number(words.first()).map(drop),
         verb => Err(format!("no step {verb}")),

@@ -177,6 +177,7 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             "absent" => self.expect_absent(),
+            "maybe" => self.expect_maybe(name, left),
             "level" => {
                 let level = left.first().and_then(|word| parse_number(word)).ok_or("level N")?;
                 self.conn(name)?.level = level as u8;
@@ -293,6 +294,19 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The client under test connects like this, or does not connect.
+    fn expect_maybe(&mut self, name: &str, words: &[String]) -> Result<(), String> {
+        std::thread::sleep(Duration::from_millis(SILENCE_MS));
+        let listener = self.listener.as_ref().ok_or("only in a client row")?;
+        listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+        let Ok((stream, _)) = listener.accept() else {
+            return Ok(());
+        };
+        let link = Link::accept(stream, self.row.profile == "ws")?;
+        self.insert(name, link);
+        self.expect(name, &prepend("connect", words))
+    }
+
     fn next_id(&mut self, name: &str) -> Result<u64, String> {
         let conn = self.conn(name)?;
         conn.next_id += 1;
@@ -321,8 +335,9 @@ impl<'a> Run<'a> {
             conn.level_unknown = !(3..=5).contains(&level);
             conn.level = if conn.level_unknown { conn.level } else { level };
         }
-        if let Ok(Some(packet)) = decode(&bytes, conn.level, client_side) {
-            conn.watch.sent(&packet);
+        match decode(&bytes, conn.level, client_side) {
+            Ok(Some(packet)) => conn.watch.sent(&packet),
+            _ => conn.watch.illegal_sent(),
         }
         conn.held.extend(&bytes);
         if !hold {
@@ -412,7 +427,8 @@ impl<'a> Run<'a> {
         let allowed = words.get(1).map_or("0x80..0xff", String::as_str);
         let mut seen = self.next(name, deadline)?;
         if let Seen::Packet(packet) = &seen {
-            let code = packet.number(field).unwrap_or(0);
+            // A DISCONNECT before MQTT 5 has no reason to compare.
+            let code = packet.number(field).unwrap_or(0x80);
             if packet.kind != kind || !number_matches(allowed, ',', code)? {
                 return Err(format!("{} and not the end {allowed}", packet.show()));
             }
@@ -533,18 +549,22 @@ impl<'a> Run<'a> {
                 (Some(listener), _) => Link::accept(accept(listener)?, ws)?,
                 (None, None) => return Err("no broker".into()),
             };
-            let conn = Conn {
-                link: Some(link),
-                watch: Watch::new(self.row.side == Side::Broker),
-                level: self.row.level(),
-                level_unknown: false,
-                early: VecDeque::new(),
-                held: Vec::new(),
-                next_id: 100,
-            };
-            self.conns.insert(name.to_string(), conn);
+            self.insert(name, link);
         }
         self.conns.get_mut(name).ok_or_else(|| "no connection".into())
+    }
+
+    fn insert(&mut self, name: &str, link: Link) {
+        let conn = Conn {
+            link: Some(link),
+            watch: Watch::new(self.row.side == Side::Broker),
+            level: self.row.level(),
+            level_unknown: false,
+            early: VecDeque::new(),
+            held: Vec::new(),
+            next_id: 100,
+        };
+        self.conns.insert(name.to_string(), conn);
     }
 
     pub fn expand_all(&self, words: &[String]) -> Vec<String> {

@@ -101,7 +101,19 @@ pub trait Subject {
     fn event(&mut self, timeout: Duration) -> Option<Event>;
 }
 
+/// Whether somebody else's client is judged: the command of a process that
+/// speaks the lines of `process.rs`.
+pub fn external() -> Option<String> {
+    std::env::var("NLMQTT_TEST_CLIENT").ok()
+}
+
 /// A new client, or none while no client is bound to the table.
 pub fn new_subject() -> Option<Box<dyn Subject>> {
+    if crate::broker::is_external() && external().is_none() {
+        return None;
+    }
+    if let Some(command) = external() {
+        return Some(Box::new(crate::process::Process::start(&command)));
+    }
     None
 }

@@ -17,6 +17,9 @@ pub struct Watch {
     connect: bool,
     accepted: bool,
     connacks: u32,
+    /// The judge has sent something illegal, which the product may still
+    /// answer instead of closing.
+    lenient: bool,
     /// The connection is over for the product: it has said so.
     ended: bool,
     resumed: bool,
@@ -64,6 +67,11 @@ impl Watch {
     /// The judge sends a CONNECT, legal or not.
     pub fn connect_sent(&mut self) {
         self.connect = true;
+    }
+
+    /// The judge sends something illegal.
+    pub fn illegal_sent(&mut self) {
+        self.lenient = true;
     }
 
     /// The judge sends a packet.
@@ -250,6 +258,9 @@ impl Watch {
     fn answer(&mut self, packet: &Packet) -> Result<(), String> {
         let id = packet.number("id").unwrap_or(0);
         let Some(count) = self.owed.remove(&(packet.kind, id)) else {
+            if self.lenient {
+                return Ok(());
+            }
             return Err(format!("{} {id} answers nothing (§2.2.1)", packet.kind));
         };
         if let Some(codes) = packet.bytes("codes") {
