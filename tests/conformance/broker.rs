@@ -5,12 +5,13 @@
 //! | `default` | anonymous clients, every feature on, Maximum Packet Size at least 100,000 |
 //! | `ws` | the same over WebSocket, any path |
 //! | `password` | user `user` with password `secret`, no anonymous; topics under `forbidden/` may be neither published nor subscribed |
-//! | `limited` | Maximum QoS 1, retain not available, Maximum Packet Size 1000, Receive Maximum 2, Topic Alias Maximum 2, Server Keep Alive 1 s whatever the client asks |
+//! | `limited` | Maximum Packet Size 1000, Receive Maximum 2, Topic Alias Maximum 2, Server Keep Alive 1 s whatever the client asks |
+//! | `modest` | Maximum QoS 1, retain not available |
 //! | `auth` | enhanced authentication with method `CHALLENGE`: any CONNECT with it is answered by AUTH 0x18 with data `question`; data `answer` succeeds, anything else is refused; the same for re-authentication; another method is refused |
 //!
 //! With `NLMQTT_TEST_BROKER=host:port` in the environment the rows run against
 //! that broker instead, other profiles with `NLMQTT_TEST_BROKER_WS`,
-//! `_PASSWORD`, `_LIMITED`, `_AUTH`; rows of a profile without an address are
+//! `_PASSWORD`, `_LIMITED`, `_MODEST`, `_AUTH`; rows of a profile without an address are
 //! then left out and counted.
 
 use std::net::{SocketAddr, ToSocketAddrs};
