@@ -14,7 +14,9 @@
 //! `_PASSWORD`, `_LIMITED`, `_MODEST`, `_AUTH`; rows of a profile without an address are
 //! then left out and counted.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Mutex;
 
 /// Whether somebody else's broker is judged.
 pub fn is_external() -> bool {
@@ -25,7 +27,11 @@ pub fn is_external() -> bool {
 pub fn address(profile: &str) -> Option<SocketAddr> {
     if !is_external() {
         // Who judges a foreign client does not mean our broker.
-        return if crate::subject::external().is_some() { None } else { start(profile) };
+        return if crate::subject::external().is_some() {
+            None
+        } else {
+            start(profile)
+        };
     }
     let name = match profile {
         "default" => "NLMQTT_TEST_BROKER".to_string(),
@@ -34,8 +40,17 @@ pub fn address(profile: &str) -> Option<SocketAddr> {
     std::env::var(name).ok()?.to_socket_addrs().ok()?.next()
 }
 
-/// Starts the product's server with the profile's settings; none while no
-/// server is bound to the table.
-fn start(_profile: &str) -> Option<SocketAddr> {
+/// Starts a profile's server once; every row of the run shares it.
+fn start(profile: &str) -> Option<SocketAddr> {
+    static STARTED: Mutex<BTreeMap<String, Option<SocketAddr>>> = Mutex::new(BTreeMap::new());
+    let mut started = STARTED.lock().ok()?;
+    *started
+        .entry(profile.to_string())
+        .or_insert_with(|| launch(profile))
+}
+
+/// Launches the product's server with the profile's settings, to live until
+/// the process ends; none while no server is bound to the table.
+fn launch(_profile: &str) -> Option<SocketAddr> {
     None
 }

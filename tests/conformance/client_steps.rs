@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::encode::{Words, options_of};
+use crate::expect::timing;
 use crate::packet::{Packet, Value};
 use crate::pattern;
 use crate::property;
-use crate::run::{Run, timing};
+use crate::run::Run;
 use crate::subject::{
     ConnectOptions, Event, Properties, PublishOptions, Subject, SubscribeOptions,
     UnsubscribeOptions, Will,
@@ -14,22 +15,41 @@ use crate::subject::{
 use crate::wire::show;
 
 const EVENTS: [&str; 9] = [
-    "connected", "refused", "message", "published", "subscribed", "unsubscribed", "auth",
-    "disconnected", "failed",
+    "connected",
+    "refused",
+    "message",
+    "published",
+    "subscribed",
+    "unsubscribed",
+    "auth",
+    "disconnected",
+    "failed",
 ];
-const EVENT_FIELDS: [&str; 10] =
-    ["sp", "code", "topic", "payload", "qos", "retain", "dup", "tag", "reason", "codes"];
+const EVENT_FIELDS: [&str; 10] = [
+    "sp", "code", "topic", "payload", "qos", "retain", "dup", "tag", "reason", "codes",
+];
 
 /// Checks a step without running it.
 pub fn check(verb: &str, words: &[String]) -> Result<(), String> {
     let known = |words: &[String], names: &[&str]| Words::parse(words)?.only(names);
-    let split = words.iter().position(|word| word == "=>").unwrap_or(words.len());
+    let split = words
+        .iter()
+        .position(|word| word == "=>")
+        .unwrap_or(words.len());
     match verb {
         "connect" | "join" => known(
             &words[..split],
             &[
-                "id", "clean", "keep", "user", "pass", "reconnect", "will.topic", "will.payload",
-                "will.qos", "will.retain",
+                "id",
+                "clean",
+                "keep",
+                "user",
+                "pass",
+                "reconnect",
+                "will.topic",
+                "will.payload",
+                "will.qos",
+                "will.retain",
             ],
         ),
         "publish" => known(words, &["topic", "qos", "payload", "retain", "tag"]),
@@ -46,7 +66,11 @@ pub fn check(verb: &str, words: &[String]) -> Result<(), String> {
                 return Err(format!("no event {kind}"));
             }
             for word in &words[1..] {
-                let key = word.split('=').next().unwrap_or(word).trim_start_matches('!');
+                let key = word
+                    .split('=')
+                    .next()
+                    .unwrap_or(word)
+                    .trim_start_matches('!');
                 let ok = key.strip_prefix("prop.").is_some_and(property::is_known)
                     || EVENT_FIELDS.contains(&key)
                     || key == "within"
@@ -65,7 +89,10 @@ impl Run<'_> {
     pub fn client_step(&mut self, verb: &str, words: &[String]) -> Result<(), String> {
         match verb {
             "join" => {
-                let split = words.iter().position(|word| word == "=>").unwrap_or(words.len());
+                let split = words
+                    .iter()
+                    .position(|word| word == "=>")
+                    .unwrap_or(words.len());
                 self.call("connect", &words[..split])?;
                 let connack = words.get(split + 1..).unwrap_or(&[]);
                 let mut join = vec!["=>".to_string()];
@@ -78,7 +105,10 @@ impl Run<'_> {
                 self.event(&words, within)
             }
             "quiet" => {
-                let ms = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(200);
+                let ms = words
+                    .get(1)
+                    .and_then(|word| word.parse().ok())
+                    .unwrap_or(200);
                 match self.next_event(&words[0], Duration::from_millis(ms))? {
                     None => Ok(()),
                     Some(event) => Err(format!("{} must not come", show_event(&event))),
@@ -97,7 +127,8 @@ impl Run<'_> {
     /// A call that the client must turn down, at once or in a `failed` event.
     fn refuses(&mut self, words: &[String]) -> Result<(), String> {
         if let Err(reason) = self.call(&words[0], &words[1..]) {
-            self.trace.push(format!("          client refuses: {reason}"));
+            self.trace
+                .push(format!("          client refuses: {reason}"));
             return Ok(());
         }
         match self.next_event("failed", Duration::from_millis(500))? {
@@ -107,7 +138,9 @@ impl Run<'_> {
     }
 
     fn subject(&mut self) -> Result<&mut Box<dyn Subject>, String> {
-        self.subject.as_mut().ok_or_else(|| "no client is bound".into())
+        self.subject
+            .as_mut()
+            .ok_or_else(|| "no client is bound".into())
     }
 
     fn call(&mut self, verb: &str, tokens: &[String]) -> Result<(), String> {
@@ -133,12 +166,20 @@ impl Run<'_> {
                     filters.push((filter.to_string(), options_of(options)?));
                 }
                 let properties = properties(&words, "prop.");
-                self.subject()?.subscribe(SubscribeOptions { filters, properties, tag })
+                self.subject()?.subscribe(SubscribeOptions {
+                    filters,
+                    properties,
+                    tag,
+                })
             }
             "unsubscribe" => {
                 let filters = names_of(tokens).cloned().collect();
                 let properties = properties(&words, "prop.");
-                self.subject()?.unsubscribe(UnsubscribeOptions { filters, properties, tag })
+                self.subject()?.unsubscribe(UnsubscribeOptions {
+                    filters,
+                    properties,
+                    tag,
+                })
             }
             "auth" => {
                 let reason = words.number("reason", 0x18)? as u8;
@@ -146,7 +187,8 @@ impl Run<'_> {
             }
             "disconnect" => {
                 let reason = words.number("reason", 0)? as u8;
-                self.subject()?.disconnect(reason, properties(&words, "prop."))
+                self.subject()?
+                    .disconnect(reason, properties(&words, "prop."))
             }
             _ => Err(format!("no client call {verb}")),
         }
@@ -155,7 +197,7 @@ impl Run<'_> {
     fn connect_options(&self, words: &Words) -> Result<ConnectOptions, String> {
         let listener = self.listener.as_ref().ok_or("only in a client row")?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let url = match self.row().profile.as_str() {
+        let url = match self.row.profile.as_str() {
             "ws" => format!("ws://{address}/mqtt"),
             _ => format!("mqtt://{address}"),
         };
@@ -168,7 +210,7 @@ impl Run<'_> {
         });
         Ok(ConnectOptions {
             url,
-            level: self.row().level(),
+            level: self.row.level(),
             client_id: words.text("id").unwrap_or_else(|| self.names["id"].clone()),
             clean: words.number("clean", 1)? == 1,
             keep_alive_s: words.number("keep", 60)? as u16,
@@ -186,7 +228,11 @@ impl Run<'_> {
         };
         let shown = show_event(&event);
         self.trace.push(format!("          client tells {shown}"));
-        let packet = Packet { kind: event.kind, fields: event.fields, size: 0 };
+        let packet = Packet {
+            kind: event.kind,
+            fields: event.fields,
+            size: 0,
+        };
         pattern::matches(words, &packet, &mut self.names)
             .map_err(|reason| format!("event {shown}: {reason}"))
     }
@@ -203,7 +249,8 @@ impl Run<'_> {
                 return Ok(None);
             }
             if let Some(event) = self.subject()?.event(left) {
-                self.trace.push(format!("          client: {}", show_event(&event)));
+                self.trace
+                    .push(format!("          client: {}", show_event(&event)));
                 self.events.push_back(event);
             }
         }
@@ -211,7 +258,9 @@ impl Run<'_> {
 }
 
 fn names_of(tokens: &[String]) -> impl Iterator<Item = &String> {
-    tokens.iter().filter(|word| !word.starts_with("prop.") && !word.starts_with("tag="))
+    tokens
+        .iter()
+        .filter(|word| !word.starts_with("prop.") && !word.starts_with("tag="))
 }
 
 fn properties(words: &Words, prefix: &str) -> Properties {
@@ -219,7 +268,8 @@ fn properties(words: &Words, prefix: &str) -> Properties {
         .pairs()
         .iter()
         .filter_map(|(key, value)| {
-            key.strip_prefix(prefix).map(|name| (name.to_string(), value.clone()))
+            key.strip_prefix(prefix)
+                .map(|name| (name.to_string(), value.clone()))
         })
         .collect()
 }

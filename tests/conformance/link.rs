@@ -67,7 +67,10 @@ impl Link {
             );
             link.write_raw(answer.as_bytes());
             let raw = std::mem::take(&mut link.inbox);
-            link.ws = Some(Ws { masking: false, raw });
+            link.ws = Some(Ws {
+                masking: false,
+                raw,
+            });
         }
         Ok(link)
     }
@@ -76,7 +79,11 @@ impl Link {
         // Rows are about order, so nothing may wait for Nagle.
         let _ = stream.set_nodelay(true);
         let _ = stream.set_nonblocking(false);
-        Link { stream, ws: None, inbox: Vec::new() }
+        Link {
+            stream,
+            ws: None,
+            inbox: Vec::new(),
+        }
     }
 
     /// Sends MQTT bytes; on WebSocket as one frame, binary unless `text`. A
@@ -100,7 +107,12 @@ impl Link {
         if masking {
             let mask = [0x37, 0xfa, 0x21, 0x3d];
             frame.extend(mask);
-            frame.extend(bytes.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]));
+            frame.extend(
+                bytes
+                    .iter()
+                    .enumerate()
+                    .map(|(index, byte)| byte ^ mask[index % 4]),
+            );
         } else {
             frame.extend(bytes);
         }
@@ -122,7 +134,9 @@ impl Link {
             if left.is_zero() {
                 return Ok(Arrival::Silence);
             }
-            let _ = self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))));
+            let _ = self
+                .stream
+                .set_read_timeout(Some(left.max(Duration::from_millis(1))));
             let mut buffer = [0; 65_536];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(Arrival::Closed),
@@ -168,10 +182,16 @@ impl Link {
         }
         let length = match wide {
             0 => short,
-            _ => raw[at..at + wide].iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
+            _ => raw[at..at + wide]
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
         };
         at += wide;
-        let mask = if masked { raw[at..at + 4].to_vec() } else { vec![0; 4] };
+        let mask = if masked {
+            raw[at..at + 4].to_vec()
+        } else {
+            vec![0; 4]
+        };
         at += mask_bytes;
         if raw.len() < at + length {
             return Ok(None);
@@ -217,7 +237,10 @@ fn header(head: &str, name: &str) -> Option<String> {
 }
 
 fn expect_line(head: &str, start: &str) -> Result<(), String> {
-    if head.lines().any(|line| line.to_ascii_lowercase().starts_with(start)) {
+    if head
+        .lines()
+        .any(|line| line.to_ascii_lowercase().starts_with(start))
+    {
         return Ok(());
     }
     Err(format!("WebSocket handshake without \"{start}\": {head}"))
@@ -225,7 +248,13 @@ fn expect_line(head: &str, start: &str) -> Result<(), String> {
 
 /// SHA-1 (RFC 3174), for the handshake only.
 fn sha1(message: &[u8]) -> [u8; 20] {
-    let mut state: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+    let mut state: [u32; 5] = [
+        0x6745_2301,
+        0xefcd_ab89,
+        0x98ba_dcfe,
+        0x1032_5476,
+        0xc3d2_e1f0,
+    ];
     let mut data = message.to_vec();
     data.push(0x80);
     while data.len() % 64 != 56 {
@@ -271,7 +300,9 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let sum = three.iter().fold(0u32, |sum, &byte| sum << 8 | u32::from(byte))
+        let sum = three
+            .iter()
+            .fold(0u32, |sum, &byte| sum << 8 | u32::from(byte))
             << (8 * (3 - three.len()));
         for index in 0..4 {
             if index <= three.len() {

@@ -11,12 +11,16 @@ mod broker;
 mod check;
 mod client_steps;
 mod encode;
+mod expect;
+#[cfg(test)]
+mod judge_test;
 mod link;
 mod packet;
 mod pattern;
 mod process;
 mod property;
 mod run;
+mod steps;
 mod subject;
 mod table;
 mod watch;
@@ -54,8 +58,14 @@ fn every_statement_has_a_row_for_each_side_it_binds() {
     assert!(coverage.faults.is_empty(), "{}", coverage.faults.join("\n"));
     assert_eq!(coverage.statements, 393);
     let percent = coverage.unobservable * 100 / coverage.statements;
-    println!("{} of {} cannot be observed", coverage.unobservable, coverage.statements);
-    assert!(percent <= UNOBSERVABLE_PERCENT_MAX, "{percent} % cannot be observed");
+    println!(
+        "{} of {} cannot be observed",
+        coverage.unobservable, coverage.statements
+    );
+    assert!(
+        percent <= UNOBSERVABLE_PERCENT_MAX,
+        "{percent} % cannot be observed"
+    );
 }
 
 #[test]
@@ -79,7 +89,10 @@ fn every_row_holds() {
     let outcomes = run_all(&rows);
     let (mut passed, mut failed, mut not_run) = (0, Vec::new(), Vec::new());
     for (row, outcome) in rows.iter().zip(outcomes) {
-        let name = format!("{} {:?} {} | {}", row.place, row.side, row.version, row.title);
+        let name = format!(
+            "{} {:?} {} | {}",
+            row.place, row.side, row.version, row.title
+        );
         match outcome {
             Outcome::Passed => passed += 1,
             Outcome::Failed(reason) => failed.push(format!("{name}\n{reason}")),
@@ -97,11 +110,23 @@ fn every_row_holds() {
     for text in &not_run {
         println!("not run: {text}");
     }
-    println!("{line}; {} not run; {:.1} s", not_run.len(), start.elapsed().as_secs_f32());
-    assert!(failed.is_empty(), "{line}\n\n{}\n\n{line}", failed.join("\n\n"));
+    println!(
+        "{line}; {} not run; {:.1} s",
+        not_run.len(),
+        start.elapsed().as_secs_f32()
+    );
+    assert!(
+        failed.is_empty(),
+        "{line}\n\n{}\n\n{line}",
+        failed.join("\n\n")
+    );
     // A row may be left out only when somebody else's product is judged.
     let external = broker::is_external() || subject::external().is_some();
-    assert!(not_run.is_empty() || external, "{} rows not run", not_run.len());
+    assert!(
+        not_run.is_empty() || external,
+        "{} rows not run",
+        not_run.len()
+    );
 }
 
 fn is_named(row: &Row, text: &str) -> bool {
@@ -115,7 +140,11 @@ fn run_all(rows: &[&Row]) -> Vec<Outcome> {
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |duration| duration.as_millis());
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new((0..rows.len()).map(|_| Outcome::NotRun("")).collect::<Vec<_>>());
+    let outcomes = Mutex::new(
+        (0..rows.len())
+            .map(|_| Outcome::NotRun(""))
+            .collect::<Vec<_>>(),
+    );
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

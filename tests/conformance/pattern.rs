@@ -14,9 +14,29 @@ use crate::property;
 pub type Names = BTreeMap<String, String>;
 
 const FIELDS: [&str; 23] = [
-    "sp", "code", "topic", "qos", "id", "payload", "dup", "retain", "reason", "filter", "codes",
-    "name", "level", "clean", "keep", "user", "pass", "will.topic", "will.payload", "will.qos",
-    "will.retain", "wire_topic", "size",
+    "sp",
+    "code",
+    "topic",
+    "qos",
+    "id",
+    "payload",
+    "dup",
+    "retain",
+    "reason",
+    "filter",
+    "codes",
+    "name",
+    "level",
+    "clean",
+    "keep",
+    "user",
+    "pass",
+    "will.topic",
+    "will.payload",
+    "will.qos",
+    "will.retain",
+    "wire_topic",
+    "size",
 ];
 
 /// Whether the words name a packet and fields that exist.
@@ -28,7 +48,12 @@ pub fn check(tokens: &[String]) -> Result<(), String> {
     for token in &tokens[1..] {
         let key = match token.strip_prefix('!') {
             Some(key) => key,
-            None => token.split_once('=').ok_or(format!("not KEY=VALUE: {token}"))?.0,
+            None => {
+                token
+                    .split_once('=')
+                    .ok_or(format!("not KEY=VALUE: {token}"))?
+                    .0
+            }
         };
         let name = key.strip_prefix("will.").unwrap_or(key);
         let ok = match name.strip_prefix("prop.") {

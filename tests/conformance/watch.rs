@@ -61,7 +61,10 @@ impl Default for Limits {
 
 impl Watch {
     pub fn new(product_is_server: bool) -> Self {
-        Watch { product_is_server, ..Watch::default() }
+        Watch {
+            product_is_server,
+            ..Watch::default()
+        }
     }
 
     /// The judge sends a CONNECT, legal or not.
@@ -135,7 +138,10 @@ impl Watch {
             return Err(format!("a {} after the end (§3.14.4)", packet.kind));
         }
         if packet.size as u64 > self.limits.maximum_packet {
-            return Err(format!("{} bytes exceed the maximum packet size", packet.size));
+            return Err(format!(
+                "{} bytes exceed the maximum packet size",
+                packet.size
+            ));
         }
         if self.product_is_server {
             self.server_order(packet)?;
@@ -186,8 +192,8 @@ impl Watch {
         if (kind == "auth" || (success && packet.size > 4)) && method != self.auth_method {
             return Err("authentication method differs from CONNECT's (§4.12)".into());
         }
-        let explains = packet.bytes("prop.reason_string").is_some()
-            || packet.bytes("prop.user").is_some();
+        let explains =
+            packet.bytes("prop.reason_string").is_some() || packet.bytes("prop.user").is_some();
         if explains
             && !self.limits.problem_information
             && !["publish", "connack", "disconnect"].contains(&kind)
@@ -200,7 +206,9 @@ impl Watch {
     fn client_order(&mut self, packet: &Packet) -> Result<(), String> {
         let kind = packet.kind;
         if (kind == "connect") == self.connect {
-            return Err(format!("CONNECT must be first and only once; here {kind} (§3.1)"));
+            return Err(format!(
+                "CONNECT must be first and only once; here {kind} (§3.1)"
+            ));
         }
         if kind == "connect" {
             self.connect = true;
@@ -232,12 +240,20 @@ impl Watch {
             return Err("RETAIN though it is not available (§3.2.2.3.5)".into());
         }
         if alias > self.limits.alias_maximum {
-            return Err(format!("topic alias {alias} above the maximum (§3.3.2.3.4)"));
+            return Err(format!(
+                "topic alias {alias} above the maximum (§3.3.2.3.4)"
+            ));
         }
         let topic = packet.bytes("topic").unwrap_or_default();
-        packet.fields.push(("wire_topic".into(), Value::Bytes(topic.clone())));
+        packet
+            .fields
+            .push(("wire_topic".into(), Value::Bytes(topic.clone())));
         if alias > 0 && topic.is_empty() {
-            let known = self.aliases.get(&alias).ok_or(format!("unknown alias {alias}"))?.clone();
+            let known = self
+                .aliases
+                .get(&alias)
+                .ok_or(format!("unknown alias {alias}"))?
+                .clone();
             for field in packet.fields.iter_mut().filter(|field| field.0 == "topic") {
                 field.1 = Value::Bytes(known.clone());
             }

@@ -85,7 +85,9 @@ impl<'a> Reader<'a> {
 
     pub fn number(&mut self, width: usize, what: &str) -> Result<u64, String> {
         let bytes = self.take(width, what)?;
-        Ok(bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+        Ok(bytes
+            .iter()
+            .fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
     }
 
     pub fn varint(&mut self, what: &str) -> Result<u64, String> {
@@ -149,14 +151,20 @@ pub fn bytes_from_notation(tokens: &[String]) -> Result<Vec<u8>, String> {
         } else if let Some(text) = token.strip_prefix("t:") {
             top.0.extend_from_slice(text.as_bytes());
         } else if let Some(count) = token.strip_prefix("fill:") {
-            let count = count.parse::<usize>().map_err(|_| format!("bad count {token}"))?;
+            let count = count
+                .parse::<usize>()
+                .map_err(|_| format!("bad count {token}"))?;
             top.0.extend(std::iter::repeat_n(b'x', count));
         } else {
             top.0.extend(hex(token)?);
         }
     }
     let (bytes, _) = blocks.pop().ok_or("a } too many")?;
-    if blocks.is_empty() { Ok(bytes) } else { Err("a } is missing".into()) }
+    if blocks.is_empty() {
+        Ok(bytes)
+    } else {
+        Err("a } is missing".into())
+    }
 }
 
 /// Bytes of an even number of hex digits.
