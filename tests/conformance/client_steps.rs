@@ -60,7 +60,7 @@ pub fn check(verb: &str, words: &[String]) -> Result<(), String> {
         }
         "auth" | "disconnect" => known(words, &["reason"]),
         "refuses" | "try" => check(words.first().ok_or("refuses what?")?, &words[1..]),
-        "quiet" | "event" => {
+        "quiet" | "event" | "later" => {
             let kind = words.first().ok_or("no event")?;
             if !EVENTS.contains(&kind.as_str()) {
                 return Err(format!("no event {kind}"));
@@ -98,12 +98,17 @@ impl Run<'_> {
                 let mut join = vec!["=>".to_string()];
                 join.extend_from_slice(connack);
                 self.short_form("s", "join", &join)?;
-                self.event(&["connected".to_string()], Duration::from_secs(5))
+                self.event_now(&["connected".to_string()], Duration::from_secs(5))
             }
             "event" => {
                 let (within, _, words) = timing(words)?;
-                self.event(&words, within)
+                self.event_now(&words, within)
             }
+            "later" => loop {
+                if self.event(words, Duration::from_secs(2))? {
+                    return Ok(());
+                }
+            },
             "quiet" => {
                 let ms = words
                     .get(1)
@@ -222,19 +227,29 @@ impl Run<'_> {
         })
     }
 
-    fn event(&mut self, words: &[String], within: Duration) -> Result<(), String> {
+    /// The next event of the kind is like this.
+    fn event_now(&mut self, words: &[String], within: Duration) -> Result<(), String> {
+        if self.event(words, within)? {
+            return Ok(());
+        }
+        Err(format!("{}: the event differs", words.join(" ")))
+    }
+
+    /// Whether the next event of the kind is like this; an error if none comes.
+    fn event(&mut self, words: &[String], within: Duration) -> Result<bool, String> {
         let Some(event) = self.next_event(&words[0], within)? else {
             return Err(format!("no event {}", words[0]));
         };
-        let shown = show_event(&event);
-        self.trace.push(format!("          client tells {shown}"));
         let packet = Packet {
             kind: event.kind,
             fields: event.fields,
             size: 0,
         };
-        pattern::matches(words, &packet, &mut self.names)
-            .map_err(|reason| format!("event {shown}: {reason}"))
+        let verdict = pattern::matches(words, &packet, &mut self.names);
+        let reason = verdict.as_ref().err().map_or("", String::as_str);
+        self.trace
+            .push(format!("          client tells {} {reason}", packet.show()));
+        Ok(verdict.is_ok())
     }
 
     /// The next event of this kind; others stay in their order.

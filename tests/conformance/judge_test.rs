@@ -2,9 +2,10 @@
 //! fault pass would make every row of the table worth less.
 
 use crate::encode::encode;
-use crate::packet::{check_filter, decode};
+use crate::packet::decode;
 use crate::pattern::{Names, matches};
 use crate::table::tokens;
+use crate::topic::check_filter;
 use crate::watch::Watch;
 use crate::wire::bytes_from_notation;
 

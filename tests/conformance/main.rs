@@ -23,6 +23,7 @@ mod run;
 mod steps;
 mod subject;
 mod table;
+mod topic;
 mod watch;
 mod wire;
 
