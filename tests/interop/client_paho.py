@@ -61,7 +61,6 @@ class PahoClient(Client):
             paho.CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=self.version,
             clean_session=self.clean if self.version < 5 else None,
             reconnect_on_failure=False, manual_ack=self.manual_ack)
-        self.paho.max_inflight_messages_set(100)
         self.answered = threading.Event()
         self.code = None
         self.changed = threading.Condition()

@@ -90,14 +90,26 @@ const operations = {
   },
 
   publishMany (request) {
-    let left = request.payloads.length
-    for (const payload of request.payloads) {
-      clients.get(request.client).publish(request.topic, Buffer.from(payload, 'base64'),
-        request.options, error => {
+    const client = clients.get(request.client)
+    // mqtt.js leaves the server's receive maximum (MQTT 5) to its user. Before MQTT 5 there is no
+    // such limit, so all are sent at once.
+    const limits = client._serverProperties || {}
+    const window = client.options.protocolVersion === 5 ? limits.receiveMaximum || 65535 : Infinity
+    const waiting = request.payloads.map(payload => Buffer.from(payload, 'base64'))
+    let left = waiting.length
+    let inFlight = 0
+    const next = () => {
+      while (waiting.length > 0 && inFlight < window) {
+        inFlight += 1
+        client.publish(request.topic, waiting.shift(), request.options, error => {
+          inFlight -= 1
           left -= 1
           if (error || left === 0) answer(request.call, error)
+          else next()
         })
+      }
     }
+    next()
   },
 
   disconnect (request) {

@@ -2,7 +2,6 @@
 
 import time
 
-from client_base import Refused
 from scenario import scenario
 
 # mosquitto looks for expired sessions once a second, in whole seconds.
@@ -22,8 +21,9 @@ def session_is_resumed_with_queued_messages_in_order(t):
     if t.version > 3:
         assert again.session_present is True
     got = again.recv_many(20)
-    assert [message.payload for message in got] == [str(n).encode() for n in range(20)], got
-    assert [message.qos for message in got] == [1 + n % 2 for n in range(20)]
+    for qos in (1, 2):  # some libraries show a QoS 2 message at PUBREL: order is kept by QoS only
+        have = [message.payload for message in got if message.qos == qos]
+        assert have == [str(n).encode() for n in range(qos - 1, 20, 2)], got
     sender.publish(t.topic("live"), b"live", 1)
     again.expect(b"live")
 
@@ -183,11 +183,3 @@ def unacknowledged_message_comes_again_after_reconnect(t):
     client.expect(b"work", dup=False)
     client.abort()
     t.lasting(name).expect(b"work", dup=True)
-
-
-@scenario(versions=(5,))
-def refusal_is_told_apart_from_success(t):
-    try:
-        t.connect("", clean=False, props={"session_expiry": 60}, keepalive=60)
-    except Refused as refused:
-        assert refused.code == 0x85, f"{refused.code:#x}"  # allowed: an identifier it will not invent
