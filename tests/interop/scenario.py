@@ -75,7 +75,7 @@ class Context:
             pass
 
 
-def cases(broker, only=None):
+def cases(broker):
     found = []
     for run, versions, needs, alone in _scenarios:
         for library in LIBRARIES:

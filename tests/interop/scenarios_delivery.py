@@ -46,10 +46,10 @@ def wildcards_match_as_the_standard_says(t):
 @scenario()
 def hash_and_plus_do_not_match_dollar_topics(t):
     receiver, knowing, sender = t.connect(), t.connect(), t.connect()
-    dollar, plain = f"$it/{t.number}", f"plain{t.number}/{t.number}"
+    dollar, plain = f"$it/{t.number}/x", f"plain{t.number}/{t.number}/x"
     receiver.subscribe("#", 0)
-    receiver.subscribe(f"+/{t.number}", 0)
-    knowing.subscribe("$it/#", 0)
+    receiver.subscribe(f"+/{t.number}/x", 0)
+    knowing.subscribe(f"$it/{t.number}/#", 0)
     sender.publish(dollar, b"hidden")
     knowing.expect(b"hidden", topic=dollar)
     sender.publish(plain, b"seen")

@@ -59,7 +59,7 @@ def order_of_1000_messages_qos_2(t):
     client.subscribe(t.topic(), 2)
     payloads = [str(number).encode() for number in range(1000)]
     client.publish_many(t.topic(), payloads, 2)
-    got = [message.payload for message in client.recv_many(1000, 10)]
+    got = [message.payload for message in client.recv_many(1000, 6)]
     assert got == payloads, "lost, repeated or out of order"
 
 

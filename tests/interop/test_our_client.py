@@ -328,7 +328,8 @@ def cases(programs, required):
     for run, versions in _tests:
         for version in versions:
             found.append(Case(f"{prefix}/{VERSIONS[version]}/{run.__name__}",
-                              lambda run=run, version=version: act(programs, missing, run, version)))
+                              lambda run=run, version=version: act(programs, missing, run, version),
+                              needs_broker=False))
     return found
 
 

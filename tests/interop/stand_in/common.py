@@ -1,6 +1,7 @@
 """What both stand-ins need: the options, and a client that reconnects."""
 
 import argparse
+import os
 
 import paho.mqtt.client as paho
 
@@ -18,7 +19,7 @@ def options():
 
 def client(chosen):
     version = {"mqttv31": 3, "mqttv311": 4, "mqttv5": 5}[chosen.V]
-    name = chosen.i or ("standin" if version == 3 else "")
+    name = chosen.i or (f"standin{os.getpid()}" if version == 3 else "")
     mqtt = paho.Client(paho.CallbackAPIVersion.VERSION2, name, protocol=version)
     mqtt.reconnect_delay_set(0.2, 1)
     if chosen.u:
