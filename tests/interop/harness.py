@@ -31,6 +31,9 @@ COMMON_SETTINGS = {
     "sys_interval": 1,
 }
 
+# mosquitto waits for the disk whenever it saves its state, which takes long on a busy machine.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
 MOSQUITTO_COMMAND = "mosquitto -c {conf}"
 
 
@@ -60,7 +63,7 @@ class Broker:
         self.is_mosquitto = os.path.basename(shlex.split(command)[0]) == "mosquitto"
         self.settings = dict(COMMON_SETTINGS, **(settings or {}))
         self.port = port or free_port()
-        self.directory = directory or tempfile.mkdtemp(prefix="nlmqtt-interop-")
+        self.directory = directory or tempfile.mkdtemp(prefix="nlmqtt-interop-", dir=MEMORY)
         self.process = None
         self.ready = threading.Event()
 

@@ -280,7 +280,13 @@ def kill_and_restart(bench, qos, end):
     for number in range(1, total + 1):
         running.feed(f"line {number}")
         if number == killed_at:
-            wait_until(lambda: len(running.lines) > 20, TIMEOUT_S, "no message done")
+            try:
+                wait_until(lambda: len(running.lines) > 20, TIMEOUT_S, "no message done")
+            except AssertionError as error:
+                wire = [f"{packet.kind} {packet.direction}" for packet in proxy.packets]
+                raise AssertionError(f"{error}; {len(running.lines)} lines, {len(wire)} packets "
+                                     f"on the wire, the last {wire[-8:]}; "
+                                     f"{running.errors.decode()}") from None
             bench.broker.kill()
             sent = {packet.mid for packet in proxy.seen("PUBLISH", TO_BROKER)}
             assert sent, "nothing sent before the kill"
