@@ -273,6 +273,15 @@ def check_wire(running, proxy, count, end, version=None):
         assert acked_at[number] <= at, f"line {number} reported before its {end}"
 
 
+def wait_for_lines(running, proxy, count):
+    try:
+        wait_until(lambda: len(running.lines) >= count, TIMEOUT_S, "no message done")
+    except AssertionError as error:
+        wire = [f"{packet.kind} {packet.direction}" for packet in proxy.packets]
+        raise AssertionError(f"{error}; {len(running.lines)} lines, {len(wire)} packets on the "
+                             f"wire, the last {wire[-8:]}; {running.errors.decode()}") from None
+
+
 def kill_and_restart(bench, qos, end):
     """mosquitto dies by SIGKILL in the middle of a stream, and comes back."""
     total, killed_at = 400, 150
@@ -281,16 +290,12 @@ def kill_and_restart(bench, qos, end):
                                  "-i", "speaking")
     for number in range(1, total + 1):
         running.feed(f"line {number}")
-        if number == killed_at - 20:
+        if number == killed_at - 30:
+            wait_for_lines(running, proxy, 20)
             proxy.hold_acks = True  # so that some are surely on their way when it happens
         if number == killed_at:
-            try:
-                wait_until(lambda: len(running.lines) > 20, TIMEOUT_S, "no message done")
-            except AssertionError as error:
-                wire = [f"{packet.kind} {packet.direction}" for packet in proxy.packets]
-                raise AssertionError(f"{error}; {len(running.lines)} lines, {len(wire)} packets "
-                                     f"on the wire, the last {wire[-8:]}; "
-                                     f"{running.errors.decode()}") from None
+            wait_until(lambda: len(proxy.seen("PUBLISH", TO_BROKER))
+                       >= len(proxy.seen(end, TO_CLIENT)) + 5, TIMEOUT_S, "not sent")
             bench.broker.kill()
             proxy.hold_acks = False
         if number == killed_at + 100:
