@@ -20,7 +20,6 @@
 
 pub mod base;
 pub mod broker;
-pub mod client;
 pub mod codec;
 pub mod net;
 pub mod proto;
