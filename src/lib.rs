@@ -20,7 +20,10 @@
 
 pub mod base;
 pub mod broker;
+pub mod client;
 pub mod codec;
+pub mod net;
 pub mod proto;
 pub mod route;
+pub mod server;
 pub mod topic;

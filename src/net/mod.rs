@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 
 use crate::base::{Duration, Instant, UnixTime};
 
-pub use client_host::{ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
+pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};

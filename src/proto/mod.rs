@@ -10,9 +10,11 @@
 //! | `receiver` | incoming QoS 1 and 2, duplicates, receive maximum | §4.3, §3.3.4 |
 //! | `alias` | topic aliases, both directions | §3.3.2.3.4 |
 //! | `keepalive` | pings and silence | §3.1.2.10 |
+//! | `client` | a whole client | |
 //! | `error` | the one error enum of this floor | §4.13 |
 
 mod alias;
+pub mod client;
 mod error;
 mod ids;
 mod keepalive;

@@ -5,8 +5,8 @@
 //! against the Receive Maximum begins anew: a peer that has to send PUBREL only owes nothing.
 //! A receiver that expects nothing owns no memory.
 
-use super::ids::PacketIds;
 use super::Error;
+use super::ids::PacketIds;
 use crate::codec::{PacketId, Qos};
 
 /// The messages of one session that arrived and are not yet finished.

@@ -127,13 +127,30 @@ impl<M> Sender<M> {
     /// # Panics
     /// If not [`Sender::can_send`], or with QoS 0: the caller's fault.
     pub fn begin(&mut self, qos: Qos, message: M) -> PacketId {
+        self.begin_avoiding(qos, message, |_| false)
+    }
+
+    /// The same, for a client: its SUBSCRIBE and UNSUBSCRIBE packets take their identifiers from
+    /// the same numbers (§2.2.1). At least one identifier must be left.
+    pub fn begin_avoiding(&mut self, qos: Qos, message: M, is_taken: impl Fn(PacketId) -> bool) -> PacketId {
         assert!(self.can_send(), "asked to send without a quota");
         assert!(qos != Qos::AtMostOnce, "QoS 0 has no identifier");
-        let id = self.free_id();
+        let id = self.unused_id(is_taken);
         self.append(id, qos, false, message);
         self.resend_from = self.queue.len() as u32;
         self.awaited += 1;
         id
+    }
+
+    /// An identifier that is neither in flight nor `is_taken`; it is not given again soon.
+    pub fn unused_id(&mut self, is_taken: impl Fn(PacketId) -> bool) -> PacketId {
+        loop {
+            let id = self.free_id();
+            self.id_next = following(id);
+            if !is_taken(id) {
+                return id;
+            }
+        }
     }
 
     /// Puts back what a store kept, in the order of the first sending and before anything else is
@@ -324,6 +341,12 @@ impl<M> Sender<M> {
         self.queue[self.find(id)?].message.as_ref()
     }
 
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: PacketId) -> Option<&mut M> {
+        let position = self.find(id)?;
+        self.queue[position].message.as_mut()
+    }
+
     /// The messages in flight in the order they were first sent.
     pub fn iter(&self) -> impl Iterator<Item = (PacketId, &M)> {
         self.entries().map(|(id, _, _, message)| (id, message))
@@ -361,12 +384,17 @@ impl<M> Sender<M> {
     }
 
     /// Takes everything out, in order: the session ends.
-    pub fn drain(&mut self) -> impl Iterator<Item = M> {
+    pub fn drain(&mut self) -> impl Iterator<Item = M> + use<M> {
+        self.drain_entries().map(|(_, message)| message)
+    }
+
+    /// The same with "a PUBREC has come": such a message the receiver owns already.
+    pub fn drain_entries(&mut self) -> impl Iterator<Item = (bool, M)> + use<M> {
         let queue = core::mem::take(&mut self.queue);
         self.in_flight = 0;
         self.awaited = 0;
         self.tidy();
-        queue.into_iter().filter_map(|entry| entry.message)
+        queue.into_iter().filter_map(|entry| Some((entry.released, entry.message?)))
     }
 }
 

@@ -1,0 +1,313 @@
+//! Packets from the server.
+
+use super::Client;
+use super::event::{AckHandle, Cause, Connected, Event, Incoming, Outcome, State};
+use super::lifecycle::Ending;
+use crate::base::{Duration, Instant};
+use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Message, Packet, PacketType, Publish};
+use crate::codec::{PropertyId, PropertyList, Qos, Reason, Version};
+use crate::proto::{Arrival, Error, PubRecOutcome};
+
+impl Client {
+    /// Driver: bytes came, any number, cut anywhere.
+    pub fn handle_input(&mut self, now: Instant, input: &[u8]) {
+        let Some(connection) = &mut self.connection else { return };
+        self.statistics.bytes_received += input.len() as u64;
+        let mut partial = core::mem::take(&mut connection.partial);
+        if partial.is_empty() {
+            let taken = self.take_packets(now, input);
+            self.keep(&input[taken..], partial);
+            return;
+        }
+        partial.extend_from_slice(input);
+        let taken = self.take_packets(now, &partial);
+        partial.drain(..taken);
+        self.keep(&[], partial);
+    }
+
+    /// Keeps the beginning of a packet for the next input.
+    fn keep(&mut self, rest: &[u8], mut partial: Vec<u8>) {
+        if let Some(connection) = &mut self.connection {
+            partial.extend_from_slice(rest);
+            // An idle connection holds nothing.
+            connection.partial = if partial.is_empty() { Vec::new() } else { partial };
+        }
+    }
+
+    /// How much of `input` was used.
+    fn take_packets(&mut self, now: Instant, input: &[u8]) -> usize {
+        let mut taken = 0;
+        while self.connection.is_some() {
+            let rest = &input[taken..];
+            let packet = match codec::split(rest, self.options.packet_bytes_max) {
+                Ok(None) => break,
+                Ok(Some((frame, length))) => {
+                    taken += length;
+                    codec::decode(self.options.version, codec::Sender::Server, frame)
+                }
+                Err(error) => Err(error),
+            };
+            let handled = packet.map_err(Error::from).and_then(|packet| self.handle_packet(now, &packet));
+            if let Err(error) = handled {
+                self.fault(now, error);
+                return input.len();
+            }
+        }
+        taken
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Result<(), Error> {
+        if let Some(connection) = &mut self.connection {
+            connection.keep_alive.received(now);
+        }
+        match packet {
+            Packet::ConnAck(ack) => return self.on_connack(now, ack),
+            Packet::Auth(auth) => return self.on_auth(auth),
+            Packet::Disconnect(disconnect) => {
+                self.on_disconnect(now, disconnect);
+                return Ok(());
+            }
+            _ if self.state == State::Connecting => {
+                return Err(Error::Protocol("packet before CONNACK"));
+            }
+            _ => {}
+        }
+        match packet {
+            Packet::Publish(publish) => self.on_publish(now, publish)?,
+            Packet::PubAck(ack) => self.on_puback(ack),
+            Packet::PubRec(ack) => self.on_pubrec(ack),
+            Packet::PubRel(ack) => self.on_pubrel(ack),
+            Packet::PubComp(ack) => self.on_pubcomp(ack),
+            Packet::SubAck(ack) => {
+                let known =
+                    self.subscriptions.acknowledged(ack.packet_id, true, ack.reasons, &mut self.events)?;
+                self.statistics.unknown_acks += u64::from(!known);
+            }
+            Packet::UnsubAck(ack) => {
+                let known =
+                    self.subscriptions.acknowledged(ack.packet_id, false, ack.reasons, &mut self.events)?;
+                self.statistics.unknown_acks += u64::from(!known);
+            }
+            Packet::PingResp => {
+                if let Some(connection) = &mut self.connection {
+                    connection.keep_alive.pong();
+                }
+            }
+            _ => return Err(Error::Protocol("packet that only clients send")),
+        }
+        Ok(())
+    }
+
+    fn on_connack(&mut self, now: Instant, ack: &ConnAck<'_>) -> Result<(), Error> {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.state == State::Connecting) else {
+            return Err(Error::Protocol("second CONNACK"));
+        };
+        if ack.reason != Reason::SUCCESS {
+            let ending = Ending {
+                cause: Cause::of(ack.reason),
+                reason: Some(ack.reason),
+                error: None,
+                properties: ack.properties,
+                hang_up: true,
+            };
+            self.lost(now, ending);
+            return Ok(());
+        }
+        // [MQTT-3.2.2-2]
+        if ack.session_present && connection.clean_start {
+            return Err(Error::Protocol("session present after a clean start"));
+        }
+        let assigned = ack.properties.utf8(PropertyId::AssignedClientIdentifier);
+        if let Some(assigned) = assigned {
+            self.client_id = assigned.to_owned();
+        } else if self.client_id.is_empty() && self.options.version == Version::V5 {
+            return Err(Error::Protocol("no client identifier assigned"));
+        }
+        // MQTT 3.1 does not tell; a session that was asked for is there unless this one is the first.
+        let silent = self.options.version == Version::V31 && !connection.clean_start && self.has_connected;
+        let session_present = ack.session_present || silent;
+        connection.accepted(now, &self.options, ack.properties);
+        let limits = connection.limits;
+        self.deadline = None;
+        self.has_connected = true;
+        self.statistics.connects += 1;
+        self.reconnect.connected(now);
+        self.set_state(State::Online);
+        let mut properties = PropertyList::new();
+        properties.extend_filtered(ack.properties, |_| true);
+        self.events.push_back(Event::Connected(Box::new(Connected {
+            server: self.reconnect.server(),
+            session_present,
+            reason: ack.reason,
+            client_id: self.client_id.clone(),
+            keep_alive_s: limits.keep_alive_s.unwrap_or(self.options.keep_alive_s),
+            properties,
+        })));
+        if session_present {
+            self.receiver.connected();
+        } else {
+            self.session_lost();
+        }
+        self.sender.connected(limits.receive_maximum);
+        self.subscriptions.connected(session_present, &self.options, &mut self.events);
+        self.expire_queue(now);
+        Ok(())
+    }
+
+    /// §4.12: part of CONNECT, or a re-authentication this side began.
+    fn on_auth(&mut self, auth: &Auth<'_>) -> Result<(), Error> {
+        let method = self.options.authentication.as_ref().map(|own| own.method.as_str());
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let named = auth.properties.utf8(PropertyId::AuthenticationMethod);
+        // An empty AUTH is success without a method (§3.15.2.1).
+        let same = method.is_some() && (named == method || named.is_none());
+        let connecting = self.state == State::Connecting;
+        let expected = match auth.reason {
+            Reason::CONTINUE_AUTHENTICATION => connecting || connection.reauthenticating,
+            Reason::SUCCESS => !connecting && connection.reauthenticating,
+            _ => false,
+        };
+        if !same || !expected {
+            return Err(Error::Protocol("AUTH that nobody asked for"));
+        }
+        connection.auth_expected = auth.reason == Reason::CONTINUE_AUTHENTICATION;
+        connection.reauthenticating &= connection.auth_expected;
+        let data = auth.properties.binary(PropertyId::AuthenticationData).map(<[u8]>::to_vec);
+        self.events.push_back(Event::Auth { reason: auth.reason, data });
+        Ok(())
+    }
+
+    fn on_disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) {
+        let cause = match disconnect.reason {
+            Reason::NORMAL_DISCONNECTION => Cause::Closed,
+            reason => Cause::of(reason),
+        };
+        let ending = Ending {
+            cause,
+            reason: Some(disconnect.reason),
+            error: None,
+            properties: disconnect.properties,
+            hang_up: true,
+        };
+        self.lost(now, ending);
+    }
+
+    fn on_publish(&mut self, now: Instant, publish: &Publish<'_>) -> Result<(), Error> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        self.statistics.messages_received += 1;
+        let alias = publish.properties.u16(PropertyId::TopicAlias);
+        let topic = connection.alias_in.resolve(alias, publish.topic)?;
+        let mut ack = None;
+        if let Some(id) = publish.packet_id {
+            let arrival = self.receiver.publish(publish.qos, id)?;
+            let reserved = connection.acks.reserve(id, publish.qos);
+            let serial = reserved.ok_or(Error::ReceiveMaximumExceeded)?;
+            let duplicate = arrival == Arrival::Duplicate;
+            if duplicate || !self.options.manual_ack {
+                connection.acks.answer(serial, Reason::SUCCESS);
+            } else {
+                ack = Some(AckHandle { connection: connection.number, serial });
+            }
+            if duplicate {
+                self.statistics.duplicates += 1;
+                self.send_ready_acks();
+                return Ok(());
+            }
+        }
+        let forwarded = |id| {
+            !matches!(
+                id,
+                PropertyId::TopicAlias
+                    | PropertyId::SubscriptionIdentifier
+                    | PropertyId::MessageExpiryInterval
+            )
+        };
+        let mut properties = PropertyList::new();
+        properties.extend_filtered(publish.properties, forwarded);
+        let expiry_s = publish.properties.u32(PropertyId::MessageExpiryInterval);
+        let message = Message::new(
+            &self.budget,
+            &topic,
+            publish.payload,
+            publish.qos,
+            publish.retain,
+            properties.as_properties(),
+            expiry_s.map(|seconds| now + Duration::from_secs(seconds.into())),
+            0,
+            now,
+        );
+        let subscription_ids: Vec<u32> = publish.properties.subscription_ids().collect();
+        let handlers = self.subscriptions.handlers(&topic, &subscription_ids);
+        self.events.push_back(Event::Message(Incoming {
+            message,
+            qos: publish.qos,
+            dup: publish.dup,
+            retain: publish.retain,
+            subscription_ids,
+            handlers,
+            ack,
+        }));
+        self.send_ready_acks();
+        Ok(())
+    }
+
+    /// Sends the acknowledgements whose turn it is.
+    pub(super) fn send_ready_acks(&mut self) {
+        while let Some(connection) = &mut self.connection {
+            let Some((id, qos, reason)) = connection.acks.pop() else { return };
+            let refused = reason.is_error() && self.options.version == Version::V5;
+            match qos {
+                Qos::ExactlyOnce => {
+                    if refused {
+                        self.receiver.refused(id);
+                    }
+                    self.send_ack(PacketType::PubRec, id, reason);
+                }
+                _ => {
+                    self.receiver.acknowledged(id);
+                    self.send_ack(PacketType::PubAck, id, reason);
+                }
+            }
+        }
+    }
+
+    fn on_puback(&mut self, ack: &Ack<'_>) {
+        match self.sender.puback(ack.packet_id) {
+            Some(item) => self.published(&item, Outcome::Acknowledged(ack.reason)),
+            None => self.statistics.unknown_acks += 1,
+        }
+    }
+
+    fn on_pubrec(&mut self, ack: &Ack<'_>) {
+        match self.sender.pubrec(ack.packet_id, ack.reason) {
+            PubRecOutcome::Release => {
+                if let Some(item) = self.sender.get_mut(ack.packet_id) {
+                    item.accepted = ack.reason;
+                }
+                self.send_ack(PacketType::PubRel, ack.packet_id, Reason::SUCCESS);
+            }
+            PubRecOutcome::Ended(item) => self.published(&item, Outcome::Acknowledged(ack.reason)),
+            PubRecOutcome::Unknown => {
+                self.statistics.unknown_acks += 1;
+                // A refusal ends the delivery on the server's side too: nothing to release.
+                if !ack.reason.is_error() {
+                    let reason = Reason::PACKET_IDENTIFIER_NOT_FOUND;
+                    self.send_ack(PacketType::PubRel, ack.packet_id, reason);
+                }
+            }
+        }
+    }
+
+    fn on_pubrel(&mut self, ack: &Ack<'_>) {
+        let known = self.receiver.pubrel(ack.packet_id);
+        let reason = if known { Reason::SUCCESS } else { Reason::PACKET_IDENTIFIER_NOT_FOUND };
+        self.send_ack(PacketType::PubComp, ack.packet_id, reason);
+    }
+
+    fn on_pubcomp(&mut self, ack: &Ack<'_>) {
+        match self.sender.pubcomp(ack.packet_id) {
+            Some(item) => self.published(&item, Outcome::Acknowledged(item.accepted)),
+            None => self.statistics.unknown_acks += 1,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A whole MQTT client without I/O: connects, keeps the session, queues, subscribes, reconnects.
+//!
+//! # Theory of operation
+//! ```text
+//!              start            handle_dialed         CONNACK
+//!   Stopped ----------> Dialing ------------> Connecting ----> Online --stop--> Stopping
+//!      ^                   ^  |                   |              |                 |
+//!      |        retry time |  v lost              v              v                 |
+//!      +---- gave up --- Waiting <----------------+--------------+                 |
+//!      +---------------------------------------------------------------------------+
+//! ```
+//! The **driver** owns the connection and the clock. It calls `handle_dialed`, `handle_input`,
+//! `handle_closed`, `handle_timeout`, then asks [`Client::poll_transmit`] until there is nothing
+//! (what it gives is written and taken off with `OutBuffer::advance`: one write per turn), then
+//! [`Client::poll_event`] until there is nothing, then sleeps until [`Client::poll_timeout`].
+//! [`Event::Dial`] and [`Event::HangUp`] are for the driver. After `HangUp` (and after it has
+//! called `handle_closed`) it reports nothing more of that connection.
+//!
+//! The **application** makes requests. It names each with a [`Token`] of its own choice, and exactly
+//! one completion event of an accepted request carries it, also after `cancel` and `stop`. Without
+//! a connection requests wait; a publish is refused while `Stopped`, subscribing then is preparing
+//! for `start`.
+//!
+//! **Order on a new connection**: UNSUBSCRIBE and SUBSCRIBE, then what was in flight, then the
+//! queue. Publishes keep their order among themselves.
+//!
+//! **Sessions** (§4.1): in MQTT 5 only the first connection after `start` asks for a clean start;
+//! in 3.x a clean session ends with each connection. Whether the server still has the session is
+//! what CONNACK says: if not, filters are subscribed again and unacknowledged messages are sent as
+//! new ones, because nobody has told the application that they are done. Messages the server has
+//! confirmed by PUBREC count as done then. Without a session on the server, exactly-once holds
+//! within one connection only; that is the nature of QoS 2.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `options`, `event` | what it is told, what it says |
+//! | `lifecycle` | the transitions of the picture above |
+//! | `incoming`, `outgoing` | packets from and to the server |
+//! | `requests` | what the application asks for |
+//! | `connection`, `acks` | what dies with the connection |
+//! | `subscriptions`, `asking`, `queue`, `reconnect` | the parts |
+
+mod acks;
+mod asking;
+mod connection;
+mod event;
+mod incoming;
+mod lifecycle;
+mod options;
+mod outgoing;
+mod queue;
+mod reconnect;
+mod requests;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::base::{Budget, Instant, OutBuffer, Rng};
+use crate::proto::{Error, Receiver, Sender};
+use connection::Connection;
+use queue::{Item, Queue};
+use reconnect::Reconnect;
+use subscriptions::Subscriptions;
+
+pub use event::{
+    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Outcome, PublishRequest, State,
+    Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
+};
+pub use options::{
+    Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReconnectOptions, Resubscribe, Retry, Will,
+};
+
+/// One client. See the module documentation for the contract.
+pub struct Client {
+    options: Options,
+    budget: Budget,
+    rng: Rng,
+    state: State,
+    /// Of the state: end of the wait, the connect timeout, end of the drain.
+    deadline: Option<Instant>,
+    stopping: Option<StopRequest>,
+    events: VecDeque<Event>,
+    out: OutBuffer,
+    /// Something was appended to `out` since the driver last asked.
+    is_touched: bool,
+    /// The session: what outlives a connection.
+    sender: Sender<Item>,
+    receiver: Receiver,
+    client_id: String,
+    /// A CONNACK came since `start`.
+    has_connected: bool,
+    queue: Queue,
+    subscriptions: Subscriptions,
+    reconnect: Reconnect,
+    connection: Option<Connection>,
+    connection_last: u64,
+    statistics: Statistics,
+}
+
+impl Client {
+    /// A stopped client. What it holds in memory is charged to `budget`.
+    pub fn new(options: Options, budget: Budget, rng: Rng) -> Result<Self, Error> {
+        options.validate()?;
+        Ok(Self {
+            sender: Sender::new(options.in_flight_max),
+            receiver: Receiver::new(outgoing::receive_maximum(&options)),
+            client_id: options.client_id.clone(),
+            queue: Queue::new(options.queue),
+            reconnect: Reconnect::new(&options.servers),
+            subscriptions: Subscriptions::default(),
+            state: State::Stopped,
+            deadline: None,
+            stopping: None,
+            events: VecDeque::new(),
+            out: OutBuffer::default(),
+            is_touched: false,
+            has_connected: false,
+            connection: None,
+            connection_last: 0,
+            statistics: Statistics::default(),
+            options,
+            budget,
+            rng,
+        })
+    }
+
+    /// The next event, until there is none.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > EVENTS_KEPT {
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    /// True while [`Client::poll_event`] has something.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// When to call [`Client::handle_timeout`], at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let keep_alive = self.connection.as_ref().and_then(|live| live.keep_alive.poll_timeout());
+        [self.deadline, keep_alive].into_iter().flatten().min()
+    }
+
+    /// False while so much waits to be written that no more packets should be read: their answers
+    /// would pile up.
+    pub fn wants_input(&self) -> bool {
+        self.out.len() < self.options.out_bytes_max
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The client identifier in use: given, or assigned by the server.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Counters.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Messages waiting to be sent and their bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.bytes())
+    }
+
+    /// QoS 1 and 2 messages sent and not acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.sender.in_flight()
+    }
+
+    /// Filters stored.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+}
+
+/// A burst of events leaves no more room behind than this.
+const EVENTS_KEPT: usize = 64;

@@ -1,0 +1,203 @@
+//! What goes out besides answers: exchanges, resends, the queue, in this order, as far as the
+//! server's limits and the out-buffer allow.
+
+use std::sync::Arc;
+
+use super::Client;
+use super::asking::Terms;
+use super::event::{Failure, Outcome, State};
+use super::options::Options;
+use super::queue::Item;
+use crate::base::{Instant, OutBuffer};
+use crate::codec::{Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason, Version};
+use crate::codec::{delivery_len, encode_delivery};
+use crate::proto::Resend;
+
+/// What the server was told, or could assume.
+pub(super) fn receive_maximum(options: &Options) -> u16 {
+    if options.version == Version::V5 { options.receive_maximum } else { u16::MAX }
+}
+
+impl Client {
+    /// Driver: the bytes to be written, `None` when there are none. Write them, take off what went
+    /// out with `OutBuffer::advance`, ask again.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<&mut OutBuffer> {
+        self.fill(now);
+        if self.state == State::Stopping && self.is_drained() {
+            self.finish_stop(now);
+        }
+        if core::mem::take(&mut self.is_touched) {
+            if let Some(connection) = &mut self.connection {
+                connection.keep_alive.sent(now);
+            }
+        }
+        (!self.out.is_empty()).then_some(&mut self.out)
+    }
+
+    /// Moves what may be sent into the out-buffer.
+    pub(super) fn fill(&mut self, now: Instant) {
+        if !matches!(self.state, State::Online | State::Stopping) {
+            return;
+        }
+        self.ask();
+        self.resend(now);
+        self.send_queue(now);
+        self.note_level();
+    }
+
+    fn has_room(&self) -> bool {
+        self.out.len() < self.options.out_bytes_max
+    }
+
+    fn ask(&mut self) {
+        while self.has_room() && self.subscriptions.can_ask() {
+            let Some(connection) = &self.connection else { return };
+            let terms = Terms {
+                version: self.options.version,
+                limits: &connection.limits,
+                use_ids: self.options.subscription_ids && connection.limits.subscription_ids,
+                filters_max: self.options.subscribe_filters_max,
+            };
+            let subscriptions = &mut self.subscriptions;
+            let id = self.sender.unused_id(|id| subscriptions.is_taken(id));
+            let asked = subscriptions.ask(id, &terms, self.out.tail(), &mut self.events);
+            self.is_touched |= asked;
+        }
+    }
+
+    fn resend(&mut self, now: Instant) {
+        while self.has_room() {
+            let (id, item) = match self.sender.next_resend() {
+                None => return,
+                Some(Resend::PubRel { packet_id }) => (packet_id, None),
+                Some(Resend::Publish { packet_id, qos, message: item }) => {
+                    (packet_id, Some((qos, Arc::clone(&item.message), item.retain)))
+                }
+            };
+            let Some((qos, message, retain)) = item else {
+                self.send_ack(PacketType::PubRel, id, Reason::SUCCESS);
+                continue;
+            };
+            if let Some(failure) = self.obstacle(&message, qos, retain, now) {
+                // The server does not expect it: after a resumed session its limits are others.
+                let ended = match qos {
+                    Qos::ExactlyOnce => match self.sender.pubrec(id, failure.reason()) {
+                        crate::proto::PubRecOutcome::Ended(item) => Some(item),
+                        _ => None,
+                    },
+                    _ => self.sender.puback(id),
+                };
+                ended.iter().for_each(|item| self.publish_failed(item, failure));
+                continue;
+            }
+            self.statistics.messages_resent += 1;
+            self.send_publish(&message, qos, retain, Some(id), true, now);
+        }
+    }
+
+    fn send_queue(&mut self, now: Instant) {
+        while self.has_room() {
+            let Some(front) = self.queue.front() else { return };
+            let Some(connection) = &self.connection else { return };
+            let maximum = connection.limits.qos_maximum;
+            let qos = if self.options.lower_qos { front.qos.min(maximum) } else { front.qos };
+            let (message, retain) = (Arc::clone(&front.message), front.retain);
+            let expired = message.is_expired(now).then_some(Failure::Expired);
+            let obstacle = expired.or_else(|| self.obstacle(&message, qos, retain, now));
+            let waits = qos != Qos::AtMostOnce && !self.sender.can_send();
+            if obstacle.is_none() && waits {
+                return;
+            }
+            let Some(item) = self.queue.pop() else { return };
+            if let Some(failure) = obstacle {
+                self.publish_failed(&item, failure);
+            } else if qos == Qos::AtMostOnce {
+                self.send_publish(&message, qos, retain, None, false, now);
+                self.published(&item, Outcome::Sent);
+            } else {
+                let taken = &self.subscriptions;
+                let id = self.sender.begin_avoiding(qos, item, |id| taken.is_taken(id));
+                self.send_publish(&message, qos, retain, Some(id), false, now);
+            }
+        }
+    }
+
+    /// Why this server must not be sent this message.
+    fn obstacle(&self, message: &Message, qos: Qos, retain: bool, now: Instant) -> Option<Failure> {
+        let limits = &self.connection.as_ref()?.limits;
+        if qos > limits.qos_maximum {
+            return Some(Failure::QosNotSupported);
+        }
+        if retain && !limits.retain {
+            return Some(Failure::RetainNotSupported);
+        }
+        // The longest form it could take; asked only where it matters.
+        if message.len_bytes() + HEADER_BYTES_MAX <= limits.packet_bytes_max {
+            return None;
+        }
+        let longest = Delivery {
+            qos,
+            packet_id: (qos != Qos::AtMostOnce).then_some(PacketId::MIN),
+            alias: (limits.topic_alias_maximum > 0).then_some(1),
+            ..Delivery::default()
+        };
+        let bytes = delivery_len(message, &longest, self.options.version, now);
+        (bytes > limits.packet_bytes_max).then_some(Failure::TooLarge)
+    }
+
+    fn send_publish(
+        &mut self,
+        message: &Message,
+        qos: Qos,
+        retain: bool,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        now: Instant,
+    ) {
+        let Some(connection) = &mut self.connection else { return };
+        let alias = connection.alias_out.assign(message.topic());
+        let delivery = Delivery {
+            qos,
+            dup,
+            retain,
+            packet_id,
+            alias: alias.map(|(alias, _)| alias),
+            omit_topic: alias.is_some_and(|(_, known)| known),
+            subscription_ids: &[],
+        };
+        encode_delivery(message, &delivery, self.options.version, now, &mut self.out);
+        self.is_touched = true;
+        self.statistics.messages_sent += 1;
+    }
+
+    pub(super) fn send_ack(&mut self, packet_type: PacketType, packet_id: PacketId, reason: Reason) {
+        let version = self.options.version;
+        let ack = Ack { packet_id, reason, properties: Properties::EMPTY };
+        ack.encode(packet_type, version, self.tail());
+    }
+
+    /// The server has lost the session: what it had confirmed is done, the rest is new again.
+    pub(super) fn session_lost(&mut self) {
+        let entries: Vec<(bool, Item)> = self.sender.drain_entries().collect();
+        let mut again = Vec::new();
+        for (released, item) in entries {
+            if released {
+                self.published(&item, Outcome::Acknowledged(item.accepted));
+            } else if item.token.is_some() {
+                again.push(item);
+            }
+        }
+        again.into_iter().rev().for_each(|item| self.queue.push_front(item));
+        self.receiver.clear();
+    }
+
+    /// What has expired while there was no connection.
+    pub(super) fn expire_queue(&mut self, now: Instant) {
+        let mut expired = Vec::new();
+        self.queue.expire(now, |item| expired.push(item));
+        expired.iter().for_each(|item| self.publish_failed(item, Failure::Expired));
+    }
+}
+
+/// Fixed header, identifier, topic length, property length, expiry and alias.
+const HEADER_BYTES_MAX: usize = 32;
