@@ -22,6 +22,7 @@ pub mod base;
 pub mod broker;
 pub mod client;
 pub mod codec;
+pub mod config;
 pub mod net;
 pub mod proto;
 pub mod route;

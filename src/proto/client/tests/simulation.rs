@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::naive_server::{CLIENT_RECEIVE_MAXIMUM, Server};
-use super::{drain, options};
+use super::{drain, next_token, options};
 use crate::base::{Budget, Duration, Instant, Rng};
 use crate::codec::{ConnAck, Packet, Properties, Qos, Reason, Version};
 use crate::proto::client::*;
