@@ -6,7 +6,8 @@ use crate::base::Instant;
 use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::proto::Error;
 
-/// Names one request; its completion event carries it, exactly once.
+/// Names one request, chosen by whoever makes it, never twice; its completion event carries it,
+/// exactly once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
 
