@@ -11,10 +11,15 @@
 #![allow(unsafe_code, non_camel_case_types)]
 #![allow(clippy::missing_safety_doc)] // the C documentation says it for every pointer
 
+mod decision;
+mod hooks;
 mod log;
 mod message;
 mod properties;
 mod runtime;
+mod server;
+mod server_config;
+mod server_use;
 mod status;
 mod topic;
 mod version;
@@ -25,10 +30,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use decision::*;
+pub use hooks::*;
 pub use log::*;
 pub use message::*;
 pub use properties::*;
 pub use runtime::*;
+pub use server::*;
+pub use server_config::*;
+pub use server_use::*;
 pub use status::*;
 pub use topic::*;
 pub use version::*;
