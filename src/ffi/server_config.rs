@@ -94,6 +94,12 @@ pub unsafe extern "C" fn nlmqtt_server_config_add_listener(config: *mut nlmqtt_s
     })
 }
 
+/// How many listeners there are; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_config_listener_count(config: *const nlmqtt_server_config) -> usize {
+    fence_or(0, || Ok(unsafe { reference(config, "config") }?.config.listeners.len()))
+}
+
 /// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
 /// `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
 /// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems.
