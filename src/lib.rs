@@ -23,6 +23,8 @@ pub mod broker;
 pub mod client;
 pub mod codec;
 pub mod config;
+#[allow(unsafe_code)]
+pub mod ffi;
 pub mod net;
 pub mod proto;
 pub mod route;

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 pub use mio::MioNet;
-pub use runtime::{Mode, Runtime, RuntimeOptions};
+pub use runtime::{Mode, Runtime, RuntimeOptions, is_turning_any};
 pub use server_host::{ListenerOptions, ServerKey};
 pub use worker::{Command, Worker};
 
