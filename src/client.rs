@@ -24,6 +24,8 @@ pub use machine::{
 };
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Beyond the drain, for the worker to come round.
+const STOP_GRACE: Duration = Duration::from_millis(200);
 /// Failed requests whose end is remembered for a later [`Client::wait`].
 const FAILURES_KEPT: usize = 1_024;
 /// What a message holds in memory besides topic, properties and payload, about.
@@ -52,6 +54,28 @@ pub struct Publish<'a> {
     pub retain: bool,
     pub properties: Properties<'a>,
     pub expiry_s: Option<u32>,
+}
+
+/// What a request asks for; its token tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum RequestKind {
+    Publish = 0,
+    Subscribe = 1,
+    Unsubscribe = 2,
+}
+
+impl RequestKind {
+    const BITS: u32 = 2;
+
+    /// The kind of the request a token was given out for.
+    pub fn of(token: Token) -> Self {
+        match token.0 & ((1 << Self::BITS) - 1) {
+            0 => Self::Publish,
+            1 => Self::Subscribe,
+            _ => Self::Unsubscribe,
+        }
+    }
 }
 
 /// How a request ended.
@@ -135,21 +159,15 @@ impl Client {
         }));
     }
 
-    /// As [`Client::stop`], and waits until it is over. When `drain` and a second are over it is
-    /// stopped without ceremony.
+    /// As [`Client::stop`], and waits until it is over: for as long as it may drain, and a little
+    /// more for the end itself.
     ///
     /// # Errors
-    /// `WouldDeadlock` inside a callback: then it only begins. `Timeout`: it could not be stopped.
+    /// `WouldDeadlock` inside a callback: then it only begins. `Timeout`: the worker is busy with
+    /// something else; it will stop.
     pub fn stop_and_wait(&self, request: StopRequest) -> Result<(), Error> {
         self.stop(request);
-        let wait_max = request.drain + Duration::from_secs(1);
-        match self.wait_until(wait_max, |track| track.is_stopped) {
-            Err(Error::Timeout) => {
-                self.stop(StopRequest { drain: Duration::ZERO, ..request });
-                self.wait_until(Duration::from_secs(1), |track| track.is_stopped)
-            }
-            done => done,
-        }
+        self.wait_until(request.drain + STOP_GRACE, |track| track.is_stopped)
     }
 
     /// Waits until a session with a server is there.
@@ -179,7 +197,8 @@ impl Client {
     /// # Errors
     /// `Timeout`; `Invalid`: no such token was given out; `WouldDeadlock` inside a callback.
     pub fn wait(&self, token: Token, wait_max: Duration) -> Result<Option<Completion>, Error> {
-        if token.0 == 0 || token.0 >= self.next_token.load(Ordering::Relaxed) {
+        let number = token.0 >> RequestKind::BITS;
+        if number == 0 || number >= self.next_token.load(Ordering::Relaxed) {
             return Err(Error::Invalid("no such token".to_owned()));
         }
         self.wait_until(wait_max, |track| !track.pending.contains_key(&token.0))?;
@@ -200,7 +219,7 @@ impl Client {
         }
         let bytes = publish.topic.len() + publish.payload.len() + publish.properties.as_bytes().len() + MESSAGE_BYTES;
         let posted = self.reserve(bytes)?;
-        let token = self.token(done);
+        let token = self.token(RequestKind::Publish, done);
         let topic: Box<str> = publish.topic.into();
         let payload: Box<[u8]> = publish.payload.into();
         let properties: Box<[u8]> = publish.properties.as_bytes().into();
@@ -219,7 +238,7 @@ impl Client {
     /// As [`Client::publish`].
     pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
         let posted = self.reserve(message.len_bytes())?;
-        let token = self.token(done);
+        let token = self.token(RequestKind::Publish, done);
         self.request(token, move |client, _| {
             drop(posted);
             client.publish_message(token, message, qos, retain)
@@ -236,7 +255,7 @@ impl Client {
         if filters.is_empty() || !filters.iter().all(|(filter, _)| crate::topic::is_valid_filter(filter)) {
             return Err(proto::Error::FilterInvalid.into());
         }
-        let token = self.token(done);
+        let token = self.token(RequestKind::Subscribe, done);
         let filters: Vec<(String, SubscribeOptions)> = filters.iter().map(|(filter, options)| ((*filter).to_owned(), *options)).collect();
         let (key, properties) = (self.key, properties.clone());
         self.runtime.post(Box::new(move |worker| {
@@ -255,7 +274,7 @@ impl Client {
         if filters.is_empty() || !filters.iter().all(|filter| crate::topic::is_valid_filter(filter)) {
             return Err(proto::Error::FilterInvalid.into());
         }
-        let token = self.token(done);
+        let token = self.token(RequestKind::Unsubscribe, done);
         let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
         self.request(token, move |client, _| {
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
@@ -301,14 +320,9 @@ impl Client {
         }
     }
 
-    /// Counters. Waits.
-    ///
-    /// # Errors
-    /// As [`Runtime::request`].
-    pub fn statistics(&self) -> Result<Statistics, Error> {
-        let key = self.key;
-        let answer = self.runtime.request(ANSWER_WAIT, move |worker| worker.with_client(key, |client, _| client.statistics()))?;
-        answer.ok_or(Error::Gone)
+    /// Counters, as they were a moment ago.
+    pub fn statistics(&self) -> Statistics {
+        self.gauge.statistics()
     }
 
     /// Stops, forgets the client, and waits until its handler was called for the last time.
@@ -329,8 +343,9 @@ impl Client {
         self.runtime.wait_for(wait_max, || receiver.try_recv().is_ok(), |left| receiver.recv_timeout(left).is_ok())
     }
 
-    fn token(&self, done: Option<CompletionCallback>) -> Token {
-        let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
+    fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
+        let number = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let token = Token(number << RequestKind::BITS | kind as u64);
         self.tracker.lock().pending.insert(token.0, done);
         token
     }
@@ -497,7 +512,7 @@ impl ClientHandler for Tracking {
         self.handler.before_connect(server)
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, now: Instant, event: Event) {
         let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
         match &event {
             Event::Published { token, outcome } => self.tracker.complete(*token, Completion::Published(*outcome)),
@@ -506,7 +521,7 @@ impl ClientHandler for Tracking {
             }
             _ => {}
         }
-        self.handler.event(event);
+        self.handler.event(now, event);
         // Who waits for a state learns of it after the handler has.
         if let Some(state) = state {
             self.tracker.note_state(state);

@@ -58,6 +58,11 @@ impl nlmqtt_message {
         (&self.message, self.qos, self.retain, self.expiry_s)
     }
 
+    /// The message itself, to be sent without a copy.
+    pub(crate) fn shared(&self) -> Arc<Message> {
+        self.message.clone()
+    }
+
     fn owned(&self) -> Self {
         Self {
             count: AtomicUsize::new(1),

@@ -11,6 +11,10 @@
 #![allow(unsafe_code, non_camel_case_types)]
 #![allow(clippy::missing_safety_doc)] // the C documentation says it for every pointer
 
+mod client;
+mod client_callbacks;
+mod client_config;
+mod client_requests;
 mod decision;
 mod hooks;
 mod log;
@@ -30,6 +34,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use client::*;
+pub use client_callbacks::*;
+pub use client_config::*;
+pub use client_requests::*;
 pub use decision::*;
 pub use hooks::*;
 pub use log::*;

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::server_host::write_once;
@@ -14,7 +14,7 @@ use super::worker::{After, Owner, Worker};
 use super::{DialOptions, LinkId, Net};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{
-    Cause, Client, Event, Incoming, State, StopRequest, SubscribeRequest, SubscriptionKey, Token,
+    Cause, Client, Event, Incoming, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
 };
 
 slotmap::new_key_type! {
@@ -54,7 +54,7 @@ pub trait ClientHandler: Send {
     }
 
     /// Something happened. Messages of subscriptions with a callback of their own come there.
-    fn event(&mut self, event: Event) {}
+    fn event(&mut self, now: Instant, event: Event) {}
 
     /// A request was refused before it was queued; it has no other completion.
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
@@ -67,6 +67,7 @@ pub struct ClientGauge {
     queued_bytes: AtomicUsize,
     in_flight: AtomicUsize,
     state: AtomicUsize,
+    statistics: Mutex<Statistics>,
 }
 
 impl ClientGauge {
@@ -76,6 +77,15 @@ impl ClientGauge {
         self.queued_bytes.store(bytes, Ordering::Relaxed);
         self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
         self.state.store(machine.state() as usize, Ordering::Release);
+    }
+
+    fn set_statistics(&self, machine: &Client) {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = machine.statistics();
+    }
+
+    /// Counters, as they were when the worker last had something to do for the client.
+    pub fn statistics(&self) -> Statistics {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Messages and bytes that wait to be sent.
@@ -208,8 +218,11 @@ impl<N: Net> Worker<N> {
                         }
                     }
                 }
-                Some(event) => host.handler.event(event),
+                Some(event) => host.handler.event(self.now, event),
             }
+        }
+        if let Some(host) = self.clients.get(client) {
+            host.gauge.set_statistics(&host.machine);
         }
         self.finish_removing(client);
     }

@@ -22,6 +22,18 @@ pub struct AckHandle {
     pub(super) serial: u64,
 }
 
+impl AckHandle {
+    /// As two numbers, the first of them above 0, for a language without private fields.
+    pub fn to_numbers(self) -> (u64, u64) {
+        (self.connection, self.serial)
+    }
+
+    /// Back again. Numbers that never were a handle name nothing.
+    pub fn from_numbers(connection: u64, serial: u64) -> Self {
+        Self { connection, serial }
+    }
+}
+
 /// What the machine wants or tells; ask with [`super::Client::poll_event`] until there is none.
 #[derive(Debug)]
 pub enum Event {

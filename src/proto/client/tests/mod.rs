@@ -42,6 +42,7 @@ fn qos(qos: Qos) -> SubscribeOptions {
 impl Bench {
     fn new(options: Options) -> Self {
         let version = options.version;
+        TOKEN_LAST.set(0);
         let client = Client::new(options, Budget::new(1 << 30), Rng::with_seed(1)).expect("options are good");
         Self { client, now: Instant::START, version }
     }
@@ -229,7 +230,7 @@ thread_local! {
     static TOKEN_LAST: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
 }
 
-/// 1, 2, 3 ... in each test, which runs on a thread of its own.
+/// 1, 2, 3 ... for each bench.
 fn next_token() -> Token {
     Token(TOKEN_LAST.replace(TOKEN_LAST.get() + 1) + 1)
 }
