@@ -293,7 +293,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    nlmqtt_server_config_get(config, "memory_limit", memory_limit, sizeof memory_limit);
+    nlmqtt_server_config_get(config, "memory_limit", memory_limit, sizeof memory_limit, NULL);
     runtime = make_runtime(arguments.verbosity, memory_limit);
     if (runtime != NULL) {
         if (nlmqtt_server_new(runtime, config, NULL, &server) != NLMQTT_OK ||
