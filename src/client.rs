@@ -1,13 +1,20 @@
 //! The client, as a Rust caller sees it.
+//!
+//! Requests are posted to the worker; a token names each. [`Tracker`] knows which tokens are not
+//! done, so that a caller can wait for one or for all, and calls a request's own completion.
+//! A publish is refused at once when the queue has no room: what waits in the machine is read from
+//! its gauge, what is on its way to the worker is counted here, so that neither grows without end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
-use crate::base::{Duration, Instant};
-use crate::codec::{Properties, PropertyList, Qos, Reason, SubscribeOptions};
+use crate::base::{Duration, IdMap, Instant};
+use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::net::{
-    ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
+    ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
 };
+use crate::proto;
 use crate::proto::client as machine;
 
 pub use crate::net::Credentials;
@@ -17,6 +24,12 @@ pub use machine::{
 };
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Beyond the drain, for the worker to come round.
+const STOP_GRACE: Duration = Duration::from_millis(200);
+/// Failed requests whose end is remembered for a later [`Client::wait`].
+const FAILURES_KEPT: usize = 1_024;
+/// What a message holds in memory besides topic, properties and payload, about.
+const MESSAGE_BYTES: usize = 128;
 
 /// A client on a runtime. Every method may be called from any thread, callbacks included, and only
 /// posts, unless it says that it waits. Dropping it stops it without ceremony.
@@ -24,6 +37,11 @@ pub struct Client {
     runtime: Runtime,
     key: ClientKey,
     next_token: AtomicU64,
+    queue: machine::QueueOptions,
+    is_started: AtomicBool,
+    gauge: Arc<ClientGauge>,
+    posted: Arc<Posted>,
+    tracker: Arc<Tracker>,
 }
 
 /// A message to publish. Everything is copied.
@@ -38,15 +56,74 @@ pub struct Publish<'a> {
     pub expiry_s: Option<u32>,
 }
 
+/// What a request asks for; its token tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum RequestKind {
+    Publish = 0,
+    Subscribe = 1,
+    Unsubscribe = 2,
+}
+
+impl RequestKind {
+    const BITS: u32 = 2;
+
+    /// The kind of the request a token was given out for.
+    pub fn of(token: Token) -> Self {
+        match token.0 & ((1 << Self::BITS) - 1) {
+            0 => Self::Publish,
+            1 => Self::Subscribe,
+            _ => Self::Unsubscribe,
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Completion {
+    /// A publish is done.
+    Published(Outcome),
+    /// A subscribe or unsubscribe is done; a reason for each filter.
+    Answered(Outcome, Vec<Reason>),
+    /// The machine refused it.
+    Refused(proto::Error),
+}
+
+/// Called on the worker's thread when a request is done, before the handler hears of it.
+pub type CompletionCallback = Box<dyn FnOnce(Token, &Completion) + Send>;
+
+/// Numbers that can be read without asking the worker.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Levels {
+    pub queued_count: usize,
+    pub queued_bytes: usize,
+    pub in_flight: usize,
+}
+
 impl Client {
     /// A client that is not started yet. `options.servers` must have one priority per address.
     ///
     /// # Errors
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
     pub fn new(runtime: &Runtime, options: Options, servers: Vec<ServerAddress>, dial: DialOptions, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
+        let queue = options.queue;
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
-        let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, handler))?;
-        Ok(Self { runtime: runtime.clone(), key, next_token: AtomicU64::new(1) })
+        let tracker = Arc::new(Tracker::default());
+        let gauge = Arc::new(ClientGauge::default());
+        let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
+        let hosted = gauge.clone();
+        let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, hosted, handler))?;
+        Ok(Self {
+            runtime: runtime.clone(),
+            key,
+            next_token: AtomicU64::new(1),
+            queue,
+            is_started: AtomicBool::new(false),
+            gauge,
+            posted: Arc::new(Posted::default()),
+            tracker,
+        })
     }
 
     /// The runtime it lives on.
@@ -54,12 +131,10 @@ impl Client {
         &self.runtime
     }
 
-    fn token(&self) -> Token {
-        Token(self.next_token.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// Connects, and connects again whenever the connection is lost, until it is stopped.
     pub fn start(&self) {
+        self.is_started.store(true, Ordering::SeqCst);
+        self.tracker.lock().is_stopped = false;
         self.post(|client, now| client.start(now));
     }
 
@@ -70,26 +145,103 @@ impl Client {
 
     /// Begins to stop; [`Event::StateChanged`] tells when it is over.
     pub fn stop(&self, request: StopRequest) {
-        self.post(move |client, now| client.stop(now, request));
+        self.is_started.store(false, Ordering::SeqCst);
+        let tracker = self.tracker.clone();
+        let key = self.key;
+        self.runtime.post(Box::new(move |worker| {
+            let state = worker.with_client(key, |client, now| {
+                client.stop(now, request);
+                client.state()
+            });
+            if state.is_none_or(|state| state == State::Stopped) {
+                tracker.note_state(State::Stopped);
+            }
+        }));
     }
 
-    /// Publishes; [`Event::Published`] carries the token when it is done (QoS 0: sent; QoS 1 and
-    /// 2: acknowledged), `refused` if it could not even be queued.
+    /// As [`Client::stop`], and waits until it is over: for as long as it may drain, and a little
+    /// more for the end itself.
     ///
     /// # Errors
-    /// `Client`: topic or size cannot be sent at all; nothing was queued, no event follows.
-    pub fn publish(&self, publish: &Publish<'_>) -> Result<Token, Error> {
-        if !crate::topic::is_valid_name(publish.topic) {
-            return Err(crate::proto::Error::TopicInvalid.into());
+    /// `WouldDeadlock` inside a callback: then it only begins. `Timeout`: the worker is busy with
+    /// something else; it will stop.
+    pub fn stop_and_wait(&self, request: StopRequest) -> Result<(), Error> {
+        self.stop(request);
+        self.wait_until(request.drain + STOP_GRACE, |track| track.is_stopped)
+    }
+
+    /// Waits until a session with a server is there.
+    ///
+    /// # Errors
+    /// `Timeout`; `Gone` when it was stopped or has given up; `Client`: it was not started;
+    /// `WouldDeadlock` inside a callback.
+    pub fn wait_connected(&self, wait_max: Duration) -> Result<(), Error> {
+        if !self.is_started.load(Ordering::SeqCst) {
+            return Err(proto::Error::NotRunning.into());
         }
-        let token = self.token();
+        self.wait_until(wait_max, |track| track.is_online || track.is_stopped)?;
+        if self.tracker.lock().is_online { Ok(()) } else { Err(Error::Gone) }
+    }
+
+    /// Waits until every request made so far, and every one made meanwhile, is done.
+    ///
+    /// # Errors
+    /// `Timeout`; `WouldDeadlock` inside a callback.
+    pub fn flush(&self, wait_max: Duration) -> Result<(), Error> {
+        self.wait_until(wait_max, |track| track.pending.is_empty())
+    }
+
+    /// Waits until a request is done. `None`: it succeeded, or its failure was pushed out of
+    /// memory by the next 1,024.
+    ///
+    /// # Errors
+    /// `Timeout`; `Invalid`: no such token was given out; `WouldDeadlock` inside a callback.
+    pub fn wait(&self, token: Token, wait_max: Duration) -> Result<Option<Completion>, Error> {
+        let number = token.0 >> RequestKind::BITS;
+        if number == 0 || number >= self.next_token.load(Ordering::Relaxed) {
+            return Err(Error::Invalid("no such token".to_owned()));
+        }
+        self.wait_until(wait_max, |track| !track.pending.contains_key(&token.0))?;
+        let track = self.tracker.lock();
+        let failed = track.failures.iter().find(|(failed, _)| *failed == token);
+        Ok(failed.map(|(_, completion)| completion.clone()))
+    }
+
+    /// Publishes; the token's completion tells when it is done (QoS 0: sent; QoS 1 and 2:
+    /// acknowledged).
+    ///
+    /// # Errors
+    /// `Client`: topic or size cannot be sent at all, the queue is full, the client is stopped.
+    /// Nothing was queued, no completion follows.
+    pub fn publish(&self, publish: &Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
+        if !crate::topic::is_valid_name(publish.topic) {
+            return Err(proto::Error::TopicInvalid.into());
+        }
+        let bytes = publish.topic.len() + publish.payload.len() + publish.properties.as_bytes().len() + MESSAGE_BYTES;
+        let posted = self.reserve(bytes)?;
+        let token = self.token(RequestKind::Publish, done);
         let topic: Box<str> = publish.topic.into();
         let payload: Box<[u8]> = publish.payload.into();
         let properties: Box<[u8]> = publish.properties.as_bytes().into();
         let (qos, retain, expiry_s) = (publish.qos, publish.retain, publish.expiry_s);
         self.request(token, move |client, now| {
-            let properties = Properties::parse(crate::codec::Place::Publish, &properties).unwrap_or_default();
+            drop(posted);
+            let properties = Properties::parse(Place::Publish, &properties).unwrap_or_default();
             client.publish(now, token, &machine::PublishRequest { topic: &topic, payload: &payload, qos, retain, properties, expiry_s })
+        });
+        Ok(token)
+    }
+
+    /// Publishes a message that exists already: nothing is copied.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
+        let posted = self.reserve(message.len_bytes())?;
+        let token = self.token(RequestKind::Publish, done);
+        self.request(token, move |client, _| {
+            drop(posted);
+            client.publish_message(token, message, qos, retain)
         });
         Ok(token)
     }
@@ -99,11 +251,11 @@ impl Client {
     ///
     /// # Errors
     /// `Client`: a filter is not legal, or there is none.
-    pub fn subscribe(&self, filters: &[(&str, SubscribeOptions)], properties: &PropertyList, callback: Option<MessageCallback>) -> Result<Token, Error> {
+    pub fn subscribe(&self, filters: &[(&str, SubscribeOptions)], properties: &PropertyList, callback: Option<MessageCallback>, done: Option<CompletionCallback>) -> Result<Token, Error> {
         if filters.is_empty() || !filters.iter().all(|(filter, _)| crate::topic::is_valid_filter(filter)) {
-            return Err(crate::proto::Error::FilterInvalid.into());
+            return Err(proto::Error::FilterInvalid.into());
         }
-        let token = self.token();
+        let token = self.token(RequestKind::Subscribe, done);
         let filters: Vec<(String, SubscribeOptions)> = filters.iter().map(|(filter, options)| ((*filter).to_owned(), *options)).collect();
         let (key, properties) = (self.key, properties.clone());
         self.runtime.post(Box::new(move |worker| {
@@ -118,53 +270,59 @@ impl Client {
     ///
     /// # Errors
     /// `Client`: a filter is not legal, or there is none.
-    pub fn unsubscribe(&self, filters: &[&str]) -> Result<Token, Error> {
+    pub fn unsubscribe(&self, filters: &[&str], done: Option<CompletionCallback>) -> Result<Token, Error> {
         if filters.is_empty() || !filters.iter().all(|filter| crate::topic::is_valid_filter(filter)) {
-            return Err(crate::proto::Error::FilterInvalid.into());
+            return Err(proto::Error::FilterInvalid.into());
         }
-        let token = self.token();
+        let token = self.token(RequestKind::Unsubscribe, done);
         let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
-        self.request(token, move |client, now| {
+        self.request(token, move |client, _| {
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-            client.unsubscribe(now, token, &filters, Properties::EMPTY)
+            client.unsubscribe(token, &filters)
         });
         Ok(token)
     }
 
     /// Gives a request up; its completion says so, unless it is done already.
     pub fn cancel(&self, token: Token) {
-        self.post(move |client, now| client.cancel(now, token));
+        self.post(move |client, _| client.cancel(token));
     }
 
     /// Acknowledges a message (manual acknowledgement only).
     pub fn acknowledge(&self, handle: AckHandle, reason: Reason) {
-        self.post(move |client, now| client.acknowledge(now, handle, reason));
+        self.post(move |client, _| client.acknowledge(handle, reason));
     }
 
-    /// Answers the server's AUTH, or begins to authenticate again (MQTT 5 §4.12).
-    pub fn authenticate(&self, reason: Reason, data: &[u8]) {
+    /// Answers the server's AUTH (MQTT 5 §4.12).
+    pub fn authenticate(&self, data: &[u8]) {
         let data = data.to_vec();
-        self.post(move |client, now| client.authenticate(now, reason, &data));
+        self.post(move |client, _| client.authenticate(&data));
     }
 
-    /// Where the machine stands. Waits.
-    ///
-    /// # Errors
-    /// As [`Runtime::request`].
-    pub fn state(&self) -> Result<State, Error> {
-        let key = self.key;
-        let state = self.runtime.request(ANSWER_WAIT, move |worker| worker.with_client(key, |client, _| client.state()))?;
-        state.ok_or(Error::Gone)
+    /// Begins to authenticate again (MQTT 5 §4.12.1).
+    pub fn reauthenticate(&self, data: &[u8]) {
+        let data = data.to_vec();
+        self.post(move |client, _| client.reauthenticate(&data));
     }
 
-    /// Counters. Waits.
-    ///
-    /// # Errors
-    /// As [`Runtime::request`].
-    pub fn statistics(&self) -> Result<Statistics, Error> {
-        let key = self.key;
-        let answer = self.runtime.request(ANSWER_WAIT, move |worker| worker.with_client(key, |client, _| client.statistics()))?;
-        answer.ok_or(Error::Gone)
+    /// Where it stands, or stood a moment ago.
+    pub fn state(&self) -> State {
+        self.gauge.state()
+    }
+
+    /// What it holds, or held a moment ago; what is on its way to the worker counts as queued.
+    pub fn levels(&self) -> Levels {
+        let (count, bytes) = self.gauge.queued();
+        Levels {
+            queued_count: count + self.posted.count.load(Ordering::Relaxed),
+            queued_bytes: bytes + self.posted.bytes.load(Ordering::Relaxed),
+            in_flight: self.gauge.in_flight(),
+        }
+    }
+
+    /// Counters, as they were a moment ago.
+    pub fn statistics(&self) -> Statistics {
+        self.gauge.statistics()
     }
 
     /// Stops, forgets the client, and waits until its handler was called for the last time.
@@ -185,6 +343,38 @@ impl Client {
         self.runtime.wait_for(wait_max, || receiver.try_recv().is_ok(), |left| receiver.recv_timeout(left).is_ok())
     }
 
+    fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
+        let number = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let token = Token(number << RequestKind::BITS | kind as u64);
+        self.tracker.lock().pending.insert(token.0, done);
+        token
+    }
+
+    /// Room for one more message on its way to the worker.
+    fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
+        if !self.is_started.load(Ordering::SeqCst) {
+            return Err(proto::Error::NotRunning.into());
+        }
+        let posted = Reserved::new(&self.posted, bytes);
+        let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));
+        if self.queue.overflow == machine::Overflow::RefuseNewest {
+            let (count, bytes) = self.gauge.queued();
+            (count_all, bytes_all) = (count_all + count, bytes_all + bytes);
+        }
+        // One message is always let into an empty queue.
+        let fits = count_all <= self.queue.count_max && bytes_all <= self.queue.bytes_max;
+        if fits || count_all <= 1 { Ok(posted) } else { Err(proto::Error::QueueFull.into()) }
+    }
+
+    fn wait_until(&self, wait_max: Duration, is_done: impl Fn(&Track) -> bool) -> Result<(), Error> {
+        if self.runtime.is_turning() {
+            return Err(Error::WouldDeadlock);
+        }
+        let tracker = &self.tracker;
+        let over = |track: &Track| track.is_closed || is_done(track);
+        self.runtime.wait_for(wait_max, || over(&tracker.lock()), |left| tracker.sleep(left, over))
+    }
+
     fn post<R>(&self, act: impl FnOnce(&mut machine::Client, Instant) -> R + Send + 'static) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| {
@@ -192,7 +382,7 @@ impl Client {
         }));
     }
 
-    fn request(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), crate::proto::Error> + Send + 'static) {
+    fn request(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send + 'static) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| worker.request_of_client(key, token, act)));
     }
@@ -202,5 +392,158 @@ impl Drop for Client {
     fn drop(&mut self) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| worker.remove_client(key, StopRequest::default(), Box::new(|| {}))));
+    }
+}
+
+/// Messages on their way from callers to the worker.
+#[derive(Default)]
+struct Posted {
+    count: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// One of them.
+struct Reserved {
+    posted: Arc<Posted>,
+    bytes: usize,
+}
+
+impl Reserved {
+    fn new(posted: &Arc<Posted>, bytes: usize) -> Self {
+        posted.count.fetch_add(1, Ordering::SeqCst);
+        posted.bytes.fetch_add(bytes, Ordering::SeqCst);
+        Self { posted: posted.clone(), bytes }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.posted.count.fetch_sub(1, Ordering::SeqCst);
+        self.posted.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+/// What is not done yet.
+#[derive(Default)]
+struct Tracker {
+    track: Mutex<Track>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Track {
+    pending: IdMap<u64, Option<CompletionCallback>>,
+    failures: VecDeque<(Token, Completion)>,
+    is_online: bool,
+    is_stopped: bool,
+    is_closed: bool,
+    sleepers: usize,
+}
+
+impl Tracker {
+    fn lock(&self) -> MutexGuard<'_, Track> {
+        self.track.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sleep(&self, wait_max: Duration, over: impl Fn(&Track) -> bool) -> bool {
+        let mut track = self.lock();
+        track.sleepers += 1;
+        let (mut track, _) = self
+            .changed
+            .wait_timeout_while(track, wait_max, |track| !over(track))
+            .unwrap_or_else(PoisonError::into_inner);
+        track.sleepers -= 1;
+        over(&track)
+    }
+
+    fn change(&self, act: impl FnOnce(&mut Track)) {
+        let mut track = self.lock();
+        act(&mut track);
+        if track.sleepers > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn note_state(&self, state: State) {
+        self.change(|track| {
+            track.is_online = state == State::Online;
+            track.is_stopped = state == State::Stopped;
+        });
+    }
+
+    /// The callback runs without the lock, and before anyone who waits learns of it.
+    fn complete(&self, token: Token, completion: Completion) {
+        let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
+        if let Some(done) = done {
+            done(token, &completion);
+        }
+        self.change(|track| {
+            track.pending.remove(&token.0);
+            if !completion.is_success() {
+                track.failures.truncate(FAILURES_KEPT - 1);
+                track.failures.push_front((token, completion));
+            }
+        });
+    }
+}
+
+impl Completion {
+    /// Sent, or acknowledged without a refusal.
+    pub fn is_success(&self) -> bool {
+        match self {
+            Self::Published(outcome) | Self::Answered(outcome, _) => match outcome {
+                Outcome::Sent => true,
+                Outcome::Acknowledged(reason) => !reason.is_error(),
+                Outcome::Failed(_) => false,
+            },
+            Self::Refused(_) => false,
+        }
+    }
+}
+
+/// Stands between the worker and the caller's handler.
+struct Tracking {
+    tracker: Arc<Tracker>,
+    handler: Box<dyn ClientHandler>,
+}
+
+impl ClientHandler for Tracking {
+    fn before_connect(&mut self, server: usize) -> Option<Credentials> {
+        self.handler.before_connect(server)
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
+        match &event {
+            Event::Published { token, outcome } => self.tracker.complete(*token, Completion::Published(*outcome)),
+            Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
+                self.tracker.complete(*token, Completion::Answered(*outcome, reasons.clone()));
+            }
+            _ => {}
+        }
+        self.handler.event(now, event);
+        // Who waits for a state learns of it after the handler has.
+        if let Some(state) = state {
+            self.tracker.note_state(state);
+        }
+    }
+
+    fn refused(&mut self, token: Token, error: proto::Error) {
+        self.tracker.complete(token, Completion::Refused(error));
+        self.handler.refused(token, error);
+    }
+}
+
+impl Drop for Tracking {
+    fn drop(&mut self) {
+        let mut left = IdMap::default();
+        self.tracker.change(|track| {
+            left = core::mem::take(&mut track.pending);
+            track.is_online = false;
+            track.is_stopped = true;
+            track.is_closed = true;
+        });
+        // Callbacks may own something of the caller's: not under the lock.
+        drop(left);
     }
 }

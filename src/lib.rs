@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 9 | `ffi` | the C ABI: fence, check, call, convert |
 //! | 7 | [`client`] [`server`] | facades: what a Rust caller sees |
-//! | 6 | `config` | keys, files, connection string to option structs |
+//! | 6 | [`config`] | keys, files, connection string to option structs |
 //! | 5 | [`net`] | the only I/O: poll, sockets, names, disk, threads, clock |
 //! | 3 | [`broker`] | sessions and the shard core (pure) |
 //! | 2 | [`proto`] \| [`route`] | MQTT state machines \| topic routing (pure) |
@@ -22,6 +22,9 @@ pub mod base;
 pub mod broker;
 pub mod client;
 pub mod codec;
+pub mod config;
+#[allow(unsafe_code)]
+pub mod ffi;
 pub mod net;
 pub mod proto;
 pub mod route;

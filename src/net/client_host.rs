@@ -6,14 +6,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::error::Error;
 use super::server_host::write_once;
 use super::worker::{After, Owner, Worker};
 use super::{DialOptions, LinkId, Net};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{
-    Cause, Client, Event, Incoming, StopRequest, SubscribeRequest, SubscriptionKey, Token,
+    Cause, Client, Event, Incoming, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
 };
 
 slotmap::new_key_type! {
@@ -53,10 +54,56 @@ pub trait ClientHandler: Send {
     }
 
     /// Something happened. Messages of subscriptions with a callback of their own come there.
-    fn event(&mut self, event: Event) {}
+    fn event(&mut self, now: Instant, event: Event) {}
 
     /// A request was refused before it was queued; it has no other completion.
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
+}
+
+/// What a client holds, for threads that may not wait for the worker: a little late, never wrong.
+#[derive(Default, Debug)]
+pub struct ClientGauge {
+    queued_count: AtomicUsize,
+    queued_bytes: AtomicUsize,
+    in_flight: AtomicUsize,
+    state: AtomicUsize,
+    statistics: Mutex<Statistics>,
+}
+
+impl ClientGauge {
+    fn set(&self, machine: &Client) {
+        let (count, bytes) = machine.queued();
+        self.queued_count.store(count, Ordering::Relaxed);
+        self.queued_bytes.store(bytes, Ordering::Relaxed);
+        self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
+        self.state.store(machine.state() as usize, Ordering::Release);
+    }
+
+    fn set_statistics(&self, machine: &Client) {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = machine.statistics();
+    }
+
+    /// Counters, as they were when the worker last had something to do for the client.
+    pub fn statistics(&self) -> Statistics {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages and bytes that wait to be sent.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.queued_count.load(Ordering::Relaxed), self.queued_bytes.load(Ordering::Relaxed))
+    }
+
+    /// QoS 1 and 2 messages sent and not acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Where the machine stands.
+    pub fn state(&self) -> State {
+        let all = [State::Stopped, State::Waiting, State::Dialing, State::Connecting, State::Online, State::Stopping];
+        let number = self.state.load(Ordering::Acquire);
+        all.into_iter().find(|state| *state as usize == number).unwrap_or(State::Stopped)
+    }
 }
 
 pub(super) struct ClientHost {
@@ -68,6 +115,9 @@ pub(super) struct ClientHost {
     connection: Connection,
     /// The link took less than it was offered.
     blocked: bool,
+    /// The machine may have something to send.
+    dirty: bool,
+    gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -88,13 +138,13 @@ impl ClientHost {
 
     /// Output waits for a link that takes it.
     pub fn has_work(&self) -> bool {
-        !self.blocked && matches!(self.connection, Connection::Open(_)) && !self.machine.output().is_empty()
+        self.dirty && !self.blocked && matches!(self.connection, Connection::Open(_))
     }
 }
 
 impl<N: Net> Worker<N> {
     /// Takes a client in; it does nothing before it is started.
-    pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, handler: Box<dyn ClientHandler>) -> ClientKey {
+    pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, gauge: Arc<ClientGauge>, handler: Box<dyn ClientHandler>) -> ClientKey {
         self.clients.insert(ClientHost {
             machine,
             handler,
@@ -103,6 +153,8 @@ impl<N: Net> Worker<N> {
             dial_options,
             connection: Connection::None,
             blocked: false,
+            dirty: false,
+            gauge,
             removing: None,
         })
     }
@@ -127,12 +179,11 @@ impl<N: Net> Worker<N> {
     /// Subscribes; messages of these filters go to `callback` if there is one.
     pub fn subscribe_client(&mut self, client: ClientKey, token: Token, request: &SubscribeRequest<'_>, callback: Option<MessageCallback>) {
         let Some(host) = self.clients.get_mut(client) else { return };
-        match host.machine.subscribe(self.now, token, request) {
-            Ok(key) => {
-                if let (Some(key), Some(callback)) = (key, callback) {
-                    host.callbacks.insert(key, callback);
-                }
+        match host.machine.subscribe(token, request) {
+            Ok(Some(key)) => {
+                callback.map(|callback| host.callbacks.insert(key, callback));
             }
+            Ok(None) => {}
             Err(error) => host.handler.refused(token, error),
         }
         self.drain_events(client);
@@ -151,6 +202,8 @@ impl<N: Net> Worker<N> {
     /// Delivers what the machine has to say until it has nothing more.
     fn drain_events(&mut self, client: ClientKey) {
         while let Some(host) = self.clients.get_mut(client) {
+            host.dirty = true;
+            host.gauge.set(&host.machine);
             match host.machine.poll_event() {
                 None => break,
                 Some(Event::Dial { server }) => self.dial_server(client, server),
@@ -165,15 +218,18 @@ impl<N: Net> Worker<N> {
                         }
                     }
                 }
-                Some(event) => host.handler.event(event),
+                Some(event) => host.handler.event(self.now, event),
             }
+        }
+        if let Some(host) = self.clients.get(client) {
+            host.gauge.set_statistics(&host.machine);
         }
         self.finish_removing(client);
     }
 
     fn finish_removing(&mut self, client: ClientKey) {
         let finished = self.clients.get(client).is_some_and(|host| {
-            host.removing.is_some() && host.machine.is_stopped() && !matches!(host.connection, Connection::Open(_))
+            host.removing.is_some() && host.machine.state() == State::Stopped && !matches!(host.connection, Connection::Open(_))
         });
         if !finished {
             return;
@@ -191,7 +247,8 @@ impl<N: Net> Worker<N> {
     fn dial_server(&mut self, client: ClientKey, server: usize) {
         let host = &mut self.clients[client];
         if let Some(credentials) = host.handler.before_connect(server) {
-            host.machine.set_credentials(credentials.username, credentials.password);
+            // Credentials that cannot be sent leave the old ones in force.
+            let _ = host.machine.set_credentials(credentials.username, credentials.password);
         }
         self.lookup_serial += 1;
         let ticket = self.lookup_serial;
@@ -316,19 +373,22 @@ impl<N: Net> Worker<N> {
     }
 
     /// The machine ends the connection: what it still has to say goes out first, as far as the
-    /// socket takes it at once.
+    /// socket takes it at once. Its events are not looked at here: the next may be a new dial.
     fn hang_up(&mut self, client: ClientKey) {
-        self.flush_client(client);
+        let now = self.now;
         let Some(host) = self.clients.get_mut(client) else { return };
         match core::mem::replace(&mut host.connection, Connection::None) {
-            Connection::Open(link) => self.linger(link),
+            Connection::Open(link) => {
+                if let Some(out) = host.machine.poll_transmit(now).filter(|_| !host.blocked) {
+                    // The link is given up either way.
+                    let _ = write_once(&mut self.net, link, out);
+                }
+                self.linger(link);
+            }
             other => {
                 host.connection = other;
                 self.let_go(client);
             }
-        }
-        if let Some(host) = self.clients.get_mut(client) {
-            host.machine.output().clear();
         }
     }
 
@@ -336,18 +396,32 @@ impl<N: Net> Worker<N> {
     pub(super) fn flush_client(&mut self, client: ClientKey) -> bool {
         let Some(host) = self.clients.get_mut(client) else { return false };
         let Connection::Open(link) = host.connection else { return false };
-        if host.blocked || host.machine.output().is_empty() {
+        if host.blocked || !host.dirty {
             return false;
         }
-        match write_once(&mut self.net, link, host.machine.output()) {
+        let Some(out) = host.machine.poll_transmit(self.now) else {
+            host.dirty = false;
+            // Asking may have ended things: an expired message, the end of a drain.
+            self.drain_quietly(client);
+            return false;
+        };
+        match write_once(&mut self.net, link, out) {
             Ok((count, blocked)) => {
+                out.advance(count);
                 host.blocked = blocked;
-                host.machine.handle_sent(self.now, count);
                 self.drain_events(client);
             }
             Err(_) => self.client_lost(client, Cause::Network),
         }
         true
+    }
+
+    /// As `drain_events`, after a flush that found nothing: without events there is nothing new to
+    /// send either.
+    fn drain_quietly(&mut self, client: ClientKey) {
+        if self.clients.get(client).is_some_and(|host| host.machine.has_events()) {
+            self.drain_events(client);
+        }
     }
 
     pub(super) fn client_timeout(&mut self, client: ClientKey) {

@@ -27,12 +27,12 @@ use std::net::SocketAddr;
 
 use crate::base::{Duration, Instant, UnixTime};
 
-pub use client_host::{ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
+pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 pub use mio::MioNet;
-pub use runtime::{Mode, Runtime, RuntimeOptions};
+pub use runtime::{Mode, Runtime, RuntimeOptions, is_turning_any};
 pub use server_host::{ListenerOptions, ServerKey};
 pub use worker::{Command, Worker};
 

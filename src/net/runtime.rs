@@ -12,7 +12,8 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -22,6 +23,9 @@ use super::inbox::Inbox;
 use super::mio::MioNet;
 use super::worker::{Command, Worker};
 use crate::base::{Budget, Duration, Rng};
+
+/// Whoever waits for an answer looks this often whether the worker is still there.
+const ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Who turns the worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -145,9 +149,10 @@ impl Runtime {
         let mut slot = lock(&self.0.worker);
         let worker = slot.as_mut().ok_or(Error::Gone)?;
         let turned = Turning::begin(self.0.id);
-        let result = worker.turn(wait_max);
+        let result = turn_fenced(worker, wait_max);
         drop(turned);
         if let Err(error) = result {
+            self.0.stopped.store(true, Ordering::SeqCst);
             *slot = None;
             return Err(error.into());
         }
@@ -176,19 +181,27 @@ impl Runtime {
             return Err(Error::WouldDeadlock);
         }
         if self.0.mode == Mode::Loop {
-            return self.run_here(ask);
-        }
-        if self.0.stopped.load(Ordering::SeqCst) {
-            return Err(Error::Gone);
+            // Taken: another thread is inside `poll`, and will do it.
+            if let Some(slot) = try_lock(&self.0.worker) {
+                return self.run_here(slot, ask);
+            }
         }
         let (sender, receiver) = mpsc::sync_channel(1);
         self.post(Box::new(move |worker| {
             let _ = sender.send(ask(worker));
         }));
-        receiver.recv_timeout(wait_max).map_err(|error| match error {
-            mpsc::RecvTimeoutError::Timeout => Error::Timeout,
-            mpsc::RecvTimeoutError::Disconnected => Error::Gone,
-        })
+        let start = std::time::Instant::now();
+        loop {
+            if self.0.stopped.load(Ordering::SeqCst) {
+                return receiver.try_recv().map_err(|_| Error::Gone);
+            }
+            let left = wait_max.checked_sub(start.elapsed()).ok_or(Error::Timeout)?;
+            match receiver.recv_timeout(left.min(ALIVE_INTERVAL)) {
+                Ok(answer) => return Ok(answer),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Gone),
+            }
+        }
     }
 
     /// Waits for something the worker will do: by turning it in LOOP mode (`done` is asked after
@@ -211,10 +224,11 @@ impl Runtime {
     }
 
     /// LOOP mode, outside a turn: nobody else touches the worker.
-    fn run_here<R>(&self, ask: impl FnOnce(&mut Worker<MioNet>) -> R) -> Result<R, Error> {
-        let mut slot = lock(&self.0.worker);
+    fn run_here<R>(&self, mut slot: MutexGuard<'_, Option<Worker<MioNet>>>, ask: impl FnOnce(&mut Worker<MioNet>) -> R) -> Result<R, Error> {
         let worker = slot.as_mut().ok_or(Error::Gone)?;
         let turned = Turning::begin(self.0.id);
+        // What was posted before is done before.
+        worker.run_commands();
         let answer = ask(worker);
         drop(turned);
         let now = worker.now();
@@ -254,10 +268,24 @@ impl Drop for Turning {
 fn run(id: u64, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
     let _turning = Turning::begin(id);
     while !stopped.load(Ordering::SeqCst) {
-        if worker.turn(None).is_err() {
+        if turn_fenced(&mut worker, None).is_err() {
             stopped.store(true, Ordering::SeqCst);
         }
     }
+    // Whoever waits for an answer hears that there is none.
+    let mut abandoned = Vec::new();
+    worker.inbox().take(&mut abandoned);
+}
+
+/// A turn; a fault of our own ends this worker, not the process and not the other runtimes.
+fn turn_fenced(worker: &mut Worker<MioNet>, wait_max: Option<Duration>) -> io::Result<()> {
+    catch_unwind(AssertUnwindSafe(|| worker.turn(wait_max))).unwrap_or_else(|_| Err(io::Error::other("internal fault")))
+}
+
+/// This thread turns some runtime: it is inside a callback, or the library's own.
+pub fn is_turning_any() -> bool {
+    // A thread that is ending turns nothing.
+    TURNING.try_with(Cell::get).is_ok_and(|id| id != 0)
 }
 
 /// Starts a thread with every signal masked: signals are the host program's affair.
@@ -280,6 +308,14 @@ fn spawn_with(name: &str, stack_bytes: usize, body: impl FnOnce() + Send + 'stat
         let _ = before.thread_set_mask();
     }
     thread
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,7 +6,8 @@ use crate::base::Instant;
 use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::proto::Error;
 
-/// Names one request; its completion event carries it, exactly once.
+/// Names one request, chosen by whoever makes it, never twice; its completion event carries it,
+/// exactly once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
 
@@ -19,6 +20,18 @@ pub struct SubscriptionKey(pub u32);
 pub struct AckHandle {
     pub(super) connection: u64,
     pub(super) serial: u64,
+}
+
+impl AckHandle {
+    /// As two numbers, the first of them above 0, for a language without private fields.
+    pub fn to_numbers(self) -> (u64, u64) {
+        (self.connection, self.serial)
+    }
+
+    /// Back again. Numbers that never were a handle name nothing.
+    pub fn from_numbers(connection: u64, serial: u64) -> Self {
+        Self { connection, serial }
+    }
 }
 
 /// What the machine wants or tells; ask with [`super::Client::poll_event`] until there is none.

@@ -16,9 +16,10 @@
 //! [`Event::Dial`] and [`Event::HangUp`] are for the driver. After `HangUp` (and after it has
 //! called `handle_closed`) it reports nothing more of that connection.
 //!
-//! The **application** makes requests. A request that is accepted gives a [`Token`], and exactly
-//! one completion event carries it, also after `cancel` and `stop`. Without a connection requests
-//! wait; a publish is refused while `Stopped`, subscribing then is preparing for `start`.
+//! The **application** makes requests. It names each with a [`Token`] of its own choice, and exactly
+//! one completion event of an accepted request carries it, also after `cancel` and `stop`. Without
+//! a connection requests wait; a publish is refused while `Stopped`, subscribing then is preparing
+//! for `start`.
 //!
 //! **Order on a new connection**: UNSUBSCRIBE and SUBSCRIBE, then what was in flight, then the
 //! queue. Publishes keep their order among themselves.
@@ -95,7 +96,6 @@ pub struct Client {
     reconnect: Reconnect,
     connection: Option<Connection>,
     connection_last: u64,
-    token_last: u64,
     statistics: Statistics,
 }
 
@@ -119,7 +119,6 @@ impl Client {
             has_connected: false,
             connection: None,
             connection_last: 0,
-            token_last: 0,
             statistics: Statistics::default(),
             options,
             budget,
@@ -134,6 +133,11 @@ impl Client {
             self.events = VecDeque::new();
         }
         event
+    }
+
+    /// True while [`Client::poll_event`] has something.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// When to call [`Client::handle_timeout`], at the latest.
@@ -181,11 +185,6 @@ impl Client {
     /// Filters stored.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
-    }
-
-    fn token(&mut self) -> Token {
-        self.token_last += 1;
-        Token(self.token_last)
     }
 }
 

@@ -23,7 +23,12 @@ const PAYLOAD_BYTES_MAX: usize = 268_000_000;
 
 impl Client {
     /// Queues a message. Completes with [`Event::Published`].
-    pub fn publish(&mut self, now: Instant, request: &PublishRequest<'_>) -> Result<Token, Error> {
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        token: Token,
+        request: &PublishRequest<'_>,
+    ) -> Result<(), Error> {
         if !topic::is_valid_name(request.topic) {
             return Err(Error::TopicInvalid);
         }
@@ -44,13 +49,19 @@ impl Client {
             0,
             now,
         );
-        self.enqueue(message, request.qos, request.retain)
+        self.enqueue(token, message, request.qos, request.retain)
     }
 
     /// Queues a message that exists already: nothing is copied.
-    pub fn publish_message(&mut self, message: Arc<Message>, qos: Qos, retain: bool) -> Result<Token, Error> {
+    pub fn publish_message(
+        &mut self,
+        token: Token,
+        message: Arc<Message>,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), Error> {
         self.check_publish(qos)?;
-        self.enqueue(message, qos, retain)
+        self.enqueue(token, message, qos, retain)
     }
 
     fn check_publish(&self, qos: Qos) -> Result<(), Error> {
@@ -90,22 +101,28 @@ impl Client {
         if legal && once.is_ok() { Ok(()) } else { Err(Error::OptionInvalid("properties")) }
     }
 
-    fn enqueue(&mut self, message: Arc<Message>, qos: Qos, retain: bool) -> Result<Token, Error> {
-        let token = self.token();
+    fn enqueue(
+        &mut self,
+        token: Token,
+        message: Arc<Message>,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), Error> {
         let item = Item { token: Some(token), message, qos, retain, accepted: Reason::SUCCESS };
         let mut dropped = Vec::new();
         self.queue.push(item, |item| dropped.push(item))?;
         dropped.iter().for_each(|item| self.publish_failed(item, Failure::Overflow));
         self.note_level();
-        Ok(token)
+        Ok(())
     }
 
     /// Stores filters and subscribes to them, now or when connected, and again whenever the server
     /// has lost the session. Completes with [`Event::Subscribed`].
     pub fn subscribe(
         &mut self,
+        token: Token,
         request: &SubscribeRequest<'_>,
-    ) -> Result<(Token, Option<SubscriptionKey>), Error> {
+    ) -> Result<Option<SubscriptionKey>, Error> {
         self.check_filters(request.filters.iter().map(|(filter, _)| *filter))?;
         for (filter, options) in request.filters {
             self.check_options(filter, options)?;
@@ -119,9 +136,7 @@ impl Client {
         if self.subscriptions.len() + request.filters.len() > self.options.subscriptions_max {
             return Err(Error::QueueFull);
         }
-        let token = self.token();
-        let key = self.subscriptions.subscribe(token, request, &mut self.events);
-        Ok((token, key))
+        Ok(self.subscriptions.subscribe(token, request, &mut self.events))
     }
 
     fn check_options(&self, filter: &str, options: &SubscribeOptions) -> Result<(), Error> {
@@ -149,11 +164,10 @@ impl Client {
     }
 
     /// Forgets filters and unsubscribes from them. Completes with [`Event::Unsubscribed`].
-    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<Token, Error> {
+    pub fn unsubscribe(&mut self, token: Token, filters: &[&str]) -> Result<(), Error> {
         self.check_filters(filters.iter().copied())?;
-        let token = self.token();
         self.subscriptions.unsubscribe(token, filters, &mut self.events);
-        Ok(token)
+        Ok(())
     }
 
     /// Completes a request with [`Failure::Cancelled`]. What is on its way already cannot be

@@ -38,7 +38,7 @@ fn stop_completes_everything_once_and_may_come_twice() {
     bench.publish("a", Qos::AtLeastOnce);
     bench.publish("b", Qos::AtLeastOnce);
     bench.subscribe(&["f"], true);
-    bench.client.unsubscribe(&["g"]).expect("accepted");
+    bench.client.unsubscribe(next_token(), &["g"]).expect("accepted");
     bench.sent();
     bench.client.stop(bench.now, StopRequest::default());
     bench.client.stop(bench.now, StopRequest::default());
@@ -56,7 +56,7 @@ fn stop_completes_everything_once_and_may_come_twice() {
     assert_eq!(bench.events(), expected);
     assert_eq!(bench.client.poll_timeout(), None);
     let request = PublishRequest { topic: "t", ..PublishRequest::default() };
-    assert_eq!(bench.client.publish(bench.now, &request), Err(Error::NotRunning));
+    assert_eq!(bench.client.publish(bench.now, next_token(), &request), Err(Error::NotRunning));
     bench.client.start(bench.now).expect("stopped");
     assert_eq!(bench.events(), ["StateChanged(Dialing)", "Dial { server: 0 }"]);
 }

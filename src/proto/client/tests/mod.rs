@@ -42,6 +42,7 @@ fn qos(qos: Qos) -> SubscribeOptions {
 impl Bench {
     fn new(options: Options) -> Self {
         let version = options.version;
+        TOKEN_LAST.set(0);
         let client = Client::new(options, Budget::new(1 << 30), Rng::with_seed(1)).expect("options are good");
         Self { client, now: Instant::START, version }
     }
@@ -110,13 +111,16 @@ impl Bench {
 
     fn publish(&mut self, topic: &str, quality: Qos) -> Token {
         let request = PublishRequest { topic, payload: b"x", qos: quality, ..PublishRequest::default() };
-        self.client.publish(self.now, &request).expect("accepted")
+        let token = next_token();
+        self.client.publish(self.now, token, &request).expect("accepted");
+        token
     }
 
     fn subscribe(&mut self, filters: &[&str], handler: bool) -> (Token, Option<SubscriptionKey>) {
         let filters: Vec<_> = filters.iter().map(|filter| (*filter, qos(Qos::AtLeastOnce))).collect();
         let request = SubscribeRequest { filters: &filters, handler, ..SubscribeRequest::default() };
-        self.client.subscribe(&request).expect("accepted")
+        let token = next_token();
+        (token, self.client.subscribe(token, &request).expect("accepted"))
     }
 
     /// What the client sent since the last call, a line for each packet.
@@ -220,4 +224,13 @@ fn event_line(event: &Event) -> String {
         Event::Resubscribed { filter, reason } => format!("resubscribed {filter} {:02x}", reason.0),
         other => format!("{other:?}"),
     }
+}
+
+thread_local! {
+    static TOKEN_LAST: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
+}
+
+/// 1, 2, 3 ... for each bench.
+fn next_token() -> Token {
+    Token(TOKEN_LAST.replace(TOKEN_LAST.get() + 1) + 1)
 }

@@ -87,9 +87,9 @@ fn the_limits_of_the_server_are_obeyed() {
     ];
     let mut bench = Bench::online(options(Version::V5), false, &limits);
     let request = PublishRequest { topic: "t", payload: &[0; 60], ..PublishRequest::default() };
-    bench.client.publish(bench.now, &request).expect("accepted");
+    bench.client.publish(bench.now, next_token(), &request).expect("accepted");
     let request = PublishRequest { topic: "t", retain: true, ..PublishRequest::default() };
-    bench.client.publish(bench.now, &request).expect("accepted");
+    bench.client.publish(bench.now, next_token(), &request).expect("accepted");
     bench.publish("t", Qos::ExactlyOnce);
     for _ in 0..3 {
         bench.publish("t", Qos::AtLeastOnce);
@@ -205,7 +205,7 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
     bench.publish("a", Qos::AtLeastOnce);
     bench.publish("b", Qos::AtLeastOnce);
     let request = PublishRequest { topic: "c", ..PublishRequest::default() };
-    assert_eq!(bench.client.publish(bench.now, &request), Err(Error::QueueFull));
+    assert_eq!(bench.client.publish(bench.now, next_token(), &request), Err(Error::QueueFull));
     let line = bench.events().join(";");
     assert!(line.starts_with("QueueLevel { high: true, count: 1"), "{line}");
 
@@ -224,9 +224,9 @@ fn the_queue_is_bounded_in_bytes_but_takes_one_message_of_any_size() {
     let queue = QueueOptions { count_max: 9, bytes_max: 1_000, overflow: Overflow::RefuseNewest };
     let mut bench = Bench::dialed(Options { queue, ..options(Version::V311) });
     let request = PublishRequest { topic: "t", payload: &[0; 5_000], ..PublishRequest::default() };
-    bench.client.publish(bench.now, &request).expect("the queue is empty");
+    bench.client.publish(bench.now, next_token(), &request).expect("the queue is empty");
     let request = PublishRequest { topic: "t", ..PublishRequest::default() };
-    assert_eq!(bench.client.publish(bench.now, &request), Err(Error::QueueFull));
+    assert_eq!(bench.client.publish(bench.now, next_token(), &request), Err(Error::QueueFull));
 }
 
 #[test]
@@ -238,14 +238,14 @@ fn an_offline_qos_0_message_waits_or_is_refused() {
     let refuse = Options { offline_qos0: OfflineQos0::Refuse, ..options(Version::V311) };
     let mut bench = Bench::dialed(refuse);
     let request = PublishRequest { topic: "t", ..PublishRequest::default() };
-    assert_eq!(bench.client.publish(bench.now, &request), Err(Error::NotConnected));
+    assert_eq!(bench.client.publish(bench.now, next_token(), &request), Err(Error::NotConnected));
 }
 
 #[test]
 fn a_message_that_expired_in_the_queue_is_not_sent() {
     let mut bench = Bench::dialed(options(Version::V5));
     let request = PublishRequest { topic: "t", expiry_s: Some(5), ..PublishRequest::default() };
-    bench.client.publish(bench.now, &request).expect("accepted");
+    bench.client.publish(bench.now, next_token(), &request).expect("accepted");
     bench.sent();
     bench.after(6);
     bench.connack(false, &[]);
@@ -280,15 +280,15 @@ fn cancelled_requests_complete_once_wherever_they_are() {
 fn requests_that_could_not_be_sent_are_refused_at_once() {
     let mut bench = Bench::online(options(Version::V311), false, &[]);
     let request = PublishRequest { topic: "a/+", ..PublishRequest::default() };
-    assert_eq!(bench.client.publish(bench.now, &request), Err(Error::TopicInvalid));
+    assert_eq!(bench.client.publish(bench.now, next_token(), &request), Err(Error::TopicInvalid));
     let content = list(&[(PropertyId::ContentType, Value::Utf8("text"))]);
     let properties = content.as_properties();
     let request = PublishRequest { topic: "a", properties, ..PublishRequest::default() };
-    assert!(matches!(bench.client.publish(bench.now, &request), Err(Error::NotSupported(_))));
-    assert_eq!(bench.client.unsubscribe(&["a/#/b"]), Err(Error::FilterInvalid));
+    assert!(matches!(bench.client.publish(bench.now, next_token(), &request), Err(Error::NotSupported(_))));
+    assert_eq!(bench.client.unsubscribe(next_token(), &["a/#/b"]), Err(Error::FilterInvalid));
     let no_local = SubscribeOptions { no_local: true, ..SubscribeOptions::default() };
     let request = SubscribeRequest { filters: &[("a", no_local)], ..SubscribeRequest::default() };
-    assert!(matches!(bench.client.subscribe(&request), Err(Error::NotSupported(_))));
+    assert!(matches!(bench.client.subscribe(next_token(), &request), Err(Error::NotSupported(_))));
     assert!(bench.sent().is_empty() && bench.events().is_empty());
     let nobody = Client::new(Options::default(), Budget::new(1), Rng::with_seed(1));
     assert_eq!(nobody.err(), Some(Error::OptionInvalid("servers: none")));
@@ -300,7 +300,7 @@ fn memory_of_every_message_is_credited_in_the_end() {
     let mut client = Client::new(options(Version::V311), budget.clone(), Rng::with_seed(1)).expect("good");
     client.start(Instant::START).expect("stopped");
     let request = PublishRequest { topic: "t", payload: &[0; 500], ..PublishRequest::default() };
-    client.publish(Instant::START, &request).expect("accepted");
+    client.publish(Instant::START, next_token(), &request).expect("accepted");
     assert!(budget.used_bytes() > 500);
     client.stop(Instant::START, StopRequest::default());
     assert_eq!(budget.used_bytes(), 0);

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::naive_server::{CLIENT_RECEIVE_MAXIMUM, Server};
-use super::{drain, options};
+use super::{drain, next_token, options};
 use crate::base::{Budget, Duration, Instant, Rng};
 use crate::codec::{ConnAck, Packet, Properties, Qos, Reason, Version};
 use crate::proto::client::*;
@@ -89,25 +89,26 @@ impl World {
         let payload = number.to_string();
         let topic = ["up/a", "up/b", "up/c"][self.rng.below(3) as usize];
         let request = PublishRequest { topic, payload: payload.as_bytes(), qos, ..PublishRequest::default() };
-        let token = match self.client.publish(self.now, &request) {
-            Ok(token) => token,
-            Err(error) => return assert!(error == Error::NotRunning && self.faults.moods),
-        };
+        let token = next_token();
+        if let Err(error) = self.client.publish(self.now, token, &request) {
+            return assert!(error == Error::NotRunning && self.faults.moods);
+        }
         self.published.push((qos, number));
         assert!(self.open.insert(token, Some(number)).is_none());
     }
 
     fn subscribe(&mut self) {
         let filter = format!("filter/{}", self.rng.below(8));
-        let token = if self.rng.chance(500) {
+        let token = next_token();
+        let accepted = if self.rng.chance(500) {
             let handler = self.rng.chance(300);
             let filters = &[(filter.as_str(), Default::default())];
             let request = SubscribeRequest { filters, handler, ..SubscribeRequest::default() };
-            self.client.subscribe(&request).map(|(token, _)| token)
+            self.client.subscribe(token, &request).map(|_| ())
         } else {
-            self.client.unsubscribe(&[&filter])
+            self.client.unsubscribe(token, &[&filter])
         };
-        let token = token.expect("not stopping");
+        accepted.expect("not stopping");
         if self.client.subscriptions.is_wanted(&filter) {
             self.wanted.insert(filter);
         } else {

@@ -90,7 +90,7 @@ fn a_handler_is_released_when_its_last_filter_is_gone() {
     bench.sent();
     bench.suback(1, &[0, 0]);
     bench.events();
-    bench.client.unsubscribe(&["a"]).expect("accepted");
+    bench.client.unsubscribe(next_token(), &["a"]).expect("accepted");
     assert!(bench.events().is_empty());
     bench.subscribe(&["b"], false);
     assert_eq!(bench.events(), ["HandlerReleased(SubscriptionKey(1))"]);

@@ -1,0 +1,218 @@
+//! The options of a client, in the order they are printed. A client reads them once, when it is
+//! made: none is live.
+
+use super::client::ClientConfig;
+use super::{Key, Kind, Value};
+use crate::base::Duration;
+use crate::codec::{PropertyId, Qos, Value as PropertyValue, Version};
+use crate::proto::client::{Authentication, Cause, OfflineQos0, Overflow, Resubscribe, Retry, Will};
+
+const MANY: u64 = u32::MAX as u64;
+const PACKET_BYTES_MAX: u64 = 268_435_460;
+const DAY_MS: u64 = 86_400_000;
+const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+/// mosquitto's clients have all of these; the version is the index modulo 3.
+const VERSION_WORDS: &[&str] =
+    &["3.1", "3.1.1", "5", "31", "311", "5.0", "mqttv31", "mqttv311", "mqttv5", "3", "4", "v5"];
+const RESUBSCRIBE_WORDS: &[&str] = &["session_lost", "always", "never"];
+const OVERFLOW_WORDS: &[&str] = &["refuse_newest", "drop_oldest"];
+const RETRY_WORDS: &[&str] = &["soon", "slow", "stop"];
+
+macro_rules! row {
+    ($kind:expr, $name:literal $(| $alias:literal)*, $doc:literal, $read:expr, $write:expr) => {
+        Key { name: $name, aliases: &[$($alias),*], kind: $kind, is_live: false, doc: $doc, read: $read, write: $write }
+    };
+}
+macro_rules! flag {
+    ($name:literal $(| $alias:literal)*, $($field:ident).+, $doc:literal) => {
+        row!(Kind::Bool, $name $(| $alias)*, $doc, |c| Value::Bool(c.options.$($field).+), |c, v| c.options.$($field).+ = v.into_bool())
+    };
+}
+macro_rules! number {
+    ($name:literal $(| $alias:literal)*, $($field:ident).+, $kind:expr, $doc:literal) => {
+        row!($kind, $name $(| $alias)*, $doc, |c| Value::Number(c.options.$($field).+ as u64), |c, v| c.options.$($field).+ = v.into_number())
+    };
+}
+macro_rules! milliseconds {
+    ($name:literal $(| $alias:literal)*, $($field:ident).+, $doc:literal) => {
+        row!(
+            Kind::Number(1, DAY_MS), $name $(| $alias)*, $doc,
+            |c| Value::Number(u64::try_from(c.options.$($field).+.as_millis()).unwrap_or(u64::MAX)),
+            |c, v| c.options.$($field).+ = Duration::from_millis(v.into_number())
+        )
+    };
+}
+macro_rules! retry {
+    ($name:literal, $cause:ident, $doc:literal) => {
+        row!(
+            Kind::Choice(RETRY_WORDS), $name, $doc,
+            |c| Value::Number(c.options.reconnect.rule(Cause::$cause) as u64),
+            |c, v| {
+                let retry = [Retry::Soon, Retry::Slow, Retry::GiveUp][v.into_number::<usize>()];
+                c.options.reconnect.set_rule(Cause::$cause, retry);
+            }
+        )
+    };
+}
+
+pub(super) static KEYS: &[Key<ClientConfig>] = &[
+    row!(
+        Kind::Text, "client_id" | "clientid" | "id", "client identifier; empty: the server gives one",
+        |c| Value::Text(c.options.client_id.clone()),
+        |c, v| c.options.client_id = v.into_text()
+    ),
+    row!(
+        Kind::Text, "username" | "user_name", "user name; empty: none",
+        |c| Value::Text(c.options.username.clone().unwrap_or_default()),
+        |c, v| c.options.username = Some(v.into_text()).filter(|text| !text.is_empty())
+    ),
+    row!(
+        Kind::Secret, "password", "password; empty: none",
+        |c| Value::Text(c.options.password.as_deref().map(lossy).unwrap_or_default()),
+        |c, v| c.options.password = Some(v.into_text().into_bytes()).filter(|bytes| !bytes.is_empty())
+    ),
+    row!(
+        Kind::Choice(VERSION_WORDS), "version" | "protocol_version" | "mqtt_version", "protocol version",
+        |c| Value::Number(VERSIONS.iter().position(|own| *own == c.options.version).unwrap_or(1) as u64),
+        |c, v| c.options.version = VERSIONS[v.into_number::<usize>() % 3]
+    ),
+    flag!("clean_start" | "cleansession" | "clean_session", clean_start, "begin with a new session"),
+    number!("session_expiry_s" | "session_expiry", session_expiry_s, Kind::Number(0, MANY), "how long the server keeps the session without a connection (MQTT 5)"),
+    number!("keepalive" | "keep_alive" | "keepalive_interval", keep_alive_s, Kind::Number(0, 65_535), "keep-alive in seconds; 0: none"),
+    number!("receive_maximum", receive_maximum, Kind::Number(1, 65_535), "QoS 1 and 2 messages on their way from the server"),
+    number!("max_packet_size", packet_bytes_max, Kind::Bytes(128, PACKET_BYTES_MAX), "largest packet the server may send"),
+    number!("max_topic_alias", topic_alias_maximum, Kind::Number(0, 65_535), "topic aliases the server may use"),
+    number!("max_topic_alias_out", topic_alias_out_max, Kind::Number(0, 65_535), "topic aliases used towards the server"),
+    number!("max_inflight_messages", in_flight_max, Kind::Number(1, 60_000), "QoS 1 and 2 messages on their way to the server"),
+    row!(
+        Kind::Text, "will_topic", "topic of the will; empty: no will",
+        |c| Value::Text(c.options.will.as_ref().map(|will| will.topic.clone()).unwrap_or_default()),
+        |c, v| will(c).topic = v.into_text()
+    ),
+    row!(
+        Kind::Text, "will_payload", "payload of the will",
+        |c| Value::Text(c.options.will.as_ref().map(|will| lossy(&will.payload)).unwrap_or_default()),
+        |c, v| will(c).payload = v.into_text().into_bytes()
+    ),
+    row!(
+        Kind::Number(0, 2), "will_qos", "QoS of the will",
+        |c| Value::Number(c.options.will.as_ref().map_or(0, |will| will.qos as u64)),
+        |c, v| will(c).qos = Qos::try_from(v.into_number::<u8>()).unwrap_or_default()
+    ),
+    row!(
+        Kind::Bool, "will_retain", "the will is retained",
+        |c| Value::Bool(c.options.will.as_ref().is_some_and(|will| will.retain)),
+        |c, v| will(c).retain = v.into_bool()
+    ),
+    row!(
+        Kind::Number(0, MANY), "will_delay_s", "how long the server waits before it publishes the will (MQTT 5)",
+        |c| Value::Number(will_delay(c).into()),
+        |c, v| {
+            let properties = &mut will(c).properties;
+            properties.remove(PropertyId::WillDelayInterval);
+            match v.into_number() {
+                0 => {}
+                seconds => properties.push(PropertyId::WillDelayInterval, PropertyValue::U32(seconds)),
+            }
+        }
+    ),
+    row!(
+        Kind::Bool, "request_response_information", "ask for Response Information (MQTT 5)",
+        |c| Value::Bool(connect_byte(c, PropertyId::RequestResponseInformation) == Some(1)),
+        |c, v| set_connect_byte(c, PropertyId::RequestResponseInformation, v.into_bool(), false)
+    ),
+    row!(
+        Kind::Bool, "request_problem_information", "ask for reason strings (MQTT 5)",
+        |c| Value::Bool(connect_byte(c, PropertyId::RequestProblemInformation) != Some(0)),
+        |c, v| set_connect_byte(c, PropertyId::RequestProblemInformation, v.into_bool(), true)
+    ),
+    row!(
+        Kind::Text, "auth_method", "method of enhanced authentication; empty: none (MQTT 5)",
+        |c| Value::Text(c.options.authentication.as_ref().map(|auth| auth.method.clone()).unwrap_or_default()),
+        |c, v| authentication(c).method = v.into_text()
+    ),
+    row!(
+        Kind::Secret, "auth_data", "first data of enhanced authentication (MQTT 5)",
+        |c| Value::Text(c.options.authentication.as_ref().map(|auth| lossy(&auth.data)).unwrap_or_default()),
+        |c, v| authentication(c).data = v.into_text().into_bytes()
+    ),
+    milliseconds!("connect_timeout_ms" | "timeout", connect_timeout, "from the dial to CONNACK"),
+    milliseconds!("ping_timeout_ms", ping_timeout, "from PINGREQ to PINGRESP"),
+    milliseconds!("reconnect_delay_min_ms", reconnect.delay_min, "before the second try; doubled for each further one"),
+    milliseconds!("reconnect_delay_max_ms", reconnect.delay_max, "where doubling ends"),
+    flag!("reconnect_jitter", reconnect.jitter, "delays are drawn between half and all of their value"),
+    milliseconds!("reconnect_stable_after_ms", reconnect.stable_after, "a connection that lasted as long makes the delay small again"),
+    retry!("reconnect_on_network", Network, "no connection, or it broke: try again soon, slow, or stop"),
+    retry!("reconnect_on_closed", Closed, "the server closed without a word"),
+    retry!("reconnect_on_names", Names, "the server's name was not found"),
+    retry!("reconnect_on_tls", Tls, "TLS failed"),
+    retry!("reconnect_on_timeout", Timeout, "no connection or no CONNACK in time"),
+    retry!("reconnect_on_keepalive", KeepAlive, "no PINGRESP in time"),
+    retry!("reconnect_on_credentials", Credentials, "user name or password refused"),
+    retry!("reconnect_on_identity", Identity, "client identifier refused"),
+    retry!("reconnect_on_version", Version, "protocol version refused"),
+    retry!("reconnect_on_authentication", Authentication, "enhanced authentication failed"),
+    retry!("reconnect_on_busy", Busy, "server busy, unavailable, quota"),
+    retry!("reconnect_on_moved", Moved, "server moved"),
+    retry!("reconnect_on_shutdown", ShuttingDown, "the server shuts down"),
+    retry!("reconnect_on_taken_over", TakenOver, "another connection uses the client identifier"),
+    retry!("reconnect_on_protocol", Protocol, "one side broke the protocol"),
+    retry!("reconnect_on_other", Other, "any other reason"),
+    row!(
+        Kind::Choice(RESUBSCRIBE_WORDS), "resubscribe", "when stored subscriptions are asked for again",
+        |c| Value::Number(c.options.resubscribe as u64),
+        |c, v| c.options.resubscribe = [Resubscribe::SessionLost, Resubscribe::Always, Resubscribe::Never][v.into_number::<usize>()]
+    ),
+    flag!("subscription_ids", subscription_ids, "use subscription identifiers where the server has them"),
+    number!("max_subscriptions", subscriptions_max, Kind::Number(1, MANY), "stored filters"),
+    number!("max_subscribe_filters", subscribe_filters_max, Kind::Number(1, 65_535), "filters in one SUBSCRIBE"),
+    number!("max_queued_messages", queue.count_max, Kind::Number(1, MANY), "messages that wait to be sent"),
+    number!("max_queued_bytes", queue.bytes_max, Kind::Bytes(1, MANY), "bytes that wait to be sent"),
+    row!(
+        Kind::Choice(OVERFLOW_WORDS), "queue_overflow", "who has to go when the queue is full",
+        |c| Value::Number(c.options.queue.overflow as u64),
+        |c, v| c.options.queue.overflow = [Overflow::RefuseNewest, Overflow::DropOldest][v.into_number::<usize>()]
+    ),
+    row!(
+        Kind::Bool, "queue_qos0_messages", "QoS 0 messages wait for a connection; else they are refused without one",
+        |c| Value::Bool(c.options.offline_qos0 == OfflineQos0::Queue),
+        |c, v| c.options.offline_qos0 = if v.into_bool() { OfflineQos0::Queue } else { OfflineQos0::Refuse }
+    ),
+    flag!("lower_qos", lower_qos, "a QoS above the server's is lowered instead of failing"),
+    flag!("manual_ack", manual_ack, "messages are acknowledged by the application"),
+    number!("max_output_bytes", out_bytes_max, Kind::Bytes(1_024, MANY), "bytes that wait for the socket"),
+    row!(
+        Kind::Address, "bind_address", "local address to connect from; empty: any",
+        |c| Value::Text(c.dial.bind.map(|address| address.to_string()).unwrap_or_default()),
+        |c, v| c.dial.bind = v.into_text().parse().ok()
+    ),
+];
+
+/// The will, begun if there is none; without a topic it is left out in the end.
+fn will(config: &mut ClientConfig) -> &mut Will {
+    config.options.will.get_or_insert_with(Will::default)
+}
+
+fn will_delay(config: &ClientConfig) -> u32 {
+    let will = config.options.will.as_ref();
+    will.and_then(|will| will.properties.as_properties().u32(PropertyId::WillDelayInterval)).unwrap_or(0)
+}
+
+fn authentication(config: &mut ClientConfig) -> &mut Authentication {
+    config.options.authentication.get_or_insert_with(|| Authentication { method: String::new(), data: Vec::new() })
+}
+
+fn connect_byte(config: &ClientConfig, id: PropertyId) -> Option<u8> {
+    config.options.connect_properties.as_properties().byte(id)
+}
+
+fn set_connect_byte(config: &mut ClientConfig, id: PropertyId, value: bool, default: bool) {
+    config.options.connect_properties.remove(id);
+    if value != default {
+        config.options.connect_properties.push(id, PropertyValue::Byte(value.into()));
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,275 @@
+//! The configuration of a server.
+
+use super::file::{self, Entry};
+use super::key::{find, unknown};
+use super::{ENVIRONMENT_PREFIX, Error, Key, Problem, ServerUri, server_keys};
+use crate::broker::Options;
+use crate::net::ListenerOptions;
+
+/// Options, and where to listen.
+#[derive(Clone, Debug, Default)]
+pub struct ServerConfig {
+    /// Options; [`ServerConfig::options_in_force`] has what is not set filled in.
+    pub options: Options,
+    /// Where to listen.
+    pub listeners: Vec<ListenerOptions>,
+    is_anonymous_set: bool,
+}
+
+/// What is different between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerDiff {
+    /// Keys a running server takes.
+    pub live: Vec<&'static str>,
+    /// Keys that need a restart.
+    pub restart: Vec<&'static str>,
+    /// Where to listen besides.
+    pub listeners_added: Vec<ListenerOptions>,
+    /// Where not to listen any more.
+    pub listeners_removed: Vec<ListenerOptions>,
+}
+
+/// The keys of a `[[listener]]` table.
+const LISTENER_KEYS: [&str; 3] = ["uri", "address", "port"];
+
+impl ServerConfig {
+    /// Sets one option; `listener` adds a listener by its URI.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        if key.eq_ignore_ascii_case("listener") {
+            return self.add_listener_uri(value);
+        }
+        find(server_keys(), key)?.set(self, value)
+    }
+
+    /// The value of an option, as text.
+    pub fn print(&self, key: &str) -> Result<String, Error> {
+        Ok(find(server_keys(), key)?.print(self))
+    }
+
+    /// Adds `mqtt://host:port`; a name that has two addresses makes two listeners.
+    pub fn add_listener_uri(&mut self, uri: &str) -> Result<(), Error> {
+        let uri = ServerUri::parse(uri)?;
+        if let Some((key, _)) = uri.query.first() {
+            return Err(unknown(key, core::iter::empty()));
+        }
+        self.add_listeners(&uri)
+    }
+
+    fn add_listeners(&mut self, uri: &ServerUri) -> Result<(), Error> {
+        if uri.username.is_some() {
+            let why = "a listener has no user name".to_owned();
+            return Err(Error::Uri { uri: uri.host.clone(), why });
+        }
+        let addresses = uri.listen_addresses()?;
+        // Port 0 takes another port each time: it can be there twice.
+        let taken = addresses.iter().find(|address| {
+            address.port() != 0 && self.listeners.iter().any(|listener| listener.address == **address)
+        });
+        if let Some(address) = taken {
+            return Err(Error::Together(format!("listens at {address} twice")));
+        }
+        self.listeners.extend(addresses.into_iter().map(|address| ListenerOptions { address }));
+        Ok(())
+    }
+
+    /// The value that was set, or whether every listener is on loopback.
+    pub fn allows_anonymous(&self) -> bool {
+        if self.is_anonymous_set {
+            return self.options.allow_anonymous;
+        }
+        self.listeners.iter().all(|listener| listener.address.ip().is_loopback())
+    }
+
+    pub(super) fn set_allow_anonymous(&mut self, allow: bool) {
+        self.options.allow_anonymous = allow;
+        self.is_anonymous_set = true;
+    }
+
+    /// The options for the broker.
+    pub fn options_in_force(&self) -> Options {
+        Options { allow_anonymous: self.allows_anonymous(), ..self.options.clone() }
+    }
+
+    /// Reads a TOML file's text: what can be used is set, what cannot is reported.
+    pub fn load_toml(&mut self, text: &str) -> Vec<Problem> {
+        file::load(text, &["listener"], |entry| match entry {
+            Entry::Value(key, value) => self.set(key, &value).map_err(|error| Problem { line: 0, error }),
+            Entry::Table("listener", rows) => self.add_listener_table(&rows),
+            Entry::Table(name, _) => {
+                let error = find(server_keys(), name).map_or_else(
+                    |_| unknown(name, core::iter::once("listener")),
+                    |key| Error::Syntax(format!("{name}: expected {}", key.kind)),
+                );
+                Err(Problem { line: 0, error })
+            }
+        })
+    }
+
+    fn add_listener_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
+        let mut uri = ServerUri::default();
+        for (key, value, line) in rows {
+            let problem = |error| Problem { line: *line, error };
+            match key.as_str() {
+                "uri" if rows.len() > 1 => {
+                    let text = "uri stands alone: address and port are in it".to_owned();
+                    return Err(problem(Error::Together(text)));
+                }
+                "uri" => return self.add_listener_uri(value).map_err(problem),
+                "address" => uri.host.clone_from(value),
+                "port" => {
+                    uri.port = Some(value.parse().map_err(|_| {
+                        let (key, value) = (key.clone(), value.clone());
+                        problem(Error::Value { key, value, expected: "a port from 0 to 65535".to_owned() })
+                    })?);
+                }
+                other => return Err(problem(unknown(other, LISTENER_KEYS.into_iter()))),
+            }
+        }
+        self.add_listeners(&uri).map_err(|error| Problem { line: 0, error })
+    }
+
+    /// Sets what `NLMQTT_` variables say; the others are passed over.
+    pub fn load_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Vec<Error> {
+        let own = variables.filter_map(|(name, value)| {
+            Some((name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(), value))
+        });
+        own.filter_map(|(key, value)| self.set(&key, &value).err()).collect()
+    }
+
+    /// What has to happen to a server with this configuration to have the `new` one.
+    pub fn diff(&self, new: &Self) -> ServerDiff {
+        let changed = |is_live| -> Vec<&'static str> {
+            let keys = server_keys().iter().filter(|key| key.is_live == is_live && key.print(self) != key.print(new));
+            keys.map(|key: &Key<Self>| key.name).collect()
+        };
+        let missing = |from: &Self, of: &Self| -> Vec<ListenerOptions> {
+            from.listeners.iter().filter(|listener| !of.listeners.contains(listener)).cloned().collect()
+        };
+        ServerDiff {
+            live: changed(true),
+            restart: changed(false),
+            listeners_added: missing(new, self),
+            listeners_removed: missing(self, new),
+        }
+    }
+
+    /// Takes the live keys of `new`, and nothing else: what [`ServerConfig::diff`] promised.
+    pub fn apply(&mut self, new: &Self) {
+        let live = server_keys().iter().filter(|key| key.is_live && key.print(self) != key.print(new));
+        for key in live.collect::<Vec<_>>() {
+            (key.write)(self, (key.read)(new));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Qos;
+
+    #[test]
+    fn every_key_prints_what_it_reads() {
+        let mut config = ServerConfig::default();
+        for key in server_keys() {
+            let text = key.print(&config);
+            key.set(&mut config, &text).unwrap_or_else(|error| panic!("{}: {error}", key.name));
+            assert_eq!(key.print(&config), text, "{}", key.name);
+            assert!(!key.doc.is_empty() && key.name == key.name.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn every_key_reaches_an_option_of_its_own() {
+        let untouched = format!("{:?}", ServerConfig::default());
+        let mut seen = Vec::new();
+        for key in server_keys() {
+            let mut config = ServerConfig::default();
+            let before = key.print(&config);
+            let others = ["true", "false", "1", "2", "5000", "2M", "1h", "random", "local_first"];
+            let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != before);
+            assert!(changed, "{}", key.name);
+            let after = format!("{config:?}");
+            assert!(after != untouched && !seen.contains(&after), "{}", key.name);
+            seen.push(after);
+        }
+        // The struct has no field that no key sets.
+        let fields = format!("{:?}", Options::default()).matches(": ").count();
+        assert_eq!(server_keys().len(), fields);
+    }
+
+    #[test]
+    fn keys_are_known_by_mosquittos_names() {
+        let mut config = ServerConfig::default();
+        config.set("max_qos", "1").expect("alias");
+        config.set("Max_Packet_Size", "64k").expect("any case");
+        config.set("persistent_client_expiration", "2w").expect("mosquitto's syntax");
+        assert_eq!((config.options.maximum_qos, config.options.max_packet_size), (Qos::AtLeastOnce, 65_536));
+        assert_eq!(config.options.persistent_client_expiration_s, 1_209_600);
+        let error = config.set("max_inflight_mesages", "1").expect_err("misspelt").to_string();
+        assert_eq!(error, "unknown key 'max_inflight_mesages': did you mean 'max_inflight_messages'?");
+        let error = config.set("max_qos", "3").expect_err("out of range").to_string();
+        assert_eq!(error, "maximum_qos: '3' is not a number from 0 to 2");
+        assert_eq!(config.options.maximum_qos, Qos::AtLeastOnce);
+    }
+
+    #[test]
+    fn anonymous_clients_are_let_in_on_loopback_only_unless_it_was_set() {
+        let mut config = ServerConfig::default();
+        config.set("listener", "mqtt://localhost:1883").expect("legal");
+        assert!(config.options_in_force().allow_anonymous);
+        config.add_listener_uri("mqtt://0.0.0.0:1884").expect("legal");
+        assert!(!config.options_in_force().allow_anonymous);
+        config.set("allow_anonymous", "true").expect("legal");
+        assert!(config.options_in_force().allow_anonymous);
+        assert!(config.add_listener_uri("mqtt://127.0.0.1:1883").is_err(), "twice");
+        assert!(matches!(config.add_listener_uri("mqtts://127.0.0.1"), Err(Error::Scheme { .. })));
+        assert!(config.add_listener_uri("mqtt://127.0.0.1?colour=red").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end_and_every_problem_has_its_line() {
+        let text = "max_connections = 10\nmax_qos = 7\nallow_anonymus = true\nmax_packet_size = \"1M\"\n\
+                    max_keepalive = 1.5\nbad line\n[[listener]]\naddress = \"127.0.0.1\"\nport = 0\n\
+                    [[listener]]\nuri = \"mqtt://localhost:2000\"\n[[listener]]\nprot = 3\n[[lissener]]\nport = 1\n\
+                    [[listener]]\nuri = \"wss://x\"\n";
+        let mut config = ServerConfig::default();
+        let problems = config.load_toml(text);
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [2, 3, 5, 6, 13, 14, 17], "{problems:?}");
+        assert_eq!(problems[1].to_string(), "line 3: unknown key 'allow_anonymus': did you mean 'allow_anonymous'?");
+        assert_eq!((config.options.max_connections, config.options.max_packet_size), (10, 1 << 20));
+        let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        assert_eq!(addresses, ["127.0.0.1:0", "127.0.0.1:2000", "[::1]:2000"]);
+        assert!(ServerConfig::default().load_toml("max_connections = 0x10\nmax_keepalive = 1_000\n").is_empty());
+        assert_eq!(ServerConfig::default().load_toml("max_connections = [[[").first().map(|first| first.line), Some(1));
+        assert_eq!(ServerConfig::default().load_toml("a.b = 1\nmax_keepalive = -1\nmax_qos = [1, 2]\n").len(), 3);
+    }
+
+    #[test]
+    fn the_environment_sets_keys_in_upper_case() {
+        let variables = [("NLMQTT_MAX_KEEPALIVE", "7"), ("PATH", "x"), ("NLMQTT_MAX_KEEPALIV", "8")];
+        let mut config = ServerConfig::default();
+        let errors = config.load_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        assert_eq!(config.options.max_keepalive_s, 7);
+        assert!(matches!(errors[..], [Error::UnknownKey { nearest: Some("max_keepalive"), .. }]), "{errors:?}");
+    }
+
+    #[test]
+    fn a_difference_tells_what_can_change_while_it_runs() {
+        let mut old = ServerConfig::default();
+        old.set("listener", "mqtt://127.0.0.1:1").expect("legal");
+        let mut new = ServerConfig::default();
+        new.set("listener", "mqtt://127.0.0.1:2").expect("legal");
+        for (key, value) in [("max_keepalive", "9"), ("memory_limit", "2M"), ("allow_anonymous", "false")] {
+            new.set(key, value).expect("legal");
+        }
+        let diff = old.diff(&new);
+        assert_eq!(diff.live, ["allow_anonymous", "max_keepalive"]);
+        assert_eq!(diff.restart, ["memory_limit"]);
+        assert_eq!((diff.listeners_added.as_slice(), diff.listeners_removed.as_slice()), (&new.listeners[..], &old.listeners[..]));
+        old.apply(&new);
+        assert_eq!((old.options.max_keepalive_s, old.options.memory_limit), (9, Options::default().memory_limit));
+        assert!(old.diff(&new).live.is_empty());
+        assert!(!old.options_in_force().allow_anonymous);
+    }
+}

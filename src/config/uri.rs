@@ -1,0 +1,192 @@
+//! `scheme://user:password@host:port?key=value&key=value`, for listeners and for servers.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::Error;
+
+/// The port of MQTT over TCP.
+pub const DEFAULT_PORT: u16 = 1883;
+
+/// Transports of this build.
+const SCHEMES: [&str; 2] = ["mqtt", "tcp"];
+/// Transports there are besides.
+const SCHEMES_ELSEWHERE: [&str; 11] =
+    ["mqtts", "ssl", "tls", "ws", "wss", "quic", "mqtt+quic", "rudp", "udp", "unix", "mqtt+unix"];
+
+/// A URI taken to pieces.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub struct ServerUri {
+    pub username: Option<String>,
+    pub password: Option<String>,
+    /// Name or address, without the brackets of IPv6; may be empty.
+    pub host: String,
+    pub port: Option<u16>,
+    pub query: Vec<(String, String)>,
+}
+
+impl ServerUri {
+    /// Takes `text` to pieces; without a scheme it is plain MQTT.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let fail = |why: &str| Error::Uri { uri: shown(text), why: why.to_owned() };
+        let (scheme, rest) = text.split_once("://").unwrap_or(("mqtt", text));
+        let scheme = scheme.to_ascii_lowercase();
+        if SCHEMES_ELSEWHERE.contains(&scheme.as_str()) {
+            return Err(Error::Scheme { scheme });
+        }
+        if !SCHEMES.contains(&scheme.as_str()) {
+            return Err(fail("unknown transport, expected mqtt:// or tcp://"));
+        }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let place = place.strip_suffix('/').unwrap_or(place);
+        if place.contains(['/', '#', ' ']) {
+            return Err(fail("expected host:port"));
+        }
+        let (user, place) = match place.rsplit_once('@') {
+            Some((user, place)) => (Some(user), place),
+            None => (None, place),
+        };
+        let (host, port) = split_port(place).ok_or_else(|| fail("expected host:port"))?;
+        let mut uri = Self { host: host.to_owned(), port, ..Self::default() };
+        if let Some(user) = user {
+            let (name, password) = match user.split_once(':') {
+                Some((name, password)) => (name, Some(password)),
+                None => (user, None),
+            };
+            let decode = |part| decode(part).ok_or_else(|| fail("bad %-escape"));
+            uri.username = Some(decode(name)?);
+            uri.password = password.map(decode).transpose()?;
+        }
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| fail("expected ?key=value"))?;
+            let value = decode(value).ok_or_else(|| fail("bad %-escape"))?;
+            uri.query.push((key.to_owned(), value));
+        }
+        Ok(uri)
+    }
+
+    /// The addresses to listen at. No host or `*`: all; `localhost`: both of loopback.
+    pub(super) fn listen_addresses(&self) -> Result<Vec<SocketAddr>, Error> {
+        let both = |four: Ipv4Addr, six: Ipv6Addr| vec![IpAddr::V4(four), IpAddr::V6(six)];
+        let hosts = match self.host.as_str() {
+            "" | "*" => both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+            "localhost" => both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+            host => vec![host.parse().map_err(|_| Error::Uri {
+                uri: host.to_owned(),
+                why: "a listener needs an address, localhost, or * for all".to_owned(),
+            })?],
+        };
+        let port = self.port.unwrap_or(DEFAULT_PORT);
+        Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
+    }
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`, `v6`.
+fn split_port(place: &str) -> Option<(&str, Option<u16>)> {
+    if let Some(rest) = place.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        host.parse::<Ipv6Addr>().ok()?;
+        let port = rest.strip_prefix(':');
+        return match port {
+            Some(port) => Some((host, Some(digits(port)?))),
+            None if rest.is_empty() => Some((host, None)),
+            None => None,
+        };
+    }
+    match place.split_once(':') {
+        None => Some((place, None)),
+        Some((_, port)) if port.contains(':') => place.parse::<Ipv6Addr>().ok().map(|_| (place, None)),
+        Some((host, port)) => Some((host, Some(digits(port)?))),
+    }
+}
+
+fn digits(port: &str) -> Option<u16> {
+    let good = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if good { port.parse().ok() } else { None }
+}
+
+/// RFC 3986 §2.1.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            rest = after;
+            let digits = core::str::from_utf8(digits).ok()?;
+            let good = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            bytes.push(if good { u8::from_str_radix(digits, 16).ok()? } else { return None });
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Without the password.
+fn shown(text: &str) -> String {
+    let Some((before, place)) = text.rsplit_once('@') else { return text.to_owned() };
+    let start = before.find("://").map_or(0, |at| at + 3);
+    let name = before[start..].split(':').next().unwrap_or_default();
+    format!("{}{name}:...@{place}", &before[..start])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_taken_to_pieces() {
+        let full = ServerUri::parse("mqtt://us%40er:p%3Aw:d@broker.example:8883/?keepalive=5&client_id=a%26b");
+        let full = full.expect("legal");
+        assert_eq!(full.username.as_deref(), Some("us@er"));
+        assert_eq!(full.password.as_deref(), Some("p:w:d"));
+        assert_eq!((full.host.as_str(), full.port), ("broker.example", Some(8883)));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(full.query, [pair("keepalive", "5"), pair("client_id", "a&b")]);
+        for (text, host, port) in [
+            ("tcp://127.0.0.1", "127.0.0.1", None),
+            ("MQTT://[::1]:99", "::1", Some(99)),
+            ("mqtt://[::1]", "::1", None),
+            ("::1", "::1", None),
+            ("broker:1", "broker", Some(1)),
+            ("mqtt://:0", "", Some(0)),
+        ] {
+            let uri = ServerUri::parse(text).expect(text);
+            assert_eq!((uri.host.as_str(), uri.port), (host, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_uris_are_refused_without_showing_the_password() {
+        for text in [
+            "http://x", "mqtt://x:", "mqtt://x:70000", "mqtt://x:+1", "mqtt://[::1", "mqtt://[x]:1",
+            "mqtt://a:1:2", "mqtt://x/y", "mqtt://x?y", "mqtt://%zz@x", "mqtt://a:%f@x", "mqtt://%ff@x",
+        ] {
+            assert!(matches!(ServerUri::parse(text), Err(Error::Uri { .. })), "{text}");
+        }
+        let error = ServerUri::parse("mqtt://me:hidden@x:y").expect_err("bad port").to_string();
+        assert!(error.contains("me:...@x:y") && !error.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn other_transports_are_named_as_unsupported() {
+        for scheme in SCHEMES_ELSEWHERE {
+            let error = ServerUri::parse(&format!("{scheme}://x")).expect_err("not in this build");
+            assert_eq!(error, Error::Scheme { scheme: scheme.to_owned() });
+        }
+    }
+
+    #[test]
+    fn listeners_take_addresses_only() {
+        let at = |text: &str| -> Result<Vec<String>, Error> {
+            let addresses = ServerUri::parse(text)?.listen_addresses()?;
+            Ok(addresses.iter().map(ToString::to_string).collect())
+        };
+        assert_eq!(at("mqtt://localhost:5").expect("legal"), ["127.0.0.1:5", "[::1]:5"]);
+        assert_eq!(at("mqtt://*").expect("legal"), ["0.0.0.0:1883", "[::]:1883"]);
+        assert_eq!(at("tcp://10.0.0.1:0").expect("legal"), ["10.0.0.1:0"]);
+        assert!(at("mqtt://broker.example:5").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! What this library is.
+
+use std::ffi::c_char;
+
+use super::{fence_or, string};
+
+/// Major version of this header: raised when something is taken away or changes its meaning.
+pub const NLMQTT_VERSION_MAJOR: u32 = 0;
+/// Minor version of this header: raised when something is added.
+pub const NLMQTT_VERSION_MINOR: u32 = 1;
+/// Patch version of this header.
+pub const NLMQTT_VERSION_PATCH: u32 = 0;
+
+/// Features of this build, each with the NUL it has in C.
+const FEATURES: [&str; 7] = ["mqtt3.1\0", "mqtt3.1.1\0", "mqtt5\0", "client\0", "server\0", "tcp\0", "toml\0"];
+
+/// The version of the library as text, such as "0.1.0". Lives as long as the library. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlmqtt_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The version of the library as major * 1,000,000 + minor * 1,000 + patch. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlmqtt_version_number() -> u32 {
+    NLMQTT_VERSION_MAJOR * 1_000_000 + NLMQTT_VERSION_MINOR * 1_000 + NLMQTT_VERSION_PATCH
+}
+
+/// How the library was built: version, target, profile and features in one line. Lives as long as the library. Any
+/// thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlmqtt_build_info() -> *const c_char {
+    use std::ffi::CString;
+    use std::sync::OnceLock;
+    static INFO: OnceLock<CString> = OnceLock::new();
+    fence_or(c"nlmqtt".as_ptr(), || {
+        let info = INFO.get_or_init(|| {
+            let features: Vec<&str> = FEATURES.iter().map(|name| name.trim_end_matches('\0')).collect();
+            let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+            let (version, features) = (env!("CARGO_PKG_VERSION"), features.join(" "));
+            let text = format!("nlmqtt {version} {}-{} {profile} {features}", std::env::consts::ARCH, std::env::consts::OS);
+            CString::new(text).unwrap_or_default()
+        });
+        Ok(info.as_ptr())
+    })
+}
+
+/// True if this build has a feature, such as "mqtt5", "server" or "tcp". NULL and unknown names are
+/// false. `feature` is borrowed for the call. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_has_feature(feature: *const c_char) -> bool {
+    fence_or(false, || {
+        let feature = unsafe { string(feature, "feature") }?;
+        Ok(FEATURES.iter().any(|name| name.trim_end_matches('\0') == feature))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+
+    #[test]
+    fn the_numbers_are_those_of_the_package() {
+        let text = format!("{NLMQTT_VERSION_MAJOR}.{NLMQTT_VERSION_MINOR}.{NLMQTT_VERSION_PATCH}");
+        assert_eq!(unsafe { CStr::from_ptr(nlmqtt_version()) }.to_str(), Ok(text.as_str()));
+        assert_eq!(nlmqtt_version_number(), 1_000);
+    }
+}
