@@ -1,10 +1,11 @@
 //! The broker, as a Rust caller sees it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::base::{Duration, Instant};
+use crate::base::{Duration, IdMap, Instant};
 use crate::broker::{ClientSummary, Decision, HookToken, Hooks, LocalKey, Options, Shard, Stats};
 use crate::codec::{Message, Properties, Qos, Reason};
 use crate::net::{Error, ListenerOptions, MioNet, Runtime, ServerKey, Worker};
@@ -19,7 +20,17 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 pub struct Server {
     runtime: Runtime,
     key: ServerKey,
+    /// It was told to stop: dropping it says no more.
+    stopping: AtomicBool,
+    next_subscription: AtomicU64,
+    subscriptions: Arc<Mutex<Subscriptions>>,
 }
+
+/// Names an in-process subscription of one server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Subscription(pub u64);
+
+type Subscriptions = IdMap<u64, LocalKey>;
 
 /// A message to be published by the owner of the server.
 #[derive(Clone, Copy, Default)]
@@ -45,7 +56,13 @@ impl Server {
             let router = Arc::new(RwLock::new(route::Router::new(router_options(&options), rng.fork())));
             worker.add_server(Shard::new(0, options, router, budget, rng, hooks))
         })?;
-        Ok(Self { runtime: runtime.clone(), key })
+        Ok(Self {
+            runtime: runtime.clone(),
+            key,
+            stopping: AtomicBool::new(false),
+            next_subscription: AtomicU64::new(1),
+            subscriptions: Arc::default(),
+        })
     }
 
     /// The runtime it lives on.
@@ -98,20 +115,33 @@ impl Server {
     }
 
     /// Subscribes inside this process; `receive` runs on the worker's thread. Retained messages
-    /// that match come first.
+    /// that match come first. Posted: what is published after this call is received.
     ///
     /// # Errors
-    /// `Server`: not a topic filter; else as [`Runtime::request`].
-    pub fn subscribe(&self, filter: &str, receive: impl FnMut(&Arc<Message>) + Send + 'static) -> Result<LocalKey, Error> {
-        let filter = filter.to_owned();
-        let answer = self.request(move |shard, now| shard.subscribe_local(now, &filter, Box::new(receive)))?;
-        answer.map_err(Error::Server)
+    /// `Invalid`: not a topic filter.
+    pub fn subscribe(&self, filter: &str, receive: impl FnMut(&Arc<Message>) + Send + 'static) -> Result<Subscription, Error> {
+        if !crate::topic::is_valid_filter(filter) {
+            return Err(Error::Invalid(format!("not a topic filter: {filter:?}")));
+        }
+        let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
+        let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
+        self.post(move |shard, now| {
+            // The filter is legal, and one subscription is below every limit.
+            if let Ok(key) = shard.subscribe_local(now, &filter, Box::new(receive)) {
+                lock(&keys).insert(id, key);
+            }
+        });
+        Ok(Subscription(id))
     }
 
     /// Ends an in-process subscription. Posted.
-    pub fn unsubscribe(&self, subscription: LocalKey) {
+    pub fn unsubscribe(&self, subscription: Subscription) {
+        let keys = self.subscriptions.clone();
         self.post(move |shard, now| {
-            shard.unsubscribe_local(now, subscription);
+            let key = lock(&keys).remove(&subscription.0);
+            if let Some(key) = key {
+                shard.unsubscribe_local(now, key);
+            }
         });
     }
 
@@ -167,7 +197,20 @@ impl Server {
     /// `drain` for that to go out. `done` is called on the worker's thread when all is over.
     pub fn stop(&self, reason: Reason, drain: Duration, done: impl FnOnce() + Send + 'static) {
         let key = self.key;
+        self.stopping.store(true, Ordering::Relaxed);
         self.runtime.post(Box::new(move |worker| worker.stop_server(key, reason, drain, Box::new(done))));
+    }
+
+    /// Ends it at once, without a word to its clients, and waits for a callback that is running:
+    /// afterwards hooks and subscribers are dropped. Inside a callback it is only posted.
+    pub fn end(&self) {
+        let key = self.key;
+        self.stopping.store(true, Ordering::Relaxed);
+        if self.runtime.is_turning() {
+            return self.runtime.post(Box::new(move |worker| worker.remove_server(key)));
+        }
+        // The only failure is a worker that has ended already, and its servers with it.
+        let _ = self.runtime.request(Duration::MAX, move |worker| worker.remove_server(key));
     }
 
     /// As [`Server::stop`], and waits until it is over.
@@ -218,7 +261,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop(Reason::SERVER_SHUTTING_DOWN, Duration::ZERO, || {});
+        if !self.stopping.load(Ordering::Relaxed) {
+            self.stop(Reason::SERVER_SHUTTING_DOWN, Duration::ZERO, || {});
+        }
     }
 }
 
@@ -237,6 +282,10 @@ impl OwnedPublication {
         let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         Message::new(shard.budget(), &self.topic, &self.payload, self.qos, self.retain, properties, expires, 0, now)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn router_options(options: &Options) -> route::Options {

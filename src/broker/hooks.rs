@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use slotmap::{Key, KeyData};
+
 use super::connection::ConnKey;
 use crate::codec::{Connect, Message, Properties, Qos, Reason, SubscribeOptions};
 
@@ -19,6 +21,18 @@ use crate::codec::{Connect, Message, Properties, Qos, Reason, SubscribeOptions};
 pub struct HookToken {
     pub(crate) connection: ConnKey,
     pub(crate) serial: u32,
+}
+
+impl HookToken {
+    /// The two numbers it consists of, for those who cannot hold the type.
+    pub fn to_numbers(self) -> (u64, u32) {
+        (self.connection.data().as_ffi(), self.serial)
+    }
+
+    /// The token of two numbers. Any numbers are fine: those of no question find none.
+    pub fn from_numbers(connection: u64, serial: u32) -> Self {
+        Self { connection: KeyData::from_ffi(connection).into(), serial }
+    }
 }
 
 /// A decision, or the promise of one.
@@ -48,6 +62,8 @@ pub enum Decision {
     Rewrite(Rewrite),
     /// Subscribe only: one entry per filter, in order: the filter to use, or why it is refused.
     Filters(Vec<Result<(String, SubscribeOptions), Reason>>),
+    /// Subscribe only: other filters, lower QoS or refusals for some (by index); the others stay.
+    EditFilters(Vec<(usize, Result<(String, Qos), Reason>)>),
     /// Authentication only: send AUTH 0x18 with this data and go on (MQTT 5 §4.12).
     Challenge(Vec<u8>),
     /// Authentication only: accepted, with this data in CONNACK or AUTH.

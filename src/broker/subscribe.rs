@@ -2,7 +2,7 @@
 
 use crate::base::Instant;
 use crate::codec::{
-    Properties, PropertyId, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAck,
+    Properties, PropertyId, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAck,
     Unsubscribe, Version,
 };
 use crate::route::Subscribed;
@@ -133,6 +133,7 @@ impl Shard {
         Some(match decision {
             Decision::Allow => asked.into_iter().map(Ok).collect(),
             Decision::Filters(filters) if filters.len() == asked.len() => filters.into_iter().map(checked).collect(),
+            Decision::EditFilters(edits) => edited(asked, edits, self.options.maximum_qos),
             Decision::Deny(reason) => asked.into_iter().map(|_| Err(reason)).collect(),
             _ => asked.into_iter().map(|_| Err(Reason::IMPLEMENTATION_SPECIFIC_ERROR)).collect(),
         })
@@ -206,4 +207,15 @@ fn reason_of(decision: &Decision) -> Reason {
 /// A hook's filter is checked like a client's.
 fn checked(filter: Result<(String, SubscribeOptions), Reason>) -> Result<(String, SubscribeOptions), Reason> {
     filter.and_then(|(filter, options)| if topic::is_valid_filter(&filter) { Ok((filter, options)) } else { Err(Reason::TOPIC_FILTER_INVALID) })
+}
+
+/// Filters with a hook's edits; an edit for a filter that is not there changes nothing.
+fn edited(asked: Vec<(String, SubscribeOptions)>, edits: Vec<(usize, Result<(String, Qos), Reason>)>, qos_max: Qos) -> Filters {
+    let mut filters: Filters = asked.into_iter().map(Ok).collect();
+    for (index, edit) in edits {
+        let Some(Ok((_, options))) = filters.get(index) else { continue };
+        let options = *options;
+        filters[index] = edit.and_then(|(filter, qos)| checked(Ok((filter, SubscribeOptions { qos: qos.min(qos_max), ..options }))));
+    }
+    filters
 }

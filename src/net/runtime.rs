@@ -227,6 +227,8 @@ impl Runtime {
     fn run_here<R>(&self, mut slot: MutexGuard<'_, Option<Worker<MioNet>>>, ask: impl FnOnce(&mut Worker<MioNet>) -> R) -> Result<R, Error> {
         let worker = slot.as_mut().ok_or(Error::Gone)?;
         let turned = Turning::begin(self.0.id);
+        // What was posted before is done before.
+        worker.run_commands();
         let answer = ask(worker);
         drop(turned);
         let now = worker.now();

@@ -36,7 +36,7 @@ pub(super) struct ServerHost {
 
 struct Stopping {
     deadline: Instant,
-    done: Box<dyn FnOnce() + Send>,
+    done: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl ServerHost {
@@ -94,8 +94,18 @@ impl<N: Net> Worker<N> {
             self.net.unlisten(listener);
         }
         let host = &mut self.servers[server];
-        host.shard.stop(self.now, reason);
-        host.stopping = Some(Stopping { deadline: self.now + drain, done });
+        let deadline = self.now + drain;
+        match &mut host.stopping {
+            // Stopped twice: the shorter drain holds, and both hear of the end.
+            Some(stopping) => {
+                stopping.deadline = stopping.deadline.min(deadline);
+                stopping.done.push(done);
+            }
+            None => {
+                host.shard.stop(self.now, reason);
+                host.stopping = Some(Stopping { deadline, done: vec![done] });
+            }
+        }
     }
 
     pub(super) fn accepted(&mut self, server: ServerKey, link: LinkId, peer: SocketAddr) {
@@ -202,14 +212,22 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    fn remove_server(&mut self, server: ServerKey) {
+    /// Ends a server at once, without a word to its clients.
+    pub fn remove_server(&mut self, server: ServerKey) {
         let Some(mut host) = self.servers.remove(server) else { return };
+        for (listener, _) in core::mem::take(&mut host.listeners) {
+            self.listen_for(listener, None);
+            self.net.unlisten(listener);
+        }
         for (_, link) in host.links.drain() {
             self.close(link);
         }
         host.shard.clear(self.now);
-        if let Some(stopping) = host.stopping {
-            (stopping.done)();
+        let done = host.stopping.map(|stopping| stopping.done).unwrap_or_default();
+        // Hooks and their data go before anybody hears that they are gone.
+        drop(host.shard);
+        for done in done {
+            done();
         }
     }
 }

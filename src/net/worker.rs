@@ -166,7 +166,7 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    fn run_commands(&mut self) {
+    pub(super) fn run_commands(&mut self) {
         let mut commands = core::mem::take(&mut self.commands);
         self.inbox.take(&mut commands);
         if !commands.is_empty() {
