@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::hooks::{HookTable, TableHooks};
 use super::runtime::{RuntimeParts, runtime_or_private};
-use super::server_config::copy_text;
+use super::client_config::copy_text;
 use super::{
     Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, NLMQTT_INVALID_STATE, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence,
     fence_on, fence_or, nlmqtt_runtime, nlmqtt_server_config, nlmqtt_server_hooks, nlmqtt_status, reference, sized,
@@ -312,9 +312,15 @@ pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_serve
     }
 }
 
-/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf`; 64 bytes are enough. Never
-/// waits. NOT_FOUND as for nlmqtt_server_listener_port; TOO_LARGE: `cap` bytes are too few.
+/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
+/// with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {
-    unsafe { fence_on(server, "server", |inner| copy_text(&listener_at(inner, index)?.to_string(), buf, cap)) }
+    unsafe {
+        fence_on(server, "server", |inner| {
+            check_out(buf, "buf")?;
+            copy_text(&listener_at(inner, index)?.to_string(), buf, cap);
+            Ok(())
+        })
+    }
 }

@@ -2,11 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::{
-    Failure, NLMQTT_CONFIG, NLMQTT_IO, NLMQTT_NOT_FOUND, NLMQTT_UNSUPPORTED, Outcome, fence, fence_or, nlmqtt_status, reference,
-    reference_mut, string,
-};
-use crate::config::{Error, Problem, ServerConfig};
+use super::client_config::{all_problems, copy_text, environment, file_text};
+use super::{Failure, NLMQTT_CONFIG, check_out, fence, fence_or, nlmqtt_status, reference, reference_mut, string};
+use crate::config::{Problem, ServerConfig};
 
 /// Options of a server and where it listens. Used by one thread at a time.
 #[derive(Clone, Default)]
@@ -18,32 +16,6 @@ pub struct nlmqtt_server_config {
 /// Is told one problem of a configuration file; `line` is 0 where it is about no single line. `text` is borrowed until it
 /// returns.
 pub type nlmqtt_problem_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, line: usize, text: *const c_char)>;
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let status = match error {
-            Error::Scheme { .. } => NLMQTT_UNSUPPORTED,
-            Error::UnknownKey { .. } => NLMQTT_NOT_FOUND,
-            _ => NLMQTT_CONFIG,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-/// Copies text into a caller's buffer, cut to its size with the NUL.
-pub(crate) unsafe fn copy_text(text: &str, buf: *mut c_char, cap: usize) -> Outcome {
-    if buf.is_null() || cap == 0 {
-        return Err(Failure::invalid("buf is NULL or cap is 0"));
-    }
-    if text.len() >= cap {
-        return Err(Failure::new(super::NLMQTT_TOO_LARGE, format!("{} bytes are needed", text.len() + 1)));
-    }
-    unsafe {
-        core::ptr::copy_nonoverlapping(text.as_ptr(), buf.cast(), text.len());
-        *buf.add(text.len()) = 0;
-    }
-    Ok(())
-}
 
 /// The defaults, and no listener. The caller frees it with nlmqtt_server_config_free. NULL if memory is short.
 #[unsafe(no_mangle)]
@@ -63,7 +35,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_free(config: *mut nlmqtt_server_co
 }
 
 /// Sets one option from text. Keys bear the names mosquitto.conf gives the same option, such as `max_connections`; the key
-/// `listener` adds a listener. NOT_FOUND: no such key; CONFIG: a value that cannot be used. Nothing has changed then.
+/// `listener` adds a listener. CONFIG: no such key, or a value that cannot be used; the
+/// last error says what is there instead. Nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set(config: *mut nlmqtt_server_config, key: *const c_char, value: *const c_char) -> nlmqtt_status {
     fence(|| {
@@ -73,13 +46,31 @@ pub unsafe extern "C" fn nlmqtt_server_config_set(config: *mut nlmqtt_server_con
     })
 }
 
-/// The value of an option as text, copied into `buf`. NOT_FOUND: no such key; TOO_LARGE: `cap` bytes are too few.
+/// Copies the value of an option into `buf`, cut to `cap` bytes with the NUL, and its whole length without the NUL into
+/// `len_out` (may be NULL). `buf` may be NULL if `cap` is 0. CONFIG: no such key.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_config_get(config: *const nlmqtt_server_config, key: *const c_char, buf: *mut c_char, cap: usize) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_config_get(config: *const nlmqtt_server_config, key: *const c_char, buf: *mut c_char, cap: usize, len_out: *mut usize) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.config.print(unsafe { string(key, "key") }?)?;
-        unsafe { copy_text(&value, buf, cap) }
+        if cap > 0 {
+            check_out(buf, "buf")?;
+        }
+        unsafe { copy_text(&value, buf, cap) };
+        if let Some(len) = unsafe { len_out.as_mut() } {
+            *len = value.len();
+        }
+        Ok(())
+    })
+}
+
+/// Sets the options that environment variables name: `NLMQTT_` and the key in upper case. CONFIG: some cannot be used, the
+/// last error has a line for each; the others are set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_config_load_environment(config: *mut nlmqtt_server_config) -> nlmqtt_status {
+    fence(|| {
+        let config = unsafe { reference_mut(config, "config") }?;
+        all_problems(&config.config.load_environment(environment()))
     })
 }
 
@@ -94,6 +85,12 @@ pub unsafe extern "C" fn nlmqtt_server_config_add_listener(config: *mut nlmqtt_s
     })
 }
 
+/// How many listeners there are; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_config_listener_count(config: *const nlmqtt_server_config) -> usize {
+    fence_or(0, || Ok(unsafe { reference(config, "config") }?.config.listeners.len()))
+}
+
 /// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
 /// `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
 /// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems.
@@ -102,8 +99,7 @@ pub unsafe extern "C" fn nlmqtt_server_config_load_file(config: *mut nlmqtt_serv
     fence(|| {
         let config = unsafe { reference_mut(config, "config") }?;
         let path = unsafe { string(path, "path") }?;
-        let unreadable = |error| Failure::new(NLMQTT_IO, format!("{path}: {error}"));
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = file_text(path)?;
         let mut loaded = config.config.clone();
         config.problems = loaded.load_toml(&text);
         match config.problems.split_first() {

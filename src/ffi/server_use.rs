@@ -15,7 +15,7 @@ use crate::server::{Publication, Subscription};
 
 /// Receives a message of nlmqtt_server_subscribe. It is lent until the callback returns; keep it with nlmqtt_message_ref. Called on the thread that
 /// does the server's work; what it calls on the server is done after it returns.
-pub type nlmqtt_message_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message)>;
+pub type nlmqtt_server_message_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message)>;
 
 /// Is told one counter or gauge; `name` lives as long as the library.
 pub type nlmqtt_stat_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, name: *const c_char, value: u64)>;
@@ -122,7 +122,7 @@ fn publication_of(message: &nlmqtt_message) -> Publication<'_> {
 pub unsafe extern "C" fn nlmqtt_server_subscribe(
     server: *mut nlmqtt_server,
     filter: *const c_char,
-    receive: nlmqtt_message_fn,
+    receive: nlmqtt_server_message_fn,
     user_data: *mut c_void,
     free_fn: nlmqtt_free_fn,
     subscription_out: *mut u64,
