@@ -48,6 +48,8 @@ static void arguments_init(struct arguments *arguments, const char *program)
         fprintf(stderr, "%s: out of memory\n", program);
         exit(1);
     }
+    /* As mosquitto's clients: mosquitto itself loses QoS 2 messages of a 3.1.1 client that sends more at once. */
+    nlmqtt_client_config_set(arguments->config, "max_inflight_messages", "20");
 }
 
 static void arguments_free(struct arguments *arguments)
@@ -131,7 +133,7 @@ static int property_argument(struct arguments *arguments, int argc, char **argv)
 static int common_argument(struct arguments *arguments, int argc, char **argv)
 {
     static const struct { const char *option; const char *key; } keys[] = {
-        { "-k", "keepalive" }, { "--keepalive", "keepalive" }, { "-A", "bind_address" },
+        { "-k", "keepalive" }, { "-M", "max_inflight_messages" }, { "--keepalive", "keepalive" }, { "-A", "bind_address" },
         { "--will-topic", "will_topic" }, { "--will-payload", "will_payload" }, { "--will-qos", "will_qos" },
     };
     const char *option = argv[0];

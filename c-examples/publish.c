@@ -32,7 +32,7 @@ static const char usage[] =
     "  -q QOS -r            0, 1 or 2; retained\n"
     "  -v                   print 'published N' when message N is done\n"
     "  -W SECONDS           give up then\n"
-    "  -i ID -u NAME -P WORD -V 3.1|3.1.1|5 -k SECONDS -c -x SECONDS -A ADDRESS -d\n"
+    "  -i ID -u NAME -P WORD -V 3.1|3.1.1|5 -k SECONDS -c -x SECONDS -M COUNT -A ADDRESS -d\n"
     "  --will-topic TOPIC --will-payload TEXT --will-qos QOS --will-retain\n"
     "  -D connect|publish NAME VALUE   a property of MQTT 5\n";
 

@@ -3,15 +3,22 @@
 use std::ffi::{c_char, c_void};
 
 use super::{
-    Failure, NLMQTT_CONFIG, NLMQTT_IO, Outcome, bytes, copy_text, fence, fence_or, nlmqtt_properties,
+    Failure, NLMQTT_CONFIG, NLMQTT_IO, NLMQTT_UNSUPPORTED, Outcome, bytes, check_out, fence, fence_or, nlmqtt_properties,
     nlmqtt_status, optional_string, qos_of, reference, reference_mut, string, topic_name,
 };
 use crate::codec::{Place, PropertyList};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Error};
 use crate::proto::client::{Authentication, Will};
 
 /// Options of a client to be made. Used by one thread at a time.
 pub struct nlmqtt_client_config(pub(crate) ClientConfig);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = if matches!(error, Error::Scheme { .. }) { NLMQTT_UNSUPPORTED } else { NLMQTT_CONFIG };
+        Self::new(status, error.to_string())
+    }
+}
 
 /// Every problem in the text, a line each.
 pub(crate) fn all_problems<P: ToString>(problems: &[P]) -> Outcome {
@@ -98,7 +105,7 @@ pub unsafe extern "C" fn nlmqtt_client_config_load_environment(config: *mut nlmq
 }
 
 /// Sets one option by its key, such as "keepalive" to "30"; the README lists the keys. "server" adds a server. Copied.
-/// NOT_FOUND: no such key, and the last error suggests what may have been meant; CONFIG: not such a value.
+/// CONFIG: no such key, or not such a value; the last error suggests what may have been meant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_set(config: *mut nlmqtt_client_config, key: *const c_char, value: *const c_char) -> nlmqtt_status {
     fence(|| {
@@ -108,15 +115,40 @@ pub unsafe extern "C" fn nlmqtt_client_config_set(config: *mut nlmqtt_client_con
     })
 }
 
-/// Copies the value of an option and a NUL into `buf` of `cap` bytes. TOO_LARGE: it does not fit; the last error tells how
-/// much is needed. NOT_FOUND: no such key.
+/// Copies the value of an option into `buf`, cut to `cap` bytes with the NUL, and its whole length without the NUL into
+/// `len_out` (may be NULL). `buf` may be NULL if `cap` is 0. CONFIG: no such key.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_get(config: *const nlmqtt_client_config, key: *const c_char, buf: *mut c_char, cap: usize) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_get(config: *const nlmqtt_client_config, key: *const c_char, buf: *mut c_char, cap: usize, len_out: *mut usize) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.0.print(unsafe { string(key, "key") }?)?;
-        unsafe { copy_text(&value, buf, cap) }
+        if cap > 0 {
+            check_out(buf, "buf")?;
+        }
+        unsafe { copy_text(&value, buf, cap) };
+        if let Some(len) = unsafe { len_out.as_mut() } {
+            *len = value.len();
+        }
+        Ok(())
     })
+}
+
+/// As much of a text as fits, whole characters, and a NUL.
+///
+/// # Safety
+/// `buf` has room for `cap` bytes.
+pub(crate) unsafe fn copy_text(text: &str, buf: *mut c_char, cap: usize) {
+    if cap == 0 || buf.is_null() {
+        return;
+    }
+    let mut len = text.len().min(cap - 1);
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    unsafe {
+        core::ptr::copy_nonoverlapping(text.as_ptr(), buf.cast(), len);
+        *buf.add(len) = 0;
+    }
 }
 
 /// Sets user name and password; either may be NULL for none (MQTT 5 section 3.1.3.5). Copied.
