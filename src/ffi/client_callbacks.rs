@@ -147,7 +147,7 @@ pub struct nlmqtt_credentials(Option<Credentials>);
 
 /// Called when a message comes. `message` is borrowed until the callback returns; nlmqtt_message_ref keeps it. `ack` is for
 /// nlmqtt_client_ack if the option manual_ack is set. On the thread that does the work, one callback of a client at a time.
-pub type nlmqtt_message_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, ack: nlmqtt_ack)>;
+pub type nlmqtt_client_message_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, ack: nlmqtt_ack)>;
 
 /// Called when a request is done; `completion` is borrowed until it returns. On the thread that does the work, one callback
 /// of a client at a time.
@@ -176,7 +176,7 @@ pub struct nlmqtt_client_callbacks {
     /// by nlmqtt_credentials_set.
     pub before_connect: Option<unsafe extern "C" fn(user_data: *mut c_void, server: usize, credentials: *mut nlmqtt_credentials)>,
     /// A message came for which no subscription has a callback of its own.
-    pub message: nlmqtt_message_fn,
+    pub message: nlmqtt_client_message_fn,
     /// A publish is done.
     pub published: nlmqtt_completion_fn,
     /// A subscribe is done.
@@ -410,7 +410,7 @@ fn deliver(incoming: &Incoming, call: impl FnOnce(*const nlmqtt_message, nlmqtt_
 }
 
 /// A callback of one subscription; `None` if there is no function.
-pub(crate) fn message_callback(call: nlmqtt_message_fn, user: UserData) -> Option<MessageCallback> {
+pub(crate) fn message_callback(call: nlmqtt_client_message_fn, user: UserData) -> Option<MessageCallback> {
     let call = call?;
     Some(Box::new(move |incoming| {
         let user = &user;

@@ -81,18 +81,21 @@ pub unsafe extern "C" fn nlmqtt_client_config_load_connstr(config: *mut nlmqtt_c
 }
 
 /// Reads a TOML file of keys, and servers as `[[server]]` tables with `uri` and `priority`. CONFIG: the last error names
-/// every problem with its line; what could be used has been set. IO: the file cannot be read.
+/// every problem with its line, and nothing has changed. IO: the file cannot be read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_load_file(config: *mut nlmqtt_client_config, path: *const c_char) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference_mut(config, "config") }?;
         let text = file_text(unsafe { string(path, "path") }?)?;
-        all_problems(&config.0.load_toml(&text))
+        let mut next = config.0.clone();
+        all_problems(&next.load_toml(&text))?;
+        config.0 = next;
+        Ok(())
     })
 }
 
-/// Sets what variables of the environment say: NLMQTT_ and a key in upper case. CONFIG: as by
-/// nlmqtt_client_config_load_file.
+/// Sets what variables of the environment say: NLMQTT_ and a key in upper case. CONFIG: the last error
+/// names every one that cannot be used; the others have been set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_load_environment(config: *mut nlmqtt_client_config) -> nlmqtt_status {
     fence(|| {

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use super::client::nlmqtt_client;
-use super::client_callbacks::{completion_callback, message_callback, nlmqtt_ack, nlmqtt_completion_fn, nlmqtt_message_fn};
+use super::client_callbacks::{completion_callback, message_callback, nlmqtt_ack, nlmqtt_completion_fn, nlmqtt_client_message_fn};
 use super::client_config::property_list;
 use super::message::publish_properties;
 use super::{
@@ -61,7 +61,7 @@ pub struct nlmqtt_subscribe_options {
     /// User properties (MQTT 5 section 3.8.2.1). Copied; may be NULL.
     pub properties: *const nlmqtt_properties,
     /// Gets the messages of these filters; NULL: the message callback of the client does.
-    pub message: nlmqtt_message_fn,
+    pub message: nlmqtt_client_message_fn,
     /// Given to `message`.
     pub message_user_data: *mut c_void,
     /// Releases message_user_data exactly once, when no message can come any more or the call fails; may be NULL.
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn nlmqtt_client_subscribe(
     client: *mut nlmqtt_client,
     filter: *const c_char,
     qos: u8,
-    message: nlmqtt_message_fn,
+    message: nlmqtt_client_message_fn,
     user_data: *mut c_void,
     free_fn: nlmqtt_free_fn,
     token_out: *mut u64,
