@@ -203,7 +203,7 @@ impl Subject for Bound {
             0x19 => self.client()?.reauthenticate(&data),
             _ => self.client()?.authenticate(&data),
         }
-        Ok(())
+        .map_err(show)
     }
 
     fn disconnect(&mut self, reason: u8, properties: Properties) -> Result<(), String> {
