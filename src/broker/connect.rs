@@ -139,6 +139,9 @@ impl Shard {
         state.will = will;
         state.sender.connected(receive_maximum);
         state.receiver.connected();
+        // 3.x clients were told no limit: they are slowed down by not being read, not closed.
+        let theirs = if connect.version == Version::V5 { self.options.receive_maximum } else { u16::MAX };
+        state.receiver.set_receive_maximum(theirs);
 
         self.send_connack(key, connect, session_present, assigned.as_deref(), auth_data);
         self.stats.clients_connected += 1;

@@ -71,6 +71,12 @@ impl Receiver {
         Ok(if self.earlier.remove(id) { Arrival::Duplicate } else { Arrival::New })
     }
 
+    /// What this side announces to the next connection (65,535 where the version has no such
+    /// limit). What is counted already stays counted.
+    pub fn set_receive_maximum(&mut self, receive_maximum: u16) {
+        self.receive_maximum = receive_maximum;
+    }
+
     /// A QoS 2 message with this identifier was handed on and is not released yet.
     pub fn contains(&self, id: PacketId) -> bool {
         self.counted.contains(id) || self.earlier.contains(id)
