@@ -134,8 +134,26 @@ impl Client {
     /// Connects, and connects again whenever the connection is lost, until it is stopped.
     pub fn start(&self) {
         self.is_started.store(true, Ordering::SeqCst);
-        self.tracker.lock().is_stopped = false;
-        self.post(|client, now| client.start(now));
+        // Refused only if it runs already.
+        self.order(|client, now| {
+            let _ = client.start(now);
+        });
+    }
+
+    /// Starts or stops. Until the worker has done it, what is known of the state is of before.
+    fn order(&self, act: impl FnOnce(&mut machine::Client, Instant) + Send + 'static) {
+        let (tracker, key) = (self.tracker.clone(), self.key);
+        tracker.lock().orders += 1;
+        self.runtime.post(Box::new(move |worker| {
+            let state = worker.with_client(key, |client, now| {
+                act(client, now);
+                client.state()
+            });
+            tracker.change(|track| {
+                track.orders -= 1;
+                track.is_stopped = state.is_none_or(|state| state == State::Stopped);
+            });
+        }));
     }
 
     /// Tries now instead of at the end of the back-off.
@@ -146,17 +164,7 @@ impl Client {
     /// Begins to stop; [`Event::StateChanged`] tells when it is over.
     pub fn stop(&self, request: StopRequest) {
         self.is_started.store(false, Ordering::SeqCst);
-        let tracker = self.tracker.clone();
-        let key = self.key;
-        self.runtime.post(Box::new(move |worker| {
-            let state = worker.with_client(key, |client, now| {
-                client.stop(now, request);
-                client.state()
-            });
-            if state.is_none_or(|state| state == State::Stopped) {
-                tracker.note_state(State::Stopped);
-            }
-        }));
+        self.order(move |client, now| client.stop(now, request));
     }
 
     /// As [`Client::stop`], and waits until it is over: for as long as it may drain, and a little
@@ -167,7 +175,7 @@ impl Client {
     /// something else; it will stop.
     pub fn stop_and_wait(&self, request: StopRequest) -> Result<(), Error> {
         self.stop(request);
-        self.wait_until(request.drain + STOP_GRACE, |track| track.is_stopped)
+        self.wait_until(request.drain + STOP_GRACE, Track::has_stopped)
     }
 
     /// Waits until a session with a server is there.
@@ -179,7 +187,7 @@ impl Client {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
-        self.wait_until(wait_max, |track| track.is_online || track.is_stopped)?;
+        self.wait_until(wait_max, |track| track.is_online || track.has_stopped())?;
         if self.tracker.lock().is_online { Ok(()) } else { Err(Error::Gone) }
     }
 
@@ -437,7 +445,15 @@ struct Track {
     is_online: bool,
     is_stopped: bool,
     is_closed: bool,
+    /// Starts and stops on their way to the worker.
+    orders: usize,
     sleepers: usize,
+}
+
+impl Track {
+    fn has_stopped(&self) -> bool {
+        self.is_stopped && self.orders == 0
+    }
 }
 
 impl Tracker {
@@ -471,12 +487,16 @@ impl Tracker {
         });
     }
 
-    /// The callback runs without the lock, and before anyone who waits learns of it.
-    fn complete(&self, token: Token, completion: Completion) {
+    /// Calls the request's own callback, without the lock.
+    fn call_back(&self, token: Token, completion: &Completion) {
         let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
         if let Some(done) = done {
-            done(token, &completion);
+            done(token, completion);
         }
+    }
+
+    /// Tells those who wait; after all callbacks.
+    fn finish(&self, token: Token, completion: Completion) {
         self.change(|track| {
             track.pending.remove(&token.0);
             if !completion.is_success() {
@@ -514,23 +534,30 @@ impl ClientHandler for Tracking {
 
     fn event(&mut self, now: Instant, event: Event) {
         let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
-        match &event {
-            Event::Published { token, outcome } => self.tracker.complete(*token, Completion::Published(*outcome)),
+        let completed = match &event {
+            Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
             Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
-                self.tracker.complete(*token, Completion::Answered(*outcome, reasons.clone()));
+                Some((*token, Completion::Answered(*outcome, reasons.clone())))
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some((token, completion)) = &completed {
+            self.tracker.call_back(*token, completion);
         }
         self.handler.event(now, event);
-        // Who waits for a state learns of it after the handler has.
+        // Who waits for something learns of it after the handler has.
+        if let Some((token, completion)) = completed {
+            self.tracker.finish(token, completion);
+        }
         if let Some(state) = state {
             self.tracker.note_state(state);
         }
     }
 
     fn refused(&mut self, token: Token, error: proto::Error) {
-        self.tracker.complete(token, Completion::Refused(error));
+        self.tracker.call_back(token, &Completion::Refused(error));
         self.handler.refused(token, error);
+        self.tracker.finish(token, Completion::Refused(error));
     }
 }
 
