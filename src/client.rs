@@ -38,6 +38,7 @@ pub struct Client {
     key: ClientKey,
     next_token: AtomicU64,
     queue: machine::QueueOptions,
+    has_method: bool,
     is_started: AtomicBool,
     gauge: Arc<ClientGauge>,
     posted: Arc<Posted>,
@@ -108,6 +109,7 @@ impl Client {
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
     pub fn new(runtime: &Runtime, options: Options, servers: Vec<ServerAddress>, dial: DialOptions, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
         let queue = options.queue;
+        let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
@@ -119,6 +121,7 @@ impl Client {
             key,
             next_token: AtomicU64::new(1),
             queue,
+            has_method,
             is_started: AtomicBool::new(false),
             gauge,
             posted: Arc::new(Posted::default()),
@@ -301,16 +304,32 @@ impl Client {
         self.post(move |client, _| client.acknowledge(handle, reason));
     }
 
-    /// Answers the server's AUTH (MQTT 5 §4.12).
-    pub fn authenticate(&self, data: &[u8]) {
+    /// Answers the server's AUTH (MQTT 5 §4.12). Without effect if the server did not ask.
+    ///
+    /// # Errors
+    /// `Client`: the options name no method.
+    pub fn authenticate(&self, data: &[u8]) -> Result<(), Error> {
+        self.check_method()?;
         let data = data.to_vec();
         self.post(move |client, _| client.authenticate(&data));
+        Ok(())
     }
 
-    /// Begins to authenticate again (MQTT 5 §4.12.1).
-    pub fn reauthenticate(&self, data: &[u8]) {
+    /// Begins to authenticate again (MQTT 5 §4.12.1). Without effect without a connection.
+    ///
+    /// # Errors
+    /// `Client`: the options name no method.
+    pub fn reauthenticate(&self, data: &[u8]) -> Result<(), Error> {
+        self.check_method()?;
         let data = data.to_vec();
         self.post(move |client, _| client.reauthenticate(&data));
+        Ok(())
+    }
+
+    /// AUTH needs the method CONNECT named (MQTT-4.12.0-6).
+    fn check_method(&self) -> Result<(), Error> {
+        let missing = proto::Error::NotSupported("no authentication method in the options");
+        if self.has_method { Ok(()) } else { Err(missing.into()) }
     }
 
     /// Where it stands, or stood a moment ago.

@@ -314,6 +314,11 @@ impl Shard {
             if let Some(text) = text.filter(|_| !connection.flags.no_problem_information) {
                 properties.push(PropertyId::ReasonString, Value::Utf8(text));
             }
+            // A reason string that makes the packet too large is left out (MQTT-3.14.2-3).
+            let overhead = DISCONNECT_OVERHEAD + text.map_or(0, str::len);
+            if overhead > connection.packet_bytes_max as usize {
+                properties.clear();
+            }
             let disconnect = Disconnect { reason, properties: properties.as_properties() };
             disconnect.encode(connection.version, connection.out.tail());
         }
@@ -571,6 +576,8 @@ pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, us
 
 /// A closing connection whose socket takes nothing is closed after this time.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
+/// The most a DISCONNECT adds to its reason string: header, reason, property lengths.
+const DISCONNECT_OVERHEAD: usize = 16;
 /// How often expired retained messages are looked for, and how many are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_TOPICS_MAX: usize = 10_000;

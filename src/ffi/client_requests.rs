@@ -343,25 +343,23 @@ pub unsafe extern "C" fn nlmqtt_client_ack(client: *mut nlmqtt_client, ack: nlmq
 }
 
 /// Answers the server's AUTH with reason 0x18 (MQTT 5 section 4.12). Copied; `data` may be NULL if `len` is 0. Never waits;
-/// without effect if the server did not ask. TOO_LARGE: more than 65,535 bytes.
+/// without effect if the server did not ask. UNSUPPORTED: the configuration names no method. TOO_LARGE: more than 65,535 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_authenticate(client: *mut nlmqtt_client, data: *const c_void, len: usize) -> nlmqtt_status {
     unsafe {
         fence_on(client, "client", |inner| {
-            inner.client.authenticate(authentication_data(data, len)?);
-            Ok(())
+            Ok(inner.client.authenticate(authentication_data(data, len)?)?)
         })
     }
 }
 
 /// Begins to authenticate again with the method of the configuration (MQTT 5 section 4.12.1). Copied; the auth callback
-/// tells how it goes on. Never waits; without effect without a connection or a method. TOO_LARGE: as above.
+/// tells how it goes on. Never waits; without effect without a connection. UNSUPPORTED: the configuration names no method. TOO_LARGE: as above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_reauthenticate(client: *mut nlmqtt_client, data: *const c_void, len: usize) -> nlmqtt_status {
     unsafe {
         fence_on(client, "client", |inner| {
-            inner.client.reauthenticate(authentication_data(data, len)?);
-            Ok(())
+            Ok(inner.client.reauthenticate(authentication_data(data, len)?)?)
         })
     }
 }
