@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Duration, IdMap, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::net::{
-    ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
+    self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
 };
 use crate::proto;
 use crate::proto::client as machine;
@@ -357,17 +357,15 @@ impl Client {
     /// # Errors
     /// `WouldDeadlock` inside a callback (then it is only posted); `Timeout`.
     pub fn close(&self, request: StopRequest, wait_max: Duration) -> Result<(), Error> {
-        let (sender, receiver) = mpsc::sync_channel(1);
+        let (answerer, asker) = net::ask();
         let key = self.key;
         self.runtime.post(Box::new(move |worker| {
-            worker.remove_client(key, request, Box::new(move || {
-                let _ = sender.send(());
-            }));
+            worker.remove_client(key, request, Box::new(move || answerer.answer(())));
         }));
         if self.runtime.is_turning() {
             return Err(Error::WouldDeadlock);
         }
-        self.runtime.wait_for(wait_max, || receiver.try_recv().is_ok(), |left| receiver.recv_timeout(left).is_ok())
+        self.runtime.wait_for(wait_max, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout)
     }
 
     fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {

@@ -128,7 +128,7 @@ static void a_client_and_nothing_else(void)
     REFUSED(nlmqtt_client_unsubscribe_many(client, filters, 0, NULL));
     REFUSED(nlmqtt_client_authenticate(client, NULL, 1));
     REFUSED(nlmqtt_client_reauthenticate(client, NULL, 1));
-    CHECK_OK(nlmqtt_client_authenticate(client, NULL, 0));
+    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_authenticate(client, NULL, 0)); /* no method */
     CHECK_OK(nlmqtt_client_stop_ex(client, NULL));
     nlmqtt_client_free(client);
     nlmqtt_client_config_free(config);
