@@ -26,7 +26,8 @@ prefix=$(cd "$prefix" && pwd)
 cc=${CC:-cc} ld=${LD:-ld} objcopy=${OBJCOPY:-objcopy} ar=${AR:-ar}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 out=${CARGO_TARGET_DIR:-$root/target}
-(cd "$root" && cargo build --locked --lib --profile "$profile" --target-dir "$out" \
+# Only the archive: made together with an rlib, fat LTO drops every exported function from it.
+(cd "$root" && cargo rustc --locked --lib --crate-type staticlib --profile "$profile" --target-dir "$out" \
     ${target:+--target "$target"} ${features:+--features "$features"})
 folder=$profile
 [ "$profile" = dev ] && folder=debug
@@ -37,6 +38,7 @@ trap 'rm -rf "$work"' EXIT
 # The header says what is exported.
 grep -oE '\bnlmqtt_[a-z0-9_]+\(' "$root/include/nlmqtt.h" | tr -d '(' | sort -u >"$work/candidates"
 nm -g --defined-only "$archive" 2>/dev/null | awk '$2 == "T" {print $3}' | sort -u >"$work/defined"
+[ -s "$work/defined" ] || { echo "install.sh: nothing is defined in $archive" >&2; exit 1; }
 comm -12 "$work/candidates" "$work/defined" >"$work/symbols"
 { echo 'NLMQTT_1 {'; echo '  global:'; sed 's/.*/    &;/' "$work/symbols"; echo '  local: *;'; echo '};'; } >"$work/version"
 

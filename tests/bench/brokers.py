@@ -14,10 +14,9 @@ SETTINGS = {
     "allow_anonymous": "true",
     "max_inflight_messages": "20",
     "max_queued_messages": "100000",
-    "sys_interval": "0",
 }
 # What only mosquitto is told; without TCP_NODELAY it would wait for delayed acknowledgements.
-PEER_SETTINGS = {"set_tcp_nodelay": "true", "persistence": "false", "log_dest": "none"}
+PEER_SETTINGS = {"set_tcp_nodelay": "true", "persistence": "false", "log_dest": "none", "sys_interval": "0"}
 
 
 class BrokerError(Exception):

@@ -28,7 +28,6 @@ COMMON_SETTINGS = {
     "max_packet_size": 20_000_000,
     "max_queued_messages": 20_000,
     "max_queued_bytes": 67_108_864,
-    "sys_interval": 1,
 }
 
 # mosquitto waits for the disk whenever it saves its state, which takes long on a busy machine.
@@ -73,7 +72,7 @@ class Broker:
             if self.is_mosquitto:
                 # Debian's build drops root to a user that could not write our directory.
                 out.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\n")
-                out.write("set_tcp_nodelay true\n")
+                out.write("set_tcp_nodelay true\nsys_interval 1\n")
             for key, value in self.settings.items():
                 out.write(f"{key} {value}\n")
         sets = " ".join(f"--set {key}={value}" for key, value in self.settings.items())
