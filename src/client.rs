@@ -1,21 +1,23 @@
 //! The client, as a Rust caller sees it.
 //!
-//! Requests are posted to the worker; a token names each. [`Tracker`] knows which tokens are not
+//! Requests are posted to the worker; a token names each. A tracker knows which tokens are not
 //! done, so that a caller can wait for one or for all, and calls a request's own completion.
 //! A publish is refused at once when the queue has no room: what waits in the machine is read from
 //! its gauge, what is on its way to the worker is counted here, so that neither grows without end.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+mod tracker;
 
-use crate::base::{Duration, IdMap, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::base::{Duration, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::net::{
     self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
 };
 use crate::proto;
 use crate::proto::client as machine;
+use tracker::{Posted, Reserved, Track, Tracker, Tracking};
 
 pub use crate::net::Credentials;
 pub use machine::{
@@ -26,8 +28,6 @@ pub use machine::{
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Beyond the drain, for the worker to come round.
 const STOP_GRACE: Duration = Duration::from_millis(200);
-/// Failed requests whose end is remembered for a later [`Client::wait`].
-const FAILURES_KEPT: usize = 1_024;
 /// What a message holds in memory besides topic, properties and payload, about.
 const MESSAGE_BYTES: usize = 128;
 
@@ -417,177 +417,5 @@ impl Drop for Client {
     fn drop(&mut self) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| worker.remove_client(key, StopRequest::default(), Box::new(|| {}))));
-    }
-}
-
-/// Messages on their way from callers to the worker.
-#[derive(Default)]
-struct Posted {
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// One of them.
-struct Reserved {
-    posted: Arc<Posted>,
-    bytes: usize,
-}
-
-impl Reserved {
-    fn new(posted: &Arc<Posted>, bytes: usize) -> Self {
-        posted.count.fetch_add(1, Ordering::SeqCst);
-        posted.bytes.fetch_add(bytes, Ordering::SeqCst);
-        Self { posted: posted.clone(), bytes }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.posted.count.fetch_sub(1, Ordering::SeqCst);
-        self.posted.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
-    }
-}
-
-/// What is not done yet.
-#[derive(Default)]
-struct Tracker {
-    track: Mutex<Track>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Track {
-    pending: IdMap<u64, Option<CompletionCallback>>,
-    failures: VecDeque<(Token, Completion)>,
-    is_online: bool,
-    is_stopped: bool,
-    is_closed: bool,
-    /// Starts and stops on their way to the worker.
-    orders: usize,
-    sleepers: usize,
-}
-
-impl Track {
-    fn has_stopped(&self) -> bool {
-        self.is_stopped && self.orders == 0
-    }
-}
-
-impl Tracker {
-    fn lock(&self) -> MutexGuard<'_, Track> {
-        self.track.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sleep(&self, wait_max: Duration, over: impl Fn(&Track) -> bool) -> bool {
-        let mut track = self.lock();
-        track.sleepers += 1;
-        let (mut track, _) = self
-            .changed
-            .wait_timeout_while(track, wait_max, |track| !over(track))
-            .unwrap_or_else(PoisonError::into_inner);
-        track.sleepers -= 1;
-        over(&track)
-    }
-
-    fn change(&self, act: impl FnOnce(&mut Track)) {
-        let mut track = self.lock();
-        act(&mut track);
-        if track.sleepers > 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn note_state(&self, state: State) {
-        self.change(|track| {
-            track.is_online = state == State::Online;
-            track.is_stopped = state == State::Stopped;
-        });
-    }
-
-    /// Calls the request's own callback, without the lock.
-    fn call_back(&self, token: Token, completion: &Completion) {
-        let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
-        if let Some(done) = done {
-            done(token, completion);
-        }
-    }
-
-    /// Tells those who wait; after all callbacks.
-    fn finish(&self, token: Token, completion: Completion) {
-        self.change(|track| {
-            track.pending.remove(&token.0);
-            if !completion.is_success() {
-                track.failures.truncate(FAILURES_KEPT - 1);
-                track.failures.push_front((token, completion));
-            }
-        });
-    }
-}
-
-impl Completion {
-    /// Sent, or acknowledged without a refusal.
-    pub fn is_success(&self) -> bool {
-        match self {
-            Self::Published(outcome) | Self::Answered(outcome, _) => match outcome {
-                Outcome::Sent => true,
-                Outcome::Acknowledged(reason) => !reason.is_error(),
-                Outcome::Failed(_) => false,
-            },
-            Self::Refused(_) => false,
-        }
-    }
-}
-
-/// Stands between the worker and the caller's handler.
-struct Tracking {
-    tracker: Arc<Tracker>,
-    handler: Box<dyn ClientHandler>,
-}
-
-impl ClientHandler for Tracking {
-    fn before_connect(&mut self, server: usize) -> Option<Credentials> {
-        self.handler.before_connect(server)
-    }
-
-    fn event(&mut self, now: Instant, event: Event) {
-        let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
-        let completed = match &event {
-            Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
-            Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
-                Some((*token, Completion::Answered(*outcome, reasons.clone())))
-            }
-            _ => None,
-        };
-        if let Some((token, completion)) = &completed {
-            self.tracker.call_back(*token, completion);
-        }
-        self.handler.event(now, event);
-        // Who waits for something learns of it after the handler has.
-        if let Some((token, completion)) = completed {
-            self.tracker.finish(token, completion);
-        }
-        if let Some(state) = state {
-            self.tracker.note_state(state);
-        }
-    }
-
-    fn refused(&mut self, token: Token, error: proto::Error) {
-        self.tracker.call_back(token, &Completion::Refused(error));
-        self.handler.refused(token, error);
-        self.tracker.finish(token, Completion::Refused(error));
-    }
-}
-
-impl Drop for Tracking {
-    fn drop(&mut self) {
-        let mut left = IdMap::default();
-        self.tracker.change(|track| {
-            left = core::mem::take(&mut track.pending);
-            track.is_online = false;
-            track.is_stopped = true;
-            track.is_closed = true;
-        });
-        // Callbacks may own something of the caller's: not under the lock.
-        drop(left);
     }
 }
