@@ -1,21 +1,23 @@
 //! The client, as a Rust caller sees it.
 //!
-//! Requests are posted to the worker; a token names each. [`Tracker`] knows which tokens are not
+//! Requests are posted to the worker; a token names each. A tracker knows which tokens are not
 //! done, so that a caller can wait for one or for all, and calls a request's own completion.
 //! A publish is refused at once when the queue has no room: what waits in the machine is read from
 //! its gauge, what is on its way to the worker is counted here, so that neither grows without end.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+mod tracker;
 
-use crate::base::{Duration, IdMap, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::base::{Duration, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::net::{
-    ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
+    self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
 };
 use crate::proto;
 use crate::proto::client as machine;
+use tracker::{Posted, Reserved, Track, Tracker, Tracking};
 
 pub use crate::net::Credentials;
 pub use machine::{
@@ -26,8 +28,6 @@ pub use machine::{
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Beyond the drain, for the worker to come round.
 const STOP_GRACE: Duration = Duration::from_millis(200);
-/// Failed requests whose end is remembered for a later [`Client::wait`].
-const FAILURES_KEPT: usize = 1_024;
 /// What a message holds in memory besides topic, properties and payload, about.
 const MESSAGE_BYTES: usize = 128;
 
@@ -137,8 +137,26 @@ impl Client {
     /// Connects, and connects again whenever the connection is lost, until it is stopped.
     pub fn start(&self) {
         self.is_started.store(true, Ordering::SeqCst);
-        self.tracker.lock().is_stopped = false;
-        self.post(|client, now| client.start(now));
+        // Refused only if it runs already.
+        self.order(|client, now| {
+            let _ = client.start(now);
+        });
+    }
+
+    /// Starts or stops. Until the worker has done it, what is known of the state is of before.
+    fn order(&self, act: impl FnOnce(&mut machine::Client, Instant) + Send + 'static) {
+        let (tracker, key) = (self.tracker.clone(), self.key);
+        tracker.lock().orders += 1;
+        self.runtime.post(Box::new(move |worker| {
+            let state = worker.with_client(key, |client, now| {
+                act(client, now);
+                client.state()
+            });
+            tracker.change(|track| {
+                track.orders -= 1;
+                track.is_stopped = state.is_none_or(|state| state == State::Stopped);
+            });
+        }));
     }
 
     /// Tries now instead of at the end of the back-off.
@@ -149,17 +167,7 @@ impl Client {
     /// Begins to stop; [`Event::StateChanged`] tells when it is over.
     pub fn stop(&self, request: StopRequest) {
         self.is_started.store(false, Ordering::SeqCst);
-        let tracker = self.tracker.clone();
-        let key = self.key;
-        self.runtime.post(Box::new(move |worker| {
-            let state = worker.with_client(key, |client, now| {
-                client.stop(now, request);
-                client.state()
-            });
-            if state.is_none_or(|state| state == State::Stopped) {
-                tracker.note_state(State::Stopped);
-            }
-        }));
+        self.order(move |client, now| client.stop(now, request));
     }
 
     /// As [`Client::stop`], and waits until it is over: for as long as it may drain, and a little
@@ -170,7 +178,7 @@ impl Client {
     /// something else; it will stop.
     pub fn stop_and_wait(&self, request: StopRequest) -> Result<(), Error> {
         self.stop(request);
-        self.wait_until(request.drain + STOP_GRACE, |track| track.is_stopped)
+        self.wait_until(request.drain + STOP_GRACE, Track::has_stopped)
     }
 
     /// Waits until a session with a server is there.
@@ -182,7 +190,7 @@ impl Client {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
-        self.wait_until(wait_max, |track| track.is_online || track.is_stopped)?;
+        self.wait_until(wait_max, |track| track.is_online || track.has_stopped())?;
         if self.tracker.lock().is_online { Ok(()) } else { Err(Error::Gone) }
     }
 
@@ -349,17 +357,15 @@ impl Client {
     /// # Errors
     /// `WouldDeadlock` inside a callback (then it is only posted); `Timeout`.
     pub fn close(&self, request: StopRequest, wait_max: Duration) -> Result<(), Error> {
-        let (sender, receiver) = mpsc::sync_channel(1);
+        let (answerer, asker) = net::ask();
         let key = self.key;
         self.runtime.post(Box::new(move |worker| {
-            worker.remove_client(key, request, Box::new(move || {
-                let _ = sender.send(());
-            }));
+            worker.remove_client(key, request, Box::new(move || answerer.answer(())));
         }));
         if self.runtime.is_turning() {
             return Err(Error::WouldDeadlock);
         }
-        self.runtime.wait_for(wait_max, || receiver.try_recv().is_ok(), |left| receiver.recv_timeout(left).is_ok())
+        self.runtime.wait_for(wait_max, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout)
     }
 
     fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
@@ -411,158 +417,5 @@ impl Drop for Client {
     fn drop(&mut self) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| worker.remove_client(key, StopRequest::default(), Box::new(|| {}))));
-    }
-}
-
-/// Messages on their way from callers to the worker.
-#[derive(Default)]
-struct Posted {
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// One of them.
-struct Reserved {
-    posted: Arc<Posted>,
-    bytes: usize,
-}
-
-impl Reserved {
-    fn new(posted: &Arc<Posted>, bytes: usize) -> Self {
-        posted.count.fetch_add(1, Ordering::SeqCst);
-        posted.bytes.fetch_add(bytes, Ordering::SeqCst);
-        Self { posted: posted.clone(), bytes }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.posted.count.fetch_sub(1, Ordering::SeqCst);
-        self.posted.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
-    }
-}
-
-/// What is not done yet.
-#[derive(Default)]
-struct Tracker {
-    track: Mutex<Track>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Track {
-    pending: IdMap<u64, Option<CompletionCallback>>,
-    failures: VecDeque<(Token, Completion)>,
-    is_online: bool,
-    is_stopped: bool,
-    is_closed: bool,
-    sleepers: usize,
-}
-
-impl Tracker {
-    fn lock(&self) -> MutexGuard<'_, Track> {
-        self.track.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sleep(&self, wait_max: Duration, over: impl Fn(&Track) -> bool) -> bool {
-        let mut track = self.lock();
-        track.sleepers += 1;
-        let (mut track, _) = self
-            .changed
-            .wait_timeout_while(track, wait_max, |track| !over(track))
-            .unwrap_or_else(PoisonError::into_inner);
-        track.sleepers -= 1;
-        over(&track)
-    }
-
-    fn change(&self, act: impl FnOnce(&mut Track)) {
-        let mut track = self.lock();
-        act(&mut track);
-        if track.sleepers > 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn note_state(&self, state: State) {
-        self.change(|track| {
-            track.is_online = state == State::Online;
-            track.is_stopped = state == State::Stopped;
-        });
-    }
-
-    /// The callback runs without the lock, and before anyone who waits learns of it.
-    fn complete(&self, token: Token, completion: Completion) {
-        let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
-        if let Some(done) = done {
-            done(token, &completion);
-        }
-        self.change(|track| {
-            track.pending.remove(&token.0);
-            if !completion.is_success() {
-                track.failures.truncate(FAILURES_KEPT - 1);
-                track.failures.push_front((token, completion));
-            }
-        });
-    }
-}
-
-impl Completion {
-    /// Sent, or acknowledged without a refusal.
-    pub fn is_success(&self) -> bool {
-        match self {
-            Self::Published(outcome) | Self::Answered(outcome, _) => match outcome {
-                Outcome::Sent => true,
-                Outcome::Acknowledged(reason) => !reason.is_error(),
-                Outcome::Failed(_) => false,
-            },
-            Self::Refused(_) => false,
-        }
-    }
-}
-
-/// Stands between the worker and the caller's handler.
-struct Tracking {
-    tracker: Arc<Tracker>,
-    handler: Box<dyn ClientHandler>,
-}
-
-impl ClientHandler for Tracking {
-    fn before_connect(&mut self, server: usize) -> Option<Credentials> {
-        self.handler.before_connect(server)
-    }
-
-    fn event(&mut self, now: Instant, event: Event) {
-        let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
-        match &event {
-            Event::Published { token, outcome } => self.tracker.complete(*token, Completion::Published(*outcome)),
-            Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
-                self.tracker.complete(*token, Completion::Answered(*outcome, reasons.clone()));
-            }
-            _ => {}
-        }
-        self.handler.event(now, event);
-        // Who waits for a state learns of it after the handler has.
-        if let Some(state) = state {
-            self.tracker.note_state(state);
-        }
-    }
-
-    fn refused(&mut self, token: Token, error: proto::Error) {
-        self.tracker.complete(token, Completion::Refused(error));
-        self.handler.refused(token, error);
-    }
-}
-
-impl Drop for Tracking {
-    fn drop(&mut self) {
-        let mut left = IdMap::default();
-        self.tracker.change(|track| {
-            left = core::mem::take(&mut track.pending);
-            track.is_online = false;
-            track.is_stopped = true;
-            track.is_closed = true;
-        });
-        // Callbacks may own something of the caller's: not under the lock.
-        drop(left);
     }
 }

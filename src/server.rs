@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::base::{Duration, IdMap, Instant};
 use crate::broker::{ClientSummary, Decision, HookToken, Hooks, LocalKey, Options, Shard, Stats};
 use crate::codec::{Message, Properties, Qos, Reason};
-use crate::net::{Error, ListenerOptions, MioNet, Runtime, ServerKey, Worker};
+use crate::net::{self, Error, ListenerOptions, MioNet, Runtime, ServerKey, Worker};
 use crate::route;
 
 /// How long a call waits for the worker's answer.
@@ -221,12 +220,10 @@ impl Server {
         if self.runtime.is_turning() {
             return Err(Error::WouldDeadlock);
         }
-        let (sender, receiver) = mpsc::sync_channel(1);
-        self.stop(reason, drain, move || {
-            let _ = sender.send(());
-        });
+        let (answerer, asker) = net::ask();
+        self.stop(reason, drain, move || answerer.answer(()));
         let grace = Duration::from_secs(1);
-        self.runtime.wait_for(drain + grace, || receiver.try_recv().is_ok(), |left| receiver.recv_timeout(left).is_ok())
+        self.runtime.wait_for(drain + grace, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout)
     }
 
     fn owned(&self, publication: &Publication<'_>) -> Result<OwnedPublication, Error> {

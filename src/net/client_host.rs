@@ -76,7 +76,10 @@ impl ClientGauge {
         self.queued_count.store(count, Ordering::Relaxed);
         self.queued_bytes.store(bytes, Ordering::Relaxed);
         self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
-        self.state.store(machine.state() as usize, Ordering::Release);
+        if self.state.load(Ordering::Relaxed) != machine.state() as usize {
+            self.set_statistics(machine);
+            self.state.store(machine.state() as usize, Ordering::Release);
+        }
     }
 
     fn set_statistics(&self, machine: &Client) {

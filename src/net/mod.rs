@@ -12,6 +12,7 @@
 //! the next wait does not sleep; one that must not be read now (its client waits for a hook, or
 //! memory is short) goes on the `paused` list and costs nothing.
 
+mod answer;
 mod client_host;
 mod error;
 mod inbox;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 
 use crate::base::{Duration, Instant, UnixTime};
 
+pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
 pub use error::Error;
 pub use inbox::Inbox;

@@ -13,11 +13,12 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use super::answer::{self, Waited};
 use super::error::Error;
 use super::inbox::Inbox;
 use super::mio::MioNet;
@@ -186,20 +187,18 @@ impl Runtime {
                 return self.run_here(slot, ask);
             }
         }
-        let (sender, receiver) = mpsc::sync_channel(1);
-        self.post(Box::new(move |worker| {
-            let _ = sender.send(ask(worker));
-        }));
+        let (answerer, asker) = answer::ask();
+        self.post(Box::new(move |worker| answerer.answer(ask(worker))));
         let start = std::time::Instant::now();
         loop {
             if self.0.stopped.load(Ordering::SeqCst) {
-                return receiver.try_recv().map_err(|_| Error::Gone);
+                return if let Waited::Answer(answer) = asker.wait(Duration::ZERO) { Ok(answer) } else { Err(Error::Gone) };
             }
             let left = wait_max.checked_sub(start.elapsed()).ok_or(Error::Timeout)?;
-            match receiver.recv_timeout(left.min(ALIVE_INTERVAL)) {
-                Ok(answer) => return Ok(answer),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Gone),
+            match asker.wait(left.min(ALIVE_INTERVAL)) {
+                Waited::Answer(answer) => return Ok(answer),
+                Waited::Timeout => {}
+                Waited::Gone => return Err(Error::Gone),
             }
         }
     }
@@ -243,7 +242,7 @@ impl Drop for Shared {
         self.inbox.post(Box::new(|_| {}));
         let thread = lock(&self.thread).take();
         // The last handle may be dropped inside a callback: then the thread ends by itself.
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+        if let Some(thread) = thread.filter(|_| TURNING.get() != self.id) {
             let _ = thread.join();
         }
     }

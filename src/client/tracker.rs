@@ -1,0 +1,185 @@
+//! What is asked of a client and not done yet: who waits for it, and whom to call.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{Completion, CompletionCallback, Credentials, Event, Outcome, State, Token};
+use crate::base::{Duration, IdMap, Instant};
+use crate::net::ClientHandler;
+use crate::proto;
+
+/// Failed requests whose end is remembered for a later wait.
+const FAILURES_KEPT: usize = 1_024;
+
+/// Messages on their way from callers to the worker.
+#[derive(Default)]
+pub(super) struct Posted {
+    pub count: AtomicUsize,
+    pub bytes: AtomicUsize,
+}
+
+/// One of them.
+pub(super) struct Reserved {
+    posted: Arc<Posted>,
+    bytes: usize,
+}
+
+impl Reserved {
+    pub fn new(posted: &Arc<Posted>, bytes: usize) -> Self {
+        posted.count.fetch_add(1, Ordering::SeqCst);
+        posted.bytes.fetch_add(bytes, Ordering::SeqCst);
+        Self { posted: posted.clone(), bytes }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.posted.count.fetch_sub(1, Ordering::SeqCst);
+        self.posted.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+/// What is not done yet.
+#[derive(Default)]
+pub(super) struct Tracker {
+    track: Mutex<Track>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Track {
+    pub pending: IdMap<u64, Option<CompletionCallback>>,
+    pub failures: VecDeque<(Token, Completion)>,
+    pub is_online: bool,
+    pub is_stopped: bool,
+    pub is_closed: bool,
+    /// Starts and stops on their way to the worker.
+    pub orders: usize,
+    sleepers: usize,
+}
+
+impl Track {
+    pub fn has_stopped(&self) -> bool {
+        self.is_stopped && self.orders == 0
+    }
+}
+
+impl Tracker {
+    pub fn lock(&self) -> MutexGuard<'_, Track> {
+        self.track.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn sleep(&self, wait_max: Duration, over: impl Fn(&Track) -> bool) -> bool {
+        let mut track = self.lock();
+        track.sleepers += 1;
+        let (mut track, _) = self
+            .changed
+            .wait_timeout_while(track, wait_max, |track| !over(track))
+            .unwrap_or_else(PoisonError::into_inner);
+        track.sleepers -= 1;
+        over(&track)
+    }
+
+    pub fn change(&self, act: impl FnOnce(&mut Track)) {
+        let mut track = self.lock();
+        act(&mut track);
+        if track.sleepers > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn note_state(&self, state: State) {
+        self.change(|track| {
+            track.is_online = state == State::Online;
+            track.is_stopped = state == State::Stopped;
+        });
+    }
+
+    /// Calls the request's own callback, without the lock.
+    fn call_back(&self, token: Token, completion: &Completion) {
+        let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
+        if let Some(done) = done {
+            done(token, completion);
+        }
+    }
+
+    /// Tells those who wait; after all callbacks.
+    fn finish(&self, token: Token, completion: Completion) {
+        self.change(|track| {
+            track.pending.remove(&token.0);
+            if !completion.is_success() {
+                track.failures.truncate(FAILURES_KEPT - 1);
+                track.failures.push_front((token, completion));
+            }
+        });
+    }
+}
+
+impl Completion {
+    /// Sent, or acknowledged without a refusal.
+    pub fn is_success(&self) -> bool {
+        match self {
+            Self::Published(outcome) | Self::Answered(outcome, _) => match outcome {
+                Outcome::Sent => true,
+                Outcome::Acknowledged(reason) => !reason.is_error(),
+                Outcome::Failed(_) => false,
+            },
+            Self::Refused(_) => false,
+        }
+    }
+}
+
+/// Stands between the worker and the caller's handler.
+pub(super) struct Tracking {
+    pub tracker: Arc<Tracker>,
+    pub handler: Box<dyn ClientHandler>,
+}
+
+impl ClientHandler for Tracking {
+    fn before_connect(&mut self, server: usize) -> Option<Credentials> {
+        self.handler.before_connect(server)
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
+        let completed = match &event {
+            Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
+            Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
+                Some((*token, Completion::Answered(*outcome, reasons.clone())))
+            }
+            _ => None,
+        };
+        if let Some((token, completion)) = &completed {
+            self.tracker.call_back(*token, completion);
+        }
+        self.handler.event(now, event);
+        // Who waits for something learns of it after the handler has.
+        if let Some((token, completion)) = completed {
+            self.tracker.finish(token, completion);
+        }
+        if let Some(state) = state {
+            self.tracker.note_state(state);
+        }
+    }
+
+    fn refused(&mut self, token: Token, error: proto::Error) {
+        self.tracker.call_back(token, &Completion::Refused(error));
+        self.handler.refused(token, error);
+        self.tracker.finish(token, Completion::Refused(error));
+    }
+}
+
+impl Drop for Tracking {
+    fn drop(&mut self) {
+        let mut left = IdMap::default();
+        self.tracker.change(|track| {
+            left = core::mem::take(&mut track.pending);
+            track.is_online = false;
+            track.is_stopped = true;
+            track.is_closed = true;
+        });
+        // Callbacks may own something of the caller's: not under the lock.
+        drop(left);
+    }
+}
