@@ -19,7 +19,8 @@ pub struct Options {
     pub max_packet_size: usize,
     /// QoS 1 and 2 messages on the way to one client, unacknowledged; 0 = the client's limit.
     pub max_inflight_messages: u16,
-    /// QoS 1 and 2 messages on the way from one client (Receive Maximum of CONNACK).
+    /// QoS 1 and 2 messages on the way from one client (Receive Maximum of CONNACK, 5.0 only).
+    /// Generous, because a widespread client library overshoots a small one; each costs two bytes.
     pub receive_maximum: u16,
     /// Messages waiting in one session; 0 = no limit in number.
     pub max_queued_messages: usize,
@@ -75,7 +76,7 @@ impl Default for Options {
             max_connections: 100_000,
             max_packet_size: 2_000_000,
             max_inflight_messages: 20,
-            receive_maximum: 100,
+            receive_maximum: 1_000,
             max_queued_messages: 1_000,
             max_queued_bytes: 1 << 20,
             queue_drop_oldest: false,

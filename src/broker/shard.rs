@@ -311,11 +311,13 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.state == State::Connected && connection.version.has_properties() {
             let mut properties = PropertyList::new();
-            if let Some(text) = text.filter(|_| !connection.flags.no_problem_information) {
+            // Always with a text: some clients overlook the reason of a packet without properties.
+            let text = text.unwrap_or(reason.text());
+            if !connection.flags.no_problem_information {
                 properties.push(PropertyId::ReasonString, Value::Utf8(text));
             }
             // A reason string that makes the packet too large is left out (MQTT-3.14.2-3).
-            let overhead = DISCONNECT_OVERHEAD + text.map_or(0, str::len);
+            let overhead = DISCONNECT_OVERHEAD + text.len();
             if overhead > connection.packet_bytes_max as usize {
                 properties.clear();
             }

@@ -61,13 +61,6 @@ def hash_and_plus_do_not_match_dollar_topics(t):
 
 
 @scenario()
-def sys_topics_are_published(t):
-    receiver = t.connect()
-    receiver.subscribe("$SYS/#", 0)
-    assert receiver.recv().topic.startswith("$SYS/")
-
-
-@scenario()
 def unsubscribe_stops_delivery(t):
     client = t.connect()
     client.subscribe(t.topic("gone"), 1)
