@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The C tests: built as C99 against the installed package, run plain (shared library), under
+# Valgrind (static archive), and with the library built under AddressSanitizer with leak check.
+# tests/c/run.sh [--no-asan]
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+dist=$PWD/target/dist
+out=$PWD/target/c-tests
+passed=0 failed=0
+mkdir -p "$out"
+flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c)
+libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
+
+check() { # NAME COMMAND...
+    local name=$1 log=$out/log
+    shift
+    if timeout 120 "$@" >"$log" 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL $name"
+        tail -n 20 "$log"
+    fi
+}
+
+exported() { nm -D --defined-only "$dist/lib/libnlmqtt.so.1" | awk '$2 == "T" {print $3}' | sed 's/@.*//' | sort; }
+declared() { grep -oE '^[a-z_ *0-9A-Z]*\bnlmqtt_[a-z0-9_]+\(' include/nlmqtt.h | grep -v '^typedef' | grep -oE 'nlmqtt_[a-z0-9_]+\(' | tr -d '(' | sort -u; }
+check "exported symbols are the header's functions" diff <(declared) <(exported)
+uncalled() { for name in $(declared); do grep -qE "\b$name\b" tests/c/*.[ch] c-examples/*.c || echo "$name"; done; }
+check "every function is called by a C program" diff <(uncalled) /dev/null
+check "pkg-config finds the package" env PKG_CONFIG_PATH="$dist/lib/pkgconfig" pkg-config --exists nlmqtt
+
+asan=''
+if [ "${1:-}" != --no-asan ]; then
+    if RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo rustc --locked --lib --crate-type staticlib \
+        --target x86_64-unknown-linux-gnu --target-dir target/asan >"$out/asan.log" 2>&1; then
+        asan=target/asan/x86_64-unknown-linux-gnu/debug/libnlmqtt.a
+    else
+        failed=$((failed + 1))
+        echo "FAIL the library under AddressSanitizer"
+        tail -n 20 "$out/asan.log"
+    fi
+fi
+
+for source in tests/c/*.c; do
+    name=$(basename "$source" .c)
+    check "$name: builds, shared" cc "${flags[@]}" -I"$dist/include" -o "$out/$name" "$source" -L"$dist/lib" -lnlmqtt -lpthread -Wl,-rpath,"$dist/lib"
+    check "$name" "$out/$name"
+    check "$name: builds, static" cc "${flags[@]}" -I"$dist/include" -o "$out/$name-static" "$source" "$dist/lib/libnlmqtt.a" "${libraries[@]}"
+    check "$name: valgrind" valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite "$out/$name-static"
+    if [ -n "$asan" ]; then
+        check "$name: builds, sanitized" cc "${flags[@]}" -fsanitize=address -I"$dist/include" -o "$out/$name-asan" "$source" "$asan" "${libraries[@]}"
+        check "$name: address sanitizer" env ASAN_OPTIONS=detect_leaks=1 "$out/$name-asan"
+    fi
+done
+echo "c: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
