@@ -34,7 +34,7 @@ impl Shard {
             decision
         } else if method.is_some() {
             Decision::Deny(Reason::BAD_AUTHENTICATION_METHOD)
-        } else if connect.username.is_none() && !self.options.allow_anonymous {
+        } else if connect.username.is_none() && !self.connections[key].flags.allow_anonymous.unwrap_or(self.options.allow_anonymous) {
             Decision::Deny(Reason::NOT_AUTHORIZED)
         } else {
             Decision::Allow

@@ -70,6 +70,8 @@ pub(super) struct Flags {
     pub no_problem_information: bool,
     /// The will was discarded by DISCONNECT, or is not to be sent.
     pub discard_will: bool,
+    /// What the listener says of clients without a user name.
+    pub allow_anonymous: Option<bool>,
 }
 
 /// Enhanced authentication (MQTT 5 §4.12).

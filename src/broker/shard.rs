@@ -127,16 +127,25 @@ impl Shard {
     }
 
     /// A client's network connection began. `None`: there are too many, close it.
-    pub fn open(&mut self, now: Instant, peer: &str) -> Option<ConnKey> {
-        self.stats.connections_accepted += 1;
+    /// `allow_anonymous` is what its listener says of that, if it says anything.
+    pub fn open(&mut self, now: Instant, peer: &str, allow_anonymous: Option<bool>) -> Option<ConnKey> {
         if self.connections.len() >= self.options.max_connections {
-            self.stats.connections_over_limit += 1;
-            return None;
+            return self.turn_away();
         }
+        self.stats.connections_accepted += 1;
         let charge = self.budget.charge(size_of::<Connection>() + peer.len());
-        let key = self.connections.insert(Connection::new(now, peer, charge));
+        let mut connection = Connection::new(now, peer, charge);
+        connection.flags.allow_anonymous = allow_anonymous;
+        let key = self.connections.insert(connection);
         self.arm_connection(key);
         Some(key)
+    }
+
+    /// Counts a connection that is closed at once because a limit is reached.
+    pub fn turn_away(&mut self) -> Option<ConnKey> {
+        self.stats.connections_accepted += 1;
+        self.stats.connections_over_limit += 1;
+        None
     }
 
     /// Bytes came from a client.

@@ -30,7 +30,25 @@ pub struct ServerDiff {
 }
 
 /// The keys of a `[[listener]]` table.
-const LISTENER_KEYS: [&str; 3] = ["uri", "address", "port"];
+const LISTENER_KEYS: [&str; 5] = ["uri", "address", "port", "allow_anonymous", "max_connections"];
+
+/// One option of a listener, from the query of its URI or its table.
+fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Result<(), Error> {
+    let refused = |expected: &str| {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        Error::Value { key, value, expected: expected.to_owned() }
+    };
+    match key {
+        "allow_anonymous" => match value {
+            "true" | "1" | "yes" | "on" => listener.allow_anonymous = Some(true),
+            "false" | "0" | "no" | "off" => listener.allow_anonymous = Some(false),
+            _ => return Err(refused("true or false")),
+        },
+        "max_connections" => listener.max_connections = Some(value.parse().map_err(|_| refused("a number"))?),
+        other => return Err(unknown(other, LISTENER_KEYS.into_iter().skip(3))),
+    }
+    Ok(())
+}
 
 impl ServerConfig {
     /// Sets one option; `listener` adds a listener by its URI.
@@ -48,11 +66,7 @@ impl ServerConfig {
 
     /// Adds `mqtt://host:port`; a name that has two addresses makes two listeners.
     pub fn add_listener_uri(&mut self, uri: &str) -> Result<(), Error> {
-        let uri = ServerUri::parse(uri)?;
-        if let Some((key, _)) = uri.query.first() {
-            return Err(unknown(key, core::iter::empty()));
-        }
-        self.add_listeners(&uri)
+        self.add_listeners(&ServerUri::parse(uri)?)
     }
 
     fn add_listeners(&mut self, uri: &ServerUri) -> Result<(), Error> {
@@ -68,8 +82,19 @@ impl ServerConfig {
         if let Some(address) = taken {
             return Err(Error::Together(format!("listens at {address} twice")));
         }
-        self.listeners.extend(addresses.into_iter().map(|address| ListenerOptions { address }));
+        for address in addresses {
+            let mut listener = ListenerOptions::at(address);
+            uri.query.iter().try_for_each(|(key, value)| set_of_listener(&mut listener, key, value))?;
+            self.listeners.push(listener);
+        }
         Ok(())
+    }
+
+    /// A listener with what it does not say itself: anonymous clients are let in by the option if that was set, else on
+    /// loopback only.
+    pub fn listener_in_force(&self, listener: &ListenerOptions) -> ListenerOptions {
+        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { listener.address.ip().is_loopback() };
+        ListenerOptions { allow_anonymous: Some(listener.allow_anonymous.unwrap_or(default)), ..listener.clone() }
     }
 
     /// The value that was set, or whether every listener is on loopback.
@@ -116,6 +141,10 @@ impl ServerConfig {
                 }
                 "uri" => return self.add_listener_uri(value).map_err(problem),
                 "address" => uri.host.clone_from(value),
+                "allow_anonymous" | "max_connections" => {
+                    set_of_listener(&mut ListenerOptions::at(([0, 0, 0, 0], 0).into()), key, value).map_err(problem)?;
+                    uri.query.push((key.clone(), value.clone()));
+                }
                 "port" => {
                     uri.port = Some(value.parse().map_err(|_| {
                         let (key, value) = (key.clone(), value.clone());
@@ -176,6 +205,18 @@ mod tests {
             assert_eq!(key.print(&config), text, "{}", key.name);
             assert!(!key.doc.is_empty() && key.name == key.name.to_ascii_lowercase());
         }
+    }
+
+    #[test]
+    fn listeners_have_options_of_their_own() {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri("mqtt://127.0.0.1:1?max_connections=5&allow_anonymous=false").expect("legal");
+        let problems = config.load_toml("[[listener]]\naddress = \"10.0.0.1\"\nport = 2\nallow_anonymous = true\n[[listener]]\nuri = \"mqtt://10.0.0.2\"\n");
+        assert!(problems.is_empty(), "{problems:?}");
+        let rules: Vec<_> = config.listeners.iter().map(|listener| config.listener_in_force(listener).allow_anonymous).collect();
+        assert_eq!(rules, [Some(false), Some(true), Some(false)]);
+        assert_eq!(config.listeners[0].max_connections, Some(5));
+        assert!(config.add_listener_uri("mqtt://127.0.0.1:9?max_connections=many").is_err());
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub unsafe extern "C" fn nlmqtt_server_start(server: *mut nlmqtt_server) -> nlmq
                 (state.config.clone(), state.running.clone())
             };
             let started = running.map_or_else(|| inner.make(&config), Ok).and_then(|running| {
-                let listeners = open_listeners(inner, &running, &config.listeners)?;
+                let listeners = open_listeners(inner, &running, &config, &config.listeners)?;
                 Ok((running, listeners))
             });
             let mut state = inner.state();
@@ -179,10 +179,10 @@ pub unsafe extern "C" fn nlmqtt_server_start(server: *mut nlmqtt_server) -> nlmq
     }
 }
 
-fn open_listeners(inner: &ServerInner, running: &Server, wanted: &[ListenerOptions]) -> Outcome<Vec<(ListenerOptions, SocketAddr)>> {
+fn open_listeners(inner: &ServerInner, running: &Server, config: &ServerConfig, wanted: &[ListenerOptions]) -> Outcome<Vec<(ListenerOptions, SocketAddr)>> {
     let mut open = Vec::with_capacity(wanted.len());
     for options in wanted {
-        match running.add_listener(options.clone()) {
+        match running.add_listener(config.listener_in_force(options)) {
             Ok(address) => {
                 inner.parts.log(NLMQTT_LOG_INFO, || format!("listening on {address}"));
                 open.push((options.clone(), address));
@@ -255,7 +255,7 @@ pub unsafe extern "C" fn nlmqtt_server_reload(server: *mut nlmqtt_server, config
                 changes.push((NLMQTT_CHANGE_APPLIED, format!("listener {address} closed")));
             }
             for options in &diff.listeners_added {
-                match running.add_listener(options.clone()) {
+                match running.add_listener(config.listener_in_force(options)) {
                     Ok(address) => {
                         listeners.push((options.clone(), address));
                         changes.push((NLMQTT_CHANGE_APPLIED, format!("listener {address} opened")));

@@ -21,6 +21,17 @@ slotmap::new_key_type! {
 pub struct ListenerOptions {
     /// Port 0 takes a free one; see what `add_listener` answers.
     pub address: SocketAddr,
+    /// Clients without a user name are let in; `None`: as the server's option says.
+    pub allow_anonymous: Option<bool>,
+    /// Connections through this listener at one time; `None`: only the server's limit.
+    pub max_connections: Option<usize>,
+}
+
+impl ListenerOptions {
+    /// Listens there, with what the server's options say.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, allow_anonymous: None, max_connections: None }
+    }
 }
 
 /// Slices handed to one vectored write.
@@ -28,10 +39,26 @@ const SLICES_MAX: usize = 64;
 
 pub(super) struct ServerHost {
     pub shard: Shard,
-    links: SecondaryMap<ConnKey, LinkId>,
-    listeners: Vec<(ListenerId, SocketAddr)>,
+    links: SecondaryMap<ConnKey, Linked>,
+    listeners: Vec<Listener>,
+    listener_serial: u32,
     dirty: Vec<ConnKey>,
     stopping: Option<Stopping>,
+}
+
+/// The link of a connection, and the listener it came through.
+struct Linked {
+    link: LinkId,
+    listener: u32,
+}
+
+struct Listener {
+    /// Names it for its connections; unlike its id never used again.
+    serial: u32,
+    id: ListenerId,
+    bound: SocketAddr,
+    options: ListenerOptions,
+    connections: usize,
 }
 
 struct Stopping {
@@ -44,6 +71,15 @@ impl ServerHost {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         [self.shard.poll_timeout(), stopping].into_iter().flatten().min()
     }
+
+    /// The connection has no link any more; what it was.
+    fn unlink(&mut self, connection: ConnKey) -> Option<LinkId> {
+        let linked = self.links.remove(connection)?;
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.serial == linked.listener) {
+            listener.connections -= 1;
+        }
+        Some(linked.link)
+    }
 }
 
 impl<N: Net> Worker<N> {
@@ -53,6 +89,7 @@ impl<N: Net> Worker<N> {
             shard,
             links: SecondaryMap::new(),
             listeners: Vec::new(),
+            listener_serial: 0,
             dirty: Vec::new(),
             stopping: None,
         })
@@ -65,7 +102,8 @@ impl<N: Net> Worker<N> {
     pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions) -> io::Result<SocketAddr> {
         let host = self.servers.get_mut(server).ok_or(io::ErrorKind::NotFound)?;
         let (listener, bound) = self.net.listen(options.address)?;
-        host.listeners.push((listener, bound));
+        host.listener_serial += 1;
+        host.listeners.push(Listener { serial: host.listener_serial, id: listener, bound, options: options.clone(), connections: 0 });
         self.listen_for(listener, Some(server));
         Ok(bound)
     }
@@ -73,8 +111,8 @@ impl<N: Net> Worker<N> {
     /// Stops listening at an address; its connections stay. False: it did not listen there.
     pub fn remove_listener(&mut self, server: ServerKey, address: SocketAddr) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
-        let Some(index) = host.listeners.iter().position(|(_, bound)| *bound == address) else { return false };
-        let (listener, _) = host.listeners.swap_remove(index);
+        let Some(index) = host.listeners.iter().position(|listener| listener.bound == address) else { return false };
+        let listener = host.listeners.swap_remove(index).id;
         self.listen_for(listener, None);
         self.net.unlisten(listener);
         true
@@ -89,9 +127,9 @@ impl<N: Net> Worker<N> {
     /// `drain` for that to go out, then `done` is called and the server is gone.
     pub fn stop_server(&mut self, server: ServerKey, reason: Reason, drain: Duration, done: Box<dyn FnOnce() + Send>) {
         let Some(host) = self.servers.get_mut(server) else { return done() };
-        for (listener, _) in core::mem::take(&mut host.listeners) {
-            self.listen_for(listener, None);
-            self.net.unlisten(listener);
+        for listener in core::mem::take(&mut host.listeners) {
+            self.listen_for(listener.id, None);
+            self.net.unlisten(listener.id);
         }
         let host = &mut self.servers[server];
         let deadline = self.now + drain;
@@ -108,11 +146,18 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    pub(super) fn accepted(&mut self, server: ServerKey, link: LinkId, peer: SocketAddr) {
+    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: SocketAddr) {
         let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
-        match host.shard.open(self.now, &peer.to_string()) {
+        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
+        let is_full = entry.options.max_connections.is_some_and(|max| entry.connections >= max);
+        let admitted = match is_full {
+            true => host.shard.turn_away(),
+            false => host.shard.open(self.now, &peer.to_string(), entry.options.allow_anonymous),
+        };
+        match admitted {
             Some(connection) => {
-                host.links.insert(connection, link);
+                entry.connections += 1;
+                host.links.insert(connection, Linked { link, listener: entry.serial });
                 self.own(link, Owner::Connection(server, connection));
             }
             None => self.net.close(link),
@@ -163,7 +208,7 @@ impl<N: Net> Worker<N> {
     fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
         host.shard.closed(self.now, connection);
-        if let Some(link) = host.links.remove(connection) {
+        if let Some(link) = host.unlink(connection) {
             self.close(link);
         }
     }
@@ -185,12 +230,12 @@ impl<N: Net> Worker<N> {
 
     fn flush_connection(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
-        let Some(&link) = host.links.get(connection) else { return };
+        let Some(&Linked { link, .. }) = host.links.get(connection) else { return };
         let Some(out) = host.shard.output(connection) else { return };
         match write_once(&mut self.net, link, out) {
             Ok((count, blocked)) => {
                 if host.shard.sent(self.now, connection, count, blocked) {
-                    host.links.remove(connection);
+                    host.unlink(connection);
                     host.shard.closed(self.now, connection);
                     self.linger(link);
                 }
@@ -215,11 +260,11 @@ impl<N: Net> Worker<N> {
     /// Ends a server at once, without a word to its clients.
     pub fn remove_server(&mut self, server: ServerKey) {
         let Some(mut host) = self.servers.remove(server) else { return };
-        for (listener, _) in core::mem::take(&mut host.listeners) {
-            self.listen_for(listener, None);
-            self.net.unlisten(listener);
+        for listener in core::mem::take(&mut host.listeners) {
+            self.listen_for(listener.id, None);
+            self.net.unlisten(listener.id);
         }
-        for (_, link) in host.links.drain() {
+        for (_, Linked { link, .. }) in host.links.drain() {
             self.close(link);
         }
         host.shard.clear(self.now);

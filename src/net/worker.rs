@@ -245,7 +245,7 @@ impl<N: Net> Worker<N> {
         for _ in 0..PER_TURN {
             match self.net.accept(listener) {
                 Ok(None) => return,
-                Ok(Some((link, peer))) => self.accepted(server, link, peer),
+                Ok(Some((link, peer))) => self.accepted(server, listener, link, peer),
                 Err(_) => {
                     self.accept_retry = Some(self.now + RETRY);
                     break;

@@ -80,7 +80,7 @@ fn launch(profile: &str) -> Option<SocketAddr> {
     }
     let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
     let server = Server::new(&runtime, options, hooks).expect("a server");
-    let loopback = ListenerOptions { address: ([127, 0, 0, 1], 0).into() };
+    let loopback = ListenerOptions::at(([127, 0, 0, 1], 0).into());
     let address = server.add_listener(loopback).expect("a listener");
     std::mem::forget(server);
     Some(address)
