@@ -153,7 +153,7 @@ def published_messages_reach_mosquitto_sub(bench):
         level = first.body[8] if bench.version == 3 else first.body[6]
         assert level == bench.version, f"protocol level {level}"
         assert f"own{bench.number}".encode() in first.body, "client identifier"
-        assert proxy.seen("DISCONNECT", TO_BROKER), "left without DISCONNECT"
+        wait_until(lambda: proxy.seen("DISCONNECT", TO_BROKER), TIMEOUT_S, "left without DISCONNECT")
         end = {"0": "PUBLISH", "1": "PUBACK", "2": "PUBCOMP"}[qos]
         assert len(proxy.seen(end)) == 1, proxy.packets
     assert bench.watched(watcher, 3) == ["0 0 to 0", "1 0 to 1", "2 0 to 2"]
