@@ -62,7 +62,9 @@ impl Shard {
 
     /// What can be refused without asking anybody.
     fn check_connect(&mut self, connect: &Connect<'_>) -> Result<(), Reason> {
-        if self.budget.is_exhausted() {
+        // One who has a session comes to take what waits: that makes room.
+        let is_known = self.by_client_id.contains_key(connect.client_id);
+        if self.budget.is_exhausted() || (self.budget.is_tight() && !is_known) {
             self.stats.connects_refused_busy += 1;
             return Err(Reason::SERVER_BUSY);
         }
@@ -114,6 +116,7 @@ impl Shard {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let (session, session_present) = self.claim_session(now, client_id, connect);
         let keep_alive_s = self.negotiated_keep_alive(connect);
+        self.stats.keep_alives_shortened += u64::from(keep_alive_s != connect.keep_alive_s);
         let receive_maximum = connect.properties.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX);
         let expiry_s = self.granted_expiry(connect);
         let will = self.will_of(now, session, connect);
@@ -190,6 +193,7 @@ impl Shard {
             expires: None,
             timer: None,
             subscriptions: Default::default(),
+            subscriptions_bytes: 0,
             sender: Sender::new(self.options.max_inflight_messages),
             receiver: Receiver::new(self.options.receive_maximum),
             queue: Default::default(),
@@ -197,7 +201,7 @@ impl Shard {
             will: None,
             will_due: None,
             local: None,
-            _charge: charge,
+            charge,
         });
         self.by_client_id.insert(client_id, session);
         (session, false)

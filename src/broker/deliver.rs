@@ -103,7 +103,7 @@ impl Shard {
         self.send_or_queue(now, key, outgoing)
     }
 
-    fn write_qos0(&mut self, now: Instant, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
+    pub(super) fn write_qos0(&mut self, now: Instant, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
         let max = self.options.max_output_bytes;
         let connection = &mut self.connections[key];
         let waiting = connection.out.len();
@@ -136,16 +136,18 @@ impl Shard {
     pub(super) fn send_or_queue(&mut self, now: Instant, key: SessionKey, outgoing: Outgoing) -> bool {
         let (messages_max, bytes_max) = (self.options.max_queued_messages, self.options.max_queued_bytes);
         let output_max = self.options.max_output_bytes;
+        let is_tight = self.budget.is_tight();
         let session = &mut self.sessions[key];
         let connection = session.connection.filter(|&key| self.connections.get(key).is_some_and(Connection::is_open));
         if let Some(connection_key) = connection {
             let connection = &mut self.connections[connection_key];
-            if session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
+            let may_grow = !is_tight || session.sender.in_flight() == 0;
+            if may_grow && session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
                 let is_shared = outgoing.share.is_some();
                 start(now, session, connection, outgoing, &mut self.stats);
                 self.mark_dirty(connection_key);
                 if is_shared {
-                    self.arm_session(key);
+                    self.arm_share(now, key);
                 }
                 return true;
             }
@@ -153,16 +155,24 @@ impl Shard {
             self.stats.dropped_session_ended += 1;
             return outgoing.share.is_none();
         }
-        if session.queue_is_full(messages_max, bytes_max) {
-            if outgoing.share.is_some() {
-                return false;
-            }
-            self.stats.dropped_queue_full += 1;
-            if !self.options.queue_drop_oldest {
-                return true;
-            }
-            session.dequeue();
+        let is_full = session.queue_is_full(messages_max, bytes_max);
+        if (is_full || is_tight) && outgoing.share.is_some() {
+            return false;
         }
+        if is_tight && !is_full {
+            self.stats.dropped_memory += 1;
+            return true;
+        }
+        if is_full && !self.options.queue_drop_oldest {
+            self.stats.dropped_queue_full += 1;
+            return true;
+        }
+        // Many small ones may have to go for a large one: the limit in bytes holds as well.
+        while session.queue_is_full(messages_max, bytes_max) {
+            session.dequeue();
+            self.stats.dropped_queue_full += 1;
+        }
+        self.stats.messages_queued += 1;
         session.enqueue(outgoing);
         true
     }
@@ -185,7 +195,10 @@ impl Shard {
                 Some(Resend::Publish { packet_id, qos, message }) => {
                     let outgoing: &Outgoing = message;
                     let delivery = delivery_of(outgoing, qos, Some(packet_id), true);
-                    write_publish(now, connection, &outgoing.message, delivery, &mut self.stats);
+                    if !write_publish(now, connection, &outgoing.message, delivery, &mut self.stats) {
+                        // Too large for this connection: as if it had been sent (MQTT-3.1.2-25).
+                        session.sender.abandon(packet_id);
+                    }
                 }
                 Some(Resend::PubRel { packet_id }) => {
                     let ack = Ack { packet_id, reason: Reason::SUCCESS, properties: Properties::EMPTY };
@@ -198,7 +211,8 @@ impl Shard {
             let Some(outgoing) = session.dequeue() else { break };
             start(now, session, connection, outgoing, &mut self.stats);
         }
-        let wants_work = connection.retained.is_some() && !connection.flags.working && session.queue.is_empty();
+        let has_room = connection.out.len() <= output_max && session.queue.is_empty();
+        let wants_work = connection.retained.is_some() && !connection.flags.working && has_room;
         if wants_work {
             connection.flags.working = true;
             self.working.push(key);

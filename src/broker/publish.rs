@@ -152,12 +152,13 @@ impl Shard {
 
     /// Keeps, replaces or clears the retained message of a topic (§3.3.1.3). False: no room.
     pub(super) fn retain(&mut self, message: &Arc<Message>) -> bool {
+        let is_tight = self.budget.is_tight();
         let mut router = self.router.write().expect("router lock");
         if message.payload().is_empty() {
             router.retained_mut().clear(message.topic());
             return true;
         }
-        let kept = router.retained_mut().set(message.clone()).is_ok();
+        let kept = router.retained_mut().set(message.clone(), is_tight).is_ok();
         if !kept {
             self.stats.retained_refused += 1;
         }

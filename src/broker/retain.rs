@@ -42,9 +42,11 @@ impl Shard {
             return false;
         }
         let Some(mut jobs) = connection.retained.take() else { return false };
-        let Some(job) = jobs.first_mut() else { return false };
+        let Some(mut first) = jobs.first_entry() else { return false };
+        let filter = first.key().clone();
+        let job = first.get_mut();
         let mut messages = Vec::new();
-        let more = self.router.read().expect("router lock").retained().collect(&job.filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
+        let more = self.router.read().expect("router lock").retained().collect(&filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
         for message in messages {
             if job.options.no_local && message.publisher() == own_number {
                 continue;
@@ -53,7 +55,7 @@ impl Shard {
             self.send_retained(now, session, key, outgoing);
         }
         if !more {
-            jobs.remove(0);
+            jobs.remove(&filter);
         }
         if !jobs.is_empty() {
             self.connections[key].retained = Some(jobs);

@@ -103,4 +103,5 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     milliseconds!(connect_timeout, "connect_timeout_ms", 1, "from accept to CONNECT"),
     milliseconds!(hook_timeout, "hook_timeout_ms", 1, "for the late answer of a hook"),
     number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits"),
+    milliseconds!(memory_pause, "memory_pause_ms", 1, "while the memory limit is exceeded: how long a client may keep an unfinished packet"),
 ];

@@ -254,6 +254,10 @@ pub unsafe extern "C" fn nlmqtt_server_reload(server: *mut nlmqtt_server, config
                 running.remove_listener(address)?;
                 changes.push((NLMQTT_CHANGE_APPLIED, format!("listener {address} closed")));
             }
+            // What a listener does not say itself may have changed with the keys.
+            for (options, address) in &listeners {
+                running.change_listener(*address, config.listener_in_force(options))?;
+            }
             for options in &diff.listeners_added {
                 match running.add_listener(config.listener_in_force(options)) {
                     Ok(address) => {

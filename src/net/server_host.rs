@@ -108,6 +108,14 @@ impl<N: Net> Worker<N> {
         Ok(bound)
     }
 
+    /// Other rules for whoever comes from now on; the address stays. False: it did not listen there.
+    pub fn change_listener(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == address) else { return false };
+        listener.options = options.clone();
+        true
+    }
+
     /// Stops listening at an address; its connections stay. False: it did not listen there.
     pub fn remove_listener(&mut self, server: ServerKey, address: SocketAddr) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
@@ -166,7 +174,7 @@ impl<N: Net> Worker<N> {
 
     pub(super) fn read_connection(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
         let Some(host) = self.servers.get_mut(server) else { return After::Closed };
-        if !host.shard.wants_input(connection) {
+        if !host.shard.wants_input(self.now, connection) {
             return After::Pause;
         }
         let scratch = core::mem::take(&mut self.scratch);
@@ -217,7 +225,7 @@ impl<N: Net> Worker<N> {
     pub(super) fn flush_server(&mut self, server: ServerKey) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
         let mut dirty = core::mem::take(&mut host.dirty);
-        host.shard.take_dirty(&mut dirty);
+        host.shard.take_dirty(self.now, &mut dirty);
         let any = !dirty.is_empty();
         for connection in dirty.drain(..) {
             self.flush_connection(server, connection);
