@@ -33,6 +33,9 @@ impl Shard {
                 };
                 if wants_retained && topic::split_share(&filter).is_none() {
                     jobs.push((filter.into(), RetainedJob { options, subscription_id, cursor: Default::default() }));
+                } else if let Some(job) = self.connections[key].retained.as_mut().and_then(|jobs| jobs.get_mut(&*filter)) {
+                    // What is still to come of the subscription that was replaced comes as the new one says.
+                    (job.options, job.subscription_id) = (options, subscription_id);
                 }
                 Ok(options.qos as u8)
             });

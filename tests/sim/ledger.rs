@@ -132,11 +132,11 @@ impl Ledger {
     }
 
     /// A shared group matched a message; its members would get it with one of `qualities`.
-    pub fn matched_group(&mut self, group: &str, publication: &Publication, qualities: &BTreeSet<Qos>) {
+    pub fn matched_group(&mut self, group: &str, publication: &Publication, qualities: &BTreeSet<Qos>, is_certain: bool) {
         let entry = self.groups.entry((group.to_owned(), publication.id.clone())).or_default();
         entry.qos.extend(qualities.iter().map(|qos| *qos as u8));
         entry.may += 1;
-        entry.must += u32::from(!qualities.contains(&Qos::AtMostOnce) && !publication.expires);
+        entry.must += u32::from(is_certain && !qualities.contains(&Qos::AtMostOnce) && !publication.expires);
     }
 
     /// A client's session is gone: what it has not got need not come.
@@ -208,7 +208,8 @@ impl Ledger {
         let entry = self.groups.iter_mut().find(|((group, name), _)| name == id && matches(split_group(group).1, topic));
         let Some(((group, _), entry)) = entry else { panic!("{client} got {id} on {topic}, which no group had subscribed to") };
         entry.got += 1;
-        let is_strict = !entry.qos.contains(&1) && qos != Qos::AtLeastOnce;
+        entry.qos.insert(qos as u8);
+        let is_strict = !entry.qos.contains(&1);
         assert!(!is_strict || entry.got <= entry.may, "{group} got {id} {} times of {}, QoS {}", entry.got, entry.may, qos as u8);
     }
 

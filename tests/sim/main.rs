@@ -37,16 +37,25 @@ use run::Run;
 use trace::Trace;
 
 const SEEDS: u64 = 1_000;
+/// One thread stops after so many.
+const FAILURES_MAX: usize = 5;
+
+/// A seed that failed: the last lines of its trace, and one line that says what and how to repeat it.
+#[derive(Debug, PartialEq)]
+struct Failure {
+    tail: String,
+    line: String,
+}
 
 /// Runs one seed; the fingerprint of its trace, or why it failed.
-fn run_seed(seed: u64) -> Result<(u64, u64), String> {
+fn run_seed(seed: u64) -> Result<(u64, u64), Failure> {
     let trace = Trace::default();
     let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed, trace.clone()).run()));
     match result {
         Ok(()) => Ok(trace.fingerprint()),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(format!("{}\nSIM_SEED={seed} commit {} {text}", trace.tail(), commit(), text = text.unwrap_or_default()))
+            Err(Failure { tail: trace.tail(), line: format!("SIM_SEED={seed} commit {} {}", commit(), text.unwrap_or_default()) })
         }
     }
 }
@@ -64,19 +73,21 @@ fn number(name: &str) -> Option<u64> {
 fn the_broker_agrees_with_the_model_in_every_world() {
     if let Some(seed) = number("SIM_SEED") {
         let result = run_seed(seed);
-        assert!(result.is_ok(), "\n{}", result.unwrap_err());
-        return println!("seed {seed}: {:?}", result.unwrap());
+        match result {
+            Ok(fingerprint) => return println!("seed {seed}: {fingerprint:?}"),
+            Err(failure) => panic!("\n{}\n{}", failure.tail, failure.line),
+        }
     }
     let first = number("SIM_FIRST").unwrap_or(0);
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let failures: Vec<String> = std::thread::scope(|scope| {
+    let failures: Vec<Failure> = std::thread::scope(|scope| {
         let work = || {
             let mut failures = Vec::new();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= first + count || failures.len() >= 3 {
+                if seed >= first + count || failures.len() >= FAILURES_MAX {
                     return failures;
                 }
                 failures.extend(run_seed(seed).err());
@@ -85,7 +96,10 @@ fn the_broker_agrees_with_the_model_in_every_world() {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("failures are caught")).collect()
     });
-    assert!(failures.is_empty(), "{} failures, among them\n{}", failures.len(), failures[0]);
+    if let Some(first) = failures.first() {
+        let lines: Vec<&str> = failures.iter().map(|failure| failure.line.as_str()).collect();
+        panic!("\n{}\n{}", first.tail, lines.join("\n"));
+    }
     println!("{count} seeds from {first}, the model silent");
 }
 

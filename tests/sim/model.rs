@@ -74,6 +74,10 @@ pub struct Session {
     pub filters: BTreeMap<String, SubscribeOptions>,
     /// Shared filters it ever had: messages for them may wait in it.
     pub groups: BTreeSet<String>,
+    /// Shared filters it gave up at some time.
+    pub left: BTreeSet<String>,
+    /// Filters for which retained messages may be on their way to this connection.
+    pub jobs: BTreeSet<String>,
 }
 
 /// A message the real broker has accepted.
@@ -87,6 +91,16 @@ pub struct Publication {
     pub retain: bool,
     pub is_empty: bool,
     pub expires: bool,
+}
+
+/// Of a shared group, when a message comes.
+#[derive(Default)]
+struct Members {
+    /// With which QoS they would get it.
+    qualities: BTreeSet<Qos>,
+    has_connected: bool,
+    /// The session of one may have ended.
+    has_uncertain: bool,
 }
 
 impl Model {
@@ -110,7 +124,8 @@ impl Model {
         self.now = now;
         let ended: Vec<String> = self.sessions.iter().filter(|(_, session)| session.ends.is_some_and(|ends| ends + TOLERANCE < now)).map(|(client, _)| client.clone()).collect();
         for client in ended {
-            self.end_session(&client);
+            // When exactly it ended, and who was in its groups then, is not known.
+            self.end_session(&client, false);
         }
         for will in &self.wills {
             assert!(will.is_optional || will.due + TOLERANCE >= now, "the will of {} was due at {:?} and did not come", will.client, will.due);
@@ -127,7 +142,7 @@ impl Model {
         trace!(self.trace, "model: {client} connected, session present {session_present}");
         assert!(session_present == expected || (near_end && !session_present), "{client}: session present {session_present}, should be {expected}");
         if !session_present {
-            self.end_session(client);
+            self.end_session(client, !near_end);
         }
         let now = self.now;
         // A reconnect before the delay is over cancels the will (MQTT-3.1.3-9).
@@ -146,6 +161,8 @@ impl Model {
             will: None,
             filters: BTreeMap::new(),
             groups: BTreeSet::new(),
+            left: BTreeSet::new(),
+            jobs: BTreeSet::new(),
         });
         session.is_connected = true;
         session.expiry_s = connect.expiry_s.min(self.expiry_max_s);
@@ -159,6 +176,7 @@ impl Model {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(client) else { panic!("{client} disconnected without a session") };
         session.is_connected = false;
+        session.jobs.clear();
         let will = session.will.take().filter(|_| !normally);
         let expiry_s = session.expiry_s;
         session.ends = (expiry_s != u32::MAX).then(|| now + Duration::from_secs(u64::from(expiry_s)));
@@ -168,12 +186,13 @@ impl Model {
         }
         self.ledger.forgive_qos0(client);
         if expiry_s == 0 {
-            self.end_session(client);
+            self.end_session(client, true);
         }
     }
 
-    /// A session is gone, and with it what it had to get; its will is due now (§3.1.3.2.2).
-    fn end_session(&mut self, client: &str) {
+    /// A session is gone, and with it what it had to get; its will is due now (§3.1.3.2.2). `is_now`:
+    /// the real broker ends it at this moment.
+    fn end_session(&mut self, client: &str, is_now: bool) {
         let Some(session) = self.sessions.remove(client) else { return };
         trace!(self.trace, "model: the session of {client} ends");
         let ended = session.ends.filter(|_| !session.is_connected).unwrap_or(self.now);
@@ -182,7 +201,9 @@ impl Model {
         }
         self.ledger.forgive(client);
         for group in session.groups {
-            let has_other = self.sessions.values().any(|other| other.is_connected && other.filters.contains_key(&group));
+            // One who left the group takes what waits for it along: the group may be another by now.
+            let is_member = session.filters.get(&group).is_some_and(|options| options.qos == Qos::AtLeastOnce) && !session.left.contains(&group);
+            let has_other = is_now && is_member && self.sessions.values().any(|other| other.is_connected && other.filters.contains_key(&group));
             self.ledger.forgive_group(&group, has_other);
         }
     }
@@ -190,7 +211,7 @@ impl Model {
     /// The broker has died: nobody has a session, nothing is retained, no will comes.
     pub fn broker_died(&mut self) {
         for client in self.sessions.keys().cloned().collect::<Vec<_>>() {
-            self.end_session(&client);
+            self.end_session(&client, true);
             self.ledger.forgive_group_all();
         }
         self.retained.clear();
@@ -213,7 +234,9 @@ impl Model {
                 session.groups.insert(filter.clone());
                 continue;
             }
-            if !sends {
+            if sends {
+                session.jobs.insert(filter.clone());
+            } else if !session.jobs.contains(filter) {
                 continue;
             }
             for kept in self.retained.values().filter(|kept| matches(filter, &kept.topic)) {
@@ -229,7 +252,10 @@ impl Model {
         let Some(session) = self.sessions.get_mut(client) else { panic!("{client} unsubscribed without a session") };
         for filter in filters {
             trace!(self.trace, "model: {client} unsubscribed from {filter}");
-            session.filters.remove(*filter);
+            session.jobs.remove(*filter);
+            if session.filters.remove(*filter).is_some() && split_group(filter).0.is_some() {
+                session.left.insert((*filter).to_owned());
+            }
         }
     }
 
@@ -267,7 +293,7 @@ impl Model {
         if publication.is_empty {
             return; // Its payload does not say who sent it: nothing can be accounted.
         }
-        let mut groups: BTreeMap<&str, BTreeSet<Qos>> = BTreeMap::new();
+        let mut groups: BTreeMap<&str, Members> = BTreeMap::new();
         for (client, session) in &self.sessions {
             let mut qos = None;
             for (filter, options) in &session.filters {
@@ -276,7 +302,10 @@ impl Model {
                     continue;
                 }
                 if group.is_some() {
-                    groups.entry(filter).or_default().insert(options.qos.min(publication.qos));
+                    let members = groups.entry(filter).or_default();
+                    members.qualities.insert(options.qos.min(publication.qos));
+                    members.has_connected |= session.is_connected;
+                    members.has_uncertain |= session.ends.is_some_and(|ends| is_near(ends, self.now));
                 } else if !(options.no_local && publication.publisher == *client) {
                     qos = qos.max(Some(options.qos));
                 }
@@ -286,8 +315,10 @@ impl Model {
             let is_certain = session.is_connected || session.ends.is_none_or(|ends| !is_near(ends, self.now));
             self.ledger.matched(client, &delivery, session.is_connected, is_certain);
         }
-        for (group, qualities) in groups {
-            self.ledger.matched_group(group, publication, &qualities);
+        for (group, members) in groups {
+            // Those who are away are chosen only if nobody is connected.
+            let is_certain = members.has_connected || !members.has_uncertain;
+            self.ledger.matched_group(group, publication, &members.qualities, is_certain);
         }
     }
 }

@@ -151,7 +151,8 @@ impl Client {
             self.session_lost();
         }
         self.sender.connected(limits.receive_maximum);
-        let unsure = core::mem::take(&mut self.is_session_unsure) || self.options.version == Version::V31;
+        let unsure = self.unsure_connections > 0 || self.options.version == Version::V31;
+        self.unsure_connections = self.unsure_connections.saturating_sub(1);
         self.subscriptions.connected(keeps, unsure, &self.options, &mut self.events);
         self.expire_queue(now);
         Ok(())

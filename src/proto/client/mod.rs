@@ -91,9 +91,10 @@ pub struct Client {
     client_id: String,
     /// A CONNACK came since `start`.
     has_connected: bool,
-    /// A CONNECT went out whose CONNACK did not come: the server may have begun a new session that
-    /// this side knows nothing of, and will say next time that it has one.
-    is_session_unsure: bool,
+    /// So many of the next CONNACKs may speak of a session this side knows nothing of: a CONNECT
+    /// went out whose CONNACK did not come, and the server took it as the begin of a new session,
+    /// before the next connection or, if it was slow on its way, even after it.
+    unsure_connections: u8,
     queue: Queue,
     subscriptions: Subscriptions,
     reconnect: Reconnect,
@@ -120,7 +121,7 @@ impl Client {
             out: OutBuffer::default(),
             is_touched: false,
             has_connected: false,
-            is_session_unsure: false,
+            unsure_connections: 0,
             connection: None,
             connection_last: 0,
             statistics: Statistics::default(),
