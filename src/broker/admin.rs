@@ -76,6 +76,7 @@ impl Shard {
         let charge = self.budget.charge(size_of::<Session>());
         let key = self.sessions.insert(Session {
             client_id: Arc::from(""),
+            publisher_number: 0,
             username: None,
             version: crate::codec::Version::V5,
             connection: None,

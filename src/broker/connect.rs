@@ -182,8 +182,10 @@ impl Shard {
         }
         let client_id: Arc<str> = client_id.into();
         let charge = self.budget.charge(size_of::<Session>() + client_id.len());
+        let publisher_number = self.router.read().expect("router lock").publisher_number(&client_id);
         let session = self.sessions.insert(Session {
             client_id: client_id.clone(),
+            publisher_number,
             username: None,
             version: connect.version,
             connection: None,
@@ -226,7 +228,7 @@ impl Shard {
         let will = connect.will.as_ref()?;
         let mut kept = PropertyList::new();
         kept.extend_filtered(will.properties, forwarded);
-        let message = Message::new(&self.budget, will.topic, will.payload, will.qos, will.retain, kept.as_properties(), None, session.as_u64(), now);
+        let message = Message::new(&self.budget, will.topic, will.payload, will.qos, will.retain, kept.as_properties(), None, self.sessions[session].publisher_number, now);
         let seconds = |id| will.properties.u32(id).map(|seconds| Duration::from_secs(u64::from(seconds)));
         Some(Box::new(Will {
             message,

@@ -27,12 +27,12 @@ const OVERSHOOT: usize = 4;
 const SHARE_TRIES_MAX: usize = 16;
 
 impl Shard {
-    /// Hands a message to every subscriber; how many there were.
+    /// Hands a message to every subscriber; how many there were. `publisher` is the session it
+    /// comes from.
     pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>, publisher: Option<SessionKey>) -> usize {
         let mut matches = core::mem::take(&mut self.matches);
         let target = publisher.map(|session| self.target(session));
-        let hash = self.publisher_hash(publisher);
-        self.router.read().expect("router lock").matching(message.topic(), target, hash, &mut matches);
+        self.router.read().expect("router lock").matching(message.topic(), target, message.publisher(), &mut matches);
         self.deliver_all(now, message, &matches);
         let count = matches.len();
         self.matches = matches;
@@ -53,15 +53,6 @@ impl Shard {
     /// This shard's session as the router names it.
     pub(super) fn target(&self, session: SessionKey) -> Target {
         Target { shard: self.id, key: session.as_u64() }
-    }
-
-    /// What the hash strategy of shared subscriptions goes by.
-    fn publisher_hash(&self, publisher: Option<SessionKey>) -> u64 {
-        use core::hash::BuildHasher;
-        if self.options.shared_subscription_strategy != crate::route::ShareStrategy::HashClientId {
-            return 0;
-        }
-        publisher.map_or(0, |session| self.by_client_id.hasher().hash_one(&self.sessions[session].client_id))
     }
 
     /// Gives the message to the chosen member, or to another one if that cannot take it.

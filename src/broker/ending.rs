@@ -78,7 +78,7 @@ impl Shard {
             if session.will_due.is_some_and(|due| due <= now) {
                 session.will_due = None;
                 if let Some(will) = session.will.take() {
-                    self.publish_will(now, &will);
+                    self.publish_will(now, key, &will);
                 }
             }
         } else if let Some(limit) = self.share_deadline(key) {
@@ -179,7 +179,7 @@ impl Shard {
         self.pass_on_shared(now, target, &mut session);
         self.stats.dropped_session_ended += (session.queue.len() + session.sender.in_flight()) as u64;
         if let Some(will) = session.will.take() {
-            self.publish_will(now, &will);
+            self.publish_will(now, key, &will);
         }
     }
 
@@ -197,7 +197,8 @@ impl Shard {
         }
     }
 
-    fn publish_will(&mut self, now: Instant, will: &Will) {
+    /// The will is its client's message, also when the session has just ended.
+    fn publish_will(&mut self, now: Instant, session: SessionKey, will: &Will) {
         let message = match will.expiry {
             None => will.message.clone(),
             Some(expiry) => {
@@ -211,6 +212,6 @@ impl Shard {
         if message.retain() {
             self.retain(&message);
         }
-        self.route(now, &message, None);
+        self.route(now, &message, Some(session));
     }
 }

@@ -138,7 +138,7 @@ impl Shard {
             rewrite.retain.unwrap_or(publish.retain),
             properties,
             expires,
-            session.as_u64(),
+            self.sessions[session].publisher_number,
             now,
         );
         if message.retain() && !self.retain(&message) {

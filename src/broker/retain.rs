@@ -37,6 +37,7 @@ impl Shard {
         let output_max = self.options.max_output_bytes;
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return false };
         let session = connection.session.expect("open");
+        let own_number = self.sessions[session].publisher_number;
         if connection.out.len() > output_max || !self.sessions[session].queue.is_empty() {
             return false;
         }
@@ -47,7 +48,7 @@ impl Shard {
         let mut messages = Vec::new();
         let more = self.router.read().expect("router lock").retained().collect(&filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
         for message in messages {
-            if job.options.no_local && message.publisher() == session.as_u64() {
+            if job.options.no_local && message.publisher() == own_number {
                 continue;
             }
             let outgoing = outgoing_of(job, message, now);

@@ -31,6 +31,8 @@ impl SessionKey {
 /// The session of one client id.
 pub(super) struct Session {
     pub client_id: Arc<str>,
+    /// What its messages call their publisher.
+    pub publisher_number: u64,
     pub username: Option<Box<str>>,
     /// Of the last connection.
     pub version: Version,
