@@ -2,6 +2,8 @@
 
 mod hostile;
 mod listeners;
+mod newlife_client;
+mod newlife_server;
 mod wire;
 
 /// Raises the limit of open files for `connections` with both ends in this process; how many it

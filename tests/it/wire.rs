@@ -126,7 +126,12 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, level: V3, buffer: Vec::new() }
+        Self::of(stream, V3)
+    }
+
+    /// The one end of a stream, whichever.
+    pub fn of(stream: TcpStream, level: u8) -> Self {
+        Self { stream, level, buffer: Vec::new() }
     }
 
     /// Sends this CONNECT, answers what comes.
