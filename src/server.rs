@@ -134,7 +134,7 @@ impl Server {
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
         let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
         self.post(move |shard, now| {
-            // The filter is legal, and one subscription is below every limit.
+            // The filter is legal; a router without room for it counts that (`subscriptions_refused`).
             if let Ok(key) = shard.subscribe_local(now, &filter, Box::new(receive)) {
                 lock(&keys).insert(id, key);
             }

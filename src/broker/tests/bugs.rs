@@ -81,6 +81,24 @@ fn a_message_of_the_owner_obeys_the_output_limit() {
 }
 
 #[test]
+fn an_in_process_subscription_that_is_refused_leaves_nothing_and_short_memory_refuses_none() {
+    let mut world = World::new(Options { max_subscriptions: 1, memory_limit: 1 << 20, ..Options::default() });
+    let released = Arc::new(());
+    let receiver = || {
+        let held = released.clone();
+        Box::new(move |_: &Arc<codec::Message>| drop(held.clone()))
+    };
+    let brim = world.budget.charge(1_000_000);
+    assert!(world.budget.is_tight());
+    let first = world.shard.subscribe_local(world.now, "a", receiver());
+    assert!(first.is_ok(), "the owner's own");
+    assert_eq!(world.shard.subscribe_local(world.now, "b", receiver()), Err(codec::Reason::QUOTA_EXCEEDED));
+    assert_eq!(Arc::strong_count(&released), 2, "the callback of the refused one is gone");
+    drop(brim);
+    world.end();
+}
+
+#[test]
 fn a_packet_in_single_bytes_is_one_packet() {
     let mut world = World::new(Options::default());
     let client = world.join(V3, "c");
