@@ -99,6 +99,33 @@ fn an_in_process_subscription_that_is_refused_leaves_nothing_and_short_memory_re
 }
 
 #[test]
+fn timers_of_ended_sessions_and_connections_do_not_pile_up() {
+    let mut world = World::new(Options::default());
+    // Sessions that could live for a hundred years, each ended by the next one of the same client.
+    for _ in 0..200 {
+        for _ in 0..10 {
+            let client = world.dial().expect("room");
+            world.send(client, &connect(V5, "again", true, 65_535, &[0x11, 0xC0, 0, 0, 0]));
+            world.cut(client);
+        }
+        world.after_ms(10_000);
+    }
+    assert!(world.shard.wheel.len() < 400, "{} timers", world.shard.wheel.len());
+    // And a timer that is looked at early is not due for that.
+    let client = world.dial().expect("room");
+    world.send(client, &connect(V5, "patient", true, 1_000, &[0x11, 0, 0, 3, 0xE8]));
+    world.after_ms(1_499_000);
+    assert!(!world.is_closed(client));
+    world.after_ms(2_000);
+    assert!(world.is_closed(client), "1.5 times 1,000 s");
+    world.after_ms(998_000);
+    assert_eq!(world.stats().sessions_expired, 0);
+    world.after_ms(2_000);
+    assert_eq!(world.stats().sessions_expired, 1, "1,000 s later");
+    world.end();
+}
+
+#[test]
 fn a_packet_in_single_bytes_is_one_packet() {
     let mut world = World::new(Options::default());
     let client = world.join(V3, "c");
