@@ -184,8 +184,18 @@ impl Connection {
         self.flags.blocked && self.out.len() > bytes_max
     }
 
+    /// It is owed so much for what it sent, and takes none of it, that it is not read any more.
+    pub fn is_owed_too_much(&self, bytes_max: usize) -> bool {
+        self.flags.blocked && self.out.len() > bytes_max + OWED_BYTES_MAX
+    }
+
     /// Messages may be written to it.
     pub fn is_open(&self) -> bool {
         self.state == State::Connected
     }
 }
+
+/// What a client is owed for its packets may wait beyond the mark of its out-buffer: an
+/// acknowledgement for each of the 65,535 packet identifiers. With less, two sides that both have
+/// much to write would stop reading, and wait for each other for ever.
+const OWED_BYTES_MAX: usize = 512 << 10;

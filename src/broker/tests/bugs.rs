@@ -10,8 +10,9 @@ fn a_client_that_never_reads_cannot_make_the_output_grow_with_pings() {
     let pings = [0xC0, 0].repeat(1_000);
     let before = world.stats().memory_bytes;
     let taken = (0..1_000).filter(|_| world.send(client, &pings)).count();
-    assert!(taken < 10, "{taken} times 1,000 answers for 10,000 bytes of room");
-    assert!(world.stats().memory_bytes < before + 20_000 && world.stats().memory_bytes > before + 9_000, "and they are charged");
+    assert!(taken < 300, "{taken} times 1,000 answers for 10,000 bytes of room and half a megabyte that may be owed");
+    let charged = world.stats().memory_bytes - before;
+    assert!((510_000..560_000).contains(&charged), "and they are charged: {charged}");
     world.after_ms(61_000);
     assert!(world.is_closed(client));
     assert_eq!(world.stats().slow_consumers_closed, 1);

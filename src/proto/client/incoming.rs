@@ -151,7 +151,8 @@ impl Client {
             self.session_lost();
         }
         self.sender.connected(limits.receive_maximum);
-        self.subscriptions.connected(keeps, &self.options, &mut self.events);
+        let unsure = core::mem::take(&mut self.is_session_unsure) || self.options.version == Version::V31;
+        self.subscriptions.connected(keeps, unsure, &self.options, &mut self.events);
         self.expire_queue(now);
         Ok(())
     }

@@ -213,6 +213,7 @@ impl Client {
     pub(super) fn lost(&mut self, now: Instant, ending: Ending<'_>) {
         let was_online = matches!(self.state, State::Online | State::Stopping);
         let was_waiting = self.state == State::Waiting;
+        self.is_session_unsure |= self.state == State::Connecting;
         let server = self.reconnect.server();
         self.connection = None;
         self.subscriptions.connection_lost(&mut self.events);

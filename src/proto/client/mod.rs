@@ -91,6 +91,9 @@ pub struct Client {
     client_id: String,
     /// A CONNACK came since `start`.
     has_connected: bool,
+    /// A CONNECT went out whose CONNACK did not come: the server may have begun a new session that
+    /// this side knows nothing of, and will say next time that it has one.
+    is_session_unsure: bool,
     queue: Queue,
     subscriptions: Subscriptions,
     reconnect: Reconnect,
@@ -117,6 +120,7 @@ impl Client {
             out: OutBuffer::default(),
             is_touched: false,
             has_connected: false,
+            is_session_unsure: false,
             connection: None,
             connection_last: 0,
             statistics: Statistics::default(),
@@ -147,9 +151,10 @@ impl Client {
     }
 
     /// False while so much waits to be written that no more packets should be read: their answers
-    /// would pile up.
+    /// would pile up. Not before there are more of them than packet identifiers: two sides that
+    /// both have much to write and do not read would wait for each other for ever.
     pub fn wants_input(&self) -> bool {
-        self.out.len() < self.options.out_bytes_max
+        self.out.len() < self.options.out_bytes_max + OWED_BYTES_MAX
     }
 
     /// Where it stands.
@@ -187,6 +192,9 @@ impl Client {
         self.subscriptions.len()
     }
 }
+
+/// Answers that may wait beyond the mark of the out-buffer: 65,535 acknowledgements.
+const OWED_BYTES_MAX: usize = 512 << 10;
 
 /// A burst of events leaves no more room behind than this.
 const EVENTS_KEPT: usize = 64;
