@@ -63,7 +63,7 @@ fn level(rng: &mut Rng) -> u8 {
 }
 
 fn topic(rng: &mut Rng) -> String {
-    let words = ["a", "b", "c", "", "long-name-of-a-level", "ä", "$x"];
+    let words = ["a", "b", "c", "", "long-name-of-a-level", "ä", "x"];
     let levels: Vec<&str> = (0..1 + rng.below(4)).map(|_| words[rng.below(7) as usize]).collect();
     let topic = levels.join("/");
     if topic.is_empty() { "t".to_owned() } else { topic }
@@ -89,7 +89,7 @@ fn draw_connect(rng: &mut Rng, level: u8) -> Vec<u8> {
         clean: !is_persistent,
         keep_alive_s: 60,
         properties: if is_persistent && level == V5 { &expiry } else { &[] },
-        will: rng.chance(250).then_some((will_topic.trim_start_matches('$'), "gone", &[][..])).filter(|(topic, ..)| !topic.is_empty()),
+        will: rng.chance(250).then_some((will_topic.as_str(), "gone", &[][..])),
         username: None,
     })
 }
@@ -108,7 +108,7 @@ fn draw_packet(rng: &mut Rng, level: u8) -> Vec<u8> {
         _ => {
             let size = if rng.chance(20) { rng.below(20_000) } else { rng.below(100) };
             let qos = rng.below(3) as u8;
-            publish(level, topic(rng).trim_start_matches('$'), qos, rng.chance(125), id, &[], &vec![b'x'; size as usize])
+            publish(level, &topic(rng), qos, rng.chance(125), id, &[], &vec![b'x'; size as usize])
         }
     }
 }
@@ -134,6 +134,8 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
             _ => bytes[0] = rng.u64() as u8,
         }
     }
+    // What is retained in the end is found by `#`, which does not mean topics that begin with `$`.
+    bytes.iter_mut().filter(|byte| **byte == b'$').for_each(|byte| *byte = b'%');
 }
 
 /// One connection's worth of bytes; how many packets were drawn for it.
@@ -255,7 +257,8 @@ fn garbage_before_connect_is_closed_without_an_answer() {
     let mut watcher = Wire::join(broker.address, V3, "watcher");
     watcher.subscribe("#", 0);
     let mut rng = Rng::with_seed(number("HOSTILE_SEED", 1));
-    let random: Vec<u8> = (0..200).map(|_| rng.u64() as u8 | 0x20).collect();
+    let mut random: Vec<u8> = (0..200).map(|_| rng.u64() as u8).collect();
+    random[0] = 0xA7; // no first byte of any packet
     let cases: [&[u8]; 12] = [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -463,7 +466,7 @@ fn a_flood_without_reading_ends_with_the_flooder_alone() {
         assert!(begun.elapsed() < PATIENCE, "never closed");
     }
     assert!(most < 2 << 20, "{most} bytes for one that does not read");
-    assert_eq!(broker.stat("output_pauses"), 1);
+    assert!(broker.stat("output_pauses") >= 1);
     good_round(broker.address, 1);
     drop(flooder);
     broker.is_left_without_a_byte();

@@ -223,11 +223,11 @@ fn a_will_delay_is_ended_by_a_reconnect_and_disconnect_4_sends_the_will() {
     let broker = Broker::new(|_| {});
     let mut watcher = Wire::join(broker.address, V3, "w");
     watcher.subscribe("will", 0);
-    let mortal = join_with_will(&broker, 1);
+    let mortal = join_with_will(&broker, 3);
     leave(&broker, mortal);
     let mut mortal = join_with_will(&broker, 0);
-    std::thread::sleep(Duration::from_millis(1_500));
-    assert_eq!(watcher.ping(), [], "it came back before its second was over");
+    std::thread::sleep(Duration::from_millis(3_500));
+    assert_eq!(watcher.ping(), [], "it came back before three seconds were over");
     mortal.send(&[0xE0, 1, 0]);
     mortal.expect_closed();
     assert_eq!(watcher.ping(), [], "a good-bye");

@@ -65,8 +65,6 @@ impl Broker {
             let mut cleaner = Wire::join(self.address, V3, "cleaner");
             let mut topics = Vec::new();
             cleaner.send(&subscribe(V3, 1, "#", 0));
-            cleaner.send(&subscribe(V3, 2, "$share/x/+", 0));
-            cleaner.send(&[0xC0, 0]);
             let wanted = usize::try_from(self.stat("retained_messages")).expect("few");
             while topics.len() < wanted {
                 let packet = cleaner.read().expect("retained messages come");
