@@ -20,6 +20,19 @@ fn a_client_that_never_reads_cannot_make_the_output_grow_with_pings() {
 }
 
 #[test]
+fn a_client_that_writes_all_it_may_before_it_reads_is_not_stuck() {
+    let mut world = World::new(Options { max_output_bytes: 1_024, ..Options::default() });
+    let client = world.join(V3, "c");
+    world.set_room(client, 0);
+    for id in 1..=u16::MAX {
+        assert!(world.send(client, &publish(V3, "t", 1, false, id, &[], b"")), "PUBLISH {id}");
+    }
+    world.set_room(client, usize::MAX);
+    assert_eq!(world.lines(client).len(), usize::from(u16::MAX));
+    world.end();
+}
+
+#[test]
 fn retained_jobs_neither_pile_up_nor_cost_more_than_they_are() {
     let mut world = World::new(Options::default());
     let publisher = world.join(V3, "p");

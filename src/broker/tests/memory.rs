@@ -156,6 +156,33 @@ fn whatever_a_session_keeps_is_charged() {
     let client = world.join_for_long(V5, "c", true);
     world.send(client, &unsubscribe(V5, 1, &names));
     world.end();
+
+    // A user name, open QoS 2 exchanges, a wide window.
+    let mut world = World::new(Options { max_inflight_messages: 0, ..Options::default() });
+    let named = world.dial().expect("room");
+    let before = world.stats().memory_bytes;
+    let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0x82, 0, 0, 0, 1, b'n', 0x10, 0];
+    body.extend([b'u'; 0x1000]);
+    world.send(named, &packet(0x10, &body));
+    assert_eq!(world.lines(named), ["CONNACK 00 sp=0"]);
+    assert!(world.stats().memory_bytes >= before + 0x1000, "the user name");
+    let before = world.stats().memory_bytes;
+    for id in 1..=100 {
+        world.send(named, &publish(V3, "t", 2, false, id, &[], b""));
+    }
+    assert!(world.stats().memory_bytes >= before + 8_192, "a hundred identifiers");
+    world.lines(named);
+    world.subscribe(named, "own", 1);
+    let before = world.stats().memory_bytes;
+    for id in 0..1_000 {
+        world.send(named, &publish(V3, "own", 1, false, 1_000 + id, &[], b""));
+    }
+    assert!(world.stats().memory_bytes >= before + 1_000 * 150, "a thousand in flight");
+    for id in 1..=1_000 {
+        world.send(named, &puback(id));
+    }
+    assert!(world.stats().memory_bytes < before + 1_000, "and they are through");
+    world.end();
 }
 
 /// Tells its token; the test answers.

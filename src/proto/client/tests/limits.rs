@@ -42,7 +42,7 @@ fn max_subscribe_filters_makes_more_than_one_packet() {
 }
 
 #[test]
-fn max_output_bytes_makes_messages_wait_and_stops_reading() {
+fn max_output_bytes_makes_messages_wait() {
     let mut bench = with(|options| options.out_bytes_max = 1_024);
     let request = PublishRequest { topic: "t", payload: &[0; 500], ..PublishRequest::default() };
     for _ in 0..10 {
@@ -50,9 +50,7 @@ fn max_output_bytes_makes_messages_wait_and_stops_reading() {
     }
     let out = bench.client.poll_transmit(bench.now).expect("something to send");
     assert!(out.len() < 2_000, "{}", out.len());
-    assert!(!bench.client.wants_input(), "answers would have nowhere to go");
     assert!(bench.client.queued().0 >= 6);
     let all = bench.sent().len();
     assert_eq!((all, bench.client.queued().0), (10, 0));
-    assert!(bench.client.wants_input());
 }
