@@ -170,13 +170,13 @@ impl Connection {
     /// AUTH, topics behind aliases.
     pub fn kept_bytes(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.capacity());
-        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity());
+        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len());
         self.partial.capacity() + parked + auth + self.alias_in.bytes()
     }
 
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.out.len());
+        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.len());
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.

@@ -78,8 +78,9 @@ impl Shard {
 
     /// Goes on with what was kept while the connection was parked.
     pub(super) fn take_rest(&mut self, now: Instant, key: ConnKey) {
-        if self.connections.get(key).is_none_or(|connection| connection.partial.is_empty()) {
-            return;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.partial.is_empty() {
+            return connection.recharge();
         }
         let mut nothing: &[u8] = &[];
         let result = self.take_packets(now, key, &mut nothing).and_then(|()| self.charge_kept(now, key, usize::MAX));

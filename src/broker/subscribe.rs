@@ -148,7 +148,8 @@ impl Shard {
     pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<Subscribed, Reason> {
         let target = self.target(key);
         let session = &mut self.sessions[key];
-        let is_full = session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight();
+        let is_full = session.local.is_none()
+            && (session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight());
         let outcome = match is_full && !session.subscriptions.contains(filter) {
             true => Subscribed::Full,
             false => self.router.write().expect("router lock").subscribe(filter, target, options, id),

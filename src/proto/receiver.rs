@@ -113,6 +113,11 @@ impl Receiver {
         *self = Self::new(self.receive_maximum);
     }
 
+    /// Memory taken beyond what a usual session takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.counted.memory_bytes() + self.earlier.memory_bytes()
+    }
+
     /// QoS 2 messages that wait for PUBREL and QoS 1 messages that wait for our PUBACK.
     pub fn len(&self) -> usize {
         self.counted.len() + self.earlier.len() + usize::from(self.unacknowledged)
