@@ -468,21 +468,6 @@
  */
 #define NLMQTT_VERSION_PATCH 0
 
-/*
- Events that may wait before the worker rests, unless an option says otherwise.
- */
-#define EVENTS_MAX 1024
-
-/*
- Look-ups at one time, unless an option says otherwise.
- */
-#define HELPER_THREADS 8
-
-/*
- Tasks that wait at one time, with and without a delay.
- */
-#define TASKS_MAX 65536
-
 
 
 /*

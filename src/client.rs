@@ -155,10 +155,13 @@ impl Client {
                 act(client, now);
                 client.state()
             });
-            tracker.change(|track| {
-                track.orders -= 1;
-                track.is_stopped = state.is_none_or(|state| state == State::Stopped);
-            });
+            // After the events of it have been told.
+            worker.tell_of_client(key, Box::new(move || {
+                tracker.change(|track| {
+                    track.orders -= 1;
+                    track.is_stopped = state.is_none_or(|state| state == State::Stopped);
+                });
+            }));
         }));
     }
 

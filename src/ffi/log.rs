@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_module_may_have_a_level_of_its_own_and_a_line_ends_at_a_nul() {
-        let lines = Mutex::new(Vec::new());
+        let lines = Mutex::new(Vec::<String>::new());
         let user = UserData::new((&raw const lines).cast_mut().cast(), None);
         let target = Arc::new(LogTarget::new(Some(keep), user).expect("a function"));
         let sink = LogSink { target, level_max: 2, levels: vec![("server".to_owned(), 4), ("mio".to_owned(), 0)] };

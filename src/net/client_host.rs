@@ -181,6 +181,11 @@ impl<N: Net> Worker<N> {
         Some(result)
     }
 
+    /// Calls something after everything the client has told so far was heard.
+    pub fn tell_of_client(&self, client: ClientKey, what: Box<dyn FnOnce() + Send>) {
+        self.tell(EventOwner::Client(client), what);
+    }
+
     /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
     pub fn request_of_client(&mut self, client: ClientKey, token: Token, act: impl FnOnce(&mut Client, Instant) -> Result<(), crate::proto::Error>) {
         if let Some(Err(error)) = self.with_client(client, act) {
