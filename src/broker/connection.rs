@@ -152,6 +152,11 @@ impl Connection {
         self.out.len() + self.partial.capacity() + parked
     }
 
+    /// What it keeps waiting has changed.
+    pub fn recharge(&mut self) {
+        self.charge.resize(size_of::<Self>() + self.peer.len() + self.waiting_bytes());
+    }
+
     /// Messages may be written to it.
     pub fn is_open(&self) -> bool {
         self.state == State::Connected

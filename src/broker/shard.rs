@@ -394,6 +394,7 @@ impl Shard {
         for key in self.dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.flags.dirty = false;
+            connection.recharge();
             // A full socket says when it takes bytes again: no write before that.
             if !connection.flags.blocked || connection.out.is_empty() {
                 dirty.push(key);
@@ -415,8 +416,7 @@ impl Shard {
         connection.out.advance(count);
         connection.out.release();
         connection.flags.blocked = blocked;
-        let waiting = connection.waiting_bytes();
-        connection.charge.resize(size_of::<Connection>() + connection.peer.len() + waiting);
+        connection.recharge();
         if connection.state == State::Closing {
             return connection.out.is_empty();
         }
