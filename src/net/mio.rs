@@ -167,6 +167,7 @@ impl Net for MioNet {
                     link: LinkId(id),
                     readable: event.is_readable() || event.is_error() || event.is_read_closed(),
                     writable: event.is_writable() || event.is_error(),
+                    ended: event.is_read_closed() || event.is_error(),
                 }),
                 _ => {}
             }

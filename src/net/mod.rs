@@ -72,6 +72,8 @@ pub enum Ready {
         readable: bool,
         /// The stream takes bytes again, or is connected.
         writable: bool,
+        /// The peer sends no more: behind what can be read now comes the end, and no other report.
+        ended: bool,
     },
     /// A name was looked up.
     Resolved {

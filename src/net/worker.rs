@@ -62,6 +62,8 @@ struct LinkState {
     owner: Owner,
     /// On the `again` or the `paused` list.
     listed: bool,
+    /// The poll has reported the end of the stream, and will not do so again.
+    ended: bool,
 }
 
 /// Who gets what a link says.
@@ -213,7 +215,7 @@ impl<N: Net> Worker<N> {
         match event {
             Ready::Listener(listener) => self.accept(listener),
             Ready::Resolved { ticket, addresses } => self.resolved(ticket, addresses),
-            Ready::Link { link, readable, writable } => {
+            Ready::Link { link, readable, writable, ended } => {
                 if writable {
                     match self.owner(link) {
                         Owner::Connection(server, connection) => {
@@ -225,6 +227,7 @@ impl<N: Net> Worker<N> {
                         Owner::Nobody | Owner::Lingering => {}
                     }
                 }
+                self.links[link.0 as usize].ended |= ended;
                 if readable && !self.links[link.0 as usize].listed {
                     self.read(link);
                 }
@@ -241,6 +244,8 @@ impl<N: Net> Worker<N> {
             Owner::Nobody => After::Drained,
         };
         match after {
+            // A short read may have left the end, which came in the same report.
+            After::Drained if core::mem::take(&mut self.links[link.0 as usize].ended) => self.list(link, false),
             After::Drained | After::Closed => {}
             After::Again => self.list(link, false),
             After::Pause => self.list(link, true),
@@ -331,7 +336,7 @@ impl<N: Net> Worker<N> {
         if self.links.len() <= index {
             self.links.resize(index + 1, LinkState::default());
         }
-        self.links[index] = LinkState { owner, listed: false };
+        self.links[index] = LinkState { owner, listed: false, ended: false };
     }
 
     /// Closes a link at once.

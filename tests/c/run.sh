@@ -9,7 +9,7 @@ out=$PWD/target/c-tests
 passed=0 failed=0
 mkdir -p "$out"
 flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c)
-export NLMQTT_LIBRARY="$dist/lib/libnlmqtt.so.1" # for the test that loads it by itself
+export LIBRARY_UNDER_TEST="$dist/lib/libnlmqtt.so.1" # for the test that loads it by itself
 libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 
 check() { # NAME COMMAND...

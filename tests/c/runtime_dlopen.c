@@ -1,8 +1,10 @@
 /*
  * A hundred times dlopen and dlclose, each time with a runtime, a server, a client and a message between them: threads,
- * descriptors and heap stay what they were. The program is not linked with the library; NLMQTT_LIBRARY names it.
+ * descriptors and heap stay what they were. The program is not linked with the library; LIBRARY_UNDER_TEST names it.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <nlmqtt.h>
 
 #include <dirent.h>
@@ -91,7 +93,7 @@ static void use(void *library)
 
 int main(void)
 {
-    const char *path = getenv("NLMQTT_LIBRARY");
+    const char *path = getenv("LIBRARY_UNDER_TEST");
     int round, threads = 0, descriptors = 0, tries = 0;
     struct mallinfo2 warm, end;
     memset(&warm, 0, sizeof warm);

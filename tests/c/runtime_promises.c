@@ -160,6 +160,49 @@ static void a_broken_pipe_does_not_end_the_host(void)
     nlmqtt_runtime_free(runtime);
 }
 
+/* The peer's last bytes and its end come in one report of the system: both are seen, at both ends. */
+static void an_end_behind_the_last_bytes_is_seen(void)
+{
+    nlmqtt_runtime *runtime = runtime_of(NLMQTT_MODE_LOOP);
+    nlmqtt_client_statistics statistics;
+    nlmqtt_client *client;
+    nlmqtt_server *server;
+    uint16_t port;
+    int listener = listen_anywhere(&port), peer, i;
+    uint64_t accepted = 0, connected = 1;
+    client = client_on(runtime, port, NULL);
+    OK(nlmqtt_client_start(client));
+    for (i = 0; i < 10; i++)
+        OK(nlmqtt_runtime_poll(runtime, 10));
+    peer = accept_client(listener);
+    CHECK(send(peer, "\x30\4\0\1tx", 6, MSG_NOSIGNAL) == 6);
+    close(peer);
+    sleep_ms(20);
+    nlmqtt_client_statistics_init(&statistics);
+    for (i = 0; i < 100 && statistics.disconnects == 0; i++) {
+        OK(nlmqtt_runtime_poll(runtime, 10));
+        OK(nlmqtt_client_stats(client, &statistics));
+    }
+    CHECK(statistics.messages_received == 1 && statistics.disconnects >= 1);
+    nlmqtt_client_free(client);
+    close(listener);
+
+    server = serve(runtime, NULL, &port);
+    peer = dial(port);
+    OK(nlmqtt_runtime_poll(runtime, 100));
+    send_connect(peer, 4, "ends", NULL, NULL);
+    CHECK(shutdown(peer, SHUT_WR) == 0);
+    sleep_ms(20);
+    for (i = 0; i < 20; i++)
+        OK(nlmqtt_runtime_poll(runtime, 10));
+    OK(nlmqtt_server_stat(server, "connections_accepted", &accepted));
+    OK(nlmqtt_server_stat(server, "clients_connected", &connected));
+    CHECK(accepted == 1 && connected == 0);
+    close(peer);
+    nlmqtt_server_free(server);
+    nlmqtt_runtime_free(runtime);
+}
+
 static void signals_and_output_stay_the_hosts(void)
 {
     struct sigaction before[32], after;
@@ -309,6 +352,7 @@ int main(void)
     every_descriptor_is_closed_on_exec();
     descriptors_above_1023_are_fine();
     a_broken_pipe_does_not_end_the_host();
+    an_end_behind_the_last_bytes_is_seen();
     signals_and_output_stay_the_hosts();
     a_child_of_fork_is_refused();
     two_runtimes_do_not_feel_each_other();
