@@ -368,7 +368,9 @@ mod tests {
         assert!(!is_readable(&queue));
         for _ in 0..3 {
             let ran = ran.clone();
-            queue.push(Owner::Task, Box::new(move || drop(ran.fetch_add(1, Ordering::SeqCst))));
+            queue.push(Owner::Task, Box::new(move || {
+                ran.fetch_add(1, Ordering::SeqCst);
+            }));
             assert!(is_readable(&queue));
         }
         queue.dispatch(Some(Duration::ZERO)).expect("no fault");
@@ -423,7 +425,9 @@ mod tests {
         queue.push(server(1), Box::new(|| panic!("withdrawn")));
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = ran.clone();
-        queue.push(server(2), Box::new(move || drop(counted.fetch_add(1, Ordering::SeqCst))));
+        queue.push(server(2), Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
         let dispatching = queue.clone();
         let thread = thread::spawn(move || dispatching.dispatch(None));
         while !entered.load(Ordering::SeqCst) {
@@ -445,7 +449,9 @@ mod tests {
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = ran.clone();
         queue.push(server(2), Box::new(|| panic!("not asked for")));
-        queue.push(server(1), Box::new(move || drop(counted.fetch_add(1, Ordering::SeqCst))));
+        queue.push(server(1), Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
         queue.settle(server(1));
         assert_eq!((ran.load(Ordering::SeqCst), queue.statistics().waiting), (1, 1));
         queue.close();
