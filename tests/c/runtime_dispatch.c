@@ -371,6 +371,47 @@ static void a_burst_is_held_back_and_comes_whole(int32_t mode)
     close(loop);
 }
 
+/* An application that only asks and never listens: what it is to be told does not grow without end. */
+static void completions_that_nobody_hears_are_limited(void)
+{
+    nlmqtt_runtime *runtime = runtime_of(NLMQTT_MODE_DISPATCH);
+    nlmqtt_runtime_statistics statistics;
+    nlmqtt_client_config *config = nlmqtt_client_config_new();
+    nlmqtt_client *client = NULL;
+    nlmqtt_status status = NLMQTT_OK;
+    int published = 0;
+    OK(nlmqtt_client_config_add_server(config, "mqtt://127.0.0.1:1", 0));
+    OK(nlmqtt_client_config_set(config, "max_queued_messages", "1000"));
+    OK(nlmqtt_client_config_set(config, "queue_overflow", "drop_oldest"));
+    OK(nlmqtt_client_new(runtime, config, NULL, &client));
+    nlmqtt_client_config_free(config);
+    OK(nlmqtt_client_start(client));
+    while (published < 100000 && status == NLMQTT_OK) {
+        status = nlmqtt_client_publish(client, "t", "x", 1, 1, false, NULL);
+        if (status == NLMQTT_QUEUE_FULL && published < 65536) {
+            /* Only on their way to the library's thread. */
+            sleep_ms(1);
+            status = NLMQTT_OK;
+        } else {
+            published += status == NLMQTT_OK;
+        }
+    }
+    CHECK_EQ(status, NLMQTT_QUEUE_FULL);
+    CHECK_EQ(published, 65536);
+    nlmqtt_runtime_statistics_init(&statistics);
+    OK(nlmqtt_runtime_stats(runtime, &statistics));
+    CHECK(statistics.events_peak < 70000);
+    OK(nlmqtt_runtime_dispatch(runtime, -1));
+    status = NLMQTT_QUEUE_FULL;
+    for (published = 0; published < 1000 && status == NLMQTT_QUEUE_FULL; published++) {
+        sleep_ms(1);
+        status = nlmqtt_client_publish(client, "t", "x", 1, 1, false, NULL);
+    }
+    OK(status);
+    nlmqtt_client_free(client);
+    nlmqtt_runtime_free(runtime);
+}
+
 struct hooked {
     pthread_t thread;
     nlmqtt_server *server;
@@ -662,6 +703,7 @@ int main(void)
     a_client_is_freed_by_its_own_callback();
     a_burst_is_held_back_and_comes_whole(NLMQTT_MODE_DISPATCH);
     a_burst_is_held_back_and_comes_whole(NLMQTT_MODE_LOOP);
+    completions_that_nobody_hears_are_limited();
     hooks_run_on_the_thread_that_dispatches();
     a_hook_that_is_not_dispatched_is_over_in_time();
     a_server_stopped_inside_a_callback_tells_its_end();

@@ -44,6 +44,9 @@ pub(super) use hooks::{DispatchedHooks, receiver};
 /// Events that may wait before the worker rests, unless an option says otherwise.
 pub const EVENTS_MAX: usize = 1_024;
 
+/// Nobody waits longer, and every system's time has room for it.
+const WAIT_SECONDS_MAX: u64 = 365 * 86_400;
+
 /// Whom an event is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Owner {
@@ -169,7 +172,7 @@ impl EventQueue {
     /// (`None`: until there are).
     ///
     /// # Errors
-    /// `Io`: an event had a fault of our own; the others stay.
+    /// `Internal`: an event had a fault of our own; the others stay.
     pub fn dispatch(&self, wait_max: Option<Duration>) -> Result<(), Error> {
         let me = this_thread();
         let mut left = {
@@ -269,7 +272,7 @@ impl EventQueue {
         drop(turning);
         self.lock().running = outer;
         self.returned.notify_all();
-        result.map(|()| true).map_err(|_| Error::Io(std::io::Error::other("internal fault")))
+        result.map(|()| true).map_err(|_| Error::Internal)
     }
 
     /// Events were taken out.
@@ -291,7 +294,7 @@ impl EventQueue {
 
     fn wait(&self, wait_max: Option<Duration>) -> Result<(), Error> {
         let mut descriptors = [PollFd::from_borrowed_fd(self.readable.as_fd(), PollFlags::IN)];
-        let timeout = wait_max.map(|wait| Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() });
+        let timeout = wait_max.map(|wait| Timespec { tv_sec: wait.as_secs().min(WAIT_SECONDS_MAX) as _, tv_nsec: wait.subsec_nanos() as _ });
         match poll(&mut descriptors, timeout.as_ref()) {
             // A signal handler of the host's ran: its loop may want to look.
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
