@@ -367,6 +367,9 @@ impl Client {
     pub fn close(&self, request: StopRequest, wait_max: Duration) -> Result<(), Error> {
         let (answerer, asker) = net::ask();
         let key = self.key;
+        if self.runtime.is_turning() {
+            self.gauge.close();
+        }
         self.runtime.post(Box::new(move |worker| {
             worker.remove_client(key, request, Box::new(move || answerer.answer(())));
         }));
