@@ -5,6 +5,9 @@
 //! A publish is refused at once when the queue has no room: what waits in the machine is read from
 //! its gauge, what is on its way to the worker is counted here, so that neither grows without end.
 
+mod diagnostics;
+mod exchange;
+mod receive;
 mod tracker;
 
 use std::sync::Arc;
@@ -17,12 +20,14 @@ use crate::net::{
 };
 use crate::proto;
 use crate::proto::client as machine;
+use bytes::Bytes;
 use tracker::{Posted, Reserved, Track, Tracker, Tracking};
 
 pub use crate::net::Credentials;
+pub use diagnostics::{Diagnostics, LastDisconnect};
 pub use machine::{
     AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Options, Outcome, State,
-    Statistics, StopRequest, Token,
+    QueueTerms, ReceiveOptions, Statistics, StopRequest, Token,
 };
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -38,6 +43,7 @@ pub struct Client {
     key: ClientKey,
     next_token: AtomicU64,
     queue: machine::QueueOptions,
+    receive: Option<ReceiveOptions>,
     has_method: bool,
     is_started: AtomicBool,
     gauge: Arc<ClientGauge>,
@@ -45,16 +51,19 @@ pub struct Client {
     tracker: Arc<Tracker>,
 }
 
-/// A message to publish. Everything is copied.
+/// A message to publish. Everything is copied, but a `shared` payload, which then stands for
+/// `payload`.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs)]
 pub struct Publish<'a> {
     pub topic: &'a str,
     pub payload: &'a [u8],
+    pub shared: Option<&'a Bytes>,
     pub qos: Qos,
     pub retain: bool,
     pub properties: Properties<'a>,
     pub expiry_s: Option<u32>,
+    pub terms: QueueTerms,
 }
 
 /// What a request asks for; its token tells.
@@ -64,6 +73,7 @@ pub enum RequestKind {
     Publish = 0,
     Subscribe = 1,
     Unsubscribe = 2,
+    Request = 3,
 }
 
 impl RequestKind {
@@ -74,16 +84,19 @@ impl RequestKind {
         match token.0 & ((1 << Self::BITS) - 1) {
             0 => Self::Publish,
             1 => Self::Subscribe,
-            _ => Self::Unsubscribe,
+            2 => Self::Unsubscribe,
+            _ => Self::Request,
         }
     }
 }
 
 /// How a request ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Completion {
-    /// A publish is done.
+    /// A publish is done; of a request: there is no response, and why.
     Published(Outcome),
+    /// The response to a request came.
+    Responded(Arc<Incoming>),
     /// A subscribe or unsubscribe is done; a reason for each filter.
     Answered(Outcome, Vec<Reason>),
     /// The machine refused it.
@@ -100,20 +113,36 @@ pub struct Levels {
     pub queued_count: usize,
     pub queued_bytes: usize,
     pub in_flight: usize,
+    pub requests_waiting: usize,
+    pub received_count: usize,
+    pub received_bytes: usize,
+}
+
+/// What a client is made of besides its handler.
+#[derive(Clone, Default)]
+#[allow(missing_docs)]
+pub struct ClientParts {
+    /// Must have one priority per address.
+    pub options: Options,
+    pub servers: Vec<ServerAddress>,
+    pub dial: DialOptions,
+    /// `Some`: messages without a callback of their own wait for [`Client::next_message`].
+    pub receive: Option<ReceiveOptions>,
 }
 
 impl Client {
-    /// A client that is not started yet. `options.servers` must have one priority per address.
+    /// A client that is not started yet.
     ///
     /// # Errors
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
-    pub fn new(runtime: &Runtime, options: Options, servers: Vec<ServerAddress>, dial: DialOptions, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
+    pub fn new(runtime: &Runtime, parts: ClientParts, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
+        let ClientParts { options, servers, dial, receive } = parts;
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
-        let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
+        let handler = Box::new(Tracking { tracker: tracker.clone(), receive, handler });
         let hosted = gauge.clone();
         let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, hosted, handler))?;
         Ok(Self {
@@ -121,6 +150,7 @@ impl Client {
             key,
             next_token: AtomicU64::new(1),
             queue,
+            receive,
             has_method,
             is_started: AtomicBool::new(false),
             gauge,
@@ -225,20 +255,34 @@ impl Client {
     /// `Client`: topic or size cannot be sent at all, the queue is full, the client is stopped.
     /// Nothing was queued, no completion follows.
     pub fn publish(&self, publish: &Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
+        self.post_publish(publish, RequestKind::Publish, done, |client, now, token, request| client.publish(now, token, request))
+    }
+
+    /// Copies what is lent, posts it, and has `act` hand it to the machine.
+    fn post_publish(
+        &self,
+        publish: &Publish<'_>,
+        kind: RequestKind,
+        done: Option<CompletionCallback>,
+        act: impl FnOnce(&mut machine::Client, Instant, Token, &machine::PublishRequest<'_>) -> Result<(), proto::Error> + Send + 'static,
+    ) -> Result<Token, Error> {
         if !crate::topic::is_valid_name(publish.topic) {
             return Err(proto::Error::TopicInvalid.into());
         }
-        let bytes = publish.topic.len() + publish.payload.len() + publish.properties.as_bytes().len() + MESSAGE_BYTES;
-        let posted = self.reserve(bytes)?;
-        let token = self.token(RequestKind::Publish, done);
+        let shared = publish.shared.cloned();
+        let payload: Box<[u8]> = if shared.is_some() { Box::default() } else { publish.payload.into() };
+        let payload_bytes = shared.as_ref().map_or(payload.len(), Bytes::len);
+        let bytes = publish.topic.len() + payload_bytes + publish.properties.as_bytes().len() + MESSAGE_BYTES;
+        let posted = self.reserve(bytes, publish.terms)?;
+        let token = self.token(kind, done);
         let topic: Box<str> = publish.topic.into();
-        let payload: Box<[u8]> = publish.payload.into();
         let properties: Box<[u8]> = publish.properties.as_bytes().into();
-        let (qos, retain, expiry_s) = (publish.qos, publish.retain, publish.expiry_s);
-        self.request(token, move |client, now| {
+        let (qos, retain, expiry_s, terms) = (publish.qos, publish.retain, publish.expiry_s, publish.terms);
+        self.ask(token, move |client, now| {
             drop(posted);
+            let (topic, payload, shared) = (&*topic, &*payload, shared.as_ref());
             let properties = Properties::parse(Place::Publish, &properties).unwrap_or_default();
-            client.publish(now, token, &machine::PublishRequest { topic: &topic, payload: &payload, qos, retain, properties, expiry_s })
+            act(client, now, token, &machine::PublishRequest { topic, payload, shared, qos, retain, properties, expiry_s, terms })
         });
         Ok(token)
     }
@@ -248,11 +292,12 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`].
     pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        let posted = self.reserve(message.len_bytes())?;
+        let terms = QueueTerms::default();
+        let posted = self.reserve(message.len_bytes(), terms)?;
         let token = self.token(RequestKind::Publish, done);
-        self.request(token, move |client, _| {
+        self.ask(token, move |client, now| {
             drop(posted);
-            client.publish_message(token, message, qos, retain)
+            client.publish_message(now, token, message, qos, retain, terms)
         });
         Ok(token)
     }
@@ -287,7 +332,7 @@ impl Client {
         }
         let token = self.token(RequestKind::Unsubscribe, done);
         let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
-        self.request(token, move |client, _| {
+        self.ask(token, move |client, _| {
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
             client.unsubscribe(token, &filters)
         });
@@ -340,10 +385,14 @@ impl Client {
     /// What it holds, or held a moment ago; what is on its way to the worker counts as queued.
     pub fn levels(&self) -> Levels {
         let (count, bytes) = self.gauge.queued();
+        let (received_count, received_bytes) = self.tracker.lock().received();
         Levels {
             queued_count: count + self.posted.count.load(Ordering::Relaxed),
             queued_bytes: bytes + self.posted.bytes.load(Ordering::Relaxed),
             in_flight: self.gauge.in_flight(),
+            requests_waiting: self.gauge.requests_waiting(),
+            received_count,
+            received_bytes,
         }
     }
 
@@ -376,13 +425,14 @@ impl Client {
     }
 
     /// Room for one more message on its way to the worker.
-    fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
+    fn reserve(&self, bytes: usize, terms: QueueTerms) -> Result<Reserved, Error> {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
         let posted = Reserved::new(&self.posted, bytes);
         let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));
-        if self.queue.overflow == machine::Overflow::RefuseNewest {
+        let may_push_out = self.queue.overflow == machine::Overflow::DropOldest || self.queue.newest_only || terms.newest_only;
+        if !may_push_out {
             let (count, bytes) = self.gauge.queued();
             (count_all, bytes_all) = (count_all + count, bytes_all + bytes);
         }
@@ -407,7 +457,7 @@ impl Client {
         }));
     }
 
-    fn request(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send + 'static) {
+    fn ask(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send + 'static) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| worker.request_of_client(key, token, act)));
     }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Completion, CompletionCallback, Credentials, Event, Outcome, State, Token};
+use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, State, Token};
 use crate::base::{Duration, IdMap, Instant};
 use crate::net::ClientHandler;
 use crate::proto;
+use crate::proto::client::ReceiveRoom;
 
 /// Failed requests whose end is remembered for a later wait.
 const FAILURES_KEPT: usize = 1_024;
@@ -56,12 +57,54 @@ pub(super) struct Track {
     pub is_closed: bool,
     /// Starts and stops on their way to the worker.
     pub orders: usize,
+    /// Messages that wait to be pulled, and their bytes.
+    received: VecDeque<Incoming>,
+    received_bytes: usize,
+    /// There was no room for more: reading rests.
+    is_full: bool,
+    /// What the last CONNACK said.
+    pub client_id: String,
+    pub server: Option<usize>,
+    pub last_disconnect: Option<LastDisconnect>,
     sleepers: usize,
 }
 
 impl Track {
     pub fn has_stopped(&self) -> bool {
         self.is_stopped && self.orders == 0
+    }
+
+    pub fn has_received(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    /// Messages that wait to be pulled, and their bytes.
+    pub fn received(&self) -> (usize, usize) {
+        (self.received.len(), self.received_bytes)
+    }
+
+    fn receive(&mut self, incoming: Incoming, options: &ReceiveOptions) {
+        self.received_bytes += incoming.message.len_bytes();
+        self.received.push_back(incoming);
+        let room = self.room(options);
+        self.is_full |= room.count == 0 || room.bytes == 0;
+    }
+
+    fn room(&self, options: &ReceiveOptions) -> ReceiveRoom {
+        ReceiveRoom {
+            count: options.count_max.saturating_sub(self.received.len()),
+            bytes: options.bytes_max.saturating_sub(self.received_bytes),
+        }
+    }
+
+    /// The oldest message; true with it if reading may go on now that half is free again.
+    pub fn pull(&mut self, options: &ReceiveOptions) -> Option<(Incoming, bool)> {
+        let incoming = self.received.pop_front()?;
+        self.received_bytes -= incoming.message.len_bytes();
+        let has_half = self.received.len() <= options.count_max / 2 && self.received_bytes <= options.bytes_max / 2;
+        let goes_on = self.is_full && has_half;
+        self.is_full &= !goes_on;
+        Some((incoming, goes_on))
     }
 }
 
@@ -125,6 +168,7 @@ impl Completion {
                 Outcome::Acknowledged(reason) => !reason.is_error(),
                 Outcome::Failed(_) => false,
             },
+            Self::Responded(_) => true,
             Self::Refused(_) => false,
         }
     }
@@ -133,6 +177,7 @@ impl Completion {
 /// Stands between the worker and the caller's handler.
 pub(super) struct Tracking {
     pub tracker: Arc<Tracker>,
+    pub receive: Option<ReceiveOptions>,
     pub handler: Box<dyn ClientHandler>,
 }
 
@@ -141,13 +186,28 @@ impl ClientHandler for Tracking {
         self.handler.before_connect(server)
     }
 
+    fn receive_room(&self) -> Option<ReceiveRoom> {
+        self.receive.as_ref().map(|options| self.tracker.lock().room(options))
+    }
+
     fn event(&mut self, now: Instant, event: Event) {
+        let event = match (event, &self.receive) {
+            (Event::Message(incoming), Some(options)) => {
+                return self.tracker.change(|track| track.receive(incoming, options));
+            }
+            (event, _) => event,
+        };
+        self.note_connection(now, &event);
         let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
         let completed = match &event {
             Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
             Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
                 Some((*token, Completion::Answered(*outcome, reasons.clone())))
             }
+            Event::Responded { token, response } => Some((*token, match response {
+                Ok(incoming) => Completion::Responded(incoming.clone()),
+                Err(outcome) => Completion::Published(*outcome),
+            })),
             _ => None,
         };
         if let Some((token, completion)) = &completed {
@@ -170,16 +230,34 @@ impl ClientHandler for Tracking {
     }
 }
 
+impl Tracking {
+    fn note_connection(&self, now: Instant, event: &Event) {
+        match event {
+            Event::Connected(connected) => self.tracker.change(|track| {
+                track.client_id.clone_from(&connected.client_id);
+                track.server = Some(connected.server);
+            }),
+            Event::Disconnected(disconnected) => self.tracker.change(|track| {
+                track.server = None;
+                track.last_disconnect = Some(LastDisconnect::of(now, disconnected));
+            }),
+            _ => {}
+        }
+    }
+}
+
 impl Drop for Tracking {
     fn drop(&mut self) {
-        let mut left = IdMap::default();
+        let (mut left, mut received) = (IdMap::default(), VecDeque::new());
         self.tracker.change(|track| {
             left = core::mem::take(&mut track.pending);
+            received = core::mem::take(&mut track.received);
+            track.received_bytes = 0;
             track.is_online = false;
             track.is_stopped = true;
             track.is_closed = true;
         });
         // Callbacks may own something of the caller's: not under the lock.
-        drop(left);
+        drop((left, received));
     }
 }

@@ -14,7 +14,8 @@ use super::worker::{After, Owner, Worker};
 use super::{DialOptions, LinkId, Net};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{
-    Cause, Client, Event, Incoming, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
+    Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey,
+    Token,
 };
 
 slotmap::new_key_type! {
@@ -53,6 +54,11 @@ pub trait ClientHandler: Send {
         None
     }
 
+    /// How many messages it takes now; `None`: any number. Asked before every read.
+    fn receive_room(&self) -> Option<ReceiveRoom> {
+        None
+    }
+
     /// Something happened. Messages of subscriptions with a callback of their own come there.
     fn event(&mut self, now: Instant, event: Event) {}
 
@@ -66,6 +72,7 @@ pub struct ClientGauge {
     queued_count: AtomicUsize,
     queued_bytes: AtomicUsize,
     in_flight: AtomicUsize,
+    requests_waiting: AtomicUsize,
     state: AtomicUsize,
     statistics: Mutex<Statistics>,
 }
@@ -76,6 +83,7 @@ impl ClientGauge {
         self.queued_count.store(count, Ordering::Relaxed);
         self.queued_bytes.store(bytes, Ordering::Relaxed);
         self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
+        self.requests_waiting.store(machine.requests_waiting(), Ordering::Relaxed);
         if self.state.load(Ordering::Relaxed) != machine.state() as usize {
             self.set_statistics(machine);
             self.state.store(machine.state() as usize, Ordering::Release);
@@ -99,6 +107,11 @@ impl ClientGauge {
     /// QoS 1 and 2 messages sent and not acknowledged.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests without a response.
+    pub fn requests_waiting(&self) -> usize {
+        self.requests_waiting.load(Ordering::Relaxed)
     }
 
     /// Where the machine stands.
@@ -327,11 +340,21 @@ impl<N: Net> Worker<N> {
             }
             _ => return After::Closed,
         }
+        if let Some(room) = host.handler.receive_room() {
+            // What was read already and rested comes first.
+            host.machine.set_receive_room(room);
+            host.machine.handle_input(self.now, &[]);
+            self.drain_events(client);
+        }
+        let Some(host) = self.clients.get(client).filter(|host| matches!(host.connection, Connection::Open(open) if open == link)) else {
+            return After::Closed;
+        };
         if !host.machine.wants_input() {
             return After::Pause;
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
+        let host = &mut self.clients[client];
         let after = match read {
             Ok(0) => {
                 self.client_lost(client, Cause::Closed);
@@ -352,6 +375,11 @@ impl<N: Net> Worker<N> {
         self.scratch = scratch;
         // The machine may have hung up meanwhile: then the link is not this client's any more.
         if self.owner(link) == Owner::Client(client) { after } else { After::Closed }
+    }
+
+    /// Its handler takes messages again: this turn reads what was paused.
+    pub fn resume_client(&mut self, client: ClientKey) {
+        self.with_client(client, |_, _| ());
     }
 
     /// The connection broke or was not made.

@@ -74,6 +74,10 @@ pub enum Ready {
 pub struct DialOptions {
     /// Local address to bind to.
     pub bind: Option<std::net::IpAddr>,
+    /// Network device to use, by name (SO_BINDTODEVICE); needs a privilege on older kernels.
+    pub device: Option<String>,
+    /// Mark of every packet (SO_MARK), for routing and firewall; needs a privilege.
+    pub mark: Option<u32>,
 }
 
 /// The world outside. Everything is non-blocking but [`Net::wait`].
