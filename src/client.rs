@@ -33,6 +33,9 @@ pub use machine::{
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Beyond the drain, for the worker to come round.
 const STOP_GRACE: Duration = Duration::from_millis(200);
+/// With a policy that pushes messages out, at least so much may be on its way to the worker, however small the queue is.
+const POSTED_COUNT: usize = 256;
+const POSTED_BYTES: usize = 1 << 20;
 /// What a message holds in memory besides topic, properties and payload, about.
 const MESSAGE_BYTES: usize = 128;
 
@@ -93,10 +96,12 @@ impl RequestKind {
 /// How a request ended.
 #[derive(Clone, Debug)]
 pub enum Completion {
-    /// A publish is done; of a request: there is no response, and why.
+    /// A publish is done.
     Published(Outcome),
     /// The response to a request came.
     Responded(Arc<Incoming>),
+    /// There is no response to a request, and why; acknowledged: the server says that none can come.
+    Unanswered(Outcome),
     /// A subscribe or unsubscribe is done; a reason for each filter.
     Answered(Outcome, Vec<Reason>),
     /// The machine refused it.
@@ -273,16 +278,19 @@ impl Client {
         let payload: Box<[u8]> = if shared.is_some() { Box::default() } else { publish.payload.into() };
         let payload_bytes = shared.as_ref().map_or(payload.len(), Bytes::len);
         let bytes = publish.topic.len() + payload_bytes + publish.properties.as_bytes().len() + MESSAGE_BYTES;
-        let posted = self.reserve(bytes, publish.terms)?;
+        let (posted, terms) = self.reserve(bytes, publish.terms)?;
         let token = self.token(kind, done);
         let topic: Box<str> = publish.topic.into();
         let properties: Box<[u8]> = publish.properties.as_bytes().into();
-        let (qos, retain, expiry_s, terms) = (publish.qos, publish.retain, publish.expiry_s, publish.terms);
+        let (qos, retain, expiry_s) = (publish.qos, publish.retain, publish.expiry_s);
+        let gauge = self.gauge.clone();
         self.ask(token, move |client, now| {
-            drop(posted);
             let (topic, payload, shared) = (&*topic, &*payload, shared.as_ref());
             let properties = Properties::parse(Place::Publish, &properties).unwrap_or_default();
-            act(client, now, token, &machine::PublishRequest { topic, payload, shared, qos, retain, properties, expiry_s, terms })
+            let request = machine::PublishRequest { topic, payload, shared, qos, retain, properties, expiry_s, terms };
+            let result = act(client, now, token, &request);
+            posted.arrived(&gauge, client);
+            result
         });
         Ok(token)
     }
@@ -292,12 +300,13 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`].
     pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        let terms = QueueTerms::default();
-        let posted = self.reserve(message.len_bytes(), terms)?;
+        let (posted, terms) = self.reserve(message.len_bytes(), QueueTerms::default())?;
         let token = self.token(RequestKind::Publish, done);
+        let gauge = self.gauge.clone();
         self.ask(token, move |client, now| {
-            drop(posted);
-            client.publish_message(now, token, message, qos, retain, terms)
+            let result = client.publish_message(now, token, message, qos, retain, terms);
+            posted.arrived(&gauge, client);
+            result
         });
         Ok(token)
     }
@@ -425,20 +434,27 @@ impl Client {
     }
 
     /// Room for one more message on its way to the worker.
-    fn reserve(&self, bytes: usize, terms: QueueTerms) -> Result<Reserved, Error> {
+    fn reserve(&self, bytes: usize, terms: QueueTerms) -> Result<(Reserved, QueueTerms), Error> {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
+        let arrivals = self.posted.hold_arrivals();
         let posted = Reserved::new(&self.posted, bytes);
         let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));
+        let (mut count_max, mut bytes_max) = (self.queue.count_max, self.queue.bytes_max);
+        // Who may push others out is not told by how full the queue is: the machine decides.
         let may_push_out = self.queue.overflow == machine::Overflow::DropOldest || self.queue.newest_only || terms.newest_only;
-        if !may_push_out {
+        if may_push_out {
+            (count_max, bytes_max) = (count_max.max(POSTED_COUNT), bytes_max.max(POSTED_BYTES));
+        } else {
             let (count, bytes) = self.gauge.queued();
             (count_all, bytes_all) = (count_all + count, bytes_all + bytes);
         }
+        drop(arrivals);
         // One message is always let into an empty queue.
-        let fits = count_all <= self.queue.count_max && bytes_all <= self.queue.bytes_max;
-        if fits || count_all <= 1 { Ok(posted) } else { Err(proto::Error::QueueFull.into()) }
+        let fits = count_all <= count_max && bytes_all <= bytes_max;
+        let terms = QueueTerms { is_admitted: !may_push_out, ..terms };
+        if fits || count_all <= 1 { Ok((posted, terms)) } else { Err(proto::Error::QueueFull.into()) }
     }
 
     fn wait_until(&self, wait_max: Duration, is_done: impl Fn(&Track) -> bool) -> Result<(), Error> {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, State, Token};
 use crate::base::{Duration, IdMap, Instant};
-use crate::net::ClientHandler;
+use crate::net::{ClientGauge, ClientHandler};
 use crate::proto;
-use crate::proto::client::ReceiveRoom;
+use crate::proto::client::{self as machine, ReceiveRoom};
 
 /// Failed requests whose end is remembered for a later wait.
 const FAILURES_KEPT: usize = 1_024;
@@ -18,6 +18,14 @@ const FAILURES_KEPT: usize = 1_024;
 pub(super) struct Posted {
     pub count: AtomicUsize,
     pub bytes: AtomicUsize,
+    /// A message arrives at once in the eyes of who counts: it is neither counted twice nor not at all.
+    arrivals: Mutex<()>,
+}
+
+impl Posted {
+    pub fn hold_arrivals(&self) -> MutexGuard<'_, ()> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One of them.
@@ -31,6 +39,14 @@ impl Reserved {
         posted.count.fetch_add(1, Ordering::SeqCst);
         posted.bytes.fetch_add(bytes, Ordering::SeqCst);
         Self { posted: posted.clone(), bytes }
+    }
+
+    /// The machine has it, or has refused it.
+    pub fn arrived(self, gauge: &ClientGauge, machine: &machine::Client) {
+        let posted = self.posted.clone();
+        let _held = posted.hold_arrivals();
+        gauge.note_queued(machine);
+        drop(self);
     }
 }
 
@@ -60,7 +76,7 @@ pub(super) struct Track {
     /// Messages that wait to be pulled, and their bytes.
     received: VecDeque<Incoming>,
     received_bytes: usize,
-    /// There was no room for more: reading rests.
+    /// Reading rests.
     is_full: bool,
     /// What the last CONNACK said.
     pub client_id: String,
@@ -83,11 +99,19 @@ impl Track {
         (self.received.len(), self.received_bytes)
     }
 
-    fn receive(&mut self, incoming: Incoming, options: &ReceiveOptions) {
+    fn receive(&mut self, incoming: Incoming) {
         self.received_bytes += incoming.message.len_bytes();
         self.received.push_back(incoming);
-        let room = self.room(options);
-        self.is_full |= room.count == 0 || room.bytes == 0;
+    }
+
+    /// There was no room; true if there is still none worth the while.
+    fn rest(&mut self, options: &ReceiveOptions) -> bool {
+        self.is_full = !self.has_half(options);
+        self.is_full
+    }
+
+    fn has_half(&self, options: &ReceiveOptions) -> bool {
+        self.received.len() <= options.count_max / 2 && self.received_bytes <= options.bytes_max / 2
     }
 
     fn room(&self, options: &ReceiveOptions) -> ReceiveRoom {
@@ -101,8 +125,7 @@ impl Track {
     pub fn pull(&mut self, options: &ReceiveOptions) -> Option<(Incoming, bool)> {
         let incoming = self.received.pop_front()?;
         self.received_bytes -= incoming.message.len_bytes();
-        let has_half = self.received.len() <= options.count_max / 2 && self.received_bytes <= options.bytes_max / 2;
-        let goes_on = self.is_full && has_half;
+        let goes_on = self.is_full && self.has_half(options);
         self.is_full &= !goes_on;
         Some((incoming, goes_on))
     }
@@ -169,7 +192,7 @@ impl Completion {
                 Outcome::Failed(_) => false,
             },
             Self::Responded(_) => true,
-            Self::Refused(_) => false,
+            Self::Unanswered(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -190,10 +213,15 @@ impl ClientHandler for Tracking {
         self.receive.as_ref().map(|options| self.tracker.lock().room(options))
     }
 
+    fn rest(&mut self) -> bool {
+        let Some(options) = &self.receive else { return true };
+        self.tracker.lock().rest(options)
+    }
+
     fn event(&mut self, now: Instant, event: Event) {
         let event = match (event, &self.receive) {
-            (Event::Message(incoming), Some(options)) => {
-                return self.tracker.change(|track| track.receive(incoming, options));
+            (Event::Message(incoming), Some(_)) => {
+                return self.tracker.change(|track| track.receive(incoming));
             }
             (event, _) => event,
         };
@@ -206,7 +234,7 @@ impl ClientHandler for Tracking {
             }
             Event::Responded { token, response } => Some((*token, match response {
                 Ok(incoming) => Completion::Responded(incoming.clone()),
-                Err(outcome) => Completion::Published(*outcome),
+                Err(outcome) => Completion::Unanswered(*outcome),
             })),
             _ => None,
         };

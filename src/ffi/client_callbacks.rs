@@ -449,7 +449,7 @@ pub(crate) fn completion_callback(call: nlmqtt_completion_fn, user: UserData) ->
 
 pub(crate) fn complete(token: Token, completion: &Completion, call: impl FnOnce(*const nlmqtt_completion)) {
     let (reason, reasons): (_, Option<Vec<u8>>) = match completion {
-        Completion::Published(outcome) => (reason_of(*outcome), None),
+        Completion::Published(outcome) | Completion::Unanswered(outcome) => (reason_of(*outcome), None),
         Completion::Answered(outcome, reasons) => (reason_of(*outcome), Some(reasons.iter().map(|reason| reason.0).collect())),
         Completion::Responded(_) | Completion::Refused(_) => (None, None),
     };
@@ -474,6 +474,8 @@ pub(crate) fn completion_status(completion: &Completion) -> nlmqtt_status {
     let outcome = match completion {
         Completion::Refused(error) => return of_client(error),
         Completion::Responded(_) => return NLMQTT_OK,
+        Completion::Unanswered(Done::Sent | Done::Acknowledged(_)) => return NLMQTT_REFUSED,
+        Completion::Unanswered(outcome) => outcome,
         Completion::Published(outcome) | Completion::Answered(outcome, _) => outcome,
     };
     match outcome {
@@ -508,7 +510,7 @@ fn describe(completion: &Completion) -> String {
     match completion {
         Completion::Refused(error) => error.to_string(),
         Completion::Responded(_) => "answered".to_owned(),
-        Completion::Published(outcome) | Completion::Answered(outcome, _) => match outcome {
+        Completion::Published(outcome) | Completion::Unanswered(outcome) | Completion::Answered(outcome, _) => match outcome {
             Done::Sent => "sent".to_owned(),
             Done::Acknowledged(reason) => reason.text().to_owned(),
             Done::Failed(ending) => format!("{ending:?}"),

@@ -139,7 +139,7 @@ impl Given {
             retain: options.retain,
             properties: kept.as_properties(),
             expiry_s,
-            terms: QueueTerms { priority: options.priority, newest_only: options.newest_only },
+            terms: QueueTerms { priority: options.priority, newest_only: options.newest_only, ..QueueTerms::default() },
         };
         Ok(act(&publish, &kept, completion_callback(options.completion, user))?)
     }

@@ -59,6 +59,12 @@ pub trait ClientHandler: Send {
         None
     }
 
+    /// There was no room: reading rests until [`Worker::resume_client`]. False: there is room again,
+    /// reading goes on.
+    fn rest(&mut self) -> bool {
+        true
+    }
+
     /// Something happened. Messages of subscriptions with a callback of their own come there.
     fn event(&mut self, now: Instant, event: Event) {}
 
@@ -79,15 +85,20 @@ pub struct ClientGauge {
 
 impl ClientGauge {
     fn set(&self, machine: &Client) {
-        let (count, bytes) = machine.queued();
-        self.queued_count.store(count, Ordering::Relaxed);
-        self.queued_bytes.store(bytes, Ordering::Relaxed);
+        self.note_queued(machine);
         self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
         self.requests_waiting.store(machine.requests_waiting(), Ordering::Relaxed);
         if self.state.load(Ordering::Relaxed) != machine.state() as usize {
             self.set_statistics(machine);
             self.state.store(machine.state() as usize, Ordering::Release);
         }
+    }
+
+    /// Notes what waits to be sent.
+    pub fn note_queued(&self, machine: &Client) {
+        let (count, bytes) = machine.queued();
+        self.queued_count.store(count, Ordering::Relaxed);
+        self.queued_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn set_statistics(&self, machine: &Client) {
@@ -350,7 +361,7 @@ impl<N: Net> Worker<N> {
             return After::Closed;
         };
         if !host.machine.wants_input() {
-            return After::Pause;
+            return self.pause_client(client);
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
@@ -363,7 +374,13 @@ impl<N: Net> Worker<N> {
             Ok(count) => {
                 host.machine.handle_input(self.now, &scratch[..count]);
                 self.drain_events(client);
-                if count == scratch.len() { After::Again } else { After::Drained }
+                // What it keeps undecoded makes no socket readable: it is to be looked at again.
+                let rests = self.clients.get(client).is_some_and(|host| !host.machine.wants_input());
+                match count == scratch.len() {
+                    _ if rests => self.pause_client(client),
+                    true => After::Again,
+                    false => After::Drained,
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
@@ -375,6 +392,12 @@ impl<N: Net> Worker<N> {
         self.scratch = scratch;
         // The machine may have hung up meanwhile: then the link is not this client's any more.
         if self.owner(link) == Owner::Client(client) { after } else { After::Closed }
+    }
+
+    /// The machine wants no input: for want of room, or because its own output waits.
+    fn pause_client(&mut self, client: ClientKey) -> After {
+        let Some(host) = self.clients.get_mut(client) else { return After::Closed };
+        if host.machine.is_held() && !host.handler.rest() { After::Again } else { After::Pause }
     }
 
     /// Its handler takes messages again: this turn reads what was paused.

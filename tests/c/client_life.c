@@ -38,7 +38,7 @@ static void a_client_connects_and_stops_twice(uint16_t port, const char *version
 
 static void before_connect(void *user_data, size_t server, nlmqtt_credentials *credentials)
 {
-    struct record *into = user_data;
+    struct record *into = (struct record *)user_data;
     CHECK(server == 0);
     CHECK_OK(nlmqtt_credentials_set(credentials, "renewed", "word", 4));
     pthread_mutex_lock(&into->lock);
@@ -176,7 +176,7 @@ static void stop_with_a_reason_publishes_the_will(uint16_t port)
 /* Frees the client in its own callback. */
 static void free_connected(void *user_data, const nlmqtt_connected *connected)
 {
-    struct record *into = user_data;
+    struct record *into = (struct record *)user_data;
     (void)connected;
     nlmqtt_client_free(into->client);
     pthread_mutex_lock(&into->lock);

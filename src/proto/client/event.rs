@@ -336,6 +336,9 @@ pub struct QueueTerms {
     /// Only the newest value of its topic is wanted: while it waits, a newer one that says the same
     /// takes its place.
     pub newest_only: bool,
+    /// Whoever asks has made sure that there is room, by what was known then: a queue that has
+    /// filled up meanwhile does not refuse it.
+    pub is_admitted: bool,
 }
 
 /// How many messages the driver may still be given; the last one may have more than `bytes`.

@@ -174,7 +174,8 @@ impl Client {
         self.receive_room = Some(room);
     }
 
-    fn is_held(&self) -> bool {
+    /// Decoding rests until there is room for another message.
+    pub fn is_held(&self) -> bool {
         // CONNACK comes in any case.
         let in_session = matches!(self.state, State::Online | State::Stopping);
         in_session && self.receive_room.is_some_and(|room| room.count == 0 || room.bytes == 0)

@@ -34,6 +34,8 @@ pub(super) struct Item {
     pub(super) priority: u8,
     /// A newer message of the same topic takes its place.
     pub(super) newest_only: bool,
+    /// The limits do not refuse it.
+    pub(super) is_admitted: bool,
     /// When it is given up if it still waits.
     pub(super) expires: Option<Instant>,
 }
@@ -118,7 +120,7 @@ impl Queue {
                 }
             }
         }
-        Err(Error::QueueFull)
+        if item.is_admitted { Ok(Vec::new()) } else { Err(Error::QueueFull) }
     }
 
     fn insert(&mut self, place: Place, item: Item) {

@@ -124,6 +124,7 @@ impl Client {
             accepted: Reason::SUCCESS,
             priority: terms.priority,
             newest_only: terms.newest_only || self.options.queue.newest_only,
+            is_admitted: terms.is_admitted,
         };
         let mut gone = Vec::new();
         self.queue.push(item, |item, failure| gone.push((item, failure)))?;

@@ -14,7 +14,7 @@ fn waiting(queue: QueueOptions) -> Bench {
 
 impl Bench {
     fn publish_with(&mut self, topic: &str, payload: &str, priority: u8, newest_only: bool) -> Result<Token, Error> {
-        let terms = QueueTerms { priority, newest_only };
+        let terms = QueueTerms { priority, newest_only, ..QueueTerms::default() };
         let payload = payload.as_bytes();
         let request = PublishRequest { topic, payload, qos: Qos::AtLeastOnce, terms, ..PublishRequest::default() };
         let token = next_token();
@@ -108,6 +108,17 @@ fn a_message_that_waits_too_long_is_given_up_when_its_time_comes() {
         assert_eq!((bench.client.statistics().expired, bench.client.queued()), (1, (0, 0)));
         bench.publish("u", Qos::AtMostOnce);
     }
+}
+
+#[test]
+fn a_message_whose_room_was_made_sure_of_is_not_refused() {
+    let mut bench = waiting(queue(1, Overflow::RefuseNewest));
+    bench.publish("a", Qos::AtLeastOnce);
+    assert_eq!(bench.publish_with("b", "x", 0, false), Err(Error::QueueFull));
+    let terms = QueueTerms { is_admitted: true, ..QueueTerms::default() };
+    let request = PublishRequest { topic: "c", terms, ..PublishRequest::default() };
+    bench.client.publish(bench.now, next_token(), &request).expect("admitted");
+    assert_eq!(bench.client.queued().0, 2);
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl World {
         let qos = Qos::try_from(self.rng.below(3) as u8).expect("below 3");
         let number = VALUES_FROM + self.values.len() as u32;
         let payload = number.to_string();
-        let terms = QueueTerms { priority, newest_only: true };
+        let terms = QueueTerms { priority, newest_only: true, ..QueueTerms::default() };
         let expiry_s = self.rng.chance(200).then(|| 1 + self.rng.below(60) as u32);
         let request = PublishRequest { topic, payload: payload.as_bytes(), qos, terms, expiry_s, ..PublishRequest::default() };
         let token = next_token();
