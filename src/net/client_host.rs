@@ -134,9 +134,10 @@ impl ClientGauge {
 }
 
 pub(super) struct ClientHost {
+    // In this order: the handler is the last to go.
     pub machine: Client,
-    handler: Box<dyn ClientHandler>,
     callbacks: IdMap<SubscriptionKey, MessageCallback>,
+    handler: Box<dyn ClientHandler>,
     servers: Vec<ServerAddress>,
     dial_options: DialOptions,
     connection: Connection,

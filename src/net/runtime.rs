@@ -266,10 +266,15 @@ impl Drop for Turning {
 /// The body of a THREAD mode runtime.
 fn run(id: u64, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
     let _turning = Turning::begin(id);
-    while !stopped.load(Ordering::SeqCst) {
-        if turn_fenced(&mut worker, None).is_err() {
-            stopped.store(true, Ordering::SeqCst);
-        }
+    let mut is_sound = true;
+    while is_sound && !stopped.load(Ordering::SeqCst) {
+        is_sound = turn_fenced(&mut worker, None).is_ok();
+    }
+    stopped.store(true, Ordering::SeqCst);
+    // What was posted before the end is still done: a client that was freed in its own callback is stopped,
+    // and everything it was asked for completes.
+    if is_sound {
+        let _ = turn_fenced(&mut worker, Some(Duration::ZERO));
     }
     // Whoever waits for an answer hears that there is none.
     let mut abandoned = Vec::new();

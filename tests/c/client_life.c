@@ -93,6 +93,14 @@ static void a_lost_connection_comes_back(void)
     client_with(NULL, config, &record);
     CHECK_OK(nlmqtt_client_start(record.client));
     AWAIT(&record, disconnected, 1);
+    {
+        char text[1024], tiny[7];
+        size_t len = 0;
+        CHECK_OK(nlmqtt_client_diagnostics(record.client, text, sizeof text, &len));
+        CHECK(len == strlen(text) && strstr(text, "\nlast_disconnect credentials refused") && strstr(text, "\ndisconnects 1\n"));
+        CHECK_OK(nlmqtt_client_diagnostics(record.client, tiny, sizeof tiny, &len));
+        CHECK(strcmp(tiny, "state ") == 0 && len > 100);
+    }
     CHECK(record.cause == NLMQTT_CAUSE_CREDENTIALS && record.reason == 0x86 && record.retry_in_ms > 20000);
     CHECK(strstr(record.text, "credentials refused"));
     CHECK_STATUS(NLMQTT_TIMEOUT, nlmqtt_client_connect_wait(record.client, 20));

@@ -128,6 +128,40 @@ static void acknowledgements_and_the_end(void)
     nlmqtt_server_free(server);
 }
 
+static nlmqtt_status in_callback[2];
+
+static void take_inside(void *user_data, int32_t state)
+{
+    struct record *into = (struct record *)user_data;
+    nlmqtt_message *message = NULL;
+    if (state == NLMQTT_CLIENT_DIALING) {
+        in_callback[0] = nlmqtt_client_next_message(into->client, 0, &message, NULL);
+        in_callback[1] = nlmqtt_client_next_message(into->client, 1000, &message, NULL);
+    }
+    on_state(user_data, state);
+}
+
+static void inside_a_callback_nobody_waits(void)
+{
+    uint16_t port;
+    int listener = listen_any(&port, 8);
+    nlmqtt_client_callbacks callbacks;
+    nlmqtt_client_config *config = config_for(port, "3.1.1");
+    CHECK_OK(nlmqtt_client_config_set_pull_receive(config, 10, 1 << 20));
+    record_init(&record);
+    callbacks = callbacks_for(&record);
+    callbacks.state = take_inside;
+    CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &record.client));
+    CHECK_OK(nlmqtt_client_start(record.client));
+    AWAIT(&record, states[NLMQTT_CLIENT_DIALING], 1);
+    CHECK_STATUS(NLMQTT_TIMEOUT, in_callback[0]);
+    CHECK_STATUS(NLMQTT_WOULD_DEADLOCK, in_callback[1]);
+    nlmqtt_client_free(record.client);
+    record_end(&record);
+    nlmqtt_client_config_free(config);
+    close(listener);
+}
+
 static void *take_one(void *client)
 {
     nlmqtt_message *message = NULL;
@@ -167,6 +201,7 @@ int main(void)
 {
     what_has_no_room_waits_on_the_other_side();
     acknowledgements_and_the_end();
+    inside_a_callback_nobody_waits();
     waiting_ends_when_the_client_gives_up();
     printf("ok client_pull\n");
     return 0;
