@@ -913,8 +913,8 @@ typedef struct {
   /*
    Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
    the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
-   read), on whatever thread that is; it may be called before the publish function returns. On the wire, payloads of up
-   to 1,024 bytes are still copied into the packet, because that is cheaper.
+   read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
+   of up to 1,024 bytes are still copied into the packet, because that is cheaper.
    */
   nlmqtt_free_fn payload_free_fn;
   /*

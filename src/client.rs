@@ -56,12 +56,12 @@ pub struct Client {
 
 /// A message to publish. Everything is copied, but a `shared` payload, which then stands for
 /// `payload`.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 #[allow(missing_docs)]
 pub struct Publish<'a> {
     pub topic: &'a str,
     pub payload: &'a [u8],
-    pub shared: Option<&'a Bytes>,
+    pub shared: Option<Bytes>,
     pub qos: Qos,
     pub retain: bool,
     pub properties: Properties<'a>,
@@ -259,14 +259,14 @@ impl Client {
     /// # Errors
     /// `Client`: topic or size cannot be sent at all, the queue is full, the client is stopped.
     /// Nothing was queued, no completion follows.
-    pub fn publish(&self, publish: &Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
+    pub fn publish(&self, publish: Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
         self.post_publish(publish, RequestKind::Publish, done, |client, now, token, request| client.publish(now, token, request))
     }
 
     /// Copies what is lent, posts it, and has `act` hand it to the machine.
     fn post_publish(
         &self,
-        publish: &Publish<'_>,
+        publish: Publish<'_>,
         kind: RequestKind,
         done: Option<CompletionCallback>,
         act: impl FnOnce(&mut machine::Client, Instant, Token, &machine::PublishRequest<'_>) -> Result<(), proto::Error> + Send + 'static,
@@ -274,7 +274,8 @@ impl Client {
         if !crate::topic::is_valid_name(publish.topic) {
             return Err(proto::Error::TopicInvalid.into());
         }
-        let shared = publish.shared.cloned();
+        // Not even a reference stays here: who drops the last one releases it.
+        let shared = publish.shared;
         let payload: Box<[u8]> = if shared.is_some() { Box::default() } else { publish.payload.into() };
         let payload_bytes = shared.as_ref().map_or(payload.len(), Bytes::len);
         let bytes = publish.topic.len() + payload_bytes + publish.properties.as_bytes().len() + MESSAGE_BYTES;

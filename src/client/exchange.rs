@@ -12,7 +12,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::publish`]. Before MQTT 5 the completion says that it is not supported.
-    pub fn request(&self, request: &Publish<'_>, timeout: Duration, done: Option<CompletionCallback>) -> Result<Token, Error> {
+    pub fn request(&self, request: Publish<'_>, timeout: Duration, done: Option<CompletionCallback>) -> Result<Token, Error> {
         self.post_publish(request, RequestKind::Request, done, move |client, now, token, request| {
             client.request(now, token, request, timeout)
         })
@@ -23,8 +23,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::publish`]; `Client`: the request names no Response Topic.
-    pub fn respond(&self, request: &Message, response: &Publish<'_>, properties: &PropertyList, done: Option<CompletionCallback>) -> Result<Token, Error> {
+    pub fn respond(&self, request: &Message, response: Publish<'_>, properties: &PropertyList, done: Option<CompletionCallback>) -> Result<Token, Error> {
         let (topic, properties) = response_to(request, properties)?;
-        self.publish(&Publish { topic, properties: properties.as_properties(), ..*response }, done)
+        self.publish(Publish { topic, properties: properties.as_properties(), ..response }, done)
     }
 }

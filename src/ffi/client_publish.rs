@@ -42,8 +42,8 @@ pub struct nlmqtt_publish_options {
     pub newest_only: bool,
     /// Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
     /// the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
-    /// read), on whatever thread that is; it may be called before the publish function returns. On the wire, payloads of up
-    /// to 1,024 bytes are still copied into the packet, because that is cheaper.
+    /// read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
+    /// of up to 1,024 bytes are still copied into the packet, because that is cheaper.
     pub payload_free_fn: nlmqtt_free_fn,
     /// Given to payload_free_fn.
     pub payload_user_data: *mut c_void,
@@ -119,7 +119,7 @@ impl Given {
     pub unsafe fn publish<R>(
         self,
         topic: &str,
-        act: impl FnOnce(&Publish<'_>, &PropertyList, Option<CompletionCallback>) -> Result<R, crate::net::Error>,
+        act: impl FnOnce(Publish<'_>, &PropertyList, Option<CompletionCallback>) -> Result<R, crate::net::Error>,
     ) -> Outcome<R> {
         let Self { options, payload, user } = self;
         let (kept, expiry_s) = publish_properties(unsafe { options.properties.as_ref() })?;
@@ -134,14 +134,14 @@ impl Given {
         let publish = Publish {
             topic,
             payload,
-            shared: shared.as_ref(),
+            shared,
             qos,
             retain: options.retain,
             properties: kept.as_properties(),
             expiry_s,
             terms: QueueTerms { priority: options.priority, newest_only: options.newest_only, ..QueueTerms::default() },
         };
-        Ok(act(&publish, &kept, completion_callback(options.completion, user))?)
+        Ok(act(publish, &kept, completion_callback(options.completion, user))?)
     }
 }
 
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn nlmqtt_client_publish_message(client: *mut nlmqtt_clien
             } else {
                 // Its time begins now: a message of its own.
                 let (topic, payload, properties) = (message.topic(), message.payload(), message.properties());
-                inner.client.publish(&Publish { topic, payload, qos, retain, properties, expiry_s, ..Publish::default() }, None)?
+                inner.client.publish(Publish { topic, payload, qos, retain, properties, expiry_s, ..Publish::default() }, None)?
             };
             give_token(token_out, token);
             Ok(())

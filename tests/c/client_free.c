@@ -172,8 +172,8 @@ static void await(const int *counter, int least)
     pthread_mutex_unlock(&run.lock);
 }
 
-/* Asks for something if the client is still there. The lock is not held: the handle is freed on another thread only while
- * this one waits, or inside the call itself. */
+/* Asks for something if the client is still there. The lock is held, so that it stays there meanwhile; a call that succeeds
+ * calls nothing back on this thread. */
 #define ASK(counter, call)                                                     \
     do {                                                                       \
         nlmqtt_client *client;                                                 \

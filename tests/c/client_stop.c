@@ -131,8 +131,8 @@ static int own_name_space(const char *resolv_conf)
         snprintf(line, sizeof line, "0 %u 1", gid);
         write_line("/proc/self/gid_map", line);
     }
-    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount(resolv_conf, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0)
+    if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount(resolv_conf, "/etc/resolv.conf", "none", MS_BIND, NULL) != 0)
         return 0;
     control = socket(AF_INET, SOCK_DGRAM, 0);
     memset(&request, 0, sizeof request);

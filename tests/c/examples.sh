@@ -51,6 +51,15 @@ children+=($!)
 children+=($!)
 check "the sensor's readings arrive" waits_for "$work/seen" 'reading {"sequence":2'
 
+asks() {
+    timeout 60 "$bin/request" -h 127.0.0.1 -p "$port" >"$work/answers" && diff "$work/answers" - <<'ANSWERS'
+kitchen: 21.5 degrees
+attic: 21.5 degrees
+no answer: No matching subscribers
+ANSWERS
+}
+check "request gets its answers, and the reason where there is none" asks
+
 refused() { # TEXT ARGUMENT...
     local text=$1 status=0
     shift

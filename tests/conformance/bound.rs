@@ -173,8 +173,9 @@ impl Subject for Bound {
             retain: options.retain,
             properties: properties.as_properties(),
             expiry_s,
+            ..Publish::default()
         };
-        let token = self.client()?.publish(&publish, None).map_err(show)?;
+        let token = self.client()?.publish(publish, None).map_err(show)?;
         self.tags.insert(token, tag);
         Ok(())
     }
