@@ -1643,7 +1643,8 @@ nlmqtt_status nlmqtt_client_wait(nlmqtt_client *client,
 void nlmqtt_client_callbacks_init(nlmqtt_client_callbacks *callbacks);
 
 /*
- Inside before_connect only: the credentials from now on; either may be NULL for none. Copied.
+ Inside before_connect only: the credentials from now on; either may be NULL for none. Copied. With what cannot be sent (a
+ password without a user name before MQTT 5, more than 65,535 bytes) there is no connection: NLMQTT_CAUSE_CREDENTIALS.
  */
 nlmqtt_status nlmqtt_credentials_set(nlmqtt_credentials *credentials,
                                      const char *username,

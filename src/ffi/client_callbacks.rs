@@ -231,7 +231,8 @@ pub unsafe extern "C" fn nlmqtt_client_callbacks_init(callbacks: *mut nlmqtt_cli
     }
 }
 
-/// Inside before_connect only: the credentials from now on; either may be NULL for none. Copied.
+/// Inside before_connect only: the credentials from now on; either may be NULL for none. Copied. With what cannot be sent (a
+/// password without a user name before MQTT 5, more than 65,535 bytes) there is no connection: NLMQTT_CAUSE_CREDENTIALS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_credentials_set(
     credentials: *mut nlmqtt_credentials,

@@ -275,8 +275,10 @@ impl<N: Net> Worker<N> {
     fn dial_server(&mut self, client: ClientKey, server: usize) {
         let host = &mut self.clients[client];
         if let Some(credentials) = host.handler.before_connect(server) {
-            // Credentials that cannot be sent leave the old ones in force.
-            let _ = host.machine.set_credentials(credentials.username, credentials.password);
+            if host.machine.set_credentials(credentials.username, credentials.password).is_err() {
+                // They cannot be sent, and the old ones are not wanted any more.
+                return self.client_lost(client, Cause::Credentials);
+            }
         }
         self.lookup_serial += 1;
         let ticket = self.lookup_serial;

@@ -112,6 +112,31 @@ static void a_lost_connection_comes_back(void)
     nlmqtt_server_free(server);
 }
 
+static void before_connect_badly(void *user_data, size_t server, nlmqtt_credentials *credentials)
+{
+    struct record *into = (struct record *)user_data;
+    (void)server;
+    CHECK_OK(nlmqtt_credentials_set(credentials, NULL, "word", 4));
+    pthread_mutex_lock(&into->lock);
+    note(into, &into->before_connects);
+}
+
+static void credentials_that_cannot_be_sent_are_told(uint16_t port)
+{
+    nlmqtt_client_config *config = config_for(port, "3.1.1");
+    nlmqtt_client_callbacks callbacks;
+    record_init(&record);
+    callbacks = callbacks_for(&record);
+    callbacks.before_connect = before_connect_badly;
+    CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &record.client));
+    CHECK_OK(nlmqtt_client_start(record.client));
+    AWAIT(&record, disconnected, 2); /* and it tries again */
+    CHECK(record.cause == NLMQTT_CAUSE_CREDENTIALS && record.connected == 0 && record.before_connects >= 2);
+    nlmqtt_client_free(record.client);
+    record_end(&record);
+    nlmqtt_client_config_free(config);
+}
+
 static void a_client_gives_up_if_it_was_told_to(void)
 {
     uint16_t port = 0;
@@ -223,6 +248,7 @@ int main(void)
     a_client_connects_and_stops_twice(port, "3.1.1");
     a_client_connects_and_stops_twice(port, "5");
     a_lost_connection_comes_back();
+    credentials_that_cannot_be_sent_are_told(port);
     a_client_gives_up_if_it_was_told_to();
     another_server_takes_over();
     stop_with_a_reason_publishes_the_will(port);

@@ -264,9 +264,19 @@ impl World {
         self.server.handle_input(&bytes);
         self.to_client.append(&mut self.server.output);
         let down = self.rng.below(bytes_max + 1).min(self.to_client.len() as u64) as usize;
-        let bytes: Vec<u8> = self.to_client.drain(..down).collect();
-        self.client.handle_input(self.now, &bytes);
-        self.turn();
+        if self.rng.chance(200) {
+            // The application takes its messages when it likes, or no more for a while.
+            self.client.set_receive_room(ReceiveRoom { count: self.rng.below(4) as usize, bytes: usize::MAX });
+            self.client.handle_input(self.now, &[]);
+            self.turn();
+        }
+        if self.client.wants_input() {
+            // What it said may have ended the connection.
+            let down = down.min(self.to_client.len());
+            let bytes: Vec<u8> = self.to_client.drain(..down).collect();
+            self.client.handle_input(self.now, &bytes);
+            self.turn();
+        }
     }
 
     fn cut(&mut self) {
@@ -314,6 +324,9 @@ impl World {
             if !self.linked || (self.calls.len() == self.open.len() && self.to_client.is_empty()) {
                 self.advance();
             }
+            self.client.set_receive_room(ReceiveRoom { count: usize::MAX, bytes: usize::MAX });
+            self.client.handle_input(self.now, &[]);
+            self.turn();
             self.carry(1_000);
             let idle =
                 self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
@@ -378,6 +391,7 @@ fn over_any_broken_channel_qos_2_arrives_once_and_qos_1_at_least_once_in_order()
             assert_eq!(world.failed, world.given_up, "seed {seed} {version:?}");
             let statistics = world.client.statistics();
             assert!(statistics.connects > 3, "seed {seed}: the channel did not break");
+            assert!(statistics.receive_pauses > 0, "seed {seed}: the application always had room");
             assert!(statistics.replaced > 0, "seed {seed}: nothing was replaced");
             assert!(version != Version::V5 || world.responses > 0, "seed {seed}: no response came");
             let up = |log: &[(Qos, u32, bool)]| -> Vec<(Qos, u32)> {
