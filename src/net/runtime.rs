@@ -239,7 +239,8 @@ impl Runtime {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        self.inbox.post(Box::new(|_| {}));
+        // Not a post: the worker could take that before it sleeps, and sleep for ever.
+        self.inbox.wake();
         let thread = lock(&self.thread).take();
         // The last handle may be dropped inside a callback: then the thread ends by itself.
         if let Some(thread) = thread.filter(|_| TURNING.get() != self.id) {

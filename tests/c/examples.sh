@@ -45,12 +45,7 @@ port=$(free_port)
 gateway=$!
 children+=("$gateway")
 check "the gateway says that it is ready" waits_for "$work/gateway.log" "ready on 127.0.0.1:$port"
-"$bin/subscribe" -h 127.0.0.1 -p "$port" -v -t '#' >"$work/seen" 2>"$work/subscribe.log" &
-children+=($!)
-"$bin/sensor" -h 127.0.0.1 -p "$port" >"$work/sensor.log" 2>&1 &
-children+=($!)
-check "the sensor's readings arrive" waits_for "$work/seen" 'reading {"sequence":2'
-
+# Before anybody subscribes to everything: then somebody would be there for every question.
 asks() {
     timeout 60 "$bin/request" -h 127.0.0.1 -p "$port" >"$work/answers" && diff "$work/answers" - <<'ANSWERS'
 kitchen: 21.5 degrees
@@ -59,6 +54,11 @@ no answer: No matching subscribers
 ANSWERS
 }
 check "request gets its answers, and the reason where there is none" asks
+"$bin/subscribe" -h 127.0.0.1 -p "$port" -v -t '#' >"$work/seen" 2>"$work/subscribe.log" &
+children+=($!)
+"$bin/sensor" -h 127.0.0.1 -p "$port" >"$work/sensor.log" 2>&1 &
+children+=($!)
+check "the sensor's readings arrive" waits_for "$work/seen" 'reading {"sequence":2'
 
 refused() { # TEXT ARGUMENT...
     local text=$1 status=0
