@@ -225,6 +225,12 @@ impl Net for MioNet {
 
     fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+        if let Some(device) = &options.device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        if let Some(mark) = options.mark {
+            socket.set_mark(mark)?;
+        }
         if let Some(bind) = options.bind {
             socket.bind(&SocketAddr::new(bind, 0).into())?;
         }

@@ -362,7 +362,8 @@ impl Runtime {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        self.inbox.post(Box::new(|_| {}));
+        // Not a post: the worker could take that before it sleeps, and sleep for ever.
+        self.inbox.wake();
         let thread = lock(&self.thread).take();
         // The last handle may be dropped inside a callback: then the thread ends by itself.
         if let Some(thread) = thread.filter(|_| !Turning::is(self.id)) {
@@ -388,10 +389,15 @@ fn resolve_on(events: Option<&Arc<EventQueue>>, resolve: Resolve) -> Resolve {
 /// The body of the library's thread.
 fn run(id: u64, log: Option<&Arc<dyn Log>>, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
     let _turning = Turning::begin(id, log);
-    while !stopped.load(Ordering::SeqCst) {
-        if turn_fenced(&mut worker, None).is_err() {
-            stopped.store(true, Ordering::SeqCst);
-        }
+    let mut is_sound = true;
+    while is_sound && !stopped.load(Ordering::SeqCst) {
+        is_sound = turn_fenced(&mut worker, None).is_ok();
+    }
+    stopped.store(true, Ordering::SeqCst);
+    // What was posted before the end is still done: a client that was freed in its own callback is stopped,
+    // and everything it was asked for completes.
+    if is_sound {
+        let _ = turn_fenced(&mut worker, Some(Duration::ZERO));
     }
     // Whoever waits for an answer hears that there is none.
     let mut abandoned = Vec::new();
