@@ -168,6 +168,12 @@ impl Runtime {
         TURNING.get() == self.0.id
     }
 
+    /// THREAD mode: the thread ends by itself with the last handle, and nobody waits for it: whoever lets go of that
+    /// handle may hold what a callback waits for.
+    pub fn detach(&self) {
+        drop(lock(&self.0.thread).take());
+    }
+
     /// Runs `command` on the worker, soon. From any thread, callbacks included.
     pub fn post(&self, command: Command<MioNet>) {
         self.0.inbox.post(command);
