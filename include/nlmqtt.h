@@ -1431,6 +1431,10 @@ typedef struct {
    Such functions refused because 65,536 waited.
    */
   uint64_t tasks_refused;
+  /*
+   Look-ups of names that failed because 1,024 waited for a helper thread.
+   */
+  uint64_t lookups_refused;
 } nlmqtt_runtime_statistics;
 
 /*

@@ -19,6 +19,8 @@ pub struct nlmqtt_client(Arc<ClientInner>);
 pub(crate) struct ClientInner {
     // In this order: the client lets go of the runtime before the runtime ends.
     pub client: Client,
+    /// The runtime is of this client alone.
+    has_own_runtime: bool,
     _parts: RuntimeParts,
     health: Health,
 }
@@ -82,7 +84,7 @@ pub unsafe extern "C" fn nlmqtt_client_new(
         let parts = unsafe { runtime_or_private(runtime) }?;
         let handler = Box::new(Callbacks::new(table, user, parts.log.clone()));
         let client = Client::new(&parts.runtime, ClientParts { options, servers, dial, receive }, handler)?;
-        let inner = ClientInner { client, _parts: parts, health: Health::new() };
+        let inner = ClientInner { client, has_own_runtime: runtime.is_null(), _parts: parts, health: Health::new() };
         unsafe { *client_out = Box::into_raw(Box::new(nlmqtt_client(Arc::new(inner)))) };
         Ok(())
     })
@@ -103,8 +105,13 @@ pub unsafe extern "C" fn nlmqtt_client_free(client: *mut nlmqtt_client) {
             core::mem::forget(client);
             return Ok(());
         }
+        let inner = &client.0;
+        if inner.has_own_runtime && inner.client.runtime().is_turning() {
+            // Another thread may be inside a function of this client: it must not wait for the end of this callback.
+            inner.client.runtime().detach();
+        }
         // Inside a callback, and after a failure of the runtime, there is nothing to wait for.
-        let _ = client.0.client.close(StopRequest::default(), FREE_WAIT);
+        let _ = inner.client.close(StopRequest::default(), FREE_WAIT);
         Ok(())
     });
 }

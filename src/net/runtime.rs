@@ -50,6 +50,7 @@ struct Shared {
     fd: RawFd,
     mode: Mode,
     can_resolve: bool,
+    lookups_refused: Arc<AtomicU64>,
     budget: Budget,
     epoch: std::time::Instant,
     tasks: Arc<Tasks>,
@@ -74,6 +75,8 @@ pub struct RuntimeStatistics {
     pub tasks: usize,
     /// Functions refused because too many waited.
     pub tasks_refused: u64,
+    /// Look-ups of names that failed because too many waited.
+    pub lookups_refused: u64,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -105,6 +108,7 @@ impl Runtime {
             net.resolve_with(resolve_on(events.as_ref(), resolve.clone()));
         }
         let (fd, epoch) = (events.as_ref().map_or(net.poll_fd(), |events| events.fd()), net.epoch());
+        let lookups_refused = net.lookups_refused();
         let tasks = Arc::new(Tasks::default());
         let mut worker = Worker::new(net, inbox.clone());
         worker.furnish(tasks.clone(), events.clone(), options.log.clone());
@@ -113,6 +117,7 @@ impl Runtime {
             inbox,
             fd,
             mode: options.mode,
+            lookups_refused,
             can_resolve: options.resolve.is_some() || options.helper_threads > 0,
             budget: Budget::with_marks(options.memory_soft_in_force(), options.memory_limit),
             epoch,
@@ -159,6 +164,7 @@ impl Runtime {
             events: self.0.events.as_ref().map(|events| events.statistics()).unwrap_or_default(),
             tasks,
             tasks_refused,
+            lookups_refused: self.0.lookups_refused.load(Ordering::Relaxed),
         }
     }
 
@@ -281,6 +287,12 @@ impl Runtime {
     /// such name. From any thread; one that comes too late is without effect.
     pub fn name_resolved(&self, ticket: u64, addresses: Vec<IpAddr>) {
         self.post(Box::new(move |worker| worker.name_resolved(ticket, addresses)));
+    }
+
+    /// THREAD mode: the thread ends by itself with the last handle, and nobody waits for it: whoever lets go of that
+    /// handle may hold what a callback waits for.
+    pub fn detach(&self) {
+        drop(lock(&self.0.thread).take());
     }
 
     /// Runs `command` on the worker, soon. From any thread, callbacks included.

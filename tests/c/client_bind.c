@@ -1,5 +1,7 @@
 /* Where a connection leaves: address, device and mark (options bind_address, bind_device, socket_mark). */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "client_peer.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* Stop and free return in their time, whatever the way to the server does: a connect without an answer, a peer that accepts
  * and says nothing, and (in a name space of its own) a name server that never answers. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "client_peer.h"
 
 #include <fcntl.h>
