@@ -140,11 +140,16 @@ impl<N: Net> Worker<N> {
         self.inbox.awake();
         self.now = self.net.now();
         self.run_commands();
+        // Those that had more in an earlier turn; what has more in this one waits for the next, when
+        // its answers are out.
+        let mut waiting = core::mem::take(&mut self.again);
+        waiting.append(&mut self.paused);
         for event in ready.drain(..) {
             self.handle(event);
         }
         self.ready = ready;
-        self.read_again();
+        self.read_again(waiting);
+        self.accept_again();
         self.run_timers();
         for server in self.servers.values_mut() {
             server.shard.work(self.now);
@@ -257,19 +262,20 @@ impl<N: Net> Worker<N> {
         if pause { self.paused.push(link) } else { self.again.push(link) }
     }
 
-    fn read_again(&mut self) {
+    fn read_again(&mut self, waiting: Vec<LinkId>) {
+        for link in waiting {
+            // A link that was closed and given away since is simply not ours to read.
+            if core::mem::take(&mut self.links[link.0 as usize].listed) {
+                self.read(link);
+            }
+        }
+    }
+
+    fn accept_again(&mut self) {
         if self.accept_retry.is_none_or(|retry| retry <= self.now) {
             self.accept_retry = None;
             for listener in core::mem::take(&mut self.accept_again) {
                 self.accept(listener);
-            }
-        }
-        let again = core::mem::take(&mut self.again);
-        let paused = core::mem::take(&mut self.paused);
-        for link in again.into_iter().chain(paused) {
-            // A link that was closed and given away since is simply not ours to read.
-            if core::mem::take(&mut self.links[link.0 as usize].listed) {
-                self.read(link);
             }
         }
     }
