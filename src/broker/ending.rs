@@ -4,8 +4,10 @@ use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, Message, PropertyId, PropertyList, Reason};
 
 use super::connection::ConnKey;
+use super::hooks::{DropReason, SessionEvent};
 use super::session::{Outgoing, SessionKey, Will};
 use super::shard::{Fault, Shard, TimerKey, client_info, protocol_error};
+use super::tell::tell;
 
 /// Properties of a PUBLISH that travel to the receivers (§3.3.2.3).
 pub(super) fn forwarded(id: PropertyId) -> bool {
@@ -76,6 +78,7 @@ impl Shard {
             if session.will_due.is_some_and(|due| due <= now) {
                 session.will_due = None;
                 if let Some(will) = session.will.take() {
+                    tell!(self).will(session, &will.message);
                     self.publish_will(now, &will);
                 }
             }
@@ -165,8 +168,13 @@ impl Shard {
                 router.unsubscribe(filter, target);
             }
         }
-        self.stats.dropped_session_ended += (session.queue.len() + session.sender.in_flight()) as u64;
+        let mut tell = tell!(self);
+        for outgoing in session.queue.iter().chain(session.sender.iter().map(|(_, outgoing)| outgoing)) {
+            tell.dropped(&session, None, &outgoing.message, DropReason::SessionEnded);
+        }
+        tell.session(&session, None, SessionEvent::Expired);
         if let Some(will) = session.will.take() {
+            tell.will(&session, &will.message);
             self.publish_will(now, &will);
         }
     }

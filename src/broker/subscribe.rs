@@ -26,6 +26,7 @@ impl Shard {
         for filter in filters {
             let granted = filter.and_then(|(filter, options)| {
                 let granted = self.add_subscription(session, &filter, options, subscription_id)?;
+                self.tell_subscribed(session, &filter, options);
                 let wants_retained = match options.retain_handling {
                     RetainHandling::SendAtSubscribe => true,
                     RetainHandling::SendIfNew => granted == Subscribed::New,
@@ -145,6 +146,7 @@ impl Shard {
         let session = &mut self.sessions[key];
         if session.subscriptions.len() >= self.options.max_subscriptions_per_client && !session.subscriptions.contains(filter) {
             self.stats.subscriptions_refused += 1;
+            self.tell_client_quota(key, "max_subscriptions_per_client");
             return Err(Reason::QUOTA_EXCEEDED);
         }
         let outcome = self.router.write().expect("router lock").subscribe(filter, target, options, id);
@@ -191,6 +193,7 @@ impl Shard {
         if let Some(jobs) = session.connection.and_then(|connection| self.connections.get_mut(connection)).and_then(|connection| connection.retained.as_mut()) {
             jobs.retain(|job| &*job.filter != filter);
         }
+        self.tell_unsubscribed(key, filter);
         Reason::SUCCESS
     }
 }

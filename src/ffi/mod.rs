@@ -16,6 +16,7 @@ mod client_callbacks;
 mod client_config;
 mod client_requests;
 mod decision;
+mod hook_calls;
 mod hooks;
 mod log;
 mod message;

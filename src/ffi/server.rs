@@ -4,7 +4,8 @@ use std::ffi::{CString, c_char, c_void};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::hooks::{HookTable, TableHooks};
+use super::hook_calls::TableHooks;
+use super::hooks::HookTable;
 use super::runtime::{RuntimeParts, runtime_or_private};
 use super::client_config::copy_text;
 use super::{

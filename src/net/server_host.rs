@@ -152,7 +152,7 @@ impl<N: Net> Worker<N> {
         let is_full = entry.options.max_connections.is_some_and(|max| entry.connections >= max);
         let admitted = match is_full {
             true => host.shard.turn_away(),
-            false => host.shard.open(self.now, &peer.to_string(), entry.options.allow_anonymous),
+            false => host.shard.open(self.now, &peer.to_string(), &entry.bound.to_string(), entry.options.allow_anonymous),
         };
         match admitted {
             Some(connection) => {
