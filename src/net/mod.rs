@@ -20,11 +20,14 @@ mod journal;
 mod mio;
 mod resolver;
 mod runtime;
+#[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
 mod worker;
+mod write;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::base::{Duration, Instant, UnixTime};
 
@@ -35,7 +38,9 @@ pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 pub use mio::MioNet;
 pub use runtime::{Mode, Runtime, RuntimeOptions, is_turning_any};
-pub use server_host::{ListenerOptions, ServerKey};
+#[cfg(feature = "server")]
+pub use server_host::ListenerOptions;
+pub use server_host::ServerKey;
 pub use worker::{Command, Worker};
 
 /// Names a stream socket of one [`Net`]: an index, re-used from the next turn on.
@@ -96,6 +101,18 @@ pub trait Net {
     /// # Errors
     /// The address is taken or not allowed.
     fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Takes over a socket that listens already; answers where.
+    ///
+    /// # Errors
+    /// It is not a listening TCP socket.
+    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Takes over a connected stream; answers who is at the other end, as text.
+    ///
+    /// # Errors
+    /// It is not a connected stream.
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)>;
 
     /// Closes a listening socket.
     fn unlisten(&mut self, listener: ListenerId);

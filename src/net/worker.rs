@@ -8,10 +8,9 @@ use slotmap::SlotMap;
 
 use super::client_host::{ClientHost, ClientKey};
 use super::inbox::Inbox;
-use super::server_host::{ServerHost, ServerKey};
+use super::server_host::{ConnKey, ServerHost, ServerKey};
 use super::{LinkId, ListenerId, Net, Ready};
 use crate::base::{Duration, IdMap, Instant};
-use crate::broker::ConnKey;
 
 /// What other threads post to a worker.
 pub type Command<N> = Box<dyn FnOnce(&mut Worker<N>) + Send>;
@@ -128,7 +127,7 @@ impl<N: Net> Worker<N> {
         self.read_again();
         self.run_timers();
         for server in self.servers.values_mut() {
-            server.shard.work(self.now);
+            server.work(self.now);
         }
         self.run_commands();
         self.flush();
@@ -150,7 +149,7 @@ impl<N: Net> Worker<N> {
     fn has_work(&self) -> bool {
         !self.again.is_empty()
             || (!self.accept_again.is_empty() && self.accept_retry.is_none())
-            || self.servers.values().any(|server| server.shard.has_work())
+            || self.servers.values().any(ServerHost::has_work)
             || self.clients.values().any(ClientHost::has_work)
     }
 
@@ -187,7 +186,7 @@ impl<N: Net> Worker<N> {
                     match self.owner(link) {
                         Owner::Connection(server, connection) => {
                             if let Some(server) = self.servers.get_mut(server) {
-                                server.shard.writable(connection);
+                                server.writable(connection);
                             }
                         }
                         Owner::Client(client) => self.client_writable(client, link),
