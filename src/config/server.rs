@@ -1,8 +1,8 @@
 //! The configuration of a server.
 
-use super::file::{self, Entry};
+use super::entry::Entry;
 use super::key::{find, unknown};
-use super::{ENVIRONMENT_PREFIX, Error, Key, Problem, ServerUri, server_keys};
+use super::{Error, Key, Problem, ServerUri, connection_string, is_client_key, is_server_key, own_variables, server_keys};
 use crate::broker::Options;
 use crate::net::ListenerOptions;
 
@@ -117,7 +117,27 @@ impl ServerConfig {
 
     /// Reads a TOML file's text: what can be used is set, what cannot is reported.
     pub fn load_toml(&mut self, text: &str) -> Vec<Problem> {
-        file::load(text, &["listener"], |entry| match entry {
+        super::load_toml(text, &["listener"], |entry| self.take(entry))
+    }
+
+    /// As [`ServerConfig::load_toml`], with JSON: one object; `listener` is a URI, an object, or an
+    /// array of them.
+    pub fn load_json(&mut self, text: &str) -> Vec<Problem> {
+        super::load_json(text, &["listener"], |entry| self.take(entry))
+    }
+
+    /// `listener=mqtt://127.0.0.1:1883;max_connections=100`, with any key. Nothing changes on error.
+    pub fn load_connection_string(&mut self, text: &str) -> Result<(), Error> {
+        let mut next = self.clone();
+        for (key, value) in connection_string::pairs(text, is_server_key)? {
+            next.set(key, value)?;
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn take(&mut self, entry: Entry<'_>) -> Result<(), Problem> {
+        match entry {
             Entry::Value(key, value) => self.set(key, &value).map_err(|error| Problem { line: 0, error }),
             Entry::Table("listener", rows) => self.add_listener_table(&rows),
             Entry::Table(name, _) => {
@@ -127,7 +147,7 @@ impl ServerConfig {
                 );
                 Err(Problem { line: 0, error })
             }
-        })
+        }
     }
 
     fn add_listener_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
@@ -157,11 +177,9 @@ impl ServerConfig {
         self.add_listeners(&uri).map_err(|error| Problem { line: 0, error })
     }
 
-    /// Sets what `NLMQTT_` variables say; the others are passed over.
+    /// Sets what `NLMQTT_` variables say; the others, and a client's, are passed over.
     pub fn load_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Vec<Error> {
-        let own = variables.filter_map(|(name, value)| {
-            Some((name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(), value))
-        });
+        let own = own_variables(variables, |key| is_client_key(key) && !is_server_key(key));
         own.filter_map(|(key, value)| self.set(&key, &value).err()).collect()
     }
 
