@@ -35,6 +35,8 @@ mod key;
 mod server;
 #[cfg(feature = "server")]
 mod server_check;
+#[cfg(all(feature = "server", feature = "json"))]
+mod server_json;
 #[cfg(feature = "server")]
 mod server_keys;
 mod uri;

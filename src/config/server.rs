@@ -13,7 +13,7 @@ pub struct ServerConfig {
     pub options: Options,
     /// Where to listen.
     pub listeners: Vec<ListenerOptions>,
-    is_anonymous_set: bool,
+    pub(super) is_anonymous_set: bool,
 }
 
 /// What is different between two configurations.
@@ -305,8 +305,37 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "json")]
+    fn json_says_the_same_as_toml_and_names_its_lines() {
+        let text = "{\n \"max_connections\": 10,\n \"max_qos\": 7,\n \"allow_anonymus\": true,\n \"max_packet_size\": \"1M\",\n\
+                    \"max_keepalive\": 1.5,\n \"listener\": [\"mqtt://127.0.0.1:1\",\n {\"address\": \"127.0.0.1\", \"port\": 2},\n\
+                    {\"prot\": 3},\n \"wss://x\"],\n \"max_bans\": [1, 2]\n}";
+        let mut config = ServerConfig::default();
+        let problems = config.load_json(text);
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [3, 4, 6, 9, 10, 11], "{problems:?}");
+        assert_eq!((config.options.max_connections, config.options.max_packet_size), (10, 1 << 20));
+        assert_eq!(config.listeners.len(), 2);
+        for text in ["", "[]", "{\"a\":", "7"] {
+            assert_eq!(ServerConfig::default().load_json(text).len(), 1, "{text}");
+        }
+        let mut again = ServerConfig::default();
+        assert!(again.load_json(&config.to_json()).is_empty());
+        assert_eq!(config.diff(&again), ServerDiff::default());
+    }
+
+    #[test]
+    fn a_connection_string_sets_keys_and_listeners() {
+        let mut config = ServerConfig::default();
+        config.load_connection_string("listener=mqtt://127.0.0.1:1;max_connections=3").expect("legal");
+        assert_eq!((config.listeners.len(), config.options.max_connections), (1, 3));
+        assert!(config.load_connection_string("max_connections=4;max_conections=5").is_err());
+        assert_eq!(config.options.max_connections, 3, "nothing has changed");
+    }
+
+    #[test]
     fn the_environment_sets_keys_in_upper_case() {
-        let variables = [("NLMQTT_MAX_KEEPALIVE", "7"), ("PATH", "x"), ("NLMQTT_MAX_KEEPALIV", "8")];
+        let variables = [("NLMQTT_MAX_KEEPALIVE", "7"), ("PATH", "x"), ("NLMQTT_CLIENT_ID", "a client's"), ("NLMQTT_MAX_KEEPALIV", "8")];
         let mut config = ServerConfig::default();
         let errors = config.load_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         assert_eq!(config.options.max_keepalive_s, 7);
