@@ -24,6 +24,7 @@ mod client_check;
 mod client_keys;
 mod connection_string;
 mod describe;
+#[cfg_attr(not(any(feature = "toml", feature = "json")), allow(dead_code))]
 mod entry;
 mod error;
 #[cfg(feature = "toml")]

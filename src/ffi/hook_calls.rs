@@ -4,17 +4,47 @@
 //! is used again and again. A hook that is NULL is not even prepared for: see `interest`.
 
 use std::ffi::{CString, c_char, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::hooks::HookTable;
 use super::runtime::RuntimeParts;
 use super::{
     NLMQTT_ACCESS_PUBLISH, NLMQTT_ACCESS_SUBSCRIBE, NLMQTT_DROPPED_OUTPUT_FULL, NLMQTT_DROPPED_QUEUE_FULL, NLMQTT_DROPPED_SESSION_ENDED,
-    NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision, nlmqtt_hook_token,
-    nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_str, nlmqtt_subscription_info,
+    NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, UserData, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision, nlmqtt_hook_token,
+    nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_server_hooks, nlmqtt_str, nlmqtt_subscription_info,
 };
 use crate::broker::{Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Qos, Reason, SubscribeOptions};
+
+/// The table of one server, shared by all that may call it; the last one releases `user_data`.
+pub(crate) struct HookTable {
+    pub calls: nlmqtt_server_hooks,
+    pub user: UserData,
+    /// The server was freed: no hook is called any more.
+    pub closed: AtomicBool,
+}
+
+// As said in the documentation of the table: its functions are called on the server's thread.
+unsafe impl Send for HookTable {}
+unsafe impl Sync for HookTable {}
+
+impl HookTable {
+    pub fn new(calls: nlmqtt_server_hooks) -> Arc<Self> {
+        let user = UserData::new(calls.user_data, calls.free_fn);
+        Arc::new(Self { calls, user, closed: AtomicBool::new(false) })
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Tells that a stop is over.
+    pub fn stopped(&self) {
+        if let (Some(stopped), false) = (self.calls.stopped, self.is_closed()) {
+            unsafe { stopped(self.user.data) }
+        }
+    }
+}
 
 /// A hook table as the broker sees it.
 pub(crate) struct TableHooks {
@@ -366,7 +396,6 @@ impl Hooks for TableHooks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::nlmqtt_server_hooks;
     use std::ffi::CStr;
 
     #[test]

@@ -1,10 +1,8 @@
 //! Server hooks: the table an application fills in. `hook_calls` has what stands between it and the broker.
 
 use std::ffi::{c_char, c_void};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{UserData, nlmqtt_bytes, nlmqtt_decision, nlmqtt_free_fn, nlmqtt_hook_token, nlmqtt_message, nlmqtt_properties, nlmqtt_str};
+use super::{nlmqtt_bytes, nlmqtt_decision, nlmqtt_free_fn, nlmqtt_hook_token, nlmqtt_message, nlmqtt_properties, nlmqtt_str};
 
 /// The authorize hook is asked about a topic name to publish to.
 pub const NLMQTT_ACCESS_PUBLISH: i32 = 1;
@@ -219,35 +217,5 @@ impl nlmqtt_server_hooks {
 pub unsafe extern "C" fn nlmqtt_server_hooks_init(hooks: *mut nlmqtt_server_hooks) {
     if !hooks.is_null() {
         unsafe { hooks.write(nlmqtt_server_hooks::NONE) }
-    }
-}
-
-/// The table of one server, shared by all that may call it; the last one releases `user_data`.
-pub(crate) struct HookTable {
-    pub calls: nlmqtt_server_hooks,
-    pub user: UserData,
-    /// The server was freed: no hook is called any more.
-    pub closed: AtomicBool,
-}
-
-// As said in the documentation of the table: its functions are called on the server's thread.
-unsafe impl Send for HookTable {}
-unsafe impl Sync for HookTable {}
-
-impl HookTable {
-    pub fn new(calls: nlmqtt_server_hooks) -> Arc<Self> {
-        let user = UserData::new(calls.user_data, calls.free_fn);
-        Arc::new(Self { calls, user, closed: AtomicBool::new(false) })
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Tells that a stop is over.
-    pub fn stopped(&self) {
-        if let (Some(stopped), false) = (self.calls.stopped, self.is_closed()) {
-            unsafe { stopped(self.user.data) }
-        }
     }
 }

@@ -11,19 +11,37 @@
 #![allow(unsafe_code, non_camel_case_types)]
 #![allow(clippy::missing_safety_doc)] // the C documentation says it for every pointer
 
+#[cfg(not(feature = "server"))]
+mod absent;
 mod client;
 mod client_callbacks;
 mod client_config;
 mod client_requests;
+mod config_keys;
+#[cfg(feature = "server")]
 mod decision;
+#[cfg(feature = "server")]
 mod hook_calls;
 mod hooks;
 mod log;
 mod message;
 mod properties;
 mod runtime;
+#[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod server_admin;
+#[cfg(feature = "server")]
 mod server_config;
+#[cfg(feature = "server")]
+mod server_config_keys;
+#[cfg(feature = "server")]
+mod server_control;
+#[cfg(feature = "server")]
+mod server_listen;
+#[cfg(feature = "server")]
+mod server_retained;
+#[cfg(feature = "server")]
 mod server_use;
 mod status;
 mod topic;
@@ -35,18 +53,35 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(not(feature = "server"))]
+pub use absent::*;
 pub use client::*;
 pub use client_callbacks::*;
 pub use client_config::*;
 pub use client_requests::*;
+pub use config_keys::*;
+#[cfg(feature = "server")]
 pub use decision::*;
 pub use hooks::*;
 pub use log::*;
 pub use message::*;
 pub use properties::*;
 pub use runtime::*;
+#[cfg(feature = "server")]
 pub use server::*;
+#[cfg(feature = "server")]
+pub use server_admin::*;
+#[cfg(feature = "server")]
 pub use server_config::*;
+#[cfg(feature = "server")]
+pub use server_config_keys::*;
+#[cfg(feature = "server")]
+pub use server_control::*;
+#[cfg(feature = "server")]
+pub use server_listen::*;
+#[cfg(feature = "server")]
+pub use server_retained::*;
+#[cfg(feature = "server")]
 pub use server_use::*;
 pub use status::*;
 pub use topic::*;

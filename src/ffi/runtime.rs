@@ -41,6 +41,7 @@ pub(crate) struct RuntimeParts {
 
 impl RuntimeParts {
     /// One line of log, if somebody wants it.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub fn log(&self, level: i32, text: impl FnOnce() -> String) {
         if let Some(log) = &self.log {
             log.line(level, text);

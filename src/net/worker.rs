@@ -61,6 +61,7 @@ struct LinkState {
 pub(super) enum Owner {
     #[default]
     Nobody,
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     Connection(ServerKey, ConnKey),
     Client(ClientKey),
     /// Closed by us, read on until the peer has seen it.
@@ -326,6 +327,7 @@ impl<N: Net> Worker<N> {
         }
     }
 
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub(super) fn listen_for(&mut self, listener: ListenerId, server: Option<ServerKey>) {
         match server {
             Some(server) => {
