@@ -168,6 +168,13 @@ impl<N: Net> Worker<N> {
         Ok(admitted.is_some())
     }
 
+    /// Changes what a listener says of those who come in from now on. False: it does not listen there.
+    pub fn set_listener_options(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions) -> bool {
+        let listeners = self.servers.get_mut(server).map(|host| &mut host.listeners);
+        let listener = listeners.and_then(|listeners| listeners.iter_mut().find(|listener| listener.bound == address));
+        listener.map(|listener| listener.options.clone_from(options)).is_some()
+    }
+
     /// Stops listening at an address; its connections stay. False: it did not listen there.
     pub fn remove_listener(&mut self, server: ServerKey, address: SocketAddr) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Server;
+use super::{ANSWER_WAIT, Server};
 use crate::config::ServerConfig;
 use crate::net::{Error, ListenerOptions};
 
@@ -36,6 +36,11 @@ impl Server {
         changes.extend(diff.restart.iter().map(|key| Change::NeedsRestart((*key).to_owned())));
         let (removed, kept) = core::mem::take(listening).into_iter().partition::<Vec<_>, _>(|(options, _)| diff.listeners_removed.contains(options));
         *listening = kept;
+        // Whom a listener lets in may follow from an option that has changed.
+        for (options, address) in listening.iter() {
+            let (key, address, options) = (self.key, *address, config.listener_in_force(options));
+            self.runtime.request(ANSWER_WAIT, move |worker| worker.set_listener_options(key, address, &options))?;
+        }
         for (_, address) in removed {
             self.remove_listener(address)?;
             changes.push(Change::Applied(format!("listener {address} closed")));
