@@ -229,6 +229,11 @@
 #define NLMQTT_DROPPED_SESSION_ENDED 4
 
 /*
+ The memory of the server was short.
+ */
+#define NLMQTT_DROPPED_MEMORY_SHORT 5
+
+/*
  Something failed that the program should know of.
  */
 #define NLMQTT_LOG_ERROR 1

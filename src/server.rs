@@ -87,6 +87,15 @@ impl Server {
         Ok(self.runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options))??)
     }
 
+    /// Other rules for whoever connects there from now on. False: it did not listen there.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn change_listener(&self, address: SocketAddr, options: ListenerOptions) -> Result<bool, Error> {
+        let key = self.key;
+        self.runtime.request(ANSWER_WAIT, move |worker| worker.change_listener(key, address, &options))
+    }
+
     /// Stops listening there; connections stay. False: it did not listen there.
     ///
     /// # Errors

@@ -41,6 +41,13 @@ impl Budget {
         self.0.limit_bytes
     }
 
+    /// Little is left: what would stay for long (queues, sessions, subscriptions, retained messages)
+    /// is not let grow any more, so that it alone never exhausts the budget. The last eighth is for
+    /// what comes and goes.
+    pub fn is_tight(&self) -> bool {
+        self.used_bytes() > self.0.limit_bytes - self.0.limit_bytes / 8
+    }
+
     /// Publishers are no longer read and CONNECT is answered 0x89 while this is true.
     pub fn is_exhausted(&self) -> bool {
         self.used_bytes() > self.0.limit_bytes
@@ -88,9 +95,11 @@ mod tests {
         let mut first = budget.charge(60);
         let second = budget.charge(60);
         assert!(budget.is_exhausted());
+        first.resize(30);
+        assert!(budget.is_tight() && !budget.is_exhausted());
         first.resize(10);
         assert_eq!(budget.used_bytes(), 70);
-        assert!(!budget.is_exhausted());
+        assert!(!budget.is_exhausted() && !budget.is_tight());
         drop((first, second));
         assert_eq!(budget.used_bytes(), 0);
     }

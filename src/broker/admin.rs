@@ -56,7 +56,9 @@ impl Shard {
         let Some(&key) = self.by_client_id.get(client_id) else { return false };
         let outgoing = Outgoing { message: message.clone(), qos: message.qos(), retain: false, subscription_ids: Box::default(), share: None, sent: now };
         match self.sessions[key].connection {
-            Some(connection) if outgoing.qos == Qos::AtMostOnce => self.send_now(now, key, connection, outgoing),
+            Some(connection) if outgoing.qos == Qos::AtMostOnce => {
+                self.write_qos0(now, key, connection, &[], message, false, false);
+            }
             None if outgoing.qos == Qos::AtMostOnce && !self.options.queue_qos0_messages => {}
             _ => {
                 self.send_or_queue(now, key, outgoing);
@@ -80,6 +82,7 @@ impl Shard {
         let charge = self.budget.charge(size_of::<Session>());
         let key = self.sessions.insert(Session {
             client_id: Arc::from(""),
+            publisher_number: 0,
             username: None,
             version: crate::codec::Version::V5,
             connection: None,
@@ -87,6 +90,7 @@ impl Shard {
             expires: None,
             timer: None,
             subscriptions: Default::default(),
+            subscriptions_bytes: 0,
             sender: Sender::new(1),
             receiver: Receiver::new(1),
             queue: Default::default(),
@@ -94,7 +98,7 @@ impl Shard {
             will: None,
             will_due: None,
             local: Some(receive),
-            _charge: charge,
+            charge,
         });
         let options = SubscribeOptions { qos: Qos::ExactlyOnce, retain_as_published: true, ..Default::default() };
         self.add_subscription(key, filter, options, None)?;
@@ -148,9 +152,13 @@ impl Shard {
         }
         for session in self.sessions.values_mut() {
             session.will = None;
+            // Nobody else is to get them.
+            session.queue.clear();
+            drop(session.sender.drain());
         }
         for key in self.sessions.keys().collect::<Vec<_>>() {
             self.end_session(now, key);
         }
+        self.router.write().expect("router lock").retained_mut().clear_all();
     }
 }

@@ -158,6 +158,7 @@ impl Shard {
 fn normal(kind: BanKind, text: &str) -> Option<String> {
     match kind {
         BanKind::Address => Some(text.parse::<IpAddr>().ok()?.to_canonical().to_string()),
-        _ => Some(text.to_owned()).filter(|text| !text.is_empty()),
+        // A longer one no client can have (§1.5.4).
+        _ => Some(text.to_owned()).filter(|text| !text.is_empty() && text.len() <= 65_535),
     }
 }

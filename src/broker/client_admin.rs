@@ -63,8 +63,8 @@ impl Shard {
         };
         let connection = self.sessions[key].connection.filter(|_| wants_retained && topic::split_share(filter).is_none());
         if let Some(connection) = connection {
-            let job = RetainedJob { filter: filter.into(), options, subscription_id: None, cursor: Default::default() };
-            self.connections[connection].retained.get_or_insert_default().push(job);
+            let job = RetainedJob { options, subscription_id: None, cursor: Default::default() };
+            self.connections[connection].retained.get_or_insert_default().insert(filter.into(), job);
             self.pump(now, connection);
         }
         Some(Ok(()))

@@ -2,10 +2,11 @@
 
 use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, Message, PropertyId, PropertyList, Reason};
+use crate::route::Target;
 
 use super::connection::ConnKey;
 use super::hooks::{DropReason, SessionEvent};
-use super::session::{Outgoing, SessionKey, Will};
+use super::session::{Outgoing, Session, SessionKey, Will};
 use super::shard::{Fault, Shard, TimerKey, client_info, protocol_error};
 use super::tell::tell;
 
@@ -73,13 +74,14 @@ impl Shard {
         }
         if session.connection.is_none() {
             if session.expires.is_some_and(|expires| expires <= now) {
+                self.stats.sessions_expired += 1;
                 return self.end_session(now, key);
             }
             if session.will_due.is_some_and(|due| due <= now) {
                 session.will_due = None;
                 if let Some(will) = session.will.take() {
                     tell!(self).will(session, &will.message);
-                    self.publish_will(now, &will);
+                    self.publish_will(now, key, &will);
                 }
             }
         } else if let Some(limit) = self.share_deadline(key) {
@@ -100,6 +102,15 @@ impl Shard {
         if session.timer.is_none_or(|armed| deadline < armed) {
             session.timer = Some(deadline);
             self.wheel.insert(deadline, TimerKey::Session(key));
+        }
+    }
+
+    /// A message of a shared subscription went out: its patience has a timer. Looks at the whole
+    /// window only if no timer is near enough.
+    pub(super) fn arm_share(&mut self, now: Instant, key: SessionKey) {
+        let deadline = now + self.options.shared_ack_timeout;
+        if self.sessions[key].timer.is_none_or(|armed| armed > deadline) {
+            self.arm_session(key);
         }
     }
 
@@ -168,6 +179,7 @@ impl Shard {
                 router.unsubscribe(filter, target);
             }
         }
+        self.pass_on_shared(now, target, &mut session);
         let mut tell = tell!(self);
         for outgoing in session.queue.iter().chain(session.sender.iter().map(|(_, outgoing)| outgoing)) {
             tell.dropped(&session, None, &outgoing.message, DropReason::SessionEnded);
@@ -175,11 +187,26 @@ impl Shard {
         tell.session(&session, None, SessionEvent::Expired);
         if let Some(will) = session.will.take() {
             tell.will(&session, &will.message);
-            self.publish_will(now, &will);
+            self.publish_will(now, key, &will);
         }
     }
 
-    fn publish_will(&mut self, now: Instant, will: &Will) {
+    /// QoS 1 messages of shared subscriptions that the ended session did not acknowledge go to the
+    /// other members; a QoS 2 message that was sent must not (§4.8.2).
+    fn pass_on_shared(&mut self, now: Instant, target: Target, session: &mut Session) {
+        let mut orphans = session.sender.take_unacknowledged(|outgoing| outgoing.share.is_some());
+        for outgoing in core::mem::take(&mut session.queue) {
+            if outgoing.share.is_some() { orphans.push(outgoing) } else { session.queue.push_back(outgoing) }
+        }
+        for outgoing in orphans {
+            if let Some(share) = outgoing.share {
+                self.reoffer(now, share, target, &outgoing.message);
+            }
+        }
+    }
+
+    /// The will is its client's message, also when the session has just ended.
+    fn publish_will(&mut self, now: Instant, session: SessionKey, will: &Will) {
         let message = match will.expiry {
             None => will.message.clone(),
             Some(expiry) => {
@@ -193,6 +220,6 @@ impl Shard {
         if message.retain() {
             self.retain(&message);
         }
-        self.route(now, &message, None);
+        self.route(now, &message, Some(session));
     }
 }

@@ -166,6 +166,8 @@ pub enum DropReason {
     TooLarge,
     /// The session ended while it waited.
     SessionEnded,
+    /// The memory of the server was short.
+    MemoryShort,
 }
 
 /// The hook table, in the order of a client's life. Every method has a default that allows or

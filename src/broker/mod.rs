@@ -24,6 +24,7 @@ mod connection;
 mod deliver;
 mod ending;
 mod hooks;
+mod input;
 mod options;
 mod park;
 mod publish;
@@ -35,6 +36,8 @@ mod shard;
 mod stats;
 mod subscribe;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{ClientSummary, LocalKey};
 pub use ban::{Ban, BanError, BanKind};
@@ -47,5 +50,6 @@ pub use hooks::{
 pub use options::Options;
 pub use schedule::{Task, TaskId};
 pub use session::SessionKey;
-pub use shard::{Progress, Shard};
+pub use input::Progress;
+pub use shard::Shard;
 pub use stats::{Stat, Stats};

@@ -31,7 +31,7 @@ pub struct Options {
     /// QoS 0 messages wait for a client that is away, too.
     pub queue_qos0_messages: bool,
     /// Longest keep-alive a client may ask for, in seconds; longer ones get it as Server Keep
-    /// Alive (5.0) or are refused (3.x, only where 0 or a longer one is not allowed). 0 = any.
+    /// Alive (5.0). Those of 3.x cannot be told and keep theirs. 0 = any.
     pub max_keepalive_s: u16,
     /// Aliases a client may use (Topic Alias Maximum of CONNACK).
     pub max_topic_alias: u16,
@@ -69,8 +69,11 @@ pub struct Options {
     pub max_bans: usize,
     /// Tasks of the owner that wait for their time; one more is refused.
     pub max_scheduled_tasks: usize,
-    /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest.
+    /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest. From
+    /// seven eighths of it on, queues, sessions, subscriptions and the retained store do not grow.
     pub memory_limit: usize,
+    /// How long a client may keep an unfinished packet while the memory limit is exceeded (0x97).
+    pub memory_pause: Duration,
 }
 
 impl Default for Options {
@@ -107,6 +110,7 @@ impl Default for Options {
             max_bans: 10_000,
             max_scheduled_tasks: 10_000,
             memory_limit: 512 << 20,
+            memory_pause: Duration::from_secs(10),
         }
     }
 }

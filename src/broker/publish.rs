@@ -138,7 +138,7 @@ impl Shard {
             rewrite.retain.unwrap_or(publish.retain),
             properties,
             expires,
-            session.as_u64(),
+            self.sessions[session].publisher_number,
             now,
         );
         if message.retain() && !self.retain(&message) {
@@ -152,6 +152,7 @@ impl Shard {
 
     /// Keeps, replaces or clears the retained message of a topic (§3.3.1.3). False: no room.
     pub(super) fn retain(&mut self, message: &Arc<Message>) -> bool {
+        let is_tight = self.budget.is_tight();
         let mut router = self.router.write().expect("router lock");
         if message.payload().is_empty() {
             let cleared = router.retained_mut().clear(message.topic());
@@ -161,7 +162,7 @@ impl Shard {
             }
             return true;
         }
-        let kept = router.retained_mut().set(message.clone()).is_ok();
+        let kept = router.retained_mut().set(message.clone(), is_tight).is_ok();
         drop(router);
         if !kept {
             self.stats.retained_refused += 1;

@@ -46,6 +46,7 @@ impl Tell<'_> {
             DropReason::OutputFull => &mut self.stats.dropped_output_full,
             DropReason::TooLarge => &mut self.stats.dropped_too_large,
             DropReason::SessionEnded => &mut self.stats.dropped_session_ended,
+            DropReason::MemoryShort => &mut self.stats.dropped_memory,
         } += 1;
         if self.interest.dropped && session.local.is_none() {
             self.hooks.dropped(session_info(session, connection), message, reason);

@@ -106,4 +106,5 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     number!(max_bans, "max_bans", Kind::Number(0, 1_000_000), LIVE, "client identifiers, user names and addresses that are banned"),
     number!(max_scheduled_tasks, "max_scheduled_tasks", Kind::Number(0, 1_000_000), LIVE, "tasks of the application that wait for their time"),
     number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits"),
+    milliseconds!(memory_pause, "memory_pause_ms", 1, "while the memory limit is exceeded: how long a client may keep an unfinished packet"),
 ];

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::runtime::RuntimeParts;
 use super::{
-    NLMQTT_ACCESS_PUBLISH, NLMQTT_ACCESS_SUBSCRIBE, NLMQTT_DROPPED_OUTPUT_FULL, NLMQTT_DROPPED_QUEUE_FULL, NLMQTT_DROPPED_SESSION_ENDED,
+    NLMQTT_ACCESS_PUBLISH, NLMQTT_ACCESS_SUBSCRIBE, NLMQTT_DROPPED_MEMORY_SHORT, NLMQTT_DROPPED_OUTPUT_FULL, NLMQTT_DROPPED_QUEUE_FULL, NLMQTT_DROPPED_SESSION_ENDED,
     NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, UserData, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision, nlmqtt_hook_token,
     nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_server_hooks, nlmqtt_str, nlmqtt_subscription_info,
 };
@@ -343,6 +343,7 @@ impl Hooks for TableHooks {
             DropReason::OutputFull => NLMQTT_DROPPED_OUTPUT_FULL,
             DropReason::TooLarge => NLMQTT_DROPPED_TOO_LARGE,
             DropReason::SessionEnded => NLMQTT_DROPPED_SESSION_ENDED,
+            DropReason::MemoryShort => NLMQTT_DROPPED_MEMORY_SHORT,
         };
         let (hook, message) = (self.table.calls.dropped, nlmqtt_message::published(message));
         self.tell(hook, client, None, |call, user, client, _| unsafe { call(user, client, &raw const message, reason) });

@@ -17,6 +17,8 @@ pub const NLMQTT_DROPPED_OUTPUT_FULL: i32 = 2;
 pub const NLMQTT_DROPPED_TOO_LARGE: i32 = 3;
 /// The session ended while the message waited.
 pub const NLMQTT_DROPPED_SESSION_ENDED: i32 = 4;
+/// The memory of the server was short.
+pub const NLMQTT_DROPPED_MEMORY_SHORT: i32 = 5;
 
 /// Who a hook is asked about. Everything is borrowed until the hook returns.
 #[repr(C)]

@@ -168,11 +168,12 @@ impl<N: Net> Worker<N> {
         Ok(admitted.is_some())
     }
 
-    /// Changes what a listener says of those who come in from now on. False: it does not listen there.
-    pub fn set_listener_options(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions) -> bool {
-        let listeners = self.servers.get_mut(server).map(|host| &mut host.listeners);
-        let listener = listeners.and_then(|listeners| listeners.iter_mut().find(|listener| listener.bound == address));
-        listener.map(|listener| listener.options.clone_from(options)).is_some()
+    /// Other rules for whoever comes from now on; the address stays. False: it did not listen there.
+    pub fn change_listener(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == address) else { return false };
+        listener.options = options.clone();
+        true
     }
 
     /// Stops listening at an address; its connections stay. False: it did not listen there.
@@ -233,7 +234,7 @@ impl<N: Net> Worker<N> {
 
     pub(super) fn read_connection(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
         let Some(host) = self.servers.get_mut(server) else { return After::Closed };
-        if !host.shard.wants_input(connection) {
+        if !host.shard.wants_input(self.now, connection) {
             return After::Pause;
         }
         let scratch = core::mem::take(&mut self.scratch);
@@ -284,7 +285,7 @@ impl<N: Net> Worker<N> {
     pub(super) fn flush_server(&mut self, server: ServerKey) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
         let mut dirty = core::mem::take(&mut host.dirty);
-        host.shard.take_dirty(&mut dirty);
+        host.shard.take_dirty(self.now, &mut dirty);
         let any = !dirty.is_empty();
         for connection in dirty.drain(..) {
             self.flush_connection(server, connection);

@@ -13,6 +13,8 @@ use crate::base::IdMap;
 #[derive(Debug)]
 pub struct AliasIn {
     topics: IdMap<u16, Arc<str>>,
+    /// The sum of the topics' lengths.
+    bytes: usize,
     maximum: u16,
 }
 
@@ -38,7 +40,7 @@ impl core::ops::Deref for Resolved<'_> {
 impl AliasIn {
     /// `maximum` is the Topic Alias Maximum this side announced, 0 = none allowed.
     pub fn new(maximum: u16) -> Self {
-        Self { topics: IdMap::default(), maximum }
+        Self { topics: IdMap::default(), bytes: 0, maximum }
     }
 
     /// The topic of a PUBLISH with this alias and topic name. A topic name with an alias (re)binds
@@ -58,9 +60,18 @@ impl AliasIn {
             return known.map(Resolved::Shared).ok_or(Error::Protocol("alias without a topic name"));
         }
         if self.topics.get(&alias).is_none_or(|known| **known != *topic) {
-            self.topics.insert(alias, topic.into());
+            self.bytes += topic.len();
+            let replaced = self.topics.insert(alias, topic.into());
+            self.bytes -= replaced.map_or(0, |replaced| replaced.len());
         }
         Ok(Resolved::Borrowed(topic))
+    }
+}
+
+impl AliasIn {
+    /// Bytes of the topics kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

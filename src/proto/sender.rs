@@ -264,6 +264,12 @@ impl<M> Sender<M> {
         self.take(index)
     }
 
+    /// Gives a message up that cannot be sent (again): it is done, whatever its state was.
+    pub fn abandon(&mut self, id: PacketId) -> Option<M> {
+        let index = self.find(id)?;
+        self.take(index)
+    }
+
     /// The position of the message with this identifier.
     fn find(&self, id: PacketId) -> Option<usize> {
         let Some(index) = &self.index else {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{ANSWER_WAIT, Server};
+use super::Server;
 use crate::config::ServerConfig;
 use crate::net::{Error, ListenerOptions};
 
@@ -38,8 +38,7 @@ impl Server {
         *listening = kept;
         // Whom a listener lets in may follow from an option that has changed.
         for (options, address) in listening.iter() {
-            let (key, address, options) = (self.key, *address, config.listener_in_force(options));
-            self.runtime.request(ANSWER_WAIT, move |worker| worker.set_listener_options(key, address, &options))?;
+            self.change_listener(*address, config.listener_in_force(options))?;
         }
         for (_, address) in removed {
             self.remove_listener(address)?;

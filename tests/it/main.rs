@@ -37,7 +37,7 @@ fn each_listener_has_rules_of_its_own() {
     assert_eq!(connect(named, "b").1, [0x20, 2, 0, 5], "not authorised");
     let (first, connack) = connect(single, "c");
     assert_eq!(connack, [0x20, 2, 0, 0]);
-    assert_eq!(connect(single, "d").1, [], "the listener is full");
+    assert_eq!(connect(single, "d").1, [0u8; 0], "the listener is full");
     assert_eq!(server.stats().expect("counters").connections_over_limit, 1);
     drop(first);
     let again = (0..100).any(|_| {
