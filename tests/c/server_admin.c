@@ -252,6 +252,17 @@ struct inside {
     struct counter done;
 };
 
+static void on_text(void *user_data, const char *text, size_t len)
+{
+    (void)len;
+    append((struct seen *)user_data, text);
+}
+
+static void run_later(void *user_data)
+{
+    counter_add(&((struct inside *)user_data)->done);
+}
+
 /* From a hook, what changes something is done after it; what has to wait says so. */
 static void on_connected(void *user_data, const nlmqtt_client_info *client, bool session_present)
 {
@@ -273,6 +284,14 @@ static void on_connected(void *user_data, const nlmqtt_client_info *client, bool
     CHECK_EQ(nlmqtt_server_each_retained(inside->server, "#", on_retained, &seen), NLMQTT_WOULD_DEADLOCK);
     CHECK_EQ(nlmqtt_server_add_listener(inside->server, "mqtt://127.0.0.1:0", NULL), NLMQTT_WOULD_DEADLOCK);
     CHECK_EQ(nlmqtt_server_remove_listener(inside->server, "127.0.0.1:1"), NLMQTT_WOULD_DEADLOCK);
+    CHECK_EQ(nlmqtt_server_adopt(inside->server, 0), NLMQTT_WOULD_DEADLOCK);
+    CHECK_EQ(nlmqtt_server_metrics(inside->server, NLMQTT_METRICS_JSON, on_text, &seen), NLMQTT_WOULD_DEADLOCK);
+    CHECK_EQ(nlmqtt_server_control(inside->server, "clients", NULL, on_text, &seen), NLMQTT_WOULD_DEADLOCK);
+    OK(nlmqtt_server_schedule(inside->server, 1, 0, run_later, inside, NULL, NULL));
+    OK(nlmqtt_server_unsubscribe_client(inside->server, "first", "none"));
+    OK(nlmqtt_server_retained_clear(inside->server, "none", NULL));
+    OK(nlmqtt_server_unban(inside->server, NLMQTT_BAN_CLIENT_ID, "nobody"));
+    OK(nlmqtt_server_cancel(inside->server, 4711));
     config = nlmqtt_server_config_new();
     CHECK_EQ(nlmqtt_server_reload(inside->server, config, NULL, NULL), NLMQTT_WOULD_DEADLOCK);
     nlmqtt_server_config_free(config);
@@ -294,7 +313,7 @@ static void hooks_administrate_too(void)
     OK(nlmqtt_server_new(NULL, NULL, &hooks, &inside.server));
     OK(nlmqtt_server_add_listener(inside.server, "mqtt://127.0.0.1:0", &port));
     client = connect_client(port, "first");
-    CHECK(counter_wait(&inside.done, 1));
+    CHECK(counter_wait(&inside.done, 2)); /* the hook, and its task */
     OK(nlmqtt_server_publish(inside.server, "h/2", "y", 1, 0, false, NULL));
     expect_publish(client, "h/2", "y");
     OK(nlmqtt_server_retained_get(inside.server, "k/1", &message));

@@ -261,6 +261,56 @@ static void a_connect_is_decided_about(int later)
     nlmqtt_server_free(server);
 }
 
+static int32_t only_one_waits(void *user_data, const nlmqtt_client_info *client, const nlmqtt_connect_info *connect, nlmqtt_hook_token token,
+                              nlmqtt_decision *decision)
+{
+    (void)connect, (void)decision;
+    if (strcmp(client->client_id.data, "waits") != 0)
+        return NLMQTT_ALLOW;
+    of(user_data)->token = token;
+    counter_add(&of(user_data)->connecting);
+    return NLMQTT_PENDING;
+}
+
+static void a_late_answer_delays_its_own_client_only(void)
+{
+    struct events events;
+    struct packet packet;
+    nlmqtt_server_hooks hooks;
+    nlmqtt_server *server;
+    uint16_t port;
+    int waiting, other, i;
+    events_init(&events);
+    nlmqtt_server_hooks_init(&hooks);
+    hooks.user_data = &events;
+    hooks.connect = only_one_waits;
+    server = serve_with(&hooks, "hook_timeout_ms=3000", &port);
+    waiting = dial(port);
+    send_connect(waiting, 4, "waits", NULL, NULL);
+    send_subscribe(waiting, "later", 0); /* kept behind it */
+    CHECK(counter_wait(&events.connecting, 1));
+    for (i = 0; i < 20; i++) {
+        other = connect_client(port, "goes on");
+        send_subscribe(other, "a", 0);
+        EXPECT(other, 0x90, "\0\1\0", 3);
+        send_publish(other, "a", "b", 0, false);
+        expect_publish(other, "a", "b");
+        close(other);
+    }
+    OK(nlmqtt_server_complete(server, events.token, NLMQTT_ALLOW, NULL));
+    EXPECT(waiting, 0x20, "\0\0", 2);
+    EXPECT(waiting, 0x90, "\0\1\0", 3);
+    close(waiting);
+    waiting = dial(port);
+    send_connect(waiting, 4, "waits", NULL, NULL); /* and is never answered */
+    CHECK(counter_wait(&events.connecting, 2));
+    close(connect_client(port, "goes on"));
+    CHECK_EQ(read_packet(waiting, &packet), 0x20);
+    CHECK_EQ(packet.body[1], 3);
+    close(waiting);
+    nlmqtt_server_free(server);
+}
+
 /* CONNECT of MQTT 3.1.1 that keeps its session. */
 static int connect_kept(uint16_t port, const char *client_id, int present)
 {
@@ -532,6 +582,7 @@ int main(void)
         a_connect_is_decided_about(later);
     }
     an_accept_that_is_not_answered_is_a_no();
+    a_late_answer_delays_its_own_client_only();
     sessions_are_told();
     messages_are_told();
     a_message_too_large_for_its_client_is_told();

@@ -181,13 +181,18 @@ static void a_stop_keeps_its_drain_time(void)
     char *large = (char *)calloc(1, 1 << 20);
     struct packet packet;
     int small = 4096, i, reader, stuck = dial(port);
+    uint64_t dropped = 0;
     long began;
     send_connect(stuck, 5, "stuck", NULL, NULL);
     CHECK_EQ(read_packet(stuck, &packet), 0x20);
     setsockopt(stuck, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     OK(nlmqtt_server_subscribe_client(server, "stuck", "#", 0));
-    for (i = 0; i < 16; i++)
+    /* One a turn, until its socket takes no more. */
+    for (i = 0; i < 100 && dropped == 0; i++) {
         OK(nlmqtt_server_publish(server, "t", large, 1 << 20, 0, false, NULL));
+        OK(nlmqtt_server_stat(server, "dropped_output_full", &dropped));
+    }
+    CHECK(dropped > 0);
     reader = dial(port);
     send_connect(reader, 5, "reader", NULL, NULL);
     CHECK_EQ(read_packet(reader, &packet), 0x20);
