@@ -51,7 +51,7 @@ pub unsafe extern "C" fn nlmqtt_server_metrics(server: *const nlmqtt_server, for
 /// | `bans` | - | the bans |
 /// | `subscribe` | `client_id`, `filter`, `qos` (0) | - |
 /// | `unsubscribe` | `client_id`, `filter` | - |
-/// | `retained` | `filter` (`#`), `limit` (1,000) | `messages`, `truncated` |
+/// | `retained` | `filter` (`#`), `limit` (1,000) | `messages` (16 MiB at most), `truncated` |
 /// | `retained_get` | `topic` | the message |
 /// | `retained_delete` | `filter` | `deleted` |
 /// | `publish` | `topic`, `payload` or `payload_hex`, `qos` (0), `retain` | `subscriptions` it met |

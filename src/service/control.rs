@@ -4,6 +4,8 @@
 //! Each method is a row: its name, the parameters it knows, and what it does. A parameter that is
 //! not known, of another type or missing is an error that names it, and nothing has happened.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::base::{Duration, Instant};
@@ -35,6 +37,8 @@ struct Method {
 const LIST_DEFAULT: u64 = 1_000;
 /// Entries of a list, whatever the caller says.
 const LIST_MAX: u64 = 100_000;
+/// Bytes of the messages in a list.
+const LIST_BYTES_MAX: usize = 16 << 20;
 const YEAR_S: u64 = 366 * 86_400;
 
 static METHODS: [Method; 13] = [
@@ -238,8 +242,14 @@ fn retained(shard: &mut Shard, now: Instant, parameters: &Parameters) -> Outcome
     let limit = parameters.number("limit", LIST_DEFAULT, LIST_MAX)? as usize;
     let mut found = Vec::new();
     let more = shard.retained_page(now, parameters.filter(Some("#"))?, &mut RetainedCursor::default(), limit, &mut found);
-    let list: Vec<Value> = found.iter().map(|message| message_value(message, now)).collect();
-    Ok(json!({ "messages": list, "truncated": more }))
+    let mut bytes = 0;
+    let fits = |message: &&Arc<Message>| {
+        bytes += message.len_bytes();
+        bytes <= LIST_BYTES_MAX
+    };
+    let list: Vec<Value> = found.iter().take_while(fits).map(|message| message_value(message, now)).collect();
+    let truncated = more || list.len() < found.len();
+    Ok(json!({ "messages": list, "truncated": truncated }))
 }
 
 fn retained_get(shard: &mut Shard, now: Instant, parameters: &Parameters) -> Outcome {
@@ -282,7 +292,7 @@ fn statistics(shard: &mut Shard, _: Instant, _: &Parameters) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, RwLock};
+    use std::sync::RwLock;
 
     use super::*;
     use crate::base::{Budget, Rng};
@@ -357,6 +367,19 @@ mod tests {
         assert_eq!(run(&mut shard, "retained_get", "{\"topic\":\"a/1\"}")["payload"], json!("one"));
         assert_eq!(run(&mut shard, "retained_delete", "{\"filter\":\"a/#\"}"), json!({ "deleted": 2 }));
         assert_eq!(run(&mut shard, "statistics", "{}")["retained_messages"], json!(0));
+    }
+
+    #[test]
+    fn a_list_of_retained_messages_is_bounded_in_bytes() {
+        let mut shard = shard(Options { memory_limit: 1 << 30, ..Options::default() });
+        let budget = Budget::new(1 << 30);
+        let payload = vec![b'x'; 6 << 20];
+        for name in ["a", "b", "c"] {
+            let message = Message::new(&budget, name, &payload, Qos::AtMostOnce, true, crate::codec::Properties::EMPTY, None, 0, Instant::START);
+            shard.set_retained(&message).expect("room");
+        }
+        let list = run(&mut shard, "retained", "");
+        assert_eq!((list["messages"].as_array().map(Vec::len), &list["truncated"]), (Some(2), &json!(true)));
     }
 
     #[test]
