@@ -2112,60 +2112,6 @@ nlmqtt_status nlmqtt_client_config_get_number(const nlmqtt_client_config *config
                                               uint64_t *value_out);
 
 /*
- The client identifier; empty: the server gives one. Copied.
- */
-nlmqtt_status nlmqtt_client_config_set_client_id(nlmqtt_client_config *config,
-                                                 const char *client_id);
-
-/*
- The protocol version by its level: 3 (MQTT 3.1), 4 (3.1.1) or 5. CONFIG: another one.
- */
-nlmqtt_status nlmqtt_client_config_set_version(nlmqtt_client_config *config,
-                                               uint8_t protocol_level);
-
-/*
- Begin with a new session (clean session in 3.x; MQTT 5 section 3.1.2.4).
- */
-nlmqtt_status nlmqtt_client_config_set_clean_start(nlmqtt_client_config *config, bool clean_start);
-
-/*
- How long the server keeps the session without a connection, in seconds; 4,294,967,295: for ever (MQTT 5 section 3.1.2.11.2).
- */
-nlmqtt_status nlmqtt_client_config_set_session_expiry_s(nlmqtt_client_config *config,
-                                                        uint32_t session_expiry_s);
-
-/*
- Keep-alive in seconds; 0: none (MQTT 5 section 3.1.2.10).
- */
-nlmqtt_status nlmqtt_client_config_set_keepalive_s(nlmqtt_client_config *config,
-                                                   uint16_t keepalive_s);
-
-/*
- Time from the dial to CONNACK. CONFIG: 0, or more than a day.
- */
-nlmqtt_status nlmqtt_client_config_set_connect_timeout_ms(nlmqtt_client_config *config,
-                                                          uint32_t timeout_ms);
-
-/*
- Time before the second try, doubled for each further one up to `max_ms`. CONFIG: 0, or more than a day; nothing has changed then.
- */
-nlmqtt_status nlmqtt_client_config_set_reconnect_delay_ms(nlmqtt_client_config *config,
-                                                          uint32_t min_ms,
-                                                          uint32_t max_ms);
-
-/*
- How many messages, and bytes of them, wait to be sent. CONFIG: 0; nothing has changed then.
- */
-nlmqtt_status nlmqtt_client_config_set_max_queued(nlmqtt_client_config *config,
-                                                  uint32_t messages,
-                                                  uint32_t queued_bytes);
-
-/*
- Messages are acknowledged by the application, see nlmqtt_client_acknowledge.
- */
-nlmqtt_status nlmqtt_client_config_set_manual_ack(nlmqtt_client_config *config, bool manual_ack);
-
-/*
  An empty decision, for a late answer. The caller frees it with nlmqtt_decision_free.
  */
 nlmqtt_decision *nlmqtt_decision_new(void);
@@ -2735,15 +2681,15 @@ nlmqtt_status nlmqtt_server_config_set_max_connections(nlmqtt_server_config *con
 /*
  The largest packet a client may send, in bytes. CONFIG: less than 128, or more than MQTT knows.
  */
-nlmqtt_status nlmqtt_server_config_set_max_packet_size(nlmqtt_server_config *config,
-                                                       uint32_t packet_bytes);
+nlmqtt_status nlmqtt_server_config_set_max_packet_bytes(nlmqtt_server_config *config,
+                                                        uint32_t packet_bytes);
 
 /*
  How many messages, and bytes of them, wait in one session; 0: any number.
  */
-nlmqtt_status nlmqtt_server_config_set_max_queued(nlmqtt_server_config *config,
-                                                  uint32_t messages,
-                                                  uint32_t queued_bytes);
+nlmqtt_status nlmqtt_server_config_set_queue_limits(nlmqtt_server_config *config,
+                                                    uint32_t messages_max,
+                                                    uint32_t bytes_max);
 
 /*
  The longest keep-alive in seconds; 0: any.

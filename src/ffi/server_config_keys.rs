@@ -61,18 +61,18 @@ pub unsafe extern "C" fn nlmqtt_server_config_set_max_connections(config: *mut n
 
 /// The largest packet a client may send, in bytes. CONFIG: less than 128, or more than MQTT knows.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_config_set_max_packet_size(config: *mut nlmqtt_server_config, packet_bytes: u32) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_config_set_max_packet_bytes(config: *mut nlmqtt_server_config, packet_bytes: u32) -> nlmqtt_status {
     fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "max_packet_size", Value::Number(packet_bytes.into()))?))
 }
 
 /// How many messages, and bytes of them, wait in one session; 0: any number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_config_set_max_queued(config: *mut nlmqtt_server_config, messages: u32, queued_bytes: u32) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_config_set_queue_limits(config: *mut nlmqtt_server_config, messages_max: u32, bytes_max: u32) -> nlmqtt_status {
     fence(|| {
         let config = &mut unsafe { reference_mut(config, "config") }?.config;
         let mut next = config.clone();
-        config::set_value(config::server_keys(), &mut next, "max_queued_messages", Value::Number(messages.into()))?;
-        config::set_value(config::server_keys(), &mut next, "max_queued_bytes", Value::Number(queued_bytes.into()))?;
+        config::set_value(config::server_keys(), &mut next, "max_queued_messages", Value::Number(messages_max.into()))?;
+        config::set_value(config::server_keys(), &mut next, "max_queued_bytes", Value::Number(bytes_max.into()))?;
         *config = next;
         Ok(())
     })
