@@ -111,6 +111,9 @@ impl Client {
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
+        if let Some(name) = servers.iter().find(|server| !server.is_literal()).filter(|_| !runtime.can_resolve()) {
+            return Err(Error::Invalid(format!("{} is a name, and this runtime can look up none: it has no helper threads and no resolver", name.host)));
+        }
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
         let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
@@ -152,10 +155,13 @@ impl Client {
                 act(client, now);
                 client.state()
             });
-            tracker.change(|track| {
-                track.orders -= 1;
-                track.is_stopped = state.is_none_or(|state| state == State::Stopped);
-            });
+            // After the events of it have been told.
+            worker.tell_of_client(key, Box::new(move || {
+                tracker.change(|track| {
+                    track.orders -= 1;
+                    track.is_stopped = state.is_none_or(|state| state == State::Stopped);
+                });
+            }));
         }));
     }
 
@@ -365,7 +371,14 @@ impl Client {
         if self.runtime.is_turning() {
             return Err(Error::WouldDeadlock);
         }
-        self.runtime.wait_for(wait_max, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout)
+        // The worker calls nobody in DISPATCH mode: it is not waited for by dispatching.
+        let result = match self.runtime.mode() {
+            net::Mode::Dispatch if asker.wait(wait_max) == net::Waited::Timeout => Err(Error::Timeout),
+            net::Mode::Dispatch => Ok(()),
+            _ => self.runtime.wait_for(wait_max, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout),
+        };
+        self.runtime.settle_client(key);
+        result
     }
 
     fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {

@@ -62,7 +62,7 @@ impl Server {
         let budget = runtime.budget().clone();
         let key = runtime.request(ANSWER_WAIT, move |worker| {
             let router = Arc::new(RwLock::new(route::Router::new(router_options(&options), rng.fork())));
-            worker.add_server(Shard::new(0, options, router, budget, rng, hooks))
+            worker.add_server(hooks, |hooks| Shard::new(0, options, router, budget, rng, hooks))
         })?;
         Ok(Self {
             runtime: runtime.clone(),
@@ -131,7 +131,7 @@ impl Server {
         Ok(())
     }
 
-    /// Subscribes inside this process; `receive` runs on the worker's thread. Retained messages
+    /// Subscribes inside this process; `receive` runs where hooks do. Retained messages
     /// that match come first. Posted: what is published after this call is received.
     ///
     /// # Errors
@@ -142,12 +142,15 @@ impl Server {
         }
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
         let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
-        self.post(move |shard, now| {
+        let server = self.key;
+        self.runtime.post(Box::new(move |worker| {
+            let receive = worker.receiver(server, Box::new(receive));
+            let Some((shard, now)) = worker.shard(server) else { return };
             // The filter is legal, and one subscription is below every limit.
-            if let Ok(key) = shard.subscribe_local(now, &filter, Box::new(receive)) {
+            if let Ok(key) = shard.subscribe_local(now, &filter, receive) {
                 lock(&keys).insert(id, key);
             }
-        });
+        }));
         Ok(Subscription(id))
     }
 
@@ -220,7 +223,7 @@ impl Server {
     }
 
     /// Begins to stop: no new connections, DISCONNECT with `reason` to every client (5.0), at most
-    /// `drain` for that to go out. `done` is called on the worker's thread when all is over.
+    /// `drain` for that to go out. `done` is called where hooks are when all is over.
     pub fn stop(&self, reason: Reason, drain: Duration, done: impl FnOnce() + Send + 'static) {
         let key = self.key;
         self.stopping.store(true, Ordering::Relaxed);
@@ -237,6 +240,7 @@ impl Server {
         }
         // The only failure is a worker that has ended already, and its servers with it.
         let _ = self.runtime.request(Duration::MAX, move |worker| worker.remove_server(key));
+        self.runtime.settle_server(key);
     }
 
     /// As [`Server::stop`], and waits until it is over.

@@ -1,7 +1,7 @@
 //! From the router to the receivers: out-buffers, in-flight windows, queues.
 //!
-//! QoS 0 goes into the out-buffer or, when a blocked receiver's buffer is over its mark, nowhere
-//! (counted). QoS 1 and 2 go out while the in-flight window and the buffer have room, and wait in
+//! QoS 0 goes into the out-buffer or, when a blocked receiver's buffer is over its mark or memory over
+//! its soft one, nowhere (counted). QoS 1 and 2 go out while the in-flight window and the buffer have room, and wait in
 //! the session's queue otherwise; `pump` moves them on whenever an acknowledgement or the socket
 //! makes room. A shared subscription's message that finds its member gone or full is offered to
 //! the other members, once each.
@@ -112,7 +112,9 @@ impl Shard {
         let (connection, session) = (&mut self.connections[key], &self.sessions[session]);
         let waiting = connection.out.len();
         let mut tell = tell!(self);
-        if waiting > max {
+        // Memory is short: what may be lost is not kept for a receiver that does not take it.
+        let is_tight = connection.flags.blocked && waiting > 0 && self.budget.is_tight();
+        if waiting > max || is_tight {
             if connection.flags.blocked || waiting > max.saturating_mul(OVERSHOOT) {
                 if !shared {
                     tell.dropped(session, Some(connection), message, DropReason::OutputFull);

@@ -18,6 +18,8 @@ pub struct Task {
     pub period: Option<Duration>,
     /// What to do.
     pub run: Box<dyn FnMut() + Send>,
+    /// Hears that the task was cancelled before it ended.
+    pub cancelled: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// The tasks by their time, and their times by their names.
@@ -61,7 +63,11 @@ impl Shard {
 
     /// A task is not run any more. False: it has ended.
     pub fn cancel(&mut self, id: TaskId) -> bool {
-        self.tasks.take(id).is_some()
+        let Some(task) = self.tasks.take(id) else { return false };
+        if let Some(cancelled) = task.cancelled {
+            cancelled();
+        }
+        true
     }
 
     /// Runs what is due, each task once: one without a delay cannot hold the shard.

@@ -100,7 +100,7 @@ impl TableHooks {
 
     fn log_line(&self, level: i32, text: impl FnOnce() -> String) {
         if let Some(log) = self.parts.as_ref().filter(|_| !self.table.is_closed()) {
-            log.line(level, text);
+            log.line(level, "server", text);
         }
     }
 }

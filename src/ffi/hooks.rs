@@ -101,9 +101,10 @@ pub struct nlmqtt_subscription_info {
 /// What an application watches and decides in a server. Call nlmqtt_server_hooks_init, then set what you need; NULL means
 /// "allow" or "not interested" and costs nothing. They stand in the order of a client's life; new ones will come at the end.
 ///
-/// Thread word of all of them: they are called on the thread that does the server's work, one at a time, in the order of each
-/// client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
-/// blocks stalls this server.
+/// Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
+/// nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
+/// blocks stalls this server; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
+/// from the question on.
 ///
 /// The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
 /// NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`

@@ -156,10 +156,7 @@ pub unsafe extern "C" fn nlmqtt_server_free(server: *mut nlmqtt_server) {
         match running {
             Some(running) => running.end(),
             // Stopped: what the worker still does for it, such as the callback that says so, ends first.
-            None if !inner.parts.runtime.is_turning() => {
-                let _ = inner.parts.runtime.request(Duration::MAX, |_| {});
-            }
-            None => {}
+            None => inner.parts.runtime.fence(),
         }
         Ok(())
     });

@@ -7,10 +7,9 @@ use std::ffi::{c_char, c_void};
 
 use super::message::qos_of;
 use super::properties::terminated;
-use super::runtime::nlmqtt_task_fn;
 use super::server_use::tell_client;
 use super::{
-    Failure, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, NLMQTT_REFUSED, Outcome, UserData, fence_on, nlmqtt_client_entry_fn, nlmqtt_free_fn, nlmqtt_server,
+    Failure, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, NLMQTT_REFUSED, Outcome, UserData, fence_on, nlmqtt_client_entry_fn, nlmqtt_free_fn, nlmqtt_server, nlmqtt_task_fn,
     nlmqtt_status, nlmqtt_str, string,
 };
 use crate::base::Duration;
@@ -176,7 +175,7 @@ pub unsafe extern "C" fn nlmqtt_server_each_ban(server: *const nlmqtt_server, ea
     }
 }
 
-/// Runs `task` on the thread that does the server's work after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
+/// Runs `task` on the thread that runs the server's hooks after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
 /// returns. `user_data` is moved and released with `free_fn` (may be NULL) after the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out`
 /// (may be NULL) is what nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
 #[unsafe(no_mangle)]
@@ -211,7 +210,8 @@ pub unsafe extern "C" fn nlmqtt_server_schedule(
     }
 }
 
-/// Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not. NOT_FOUND: it has ended already.
+/// Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not (in DISPATCH mode it may be running on the thread that
+/// dispatches). NOT_FOUND: it has ended already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_cancel(server: *mut nlmqtt_server, task: u64) -> nlmqtt_status {
     unsafe {

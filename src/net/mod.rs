@@ -14,14 +14,20 @@
 
 mod answer;
 mod client_host;
+mod dispatch;
 mod error;
 mod inbox;
 mod journal;
+mod log;
 mod mio;
+mod options;
 mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
+mod tasks;
+mod threads;
+mod turning;
 mod worker;
 mod write;
 
@@ -33,14 +39,21 @@ use crate::base::{Duration, Instant, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
+pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
+pub use log::{Log, route_facade};
 pub use mio::MioNet;
-pub use runtime::{Mode, Runtime, RuntimeOptions, is_turning_any};
+pub use options::{Mode, RuntimeOptions};
+pub use resolver::{HELPER_THREADS, Resolve};
+pub use runtime::{Runtime, RuntimeStatistics};
 #[cfg(feature = "server")]
-pub use server_host::ListenerOptions;
+pub use server_host::{ListenerOptions, Receive};
 pub use server_host::ServerKey;
+pub use tasks::{TASKS_MAX, Task, TaskId};
+pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
+pub use turning::is_turning_any;
 pub use worker::{Command, Worker};
 
 /// Names a stream socket of one [`Net`]: an index, re-used from the next turn on.
@@ -64,6 +77,8 @@ pub enum Ready {
         readable: bool,
         /// The stream takes bytes again, or is connected.
         writable: bool,
+        /// The peer sends no more: behind what can be read now comes the end, and no other report.
+        ended: bool,
     },
     /// A name was looked up.
     Resolved {
@@ -82,7 +97,7 @@ pub struct DialOptions {
 }
 
 /// The world outside. Everything is non-blocking but [`Net::wait`].
-pub trait Net {
+pub trait Net: 'static {
     /// Monotonic time since the runtime began.
     fn now(&self) -> Instant;
 

@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 
 use super::{ANSWER_WAIT, Publication, Server};
 use crate::base::{Duration, Instant};
-use crate::broker::{Ban, BanError, BanKind, ClientSummary, Shard, Task, TaskId};
+use crate::broker::{Ban, BanError, BanKind, ClientSummary, Shard, TaskId};
 use crate::codec::{Message, Reason, SubscribeOptions};
-use crate::net::{Error, ListenerOptions};
+use crate::net::{Error, ListenerOptions, MioNet, Worker};
 use crate::route::RetainedCursor;
 
 /// Retained messages fetched in one request.
@@ -50,15 +50,25 @@ impl Server {
         self.request(act)
     }
 
-    /// Runs `run` on the worker's thread after `delay`, and every `period` if there is one. `None`:
+    /// Runs `run` where hooks run after `delay`, and every `period` if there is one. `None`:
     /// too many tasks wait.
     ///
     /// # Errors
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn schedule(&self, delay: Duration, period: Option<Duration>, run: impl FnMut() + Send + 'static) -> Result<Option<TaskId>, Error> {
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
-        let task = Task { period, run: Box::new(run) };
-        Ok(self.change(true, move |shard, now| shard.schedule(now, id, delay, task))?.then_some(id))
+        let server = self.key;
+        let act = move |worker: &mut Worker<MioNet>| {
+            let task = worker.task(server, period, Box::new(run));
+            worker.shard(server).map(|(shard, now)| shard.schedule(now, id, delay, task))
+        };
+        if self.runtime.is_turning() {
+            self.runtime.post(Box::new(move |worker| {
+                act(worker);
+            }));
+            return Ok(Some(id));
+        }
+        Ok(self.runtime.request(ANSWER_WAIT, act)?.ok_or(Error::Gone)?.then_some(id))
     }
 
     /// A task is not run any more. False: it has ended already.

@@ -50,6 +50,8 @@ children+=($!)
 "$bin/sensor" -h 127.0.0.1 -p "$port" >"$work/sensor.log" 2>&1 &
 children+=($!)
 check "the sensor's readings arrive" waits_for "$work/seen" 'reading {"sequence":2'
+chat() { printf '%s\n' first second third | timeout 20 "$bin/dispatch" "mqtt://127.0.0.1:$port" >"$work/chat" && printf '%s\n' '1: first' '2: second' '3: third' | diff - "$work/chat"; }
+check "dispatch hears what it says, in order" chat
 
 refused() { # TEXT ARGUMENT...
     local text=$1 status=0
