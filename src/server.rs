@@ -143,7 +143,7 @@ impl Server {
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
         let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
         self.post(move |shard, now| {
-            // The filter is legal, and one subscription is below every limit.
+            // The filter is legal; a router without room for it counts that (`subscriptions_refused`).
             if let Ok(key) = shard.subscribe_local(now, &filter, Box::new(receive)) {
                 lock(&keys).insert(id, key);
             }
@@ -211,7 +211,7 @@ impl Server {
     }
 
     /// Takes new options; connections and sessions keep what they negotiated. The share strategy
-    /// and the limits of the retained store stay as they were made.
+    /// and the limits of the router and of the retained store stay as they were made.
     ///
     /// # Errors
     /// As [`Runtime::request`].
@@ -316,6 +316,7 @@ fn router_options(options: &Options) -> route::Options {
     route::Options {
         retained: route::RetainedLimits { count_max: options.max_retained_messages, bytes_max: options.max_retained_bytes },
         share_strategy: options.shared_subscription_strategy,
-        ..route::Options::default()
+        filters_max: options.max_filters,
+        subscriptions_max: options.max_subscriptions,
     }
 }
