@@ -146,7 +146,7 @@ impl Server {
         self.runtime.post(Box::new(move |worker| {
             let receive = worker.receiver(server, Box::new(receive));
             let Some((shard, now)) = worker.shard(server) else { return };
-            // The filter is legal, and one subscription is below every limit.
+            // The filter is legal; a router without room for it counts that (`subscriptions_refused`).
             if let Ok(key) = shard.subscribe_local(now, &filter, receive) {
                 lock(&keys).insert(id, key);
             }
@@ -214,7 +214,7 @@ impl Server {
     }
 
     /// Takes new options; connections and sessions keep what they negotiated. The share strategy
-    /// and the limits of the retained store stay as they were made.
+    /// and the limits of the router and of the retained store stay as they were made.
     ///
     /// # Errors
     /// As [`Runtime::request`].
@@ -320,6 +320,7 @@ fn router_options(options: &Options) -> route::Options {
     route::Options {
         retained: route::RetainedLimits { count_max: options.max_retained_messages, bytes_max: options.max_retained_bytes },
         share_strategy: options.shared_subscription_strategy,
-        ..route::Options::default()
+        filters_max: options.max_filters,
+        subscriptions_max: options.max_subscriptions,
     }
 }

@@ -68,7 +68,8 @@ impl Shard {
     }
 
     /// A subscriber inside this process: `receive` is called with the shard borrowed, in the
-    /// publisher's turn. Retained messages that match are handed over at once.
+    /// publisher's turn. Retained messages that match are handed over at once. `Err`: not a filter,
+    /// or the router is full (0x97).
     pub fn subscribe_local(&mut self, now: Instant, filter: &str, mut receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Result<LocalKey, Reason> {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Reason::TOPIC_FILTER_INVALID);
@@ -101,7 +102,10 @@ impl Shard {
             charge,
         });
         let options = SubscribeOptions { qos: Qos::ExactlyOnce, retain_as_published: true, ..Default::default() };
-        self.add_subscription(key, filter, options, None)?;
+        if let Err(reason) = self.add_subscription(key, filter, options, None) {
+            self.sessions.remove(key);
+            return Err(reason);
+        }
         self.set_shares_available(key, true);
         Ok(key)
     }

@@ -164,6 +164,7 @@ impl Shard {
         // 3.x clients were told no limit: they are slowed down by not being read, not closed.
         let theirs = if connect.version == Version::V5 { self.options.receive_maximum } else { u16::MAX };
         state.receiver.set_receive_maximum(theirs);
+        state.recharge();
 
         self.send_connack(key, connect, session_present, assigned.as_deref(), auth_data);
         self.stats.clients_connected += 1;

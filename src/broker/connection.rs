@@ -172,13 +172,13 @@ impl Connection {
     /// AUTH, topics behind aliases.
     pub fn kept_bytes(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.capacity());
-        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity());
+        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len());
         self.partial.capacity() + parked + auth + self.alias_in.bytes()
     }
 
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.out.len());
+        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.len());
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.
@@ -186,8 +186,18 @@ impl Connection {
         self.flags.blocked && self.out.len() > bytes_max
     }
 
+    /// It is owed so much for what it sent, and takes none of it, that it is not read any more.
+    pub fn is_owed_too_much(&self, bytes_max: usize) -> bool {
+        self.flags.blocked && self.out.len() > bytes_max + OWED_BYTES_MAX
+    }
+
     /// Messages may be written to it.
     pub fn is_open(&self) -> bool {
         self.state == State::Connected
     }
 }
+
+/// What a client is owed for its packets may wait beyond the mark of its out-buffer: an
+/// acknowledgement for each of the 65,535 packet identifiers. With less, two sides that both have
+/// much to write would stop reading, and wait for each other for ever.
+const OWED_BYTES_MAX: usize = 512 << 10;

@@ -217,6 +217,7 @@ impl Shard {
             let Some(outgoing) = session.dequeue() else { break };
             start(now, session, connection, outgoing, &mut tell);
         }
+        session.recharge();
         let has_room = connection.out.len() <= output_max && session.queue.is_empty();
         let wants_work = connection.retained.is_some() && !connection.flags.working && has_room;
         if wants_work {

@@ -7,7 +7,7 @@ use crate::route::Target;
 use super::connection::ConnKey;
 use super::hooks::{DropReason, SessionEvent};
 use super::session::{Outgoing, Session, SessionKey, Will};
-use super::shard::{Fault, Shard, TimerKey, client_info, protocol_error};
+use super::shard::{Fault, STALE_MAX, Shard, TimerKey, client_info, protocol_error};
 use super::tell::tell;
 
 /// Properties of a PUBLISH that travel to the receivers (§3.3.2.3).
@@ -100,8 +100,7 @@ impl Shard {
         let deadlines = [session.expires.filter(|_| away), session.will_due.filter(|_| away), share.filter(|_| !away)];
         let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         if session.timer.is_none_or(|armed| deadline < armed) {
-            session.timer = Some(deadline);
-            self.wheel.insert(deadline, TimerKey::Session(key));
+            session.timer = Some(self.wheel.insert_within(deadline, STALE_MAX, TimerKey::Session(key)));
         }
     }
 

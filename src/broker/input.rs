@@ -11,8 +11,9 @@
 //!   `memory_pause` it is closed with 0x97: otherwise unfinished packets could hold the memory for
 //!   ever that is missing for their ends.
 //!
-//! A client that does not read what it is sent is not read either: what it is owed for each packet,
-//! be it two bytes, has nowhere to go. The time limit for that is `slow_consumer_grace`.
+//! A client that does not read what it is owed is, after half a megabyte of that, not read either:
+//! the answers to its packets, be they two bytes each, have nowhere to go. The time limit for not
+//! reading is `slow_consumer_grace`.
 
 use super::connection::{ConnKey, Connection, Pause, State};
 use super::shard::{Fault, Shard};
@@ -77,8 +78,9 @@ impl Shard {
 
     /// Goes on with what was kept while the connection was parked.
     pub(super) fn take_rest(&mut self, now: Instant, key: ConnKey) {
-        if self.connections.get(key).is_none_or(|connection| connection.partial.is_empty()) {
-            return;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.partial.is_empty() {
+            return connection.recharge();
         }
         let mut nothing: &[u8] = &[];
         let result = self.take_packets(now, key, &mut nothing).and_then(|()| self.charge_kept(now, key, usize::MAX));
@@ -182,7 +184,7 @@ impl Shard {
         if !connection.is_open() {
             return None;
         }
-        if connection.is_output_stuck(self.options.max_output_bytes) {
+        if connection.is_owed_too_much(self.options.max_output_bytes) {
             return Some(Pause::Output);
         }
         if !self.budget.is_exhausted() {

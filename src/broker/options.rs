@@ -47,6 +47,10 @@ pub struct Options {
     pub max_retained_bytes: usize,
     /// Subscriptions of one session at most (0x97).
     pub max_subscriptions_per_client: usize,
+    /// Subscriptions of all sessions at most (0x97).
+    pub max_subscriptions: usize,
+    /// Distinct filters of all sessions at most; a shared group counts as one more (0x97).
+    pub max_filters: usize,
     /// Levels of a topic or filter at most.
     pub max_topic_levels: usize,
     /// Longest life of a session whose client is away, in seconds; `u32::MAX` = for ever.
@@ -98,6 +102,8 @@ impl Default for Options {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 256 << 20,
             max_subscriptions_per_client: 100_000,
+            max_subscriptions: 10_000_000,
+            max_filters: 1_000_000,
             max_topic_levels: 200,
             persistent_client_expiration_s: u32::MAX,
             shared_subscription_strategy: ShareStrategy::RoundRobin,

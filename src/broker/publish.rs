@@ -61,6 +61,7 @@ impl Shard {
         if let Some(id) = publish.packet_id {
             let arrival = self.sessions[session].receiver.publish(publish.qos, id)?;
             debug_assert_eq!(arrival, Arrival::New, "duplicates were answered above");
+            self.sessions[session].recharge();
         }
         let reason = match verdict {
             Verdict::Accept(rewrite) => self.take_message(now, session, topic, publish, rewrite),

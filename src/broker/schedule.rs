@@ -83,3 +83,51 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, RwLock};
+
+    use super::*;
+    use crate::base::{Budget, Rng};
+    use crate::broker::Options;
+    use crate::route::{self, Router};
+
+    fn shard(max_scheduled_tasks: usize) -> Shard {
+        let mut rng = Rng::with_seed(1);
+        let router = Arc::new(RwLock::new(Router::new(route::Options::default(), rng.fork())));
+        let options = Options { max_scheduled_tasks, ..Options::default() };
+        Shard::new(0, options, router, Budget::new(1 << 20), rng, None)
+    }
+
+    fn task(ran: &Arc<Mutex<Vec<u64>>>, id: u64, period_ms: Option<u64>) -> Task {
+        let ran = ran.clone();
+        Task { period: period_ms.map(Duration::from_millis), run: Box::new(move || ran.lock().expect("no panic").push(id)), cancelled: None }
+    }
+
+    #[test]
+    fn tasks_run_when_they_are_due_and_again_by_their_period() {
+        let (mut shard, ran) = (shard(10), Arc::default());
+        let at = |ms| Instant::START + Duration::from_millis(ms);
+        assert!(shard.schedule(at(0), 1, Duration::from_millis(30), task(&ran, 1, None)));
+        assert!(shard.schedule(at(0), 2, Duration::from_millis(20), task(&ran, 2, Some(10))));
+        assert!(shard.schedule(at(0), 3, Duration::from_millis(25), task(&ran, 3, None)));
+        assert_eq!(shard.poll_timeout(), Some(at(20)));
+        assert!(shard.cancel(3) && !shard.cancel(3));
+        for now in [19, 20, 30, 31, 45] {
+            shard.handle_timeout(at(now));
+        }
+        assert_eq!(*ran.lock().expect("no panic"), [2, 1, 2, 2]);
+        assert_eq!(shard.stats().scheduled_tasks, 1);
+    }
+
+    #[test]
+    fn max_scheduled_tasks_refuses_one_more() {
+        let (mut shard, ran) = (shard(1), Arc::default());
+        assert!(shard.schedule(Instant::START, 1, Duration::from_secs(1), task(&ran, 1, None)));
+        assert!(!shard.schedule(Instant::START, 2, Duration::ZERO, task(&ran, 2, None)));
+        assert_eq!(shard.stats().scheduled_tasks_refused, 1);
+        assert!(shard.cancel(1));
+        assert!(shard.schedule(Instant::START, 3, Duration::ZERO, task(&ran, 3, None)));
+    }
+}

@@ -92,9 +92,14 @@ const SUBSCRIPTION_BYTES: usize = 256;
 
 impl Session {
     /// Charges its tables as they are now. (A message is charged by itself.)
-    fn recharge(&mut self) {
+    pub fn recharge(&mut self) {
+        let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
         let queue = self.queue.capacity() * size_of::<Outgoing>();
-        self.charge.resize(size_of::<Self>() + self.client_id.len() + self.subscriptions_bytes + queue);
+        let flights = self.sender.memory_bytes() + self.receiver.memory_bytes();
+        let bytes = size_of::<Self>() + names + self.subscriptions_bytes + queue + flights;
+        if bytes != self.charge.bytes() {
+            self.charge.resize(bytes);
+        }
     }
 
     /// Remembers a filter; false: it is known.

@@ -358,8 +358,7 @@ impl Shard {
         let Some(deadline) = self.connection_deadline(key) else { return };
         let connection = &mut self.connections[key];
         if connection.timer.is_none_or(|armed| deadline < armed) {
-            connection.timer = Some(deadline);
-            self.wheel.insert(deadline, TimerKey::Connection(key));
+            connection.timer = Some(self.wheel.insert_within(deadline, STALE_MAX, TimerKey::Connection(key)));
         }
     }
 
@@ -459,5 +458,8 @@ pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, us
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 /// The most a DISCONNECT adds to its reason string: header, reason, property lengths.
 const DISCONNECT_OVERHEAD: usize = 16;
+/// A timer is looked at after this time at the latest, so that those of ended connections and
+/// sessions do not pile up.
+pub(super) const STALE_MAX: Duration = Duration::from_secs(120);
 /// How often expired retained messages and bans are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);

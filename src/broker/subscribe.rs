@@ -34,6 +34,9 @@ impl Shard {
                 };
                 if wants_retained && topic::split_share(&filter).is_none() {
                     jobs.push((filter.into(), RetainedJob { options, subscription_id, cursor: Default::default() }));
+                } else if let Some(job) = self.connections[key].retained.as_mut().and_then(|jobs| jobs.get_mut(&*filter)) {
+                    // What is still to come of the subscription that was replaced comes as the new one says.
+                    (job.options, job.subscription_id) = (options, subscription_id);
                 }
                 Ok(options.qos as u8)
             });
@@ -146,7 +149,8 @@ impl Shard {
     pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<Subscribed, Reason> {
         let target = self.target(key);
         let session = &mut self.sessions[key];
-        let is_full = session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight();
+        let is_full = session.local.is_none()
+            && (session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight());
         let outcome = match is_full && !session.subscriptions.contains(filter) {
             true => Subscribed::Full,
             false => self.router.write().expect("router lock").subscribe(filter, target, options, id),

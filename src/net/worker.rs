@@ -73,8 +73,8 @@ pub(super) enum Owner {
     #[cfg_attr(not(feature = "server"), allow(dead_code))]
     Connection(ServerKey, ConnKey),
     Client(ClientKey),
-    /// Closed by us, read on until the peer has seen it.
-    Lingering,
+    /// Closed by us, read on until the peer has seen it, at the latest until then.
+    Lingering(Instant),
 }
 
 /// What is to become of a link after a read.
@@ -224,7 +224,7 @@ impl<N: Net> Worker<N> {
                             }
                         }
                         Owner::Client(client) => self.client_writable(client, link),
-                        Owner::Nobody | Owner::Lingering => {}
+                        Owner::Nobody | Owner::Lingering(_) => {}
                     }
                 }
                 self.links[link.0 as usize].ended |= ended;
@@ -240,7 +240,7 @@ impl<N: Net> Worker<N> {
         let after = match self.owner(link) {
             Owner::Connection(server, connection) => self.read_connection(server, connection, link),
             Owner::Client(client) => self.read_client(client, link),
-            Owner::Lingering => self.read_lingering(link),
+            Owner::Lingering(_) => self.read_lingering(link),
             Owner::Nobody => After::Drained,
         };
         match after {
@@ -306,7 +306,8 @@ impl<N: Net> Worker<N> {
                 break;
             }
             self.lingering.pop_front();
-            if self.owner(link) == Owner::Lingering {
+            // The link may be another one by now that lingers, too.
+            if self.owner(link) == Owner::Lingering(deadline) {
                 self.close(link);
             }
         }
@@ -349,8 +350,9 @@ impl<N: Net> Worker<N> {
     /// connection and may destroy the last packet on its way to the peer.
     pub(super) fn linger(&mut self, link: LinkId) {
         self.net.shutdown(link);
-        self.own(link, Owner::Lingering);
-        self.lingering.push_back((self.now + LINGER, link));
+        let deadline = self.now + LINGER;
+        self.own(link, Owner::Lingering(deadline));
+        self.lingering.push_back((deadline, link));
         self.list(link, false);
     }
 

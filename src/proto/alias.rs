@@ -85,6 +85,8 @@ pub struct AliasOut {
     /// The alias used last; its `older` neighbours follow, round to the one used longest ago.
     newest: u16,
     maximum: u16,
+    /// The sum of the topics' lengths.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -97,7 +99,12 @@ struct Slot {
 impl AliasOut {
     /// `maximum` is the smaller of the peer's Topic Alias Maximum and this side's own limit.
     pub fn new(maximum: u16) -> Self {
-        Self { aliases: BTreeMap::new(), slots: Vec::new(), newest: 0, maximum }
+        Self { aliases: BTreeMap::new(), slots: Vec::new(), newest: 0, maximum, bytes: 0 }
+    }
+
+    /// Bytes of the topics kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The peer takes aliases at all.
@@ -116,6 +123,7 @@ impl AliasOut {
             return Some((alias, true));
         }
         let topic: Arc<str> = topic.into();
+        self.bytes += topic.len();
         let alias = if self.slots.len() < usize::from(self.maximum) {
             self.slots.push(Slot { topic: Arc::clone(&topic), older: 0, newer: 0 });
             let alias = self.slots.len() as u16;
@@ -125,6 +133,7 @@ impl AliasOut {
             let oldest = self.slot(self.newest).newer;
             self.touch(oldest);
             let replaced = core::mem::replace(&mut self.slot(oldest).topic, Arc::clone(&topic));
+            self.bytes -= replaced.len();
             self.aliases.remove(&replaced);
             oldest
         };

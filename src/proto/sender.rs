@@ -332,6 +332,14 @@ impl<M> Sender<M> {
         self.queue.retain(|entry| entry.message.is_some());
     }
 
+    /// Memory taken beyond what a usual session takes.
+    pub fn memory_bytes(&self) -> usize {
+        match self.index {
+            None => 0,
+            Some(_) => self.queue.capacity() * (size_of::<Entry<M>>() + 2 * size_of::<u64>()),
+        }
+    }
+
     /// Messages in flight.
     pub fn in_flight(&self) -> usize {
         usize::from(self.in_flight)

@@ -202,6 +202,28 @@ fn max_subscriptions_per_client_refuses_one_more_and_takes_a_known_one() {
 }
 
 #[test]
+fn max_subscriptions_and_max_filters_hold_for_all_clients_together() {
+    for (max_subscriptions, max_filters) in [(2, 100), (100, 2)] {
+        let mut world = with(|options| {
+            options.max_subscriptions = max_subscriptions;
+            options.max_filters = max_filters;
+        });
+        let (first, second) = (world.join(V5, "a"), world.join(V5, "b"));
+        world.subscribe(first, "a", 0);
+        world.subscribe(second, "b/#", 0);
+        world.send(second, &subscribe(V5, 2, &["c", "b/#"], 1));
+        assert_eq!(world.lines(second), ["SUBACK 2 97 01"], "no new one; a known one changes");
+        assert_eq!((world.stats().subscriptions, world.stats().subscriptions_refused), (2, 1));
+        world.publish(first, "c", 1, false, b"x");
+        assert_eq!(world.lines(first), ["PUBACK 7 10"], "nobody has it");
+        world.send(first, &unsubscribe(V5, 3, &["a"]));
+        world.send(second, &subscribe(V5, 4, &["c"], 0));
+        assert_eq!(world.lines(second), ["SUBACK 4 00"], "room again");
+        world.end();
+    }
+}
+
+#[test]
 fn max_topic_levels_refuses_topics_and_filters() {
     let mut world = with(|options| options.max_topic_levels = 3);
     let client = world.join(V5, "c");
@@ -237,6 +259,7 @@ fn max_output_bytes_drops_qos_0_and_stops_reading_who_does_not_read() {
         world.publish(publisher, "t", 0, false, &[b'x'; 1_000]);
     }
     assert!(world.stats().dropped_output_full > 80, "{:?}", world.stats());
+    assert!(world.send(receiver, &[0xC0, 0].repeat(300_000)), "what it is owed for packets may wait");
     assert!(!world.send(receiver, &[0xC0, 0]), "nothing more is taken from it");
     assert_eq!(world.stats().output_pauses, 1);
     world.set_room(receiver, usize::MAX);

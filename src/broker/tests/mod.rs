@@ -47,7 +47,12 @@ impl World {
         let budget = Budget::new(options.memory_limit);
         let mut rng = Rng::with_seed(7);
         let limits = route::RetainedLimits { count_max: options.max_retained_messages, bytes_max: options.max_retained_bytes };
-        let route_options = route::Options { retained: limits, share_strategy: options.shared_subscription_strategy, ..route::Options::default() };
+        let route_options = route::Options {
+            retained: limits,
+            share_strategy: options.shared_subscription_strategy,
+            filters_max: options.max_filters,
+            subscriptions_max: options.max_subscriptions,
+        };
         let router = Arc::new(RwLock::new(Router::new(route_options, rng.fork())));
         let shard = Shard::new(0, options, router, budget.clone(), rng, hooks);
         Self { shard, now: Instant::START, budget, clients: Vec::new() }

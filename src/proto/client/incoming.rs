@@ -151,7 +151,12 @@ impl Client {
             self.session_lost();
         }
         self.sender.connected(limits.receive_maximum);
-        self.subscriptions.connected(keeps, &self.options, &mut self.events);
+        let unsure = self.unsure_connections > 0 || self.options.version == Version::V31;
+        self.unsure_connections = self.unsure_connections.saturating_sub(1);
+        if let Some(connection) = &mut self.connection {
+            connection.is_session_unsure = unsure;
+        }
+        self.subscriptions.connected(keeps, unsure, &self.options, &mut self.events);
         self.expire_queue(now);
         Ok(())
     }
@@ -201,6 +206,9 @@ impl Client {
         let topic = connection.alias_in.resolve(alias, publish.topic)?;
         let mut ack = None;
         if let Some(id) = publish.packet_id {
+            if connection.is_session_unsure && !publish.dup {
+                self.receiver.forget_earlier(id);
+            }
             let arrival = self.receiver.publish(publish.qos, id)?;
             let reserved = connection.acks.reserve(id, publish.qos);
             let serial = reserved.ok_or(Error::ReceiveMaximumExceeded)?;

@@ -239,8 +239,8 @@ impl Subscriptions {
         }
     }
 
-    /// A session is there, new or resumed.
-    pub(super) fn connected(&mut self, session_present: bool, options: &Options, events: &mut Events) {
+    /// A session is there, new or resumed; `unsure`: it may be one that does not know the filters.
+    pub(super) fn connected(&mut self, session_present: bool, unsure: bool, options: &Options, events: &mut Events) {
         let lost = !session_present;
         if lost && options.resubscribe == Resubscribe::Never {
             let held = self.table.iter().filter(|(_, subscription)| subscription.state == Stage::Held);
@@ -256,8 +256,7 @@ impl Subscriptions {
                 self.answer(&waiters, none, events);
             }
         }
-        // MQTT 3.1 does not say whether it has kept the session.
-        let again = lost || options.resubscribe == Resubscribe::Always || options.version == Version::V31;
+        let again = lost || unsure || options.resubscribe == Resubscribe::Always;
         for subscription in self.table.values_mut() {
             let retry = subscription.state == Stage::Refused;
             if retry || (again && subscription.state == Stage::Held) {

@@ -2,6 +2,7 @@
 //! apart with it and compared as lines of text.
 
 mod lifecycle;
+mod limits;
 mod naive_server;
 mod publish;
 mod simulation;
