@@ -2063,7 +2063,7 @@ void nlmqtt_subscribe_options_init(nlmqtt_subscribe_options *options);
  Queues a message, connected or not; it is sent as soon as there is a connection, and again after each lost one until the
  server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
  NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
- messages or bytes wait as the options allow, try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+ messages or bytes wait as the options allow, or 65,536 completions wait to be dispatched; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
  Nothing was queued then, and no callback comes.
  */
 nlmqtt_status nlmqtt_client_publish(nlmqtt_client *client,
@@ -2482,7 +2482,9 @@ nlmqtt_status nlmqtt_runtime_poll(nlmqtt_runtime *runtime,
  DISPATCH mode: runs the callbacks that wait, on this thread; if none do, waits at most `timeout_ms` for some: 0 = not at all,
  negative = until there are. What comes meanwhile is for the next call. One thread should do it; others may, one callback runs at a
  time. Functions that wait dispatch meanwhile if they are called on the thread that dispatched last, or before one did; on other
- threads they only wait. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE after a failure.
+ threads they only wait. A client or server that is freed on that thread is told what waits for it before the call returns; freed on
+ another one, it is told nothing more, and its `free_fn`s run there. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE after a failure,
+ INTERNAL after a fault around one callback: the others wait for the next call.
  */
 nlmqtt_status nlmqtt_runtime_dispatch(nlmqtt_runtime *runtime,
                                       int32_t timeout_ms);
@@ -2606,8 +2608,8 @@ nlmqtt_status nlmqtt_runtime_config_set_memory_limit(nlmqtt_runtime_config *conf
                                                      size_t limit_bytes);
 
 /*
- Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already. Default: nine tenths
- of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
+ Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already, and sessions,
+ their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
  */
 nlmqtt_status nlmqtt_runtime_config_set_memory_soft_limit(nlmqtt_runtime_config *config,
                                                           size_t limit_bytes);

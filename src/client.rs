@@ -28,6 +28,8 @@ pub use machine::{
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Beyond the drain, for the worker to come round.
 const STOP_GRACE: Duration = Duration::from_millis(200);
+/// Requests that are not done or not told yet, unless twice the queue is more: one more publish is refused.
+const REQUESTS_MAX: usize = 65_536;
 /// What a message holds in memory besides topic, properties and payload, about.
 const MESSAGE_BYTES: usize = 128;
 
@@ -365,6 +367,9 @@ impl Client {
     pub fn close(&self, request: StopRequest, wait_max: Duration) -> Result<(), Error> {
         let (answerer, asker) = net::ask();
         let key = self.key;
+        if self.runtime.is_turning() {
+            self.gauge.close();
+        }
         self.runtime.post(Box::new(move |worker| {
             worker.remove_client(key, request, Box::new(move || answerer.answer(())));
         }));
@@ -392,6 +397,10 @@ impl Client {
     fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
+        }
+        // What is over, but not told yet (DISPATCH mode), holds memory, too.
+        if self.tracker.lock().pending.len() >= REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2)) {
+            return Err(proto::Error::QueueFull.into());
         }
         let posted = Reserved::new(&self.posted, bytes);
         let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));

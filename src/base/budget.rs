@@ -5,8 +5,8 @@
 //! atomics (the one exception to "no atomics below net" beside the router's lock): a message may
 //! be dropped by another worker than the one that made it.
 //!
-//! Two marks: beyond the soft one what may be lost is no longer kept for those who are slow,
-//! beyond the hard one nothing new is let in. Nothing is refused here: what is in memory already
+//! Two marks: beyond the soft one nothing that stays for long grows any more, and what may be lost is
+//! not kept for those who are slow; beyond the hard one nothing new is let in. Nothing is refused here: what is in memory already
 //! must be counted.
 
 use std::sync::Arc;
@@ -44,15 +44,14 @@ pub struct BudgetStatistics {
 }
 
 impl Budget {
-    /// An account with one mark for both purposes.
+    /// An account with a hard mark, and the soft one at seven eighths of it.
     pub fn new(limit_bytes: usize) -> Self {
-        Self::with_marks(limit_bytes, limit_bytes)
+        Self::with_marks(limit_bytes - limit_bytes / 8, limit_bytes)
     }
 
     /// An account that [`Budget::is_tight`] beyond `soft_bytes` and [`Budget::is_exhausted`] beyond
-    /// `hard_bytes`. The last eighth is for what comes and goes: the soft mark is never in it.
+    /// `hard_bytes`.
     pub fn with_marks(soft_bytes: usize, hard_bytes: usize) -> Self {
-        let soft_bytes = soft_bytes.min(hard_bytes - hard_bytes / 8);
         Self(Arc::new(Account { soft_bytes, hard_bytes, ..Account::default() }))
     }
 
@@ -73,9 +72,9 @@ impl Budget {
         self.0.hard_bytes
     }
 
-    /// Little is left: QoS 0 messages are no longer kept for receivers that are blocked, and what would
-    /// stay for long (queues, sessions, subscriptions, retained messages) is not let grow any more, so
-    /// that it alone never exhausts the budget.
+    /// Little is left: what would stay for long (queues, sessions, subscriptions, retained messages)
+    /// is not let grow any more, so that it alone never exhausts the budget, and QoS 0 messages are
+    /// not kept for receivers that are blocked. What is between the marks is for what comes and goes.
     pub fn is_tight(&self) -> bool {
         self.used_bytes() > self.0.soft_bytes
     }

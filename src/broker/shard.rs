@@ -261,7 +261,6 @@ impl Shard {
         for key in marked.drain(..) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.flags.dirty = false;
-            connection.recharge();
             // A full socket says when it takes bytes again: no write before that.
             if !connection.flags.blocked || connection.out.is_empty() {
                 dirty.push(key);

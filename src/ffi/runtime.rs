@@ -133,7 +133,9 @@ pub unsafe extern "C" fn nlmqtt_runtime_poll(runtime: *mut nlmqtt_runtime, timeo
 /// DISPATCH mode: runs the callbacks that wait, on this thread; if none do, waits at most `timeout_ms` for some: 0 = not at all,
 /// negative = until there are. What comes meanwhile is for the next call. One thread should do it; others may, one callback runs at a
 /// time. Functions that wait dispatch meanwhile if they are called on the thread that dispatched last, or before one did; on other
-/// threads they only wait. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE after a failure.
+/// threads they only wait. A client or server that is freed on that thread is told what waits for it before the call returns; freed on
+/// another one, it is told nothing more, and its `free_fn`s run there. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE after a failure,
+/// INTERNAL after a fault around one callback: the others wait for the next call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_dispatch(runtime: *mut nlmqtt_runtime, timeout_ms: i32) -> nlmqtt_status {
     unsafe {

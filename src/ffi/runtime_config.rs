@@ -274,8 +274,8 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_memory_limit(config: *mut nlm
     })
 }
 
-/// Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already. Default: nine tenths
-/// of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
+/// Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already, and sessions,
+/// their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_memory_soft_limit(config: *mut nlmqtt_runtime_config, limit_bytes: usize) -> nlmqtt_status {
     fence(|| {

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::write::write_once;
@@ -75,6 +75,8 @@ pub struct ClientGauge {
     queued_bytes: AtomicUsize,
     in_flight: AtomicUsize,
     state: AtomicUsize,
+    /// Freed inside one of its callbacks: only completions are still told.
+    is_closed: AtomicBool,
     statistics: Mutex<Statistics>,
 }
 
@@ -92,6 +94,17 @@ impl ClientGauge {
 
     fn set_statistics(&self, machine: &Client) {
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = machine.statistics();
+    }
+
+    /// From now on only completions are told; for one who frees the client inside a callback and
+    /// may not be called back by it.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// It was closed.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Counters, as they were when the worker last had something to do for the client.
@@ -161,7 +174,7 @@ impl<N: Net> Worker<N> {
         let queue = self.events.clone();
         self.clients.insert_with_key(|key| ClientHost {
             machine,
-            handler: ClientSide::new(queue.as_ref(), EventOwner::Client(key), handler),
+            handler: ClientSide::new(queue.as_ref(), EventOwner::Client(key), handler, gauge.clone()),
             callbacks: IdMap::default(),
             servers,
             dial_options,
@@ -200,7 +213,7 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return };
         match host.machine.subscribe(token, request) {
             Ok(Some(key)) => {
-                let side = callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(client), callback));
+                let side = callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(client), callback, host.gauge.clone()));
                 side.map(|side| host.callbacks.insert(key, side));
             }
             Ok(None) => {}

@@ -47,11 +47,6 @@ pub struct MioNet {
     free: Vec<u32>,
     /// Freed in this turn.
     freed: Vec<u32>,
-    /// Streams whose peer sends no more, read once more after every read that gave bytes: the end
-    /// made no event of its own if it came together with the last bytes.
-    ended: Vec<LinkId>,
-    /// By index: the peer sends no more.
-    read_closed: Vec<bool>,
     resolver: Resolver,
     journal: MemoryJournal,
     epoch: std::time::Instant,
@@ -79,8 +74,6 @@ impl MioNet {
             sockets: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
-            ended: Vec::new(),
-            read_closed: Vec::new(),
             resolver,
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
             epoch: std::time::Instant::now(),
@@ -113,9 +106,8 @@ impl MioNet {
     /// # Errors
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let soonest = Duration::from_nanos(1);
-        let wait = deadline.map(|deadline| deadline.since(self.now()).max(soonest));
-        let wait = if self.ended.is_empty() { wait.unwrap_or(Duration::ZERO) } else { soonest };
+        let wait = deadline.map(|deadline| deadline.since(self.now()).max(Duration::from_nanos(1)));
+        let wait = wait.unwrap_or(Duration::ZERO);
         let value = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::time::timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval: interval, it_value: value })?;
@@ -125,11 +117,9 @@ impl MioNet {
     fn insert(&mut self, socket: Slot) -> u32 {
         if let Some(index) = self.free.pop() {
             self.sockets[index as usize] = socket;
-            self.read_closed[index as usize] = false;
             return index;
         }
         self.sockets.push(socket);
-        self.read_closed.push(false);
         u32::try_from(self.sockets.len() - 1).expect("fewer sockets than descriptors")
     }
 
@@ -195,7 +185,6 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
-        let timeout = if self.ended.is_empty() { timeout } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -206,15 +195,11 @@ impl Net for MioNet {
                 Token(index) => index,
             };
             let id = index as u32;
-            let is_last = event.is_error() || event.is_read_closed();
-            if let Some(closed) = self.read_closed.get_mut(index).filter(|_| is_last) {
-                *closed = true;
-            }
             match self.sockets.get(index) {
                 Some(Slot::Listener(_)) => ready.push(Ready::Listener(ListenerId(id))),
                 Some(Slot::Stream(_) | Slot::Dialing(_)) => ready.push(Ready::Link {
                     link: LinkId(id),
-                    readable: event.is_readable() || is_last,
+                    readable: event.is_readable() || event.is_error() || event.is_read_closed(),
                     writable: event.is_writable() || event.is_error(),
                     ended: event.is_read_closed() || event.is_error(),
                 }),
@@ -222,8 +207,6 @@ impl Net for MioNet {
             }
         }
         self.events.clear();
-        let ended = self.ended.drain(..);
-        ready.extend(ended.map(|link| Ready::Link { link, readable: true, writable: false, ended: true }));
         while let Some((ticket, addresses)) = self.resolver.poll() {
             ready.push(Ready::Resolved { ticket, addresses });
         }
@@ -318,11 +301,7 @@ impl Net for MioNet {
     }
 
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream(link)?.read(buffer)?;
-        if count > 0 && self.read_closed[link.0 as usize] {
-            self.ended.push(link);
-        }
-        Ok(count)
+        self.stream(link)?.read(buffer)
     }
 
     /// Not `write_vectored` of std: that raises SIGPIPE, which would end the host process.

@@ -38,7 +38,7 @@ pub struct RuntimeOptions {
     pub events_max: usize,
     /// Bytes of everything that waits in this runtime: the hard mark.
     pub memory_limit: usize,
-    /// The soft mark; `None`: nine tenths of the hard one.
+    /// The soft mark; `None`: seven eighths of the hard one.
     pub memory_soft: Option<usize>,
     /// Where lines of log go.
     pub log: Option<Arc<dyn Log>>,
@@ -63,7 +63,7 @@ impl Default for RuntimeOptions {
 impl RuntimeOptions {
     /// The soft mark in force.
     pub fn memory_soft_in_force(&self) -> usize {
-        self.memory_soft.unwrap_or(self.memory_limit / 10 * 9)
+        self.memory_soft.unwrap_or(self.memory_limit - self.memory_limit / 8)
     }
 
     /// What cannot be.

@@ -210,7 +210,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `Unsupported` in the other modes, `WouldDeadlock` inside a callback, `Gone` after a failure
-    /// of the worker, `Io`: a fault of our own in a callback.
+    /// of the worker, `Internal`: a fault of our own around a callback; what waits behind it stays.
     pub fn dispatch(&self, wait_max: Option<Duration>) -> Result<(), Error> {
         let Some(events) = &self.0.events else { return Err(Error::Unsupported("dispatch in another mode than DISPATCH")) };
         if self.is_turning() {

@@ -252,13 +252,22 @@ static void free_inside(void *user_data, const nlmqtt_message *message, nlmqtt_a
     nlmqtt_client_free(in->client);
 }
 
-static void a_client_is_freed_by_its_own_callback(void)
+static void publish_three(void *user_data)
 {
-    nlmqtt_runtime *runtime = runtime_of(NLMQTT_MODE_DISPATCH);
+    int i;
+    for (i = 0; i < 3; i++)
+        OK(nlmqtt_server_publish((nlmqtt_server *)user_data, "t", "x", 1, 0, false, NULL));
+}
+
+/* Three messages come in one piece; after the first, which frees the client, the others are not told. */
+static void a_client_is_freed_by_its_own_callback(int32_t mode, bool is_of_subscription)
+{
+    nlmqtt_runtime *runtime = runtime_of(mode);
     struct in_callback in;
     nlmqtt_client_callbacks callbacks;
     uint16_t port;
-    nlmqtt_server *server = serve(NULL, NULL, &port);
+    nlmqtt_server *server = serve(runtime, NULL, &port);
+    int i;
     counter_init(&in.freed);
     in.messages = 0;
     nlmqtt_client_callbacks_init(&callbacks);
@@ -266,15 +275,20 @@ static void a_client_is_freed_by_its_own_callback(void)
     callbacks.message = free_inside;
     callbacks.free_fn = on_in_callback_free;
     in.client = client_on(runtime, port, &callbacks);
-    OK(nlmqtt_client_subscribe(in.client, "t", 0, NULL, NULL, NULL, NULL));
+    OK(nlmqtt_client_subscribe(in.client, "t", 0, is_of_subscription ? free_inside : NULL, &in, NULL, NULL));
     OK(nlmqtt_client_start(in.client));
     OK(nlmqtt_client_flush(in.client, 10000));
-    OK(nlmqtt_client_publish(in.client, "t", "x", 1, 1, false, NULL));
-    while (counter_get(&in.freed) == 0)
-        OK(nlmqtt_runtime_dispatch(runtime, -1));
+    OK(nlmqtt_runtime_post(runtime, publish_three, server, NULL));
+    for (i = 0; i < 1000 && counter_get(&in.freed) == 0; i++) {
+        if (mode == NLMQTT_MODE_THREAD)
+            sleep_ms(10);
+        else
+            OK(mode == NLMQTT_MODE_LOOP ? nlmqtt_runtime_poll(runtime, 10) : nlmqtt_runtime_dispatch(runtime, 10));
+    }
+    CHECK_EQ(counter_get(&in.freed), 1);
     CHECK_EQ(in.messages, 1);
-    nlmqtt_runtime_free(runtime);
     nlmqtt_server_free(server);
+    nlmqtt_runtime_free(runtime);
 }
 
 /* A burst of MESSAGES * (2 + 2 + 5 + 57) bytes, from a server that only sends. */
@@ -369,6 +383,47 @@ static void a_burst_is_held_back_and_comes_whole(int32_t mode)
     CHECK(pthread_join(sender, NULL) == 0);
     close(burst.listener);
     close(loop);
+}
+
+/* An application that only asks and never listens: what it is to be told does not grow without end. */
+static void completions_that_nobody_hears_are_limited(void)
+{
+    nlmqtt_runtime *runtime = runtime_of(NLMQTT_MODE_DISPATCH);
+    nlmqtt_runtime_statistics statistics;
+    nlmqtt_client_config *config = nlmqtt_client_config_new();
+    nlmqtt_client *client = NULL;
+    nlmqtt_status status = NLMQTT_OK;
+    int published = 0;
+    OK(nlmqtt_client_config_add_server(config, "mqtt://127.0.0.1:1", 0));
+    OK(nlmqtt_client_config_set(config, "max_queued_messages", "1000"));
+    OK(nlmqtt_client_config_set(config, "queue_overflow", "drop_oldest"));
+    OK(nlmqtt_client_new(runtime, config, NULL, &client));
+    nlmqtt_client_config_free(config);
+    OK(nlmqtt_client_start(client));
+    while (published < 100000 && status == NLMQTT_OK) {
+        status = nlmqtt_client_publish(client, "t", "x", 1, 1, false, NULL);
+        if (status == NLMQTT_QUEUE_FULL && published < 65536) {
+            /* Only on their way to the library's thread. */
+            sleep_ms(1);
+            status = NLMQTT_OK;
+        } else {
+            published += status == NLMQTT_OK;
+        }
+    }
+    CHECK_EQ(status, NLMQTT_QUEUE_FULL);
+    CHECK_EQ(published, 65536);
+    nlmqtt_runtime_statistics_init(&statistics);
+    OK(nlmqtt_runtime_stats(runtime, &statistics));
+    CHECK(statistics.events_peak < 70000);
+    OK(nlmqtt_runtime_dispatch(runtime, -1));
+    status = NLMQTT_QUEUE_FULL;
+    for (published = 0; published < 1000 && status == NLMQTT_QUEUE_FULL; published++) {
+        sleep_ms(1);
+        status = nlmqtt_client_publish(client, "t", "x", 1, 1, false, NULL);
+    }
+    OK(status);
+    nlmqtt_client_free(client);
+    nlmqtt_runtime_free(runtime);
 }
 
 struct hooked {
@@ -657,11 +712,15 @@ static void a_runtime_gives_back_what_was_not_told(void)
 
 int main(void)
 {
+    static const int32_t modes[3] = {NLMQTT_MODE_THREAD, NLMQTT_MODE_LOOP, NLMQTT_MODE_DISPATCH};
+    int i;
     a_client_is_told_on_the_thread_that_dispatches();
     a_client_is_freed_from_another_thread();
-    a_client_is_freed_by_its_own_callback();
+    for (i = 0; i < 6; i++)
+        a_client_is_freed_by_its_own_callback(modes[i / 2], i % 2 == 1);
     a_burst_is_held_back_and_comes_whole(NLMQTT_MODE_DISPATCH);
     a_burst_is_held_back_and_comes_whole(NLMQTT_MODE_LOOP);
+    completions_that_nobody_hears_are_limited();
     hooks_run_on_the_thread_that_dispatches();
     a_hook_that_is_not_dispatched_is_over_in_time();
     a_server_stopped_inside_a_callback_tells_its_end();

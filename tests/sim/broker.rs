@@ -92,8 +92,7 @@ impl Broker {
         let router = Arc::new(RwLock::new(Router::new(router_options, rng.fork())));
         let budget = Budget::new(options.memory_limit);
         let mut worker = SimNet::worker(world, host);
-        let shard = Shard::new(0, options.clone(), router, budget.clone(), rng, Some(Box::new(hooks)));
-        let server = worker.add_server(shard);
+        let server = worker.add_server(Some(Box::new(hooks)), |hooks| Shard::new(0, options.clone(), router, budget.clone(), rng, hooks));
         let address = std::net::SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
         worker.add_listener(server, &ListenerOptions::at(address)).expect("nobody else listens");
         let seen = model.clone();

@@ -100,10 +100,6 @@ impl World {
             for (slot, byte) in buffer.iter_mut().zip(pipe.arrived.drain(..count)) {
                 *slot = byte;
             }
-            // An end that came with these bytes is told again: no edge follows it.
-            if pipe.ended && pipe.arrived.is_empty() {
-                self.hosts[host].edge(link, true, false);
-            }
             let delay = self.latency();
             self.after(delay, Happening::Room(stream, 1 - end));
             return Ok(count);

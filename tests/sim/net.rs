@@ -48,7 +48,11 @@ impl Net for SimNet {
         host.woken.store(false, Ordering::Relaxed);
         let first = ready.len();
         let edges = core::mem::take(&mut host.edges);
-        ready.extend(edges.into_iter().map(|(link, (readable, writable))| Ready::Link { link: LinkId(link), readable, writable }));
+        ready.extend(edges.into_iter().map(|(link, (readable, writable))| {
+            let side = host.links[link as usize].map(|(stream, end)| (&world.streams[stream].pipes[end], world.streams[stream].ends[end].state));
+            let ended = side.is_some_and(|(pipe, state)| pipe.ended || state == EndState::Reset);
+            Ready::Link { link: LinkId(link), readable, writable, ended }
+        }));
         let listeners = core::mem::take(&mut host.listener_edges);
         ready.extend(listeners.into_iter().map(|listener| Ready::Listener(ListenerId(listener))));
         ready.extend(host.resolved.drain(..).map(|(ticket, addresses)| Ready::Resolved { ticket, addresses }));

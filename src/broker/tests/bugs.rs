@@ -171,3 +171,46 @@ fn a_retained_message_counts_down_its_expiry_and_ends() {
     assert_eq!(world.stats().retained_messages, 0, "swept");
     world.end();
 }
+
+#[test]
+fn no_local_goes_by_the_client_id_whatever_became_of_the_session() {
+    const NO_LOCAL: u8 = 0x04;
+    let mut world = World::new(Options::default());
+    let before = world.join(V5, "same");
+    world.publish(before, "t", 0, true, b"own");
+    world.cut(before);
+    let other = world.join(V5, "other");
+    world.publish(other, "u", 0, true, b"foreign");
+    let again = world.join(V5, "same");
+    world.subscribe(again, "#", NO_LOCAL);
+    assert_eq!(world.lines(again), ["PUBLISH u=foreign q0 retain"], "not what this client id published itself (MQTT-3.8.3-3)");
+    world.end();
+}
+
+#[test]
+fn a_filter_subscribed_again_gets_the_rest_of_its_retained_messages_by_the_new_options() {
+    const DO_NOT_SEND: u8 = 0x20;
+    let mut world = World::new(Options { max_output_bytes: 100, ..Options::default() });
+    let publisher = world.join(V5, "p");
+    for n in 0..200 {
+        world.publish(publisher, &format!("t/{n}"), 1, true, &[b'x'; 100]);
+    }
+    world.lines(publisher);
+    let receiver = world.join(V5, "r");
+    world.set_room(receiver, 0);
+    world.send(receiver, &subscribe(V5, 1, &["t/#"], 0));
+    world.send(receiver, &subscribe(V5, 2, &["t/#"], 1 | DO_NOT_SEND));
+    world.set_room(receiver, usize::MAX);
+    let mut all = Vec::new();
+    loop {
+        let lines = world.lines(receiver);
+        if lines.is_empty() {
+            break;
+        }
+        all.extend(lines);
+    }
+    let count = |quality: &str| all.iter().filter(|line| line.starts_with("PUBLISH") && line.contains(quality)).count();
+    assert!(count(" q1") > 0, "{all:?}");
+    assert!(count(" q0") < 80, "only what was on its way");
+    world.end();
+}

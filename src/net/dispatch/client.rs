@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use super::{EventQueue, Later, Owner};
 use crate::base::Instant;
-use crate::net::client_host::{ClientHandler, Credentials, MessageCallback};
+use crate::net::client_host::{ClientGauge, ClientHandler, Credentials, MessageCallback};
 use crate::proto::client::{Event, Incoming, Token};
 
 /// The handler of a client.
-pub(in crate::net) enum ClientSide {
+pub(in crate::net) struct ClientSide {
+    handler: Side<Box<dyn ClientHandler>>,
+    gauge: Arc<ClientGauge>,
+}
+
+enum Side<T: Send + 'static> {
     /// Called by the worker.
-    Here(Box<dyn ClientHandler>),
+    Here(T),
     /// Called by the application's thread.
-    Dispatched(Later<Box<dyn ClientHandler>>),
+    Dispatched(Later<T>),
 }
 
 /// What became of the question for credentials.
@@ -23,32 +28,29 @@ pub(in crate::net) enum Asked {
 }
 
 impl ClientSide {
-    pub fn new(queue: Option<&Arc<EventQueue>>, owner: Owner, handler: Box<dyn ClientHandler>) -> Self {
-        match queue {
-            None => Self::Here(handler),
-            Some(queue) => Self::Dispatched(Later::new(queue.clone(), owner, handler)),
-        }
+    pub fn new(queue: Option<&Arc<EventQueue>>, owner: Owner, handler: Box<dyn ClientHandler>, gauge: Arc<ClientGauge>) -> Self {
+        Self { handler: Side::new(queue, owner, handler), gauge }
     }
 
     pub fn event(&mut self, now: Instant, event: Event) {
-        match self {
-            Self::Here(handler) => handler.event(now, event),
-            Self::Dispatched(later) => later.call(move |handler| handler.event(now, event)),
-        }
+        let is_completion = matches!(event, Event::Published { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. });
+        let gauge = self.gauge.clone();
+        self.handler.call(move |handler| {
+            if is_completion || !gauge.is_closed() {
+                handler.event(now, event);
+            }
+        });
     }
 
     pub fn refused(&mut self, token: Token, error: crate::proto::Error) {
-        match self {
-            Self::Here(handler) => handler.refused(token, error),
-            Self::Dispatched(later) => later.call(move |handler| handler.refused(token, error)),
-        }
+        self.handler.call(move |handler| handler.refused(token, error));
     }
 
     /// Asks for credentials; `answer` is called only if the answer comes later.
     pub fn before_connect(&mut self, server: usize, answer: impl FnOnce(Option<Credentials>) + Send + 'static) -> Asked {
-        match self {
-            Self::Here(handler) => Asked::Answered(handler.before_connect(server)),
-            Self::Dispatched(later) => {
+        match &mut self.handler {
+            Side::Here(handler) => Asked::Answered(handler.before_connect(server)),
+            Side::Dispatched(later) => {
                 later.call(move |handler| answer(handler.before_connect(server)));
                 Asked::Later
             }
@@ -57,26 +59,38 @@ impl ClientSide {
 }
 
 /// The callback of a subscription.
-pub(in crate::net) enum CallbackSide {
-    Here(MessageCallback),
-    Dispatched(Later<MessageCallback>),
+pub(in crate::net) struct CallbackSide {
+    callback: Side<MessageCallback>,
+    gauge: Arc<ClientGauge>,
 }
 
 impl CallbackSide {
-    pub fn new(queue: Option<&Arc<EventQueue>>, owner: Owner, callback: MessageCallback) -> Self {
-        match queue {
-            None => Self::Here(callback),
-            Some(queue) => Self::Dispatched(Later::new(queue.clone(), owner, callback)),
-        }
+    pub fn new(queue: Option<&Arc<EventQueue>>, owner: Owner, callback: MessageCallback, gauge: Arc<ClientGauge>) -> Self {
+        Self { callback: Side::new(queue, owner, callback), gauge }
     }
 
     pub fn call(&mut self, incoming: &Arc<Incoming>) {
-        match self {
-            Self::Here(callback) => callback(incoming),
-            Self::Dispatched(later) => {
-                let incoming = incoming.clone();
-                later.call(move |callback| callback(&incoming));
+        let (incoming, gauge) = (incoming.clone(), self.gauge.clone());
+        self.callback.call(move |callback| {
+            if !gauge.is_closed() {
+                callback(&incoming);
             }
+        });
+    }
+}
+
+impl<T: Send + 'static> Side<T> {
+    fn new(queue: Option<&Arc<EventQueue>>, owner: Owner, inner: T) -> Self {
+        match queue {
+            None => Self::Here(inner),
+            Some(queue) => Self::Dispatched(Later::new(queue.clone(), owner, inner)),
+        }
+    }
+
+    fn call(&mut self, act: impl FnOnce(&mut T) + Send + 'static) {
+        match self {
+            Self::Here(inner) => act(inner),
+            Self::Dispatched(later) => later.call(act),
         }
     }
 }

@@ -46,6 +46,9 @@ pub(super) use hooks::{DispatchedHooks, receiver, task};
 /// Events that may wait before the worker rests, unless an option says otherwise.
 pub const EVENTS_MAX: usize = 1_024;
 
+/// Nobody waits longer, and every system's time has room for it.
+const WAIT_SECONDS_MAX: u64 = 365 * 86_400;
+
 /// Whom an event is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Owner {
@@ -172,7 +175,7 @@ impl EventQueue {
     /// (`None`: until there are).
     ///
     /// # Errors
-    /// `Io`: an event had a fault of our own; the others stay.
+    /// `Internal`: an event had a fault of our own; the others stay.
     pub fn dispatch(&self, wait_max: Option<Duration>) -> Result<(), Error> {
         let me = this_thread();
         let mut left = {
@@ -272,7 +275,7 @@ impl EventQueue {
         drop(turning);
         self.lock().running = outer;
         self.returned.notify_all();
-        result.map(|()| true).map_err(|_| Error::Io(std::io::Error::other("internal fault")))
+        result.map(|()| true).map_err(|_| Error::Internal)
     }
 
     /// Events were taken out.
@@ -294,7 +297,7 @@ impl EventQueue {
 
     fn wait(&self, wait_max: Option<Duration>) -> Result<(), Error> {
         let mut descriptors = [PollFd::from_borrowed_fd(self.readable.as_fd(), PollFlags::IN)];
-        let timeout = wait_max.map(|wait| Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() });
+        let timeout = wait_max.map(|wait| Timespec { tv_sec: wait.as_secs().min(WAIT_SECONDS_MAX) as _, tv_nsec: wait.subsec_nanos() as _ });
         match poll(&mut descriptors, timeout.as_ref()) {
             // A signal handler of the host's ran: its loop may want to look.
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -429,8 +432,8 @@ mod tests {
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = ran.clone();
         queue.push(server(2), Box::new(move || {
-                counted.fetch_add(1, Ordering::SeqCst);
-            }));
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
         let dispatching = queue.clone();
         let thread = thread::spawn(move || dispatching.dispatch(None));
         while !entered.load(Ordering::SeqCst) {
@@ -453,8 +456,8 @@ mod tests {
         let counted = ran.clone();
         queue.push(server(2), Box::new(|| panic!("not asked for")));
         queue.push(server(1), Box::new(move || {
-                counted.fetch_add(1, Ordering::SeqCst);
-            }));
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
         queue.settle(server(1));
         assert_eq!((ran.load(Ordering::SeqCst), queue.statistics().waiting), (1, 1));
         queue.close();

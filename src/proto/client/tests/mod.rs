@@ -5,6 +5,7 @@ mod lifecycle;
 mod limits;
 mod naive_server;
 mod publish;
+mod replaced;
 mod simulation;
 mod subscribe;
 
