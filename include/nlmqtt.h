@@ -127,6 +127,46 @@
 #define NLMQTT_CAUSE_STOPPED 16
 
 /*
+ Try again with back-off.
+ */
+#define NLMQTT_RETRY_SOON 0
+
+/*
+ Try again after the longest delay.
+ */
+#define NLMQTT_RETRY_SLOW 1
+
+/*
+ Stop.
+ */
+#define NLMQTT_RETRY_STOP 2
+
+/*
+ Subscribe again when the server has lost the session.
+ */
+#define NLMQTT_RESUBSCRIBE_SESSION_LOST 0
+
+/*
+ Subscribe again after every connect.
+ */
+#define NLMQTT_RESUBSCRIBE_ALWAYS 1
+
+/*
+ Never: subscriptions are forgotten when the server has lost the session.
+ */
+#define NLMQTT_RESUBSCRIBE_NEVER 2
+
+/*
+ A full queue refuses the new message.
+ */
+#define NLMQTT_OVERFLOW_REFUSE_NEWEST 0
+
+/*
+ A full queue drops its oldest messages of the lowest priority; if all are of a higher one, it refuses the new message.
+ */
+#define NLMQTT_OVERFLOW_DROP_OLDEST 1
+
+/*
  `true` or `false`.
  */
 #define NLMQTT_KIND_BOOL 1
@@ -918,6 +958,12 @@ typedef struct {
    re-authentication. `data` is NULL where there is none.
    */
   void (*auth)(void *user_data, uint8_t reason, nlmqtt_bytes data);
+  /*
+   A message was given up, and why: QUEUE_FULL (pushed out by newer ones), TIMEOUT (expired), REPLACED, TOO_LARGE or
+   UNSUPPORTED (for this server), CANCELLED (nlmqtt_client_stop, or the client gave up; not nlmqtt_client_cancel), before its
+   completion; NOT_FOUND: a response nobody waits for. `message` is borrowed until it returns.
+   */
+  void (*dropped)(void *user_data, const nlmqtt_message *message, nlmqtt_status status);
 } nlmqtt_client_callbacks;
 
 /*
@@ -945,64 +991,6 @@ typedef struct {
    */
   uint32_t session_expiry_s;
 } nlmqtt_stop_options;
-
-/*
- Counters of a client since it was made, and what it holds now.
- */
-typedef struct {
-  /*
-   Bytes of this struct; set by nlmqtt_client_statistics_init.
-   */
-  size_t struct_size;
-  /*
-   Successful connections.
-   */
-  uint64_t connects;
-  /*
-   Connections lost and attempts failed.
-   */
-  uint64_t disconnects;
-  /*
-   PUBLISH packets received, duplicates included.
-   */
-  uint64_t messages_received;
-  /*
-   QoS 2 duplicates not handed on.
-   */
-  uint64_t duplicates;
-  /*
-   PUBLISH packets sent, resends included.
-   */
-  uint64_t messages_sent;
-  /*
-   PUBLISH packets sent again.
-   */
-  uint64_t messages_resent;
-  /*
-   Bytes received.
-   */
-  uint64_t bytes_received;
-  /*
-   Publishes that failed without the server's word.
-   */
-  uint64_t dropped;
-  /*
-   Acknowledgements that acknowledge nothing.
-   */
-  uint64_t unknown_acks;
-  /*
-   Messages that wait to be sent.
-   */
-  size_t queued_count;
-  /*
-   Their bytes.
-   */
-  size_t queued_bytes;
-  /*
-   QoS 1 and 2 messages sent and not acknowledged.
-   */
-  size_t in_flight;
-} nlmqtt_client_statistics;
 
 /*
  What else there is to say of a publish.
@@ -1037,7 +1025,37 @@ typedef struct {
    Releases user_data exactly once, also when the call fails; may be NULL.
    */
   nlmqtt_free_fn free_fn;
+  /*
+   Messages of higher priority leave the queue first; 0 is usual.
+   */
+  uint8_t priority;
+  /*
+   Only the newest value of the topic is wanted: while it waits to be sent, a newer publish of the same topic that says
+   the same takes its place and its turn, and this one completes with REPLACED. Also for all publishes: option
+   queue_newest_per_topic.
+   */
+  bool newest_only;
+  /*
+   Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
+   the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
+   read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
+   of up to 1,024 bytes are still copied into the packet, because that is cheaper.
+   */
+  nlmqtt_free_fn payload_free_fn;
+  /*
+   Given to payload_free_fn.
+   */
+  void *payload_user_data;
 } nlmqtt_publish_options;
+
+/*
+ Called when a request is done. `response` is NULL if there is none; then completion->status says why: TIMEOUT, REFUSED
+ (by the server, reason 0x10: nobody is there to answer), CANCELLED, or as for a publish. Both are borrowed until it returns;
+ nlmqtt_message_ref keeps the response. On the thread that does the work, one callback of a client at a time.
+ */
+typedef void (*nlmqtt_response_fn)(void *user_data,
+                                   const nlmqtt_completion *completion,
+                                   const nlmqtt_message *response);
 
 /*
  One filter of a subscribe.
@@ -1106,6 +1124,100 @@ typedef struct {
    */
   nlmqtt_free_fn completion_free_fn;
 } nlmqtt_subscribe_options;
+
+/*
+ Counters of a client since it was made, and what it holds now.
+ */
+typedef struct {
+  /*
+   Bytes of this struct; set by nlmqtt_client_statistics_init.
+   */
+  size_t struct_size;
+  /*
+   Successful connections.
+   */
+  uint64_t connects;
+  /*
+   Connections lost and attempts failed.
+   */
+  uint64_t disconnects;
+  /*
+   PUBLISH packets received, duplicates included.
+   */
+  uint64_t messages_received;
+  /*
+   QoS 2 duplicates not handed on.
+   */
+  uint64_t duplicates;
+  /*
+   PUBLISH packets sent, resends included.
+   */
+  uint64_t messages_sent;
+  /*
+   PUBLISH packets sent again.
+   */
+  uint64_t messages_resent;
+  /*
+   Bytes received.
+   */
+  uint64_t bytes_received;
+  /*
+   Publishes that failed without the server's word.
+   */
+  uint64_t dropped;
+  /*
+   Acknowledgements that acknowledge nothing.
+   */
+  uint64_t unknown_acks;
+  /*
+   Messages that wait to be sent.
+   */
+  size_t queued_count;
+  /*
+   Their bytes.
+   */
+  size_t queued_bytes;
+  /*
+   QoS 1 and 2 messages sent and not acknowledged.
+   */
+  size_t in_flight;
+  /*
+   Of `dropped`: pushed out of the queue by newer messages.
+   */
+  uint64_t overflowed;
+  /*
+   Of `dropped`: waited too long.
+   */
+  uint64_t expired;
+  /*
+   Of `dropped`: a newer value of the topic took their place.
+   */
+  uint64_t replaced;
+  /*
+   Requests without a response in time.
+   */
+  uint64_t requests_timed_out;
+  /*
+   Responses nobody waited for.
+   */
+  uint64_t responses_unwanted;
+  /*
+   How often reading rested because the application did not take its messages (option pull_receive).
+   */
+  uint64_t receive_pauses;
+  /*
+   Requests that wait for their response.
+   */
+  size_t requests_waiting;
+  /*
+   Messages that wait for nlmqtt_client_next_message.
+   */
+  size_t received_count;
+  /*
+   Their bytes.
+   */
+  size_t received_bytes;
+} nlmqtt_client_statistics;
 
 /*
  One key of a configuration. Borrowed until the callback returns.
@@ -1574,6 +1686,10 @@ typedef struct {
    Such functions refused because 65,536 waited.
    */
   uint64_t tasks_refused;
+  /*
+   Look-ups of names that failed because 1,024 waited for a helper thread.
+   */
+  uint64_t lookups_refused;
 } nlmqtt_runtime_statistics;
 
 /*
@@ -1803,6 +1919,11 @@ typedef void (*nlmqtt_stat_fn)(void *user_data, const char *name, uint64_t value
 #define NLMQTT_CANCELLED -24
 
 /*
+ A newer value of the same topic took its place before it was sent.
+ */
+#define NLMQTT_REPLACED -25
+
+/*
  The system refused; the last error has its words.
  */
 #define NLMQTT_IO -40
@@ -1908,18 +2029,6 @@ nlmqtt_status nlmqtt_client_reconnect_now(nlmqtt_client *client);
 int32_t nlmqtt_client_state(const nlmqtt_client *client);
 
 /*
- Zero everywhere. NULL is fine.
- */
-void nlmqtt_client_statistics_init(nlmqtt_client_statistics *statistics);
-
-/*
- Fills in counters, as they were a moment ago. `statistics` must have been made by nlmqtt_client_statistics_init. Never
- waits.
- */
-nlmqtt_status nlmqtt_client_stats(const nlmqtt_client *client,
-                                  nlmqtt_client_statistics *statistics);
-
-/*
  Waits until every request is done, at most `timeout_ms` (negative: for ever). In LOOP mode it polls meanwhile. TIMEOUT;
  WOULD_DEADLOCK inside a callback.
  */
@@ -1941,7 +2050,8 @@ nlmqtt_status nlmqtt_client_wait(nlmqtt_client *client,
 void nlmqtt_client_callbacks_init(nlmqtt_client_callbacks *callbacks);
 
 /*
- Inside before_connect only: the credentials from now on; either may be NULL for none. Copied.
+ Inside before_connect only: the credentials from now on; either may be NULL for none. Copied. With what cannot be sent (a
+ password without a user name before MQTT 5, more than 65,535 bytes) there is no connection: NLMQTT_CAUSE_CREDENTIALS.
  */
 nlmqtt_status nlmqtt_credentials_set(nlmqtt_credentials *credentials,
                                      const char *username,
@@ -2045,25 +2155,62 @@ nlmqtt_status nlmqtt_client_config_set_authentication(nlmqtt_client_config *conf
                                                       size_t len);
 
 /*
+ Publishes a request and waits at most `timeout_ms` for the response to it (MQTT 5 section 4.10). Response Topic and
+ Correlation Data are chosen by the library; the Response Topic (option response_topic) is subscribed to with the first
+ request, for as long as the client lives. `options` says the rest of the publish, NULL means the defaults; a completion in
+ it is refused, because `response` is it. `response` (may be NULL) is called exactly once if this returns OK; `user_data` is
+ given to it and released with `free_fn` (may be NULL) exactly once, also when the call fails. A request waits for a
+ connection, its time runs meanwhile. `token_out` (may be NULL) names it for nlmqtt_client_wait and nlmqtt_client_cancel.
+ Never waits. Errors as nlmqtt_client_publish; QUEUE_FULL also for more than the option max_requests (then as the
+ completion), UNSUPPORTED (as the completion) before MQTT 5; INVALID_ARGUMENT: a time-out of 0.
+ */
+nlmqtt_status nlmqtt_client_request(nlmqtt_client *client,
+                                    const char *topic,
+                                    const void *payload,
+                                    size_t len,
+                                    const nlmqtt_publish_options *options,
+                                    uint32_t timeout_ms,
+                                    nlmqtt_response_fn response,
+                                    void *user_data,
+                                    nlmqtt_free_fn free_fn,
+                                    uint64_t *token_out);
+
+/*
+ Answers a request that came: publishes to its Response Topic with its Correlation Data (MQTT 5 section 4.10). `request` is
+ the message as it came, lent or kept. `options` says the rest, NULL means QoS and nothing else: that of the request. Else
+ as nlmqtt_client_publish_ex. UNSUPPORTED: the message has no Response Topic, it is no request.
+ */
+nlmqtt_status nlmqtt_client_respond(nlmqtt_client *client,
+                                    const nlmqtt_message *request,
+                                    const void *payload,
+                                    size_t len,
+                                    const nlmqtt_publish_options *options,
+                                    uint64_t *token_out);
+
+/*
+ Pull style (option pull_receive): takes the oldest message that came and has no callback of its own, waits for one at most
+ `timeout_ms` (0: not at all, negative: for ever). The caller releases it with nlmqtt_message_unref. `ack_out` (may be NULL)
+ is for nlmqtt_client_ack. What waits is bounded by the options max_received_messages and max_received_bytes; beyond,
+ nothing is read from the server (acknowledgements of own publishes rest, too), and nothing is dropped. In LOOP mode it
+ polls meanwhile. Any number of threads. TIMEOUT: none came; UNSUPPORTED: without the option; INVALID_STATE: not started, or
+ stopped and nothing left; GONE: it has given up and nothing is left; WOULD_DEADLOCK inside a callback, unless `timeout_ms`
+ is 0.
+ */
+nlmqtt_status nlmqtt_client_next_message(nlmqtt_client *client,
+                                         int32_t timeout_ms,
+                                         nlmqtt_message **message_out,
+                                         nlmqtt_ack *ack_out);
+
+/*
  QoS 0 and nothing else. NULL is fine.
  */
 void nlmqtt_publish_options_init(nlmqtt_publish_options *options);
 
 /*
- No filter, QoS 0. NULL is fine.
- */
-void nlmqtt_subscription_init(nlmqtt_subscription *subscription);
-
-/*
- Nothing. NULL is fine.
- */
-void nlmqtt_subscribe_options_init(nlmqtt_subscribe_options *options);
-
-/*
  Queues a message, connected or not; it is sent as soon as there is a connection, and again after each lost one until the
  server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
  NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
- messages or bytes wait as the options allow, or 65,536 completions wait to be dispatched; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+ messages or bytes wait as the options allow, try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
  Nothing was queued then, and no callback comes.
  */
 nlmqtt_status nlmqtt_client_publish(nlmqtt_client *client,
@@ -2075,8 +2222,8 @@ nlmqtt_status nlmqtt_client_publish(nlmqtt_client *client,
                                     uint64_t *token_out);
 
 /*
- As nlmqtt_client_publish, with properties and a callback of its own. `options` is borrowed for the call; NULL means the
- defaults.
+ As nlmqtt_client_publish, with properties, a callback of its own, a priority, and a payload that may be moved instead of
+ copied. `options` is borrowed for the call; NULL means the defaults.
  */
 nlmqtt_status nlmqtt_client_publish_ex(nlmqtt_client *client,
                                        const char *topic,
@@ -2092,6 +2239,16 @@ nlmqtt_status nlmqtt_client_publish_ex(nlmqtt_client *client,
 nlmqtt_status nlmqtt_client_publish_message(nlmqtt_client *client,
                                             const nlmqtt_message *message,
                                             uint64_t *token_out);
+
+/*
+ No filter, QoS 0. NULL is fine.
+ */
+void nlmqtt_subscription_init(nlmqtt_subscription *subscription);
+
+/*
+ Nothing. NULL is fine.
+ */
+void nlmqtt_subscribe_options_init(nlmqtt_subscribe_options *options);
 
 /*
  Subscribes to one filter, now, after every reconnect that lost the session, and also before nlmqtt_client_start. `message`
@@ -2164,6 +2321,174 @@ nlmqtt_status nlmqtt_client_authenticate(nlmqtt_client *client,
 nlmqtt_status nlmqtt_client_reauthenticate(nlmqtt_client *client,
                                            const void *data,
                                            size_t len);
+
+/*
+ Key client_id: the client identifier (MQTT 5 section 3.1.3.1); empty: the server gives one. Copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_client_id(nlmqtt_client_config *config,
+                                                 const char *client_id);
+
+/*
+ Key version: the number CONNECT has for it: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. CONFIG: another number.
+ */
+nlmqtt_status nlmqtt_client_config_set_version(nlmqtt_client_config *config,
+                                               uint8_t version);
+
+/*
+ Key clean_start: begin with a new session (MQTT 5 section 3.1.2.4).
+ */
+nlmqtt_status nlmqtt_client_config_set_clean_start(nlmqtt_client_config *config, bool clean_start);
+
+/*
+ Key session_expiry_s: seconds the server keeps the session without a connection (MQTT 5 section 3.1.2.11.2).
+ */
+nlmqtt_status nlmqtt_client_config_set_session_expiry_s(nlmqtt_client_config *config,
+                                                        uint32_t session_expiry_s);
+
+/*
+ Key keepalive: seconds of the keep-alive (MQTT 5 section 3.1.2.10); 0: none.
+ */
+nlmqtt_status nlmqtt_client_config_set_keepalive_s(nlmqtt_client_config *config,
+                                                   uint16_t keepalive_s);
+
+/*
+ Key receive_maximum: QoS 1 and 2 messages on their way from the server (MQTT 5 section 3.1.2.11.3). CONFIG: 0.
+ */
+nlmqtt_status nlmqtt_client_config_set_receive_maximum(nlmqtt_client_config *config,
+                                                       uint16_t receive_maximum);
+
+/*
+ Key max_packet_size: the largest packet the server may send, in bytes (MQTT 5 section 3.1.2.11.4). CONFIG: less than 128.
+ */
+nlmqtt_status nlmqtt_client_config_set_max_packet_bytes(nlmqtt_client_config *config,
+                                                        size_t max_packet_bytes);
+
+/*
+ Key max_inflight_messages: QoS 1 and 2 messages on their way to the server. CONFIG: 0, or more than 60,000.
+ */
+nlmqtt_status nlmqtt_client_config_set_max_inflight_messages(nlmqtt_client_config *config,
+                                                             uint16_t max_inflight_messages);
+
+/*
+ Keys max_topic_alias and max_topic_alias_out: topic aliases the server may use, and those this client uses (MQTT 5 section
+ 3.1.2.11.5); 0: none.
+ */
+nlmqtt_status nlmqtt_client_config_set_topic_aliases(nlmqtt_client_config *config,
+                                                     uint16_t in_max,
+                                                     uint16_t out_max);
+
+/*
+ Key connect_timeout_ms: milliseconds from the dial to CONNACK. CONFIG: 0, or more than a day.
+ */
+nlmqtt_status nlmqtt_client_config_set_connect_timeout_ms(nlmqtt_client_config *config,
+                                                          uint32_t connect_timeout_ms);
+
+/*
+ Key ping_timeout_ms: milliseconds from PINGREQ to PINGRESP. CONFIG: 0, or more than a day.
+ */
+nlmqtt_status nlmqtt_client_config_set_ping_timeout_ms(nlmqtt_client_config *config,
+                                                       uint32_t ping_timeout_ms);
+
+/*
+ Keys reconnect_delay_min_ms, reconnect_delay_max_ms and reconnect_jitter: milliseconds before the second try, where doubling
+ them ends, and whether they are drawn between half and all of that. CONFIG: 0, or more than a day.
+ */
+nlmqtt_status nlmqtt_client_config_set_reconnect_delay(nlmqtt_client_config *config,
+                                                       uint32_t min_ms,
+                                                       uint32_t max_ms,
+                                                       bool jitter);
+
+/*
+ Keys reconnect_on_...: what a cause (NLMQTT_CAUSE_*, but not STOPPED) leads to, one of NLMQTT_RETRY_*. CONFIG: not such
+ a number.
+ */
+nlmqtt_status nlmqtt_client_config_set_reconnect_rule(nlmqtt_client_config *config,
+                                                      int32_t cause,
+                                                      int32_t rule);
+
+/*
+ Key resubscribe: when stored subscriptions are asked for again, one of NLMQTT_RESUBSCRIBE_*. CONFIG: not such a number.
+ */
+nlmqtt_status nlmqtt_client_config_set_resubscribe(nlmqtt_client_config *config,
+                                                   int32_t resubscribe);
+
+/*
+ Keys max_queued_messages and max_queued_bytes: what waits to be sent. CONFIG: 0.
+ */
+nlmqtt_status nlmqtt_client_config_set_queue_limits(nlmqtt_client_config *config,
+                                                    size_t messages_max,
+                                                    size_t bytes_max);
+
+/*
+ Keys queue_overflow (one of NLMQTT_OVERFLOW_*), queue_expiry_ms (milliseconds after which a message that waits is given up;
+ 0: never) and queue_newest_per_topic (of the messages of one topic that wait, only the newest stays). CONFIG: not such a
+ number, or more than a day.
+ */
+nlmqtt_status nlmqtt_client_config_set_queue_policy(nlmqtt_client_config *config,
+                                                    int32_t overflow,
+                                                    uint32_t expiry_ms,
+                                                    bool newest_per_topic);
+
+/*
+ Key queue_qos0_messages: QoS 0 messages wait for a connection, too; else they are refused without one.
+ */
+nlmqtt_status nlmqtt_client_config_set_queue_qos0(nlmqtt_client_config *config,
+                                                  bool queue_qos0);
+
+/*
+ Key manual_ack: messages are acknowledged by nlmqtt_client_ack only.
+ */
+nlmqtt_status nlmqtt_client_config_set_manual_ack(nlmqtt_client_config *config, bool manual_ack);
+
+/*
+ Keys pull_receive, max_received_messages and max_received_bytes: messages without a callback of their own wait for
+ nlmqtt_client_next_message, as many and as many bytes; beyond, nothing is read from the server. CONFIG: 0.
+ */
+nlmqtt_status nlmqtt_client_config_set_pull_receive(nlmqtt_client_config *config,
+                                                    size_t messages_max,
+                                                    size_t bytes_max);
+
+/*
+ Keys max_requests and response_topic: requests that wait for their response, and where responses come to (NULL: as it is;
+ empty: the library chooses a topic). Copied. CONFIG: 0.
+ */
+nlmqtt_status nlmqtt_client_config_set_requests(nlmqtt_client_config *config,
+                                                size_t requests_max,
+                                                const char *response_topic);
+
+/*
+ Keys bind_address, bind_device and socket_mark: the local IP address to connect from, the network device to connect over
+ (SO_BINDTODEVICE), and the mark of the connection's packets (SO_MARK); NULL and 0: any, none. A connection that the system
+ does not let have them (they need a privilege) is not made: NLMQTT_CAUSE_NETWORK. Copied. CONFIG: not an IP address; nothing
+ changes then.
+ */
+nlmqtt_status nlmqtt_client_config_set_bind(nlmqtt_client_config *config,
+                                            const char *address,
+                                            const char *device,
+                                            uint32_t mark);
+
+/*
+ Zero everywhere. NULL is fine.
+ */
+void nlmqtt_client_statistics_init(nlmqtt_client_statistics *statistics);
+
+/*
+ Fills in counters, as they were a moment ago. `statistics` must have been made by nlmqtt_client_statistics_init. Never
+ waits.
+ */
+nlmqtt_status nlmqtt_client_stats(const nlmqtt_client *client,
+                                  nlmqtt_client_statistics *statistics);
+
+/*
+ Copies what somebody wants to know who looks at a client that does not work: lines of a name, a space and a value (the
+ state, the last session, how the last connection ended and when the next try is, what waits, every counter), meant for
+ people and logs; names may be added. Cut to `cap` bytes with the NUL; the whole length without the NUL goes into
+ `len_out` (may be NULL). `buf` may be NULL if `cap` is 0. Never waits. Any thread, callbacks included.
+ */
+nlmqtt_status nlmqtt_client_diagnostics(const nlmqtt_client *client,
+                                        char *buf,
+                                        size_t cap,
+                                        size_t *len_out);
 
 /*
  Tells every key of a client's configuration to `each`, in the order of the documentation. INVALID_ARGUMENT: `each` is NULL. Any thread.

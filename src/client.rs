@@ -5,6 +5,9 @@
 //! A publish is refused at once when the queue has no room: what waits in the machine is read from
 //! its gauge, what is on its way to the worker is counted here, so that neither grows without end.
 
+mod diagnostics;
+mod exchange;
+mod receive;
 mod tracker;
 
 use std::sync::Arc;
@@ -13,16 +16,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::base::{Duration, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::net::{
-    self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, Runtime, ServerAddress,
+    self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress,
 };
 use crate::proto;
 use crate::proto::client as machine;
-use tracker::{Posted, Reserved, Track, Tracker, Tracking};
+use bytes::Bytes;
+use tracker::{Posted, Pulled, Reserved, Track, Tracker, Tracking};
 
 pub use crate::net::Credentials;
+pub use diagnostics::{Diagnostics, LastDisconnect};
 pub use machine::{
     AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Options, Outcome, State,
-    Statistics, StopRequest, Token,
+    QueueTerms, ReceiveOptions, Statistics, StopRequest, Token,
 };
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +35,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const STOP_GRACE: Duration = Duration::from_millis(200);
 /// Requests that are not done or not told yet, unless twice the queue is more: one more publish is refused.
 const REQUESTS_MAX: usize = 65_536;
+/// With a policy that pushes messages out, at least so much may be on its way to the worker, however small the queue is.
+const POSTED_COUNT: usize = 256;
+const POSTED_BYTES: usize = 1 << 20;
 /// What a message holds in memory besides topic, properties and payload, about.
 const MESSAGE_BYTES: usize = 128;
 
@@ -40,6 +48,7 @@ pub struct Client {
     key: ClientKey,
     next_token: AtomicU64,
     queue: machine::QueueOptions,
+    receive: Option<ReceiveOptions>,
     has_method: bool,
     is_started: AtomicBool,
     gauge: Arc<ClientGauge>,
@@ -47,16 +56,19 @@ pub struct Client {
     tracker: Arc<Tracker>,
 }
 
-/// A message to publish. Everything is copied.
-#[derive(Clone, Copy, Default)]
+/// A message to publish. Everything is copied, but a `shared` payload, which then stands for
+/// `payload`.
+#[derive(Clone, Default)]
 #[allow(missing_docs)]
 pub struct Publish<'a> {
     pub topic: &'a str,
     pub payload: &'a [u8],
+    pub shared: Option<Bytes>,
     pub qos: Qos,
     pub retain: bool,
     pub properties: Properties<'a>,
     pub expiry_s: Option<u32>,
+    pub terms: QueueTerms,
 }
 
 /// What a request asks for; its token tells.
@@ -66,6 +78,7 @@ pub enum RequestKind {
     Publish = 0,
     Subscribe = 1,
     Unsubscribe = 2,
+    Request = 3,
 }
 
 impl RequestKind {
@@ -76,16 +89,21 @@ impl RequestKind {
         match token.0 & ((1 << Self::BITS) - 1) {
             0 => Self::Publish,
             1 => Self::Subscribe,
-            _ => Self::Unsubscribe,
+            2 => Self::Unsubscribe,
+            _ => Self::Request,
         }
     }
 }
 
 /// How a request ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Completion {
     /// A publish is done.
     Published(Outcome),
+    /// The response to a request came.
+    Responded(Arc<Incoming>),
+    /// There is no response to a request, and why; acknowledged: the server says that none can come.
+    Unanswered(Outcome),
     /// A subscribe or unsubscribe is done; a reason for each filter.
     Answered(Outcome, Vec<Reason>),
     /// The machine refused it.
@@ -102,14 +120,30 @@ pub struct Levels {
     pub queued_count: usize,
     pub queued_bytes: usize,
     pub in_flight: usize,
+    pub requests_waiting: usize,
+    pub received_count: usize,
+    pub received_bytes: usize,
+}
+
+/// What a client is made of besides its handler.
+#[derive(Clone, Default)]
+#[allow(missing_docs)]
+pub struct ClientParts {
+    /// Must have one priority per address.
+    pub options: Options,
+    pub servers: Vec<ServerAddress>,
+    pub dial: DialOptions,
+    /// `Some`: messages without a callback of their own wait for [`Client::next_message`].
+    pub receive: Option<ReceiveOptions>,
 }
 
 impl Client {
-    /// A client that is not started yet. `options.servers` must have one priority per address.
+    /// A client that is not started yet.
     ///
     /// # Errors
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
-    pub fn new(runtime: &Runtime, options: Options, servers: Vec<ServerAddress>, dial: DialOptions, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
+    pub fn new(runtime: &Runtime, parts: ClientParts, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
+        let ClientParts { options, servers, dial, receive } = parts;
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
@@ -118,14 +152,16 @@ impl Client {
         }
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
+        let intake = receive.map(|options| Box::new(Pulled { tracker: tracker.clone(), options }) as Box<dyn MessageIntake>);
         let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
         let hosted = gauge.clone();
-        let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, hosted, handler))?;
+        let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, hosted, intake, handler))?;
         Ok(Self {
             runtime: runtime.clone(),
             key,
             next_token: AtomicU64::new(1),
             queue,
+            receive,
             has_method,
             is_started: AtomicBool::new(false),
             gauge,
@@ -232,21 +268,39 @@ impl Client {
     /// # Errors
     /// `Client`: topic or size cannot be sent at all, the queue is full, the client is stopped.
     /// Nothing was queued, no completion follows.
-    pub fn publish(&self, publish: &Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
+    pub fn publish(&self, publish: Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
+        self.post_publish(publish, RequestKind::Publish, done, |client, now, token, request| client.publish(now, token, request))
+    }
+
+    /// Copies what is lent, posts it, and has `act` hand it to the machine.
+    fn post_publish(
+        &self,
+        publish: Publish<'_>,
+        kind: RequestKind,
+        done: Option<CompletionCallback>,
+        act: impl FnOnce(&mut machine::Client, Instant, Token, &machine::PublishRequest<'_>) -> Result<(), proto::Error> + Send + 'static,
+    ) -> Result<Token, Error> {
         if !crate::topic::is_valid_name(publish.topic) {
             return Err(proto::Error::TopicInvalid.into());
         }
-        let bytes = publish.topic.len() + publish.payload.len() + publish.properties.as_bytes().len() + MESSAGE_BYTES;
-        let posted = self.reserve(bytes)?;
-        let token = self.token(RequestKind::Publish, done);
+        // Not even a reference stays here: who drops the last one releases it.
+        let shared = publish.shared;
+        let payload: Box<[u8]> = if shared.is_some() { Box::default() } else { publish.payload.into() };
+        let payload_bytes = shared.as_ref().map_or(payload.len(), Bytes::len);
+        let bytes = publish.topic.len() + payload_bytes + publish.properties.as_bytes().len() + MESSAGE_BYTES;
+        let (posted, terms) = self.reserve(bytes, publish.terms)?;
+        let token = self.token(kind, done);
         let topic: Box<str> = publish.topic.into();
-        let payload: Box<[u8]> = publish.payload.into();
         let properties: Box<[u8]> = publish.properties.as_bytes().into();
         let (qos, retain, expiry_s) = (publish.qos, publish.retain, publish.expiry_s);
-        self.request(token, move |client, now| {
-            drop(posted);
+        let gauge = self.gauge.clone();
+        self.ask(token, move |client, now| {
+            let (topic, payload, shared) = (&*topic, &*payload, shared.as_ref());
             let properties = Properties::parse(Place::Publish, &properties).unwrap_or_default();
-            client.publish(now, token, &machine::PublishRequest { topic: &topic, payload: &payload, qos, retain, properties, expiry_s })
+            let request = machine::PublishRequest { topic, payload, shared, qos, retain, properties, expiry_s, terms };
+            let result = act(client, now, token, &request);
+            posted.arrived(&gauge, client);
+            result
         });
         Ok(token)
     }
@@ -256,11 +310,13 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`].
     pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        let posted = self.reserve(message.len_bytes())?;
+        let (posted, terms) = self.reserve(message.len_bytes(), QueueTerms::default())?;
         let token = self.token(RequestKind::Publish, done);
-        self.request(token, move |client, _| {
-            drop(posted);
-            client.publish_message(token, message, qos, retain)
+        let gauge = self.gauge.clone();
+        self.ask(token, move |client, now| {
+            let result = client.publish_message(now, token, message, qos, retain, terms);
+            posted.arrived(&gauge, client);
+            result
         });
         Ok(token)
     }
@@ -295,7 +351,7 @@ impl Client {
         }
         let token = self.token(RequestKind::Unsubscribe, done);
         let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
-        self.request(token, move |client, _| {
+        self.ask(token, move |client, _| {
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
             client.unsubscribe(token, &filters)
         });
@@ -348,10 +404,14 @@ impl Client {
     /// What it holds, or held a moment ago; what is on its way to the worker counts as queued.
     pub fn levels(&self) -> Levels {
         let (count, bytes) = self.gauge.queued();
+        let (received_count, received_bytes) = self.tracker.lock().received();
         Levels {
             queued_count: count + self.posted.count.load(Ordering::Relaxed),
             queued_bytes: bytes + self.posted.bytes.load(Ordering::Relaxed),
             in_flight: self.gauge.in_flight(),
+            requests_waiting: self.gauge.requests_waiting(),
+            received_count,
+            received_bytes,
         }
     }
 
@@ -394,7 +454,7 @@ impl Client {
     }
 
     /// Room for one more message on its way to the worker.
-    fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
+    fn reserve(&self, bytes: usize, terms: QueueTerms) -> Result<(Reserved, QueueTerms), Error> {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
@@ -402,15 +462,23 @@ impl Client {
         if self.tracker.lock().pending.len() >= REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2)) {
             return Err(proto::Error::QueueFull.into());
         }
+        let arrivals = self.posted.hold_arrivals();
         let posted = Reserved::new(&self.posted, bytes);
         let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));
-        if self.queue.overflow == machine::Overflow::RefuseNewest {
+        let (mut count_max, mut bytes_max) = (self.queue.count_max, self.queue.bytes_max);
+        // Who may push others out is not told by how full the queue is: the machine decides.
+        let may_push_out = self.queue.overflow == machine::Overflow::DropOldest || self.queue.newest_only || terms.newest_only;
+        if may_push_out {
+            (count_max, bytes_max) = (count_max.max(POSTED_COUNT), bytes_max.max(POSTED_BYTES));
+        } else {
             let (count, bytes) = self.gauge.queued();
             (count_all, bytes_all) = (count_all + count, bytes_all + bytes);
         }
+        drop(arrivals);
         // One message is always let into an empty queue.
-        let fits = count_all <= self.queue.count_max && bytes_all <= self.queue.bytes_max;
-        if fits || count_all <= 1 { Ok(posted) } else { Err(proto::Error::QueueFull.into()) }
+        let fits = count_all <= count_max && bytes_all <= bytes_max;
+        let terms = QueueTerms { is_admitted: !may_push_out, ..terms };
+        if fits || count_all <= 1 { Ok((posted, terms)) } else { Err(proto::Error::QueueFull.into()) }
     }
 
     fn wait_until(&self, wait_max: Duration, is_done: impl Fn(&Track) -> bool) -> Result<(), Error> {
@@ -429,7 +497,7 @@ impl Client {
         }));
     }
 
-    fn request(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send + 'static) {
+    fn ask(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send + 'static) {
         let key = self.key;
         self.runtime.post(Box::new(move |worker| worker.request_of_client(key, token, act)));
     }

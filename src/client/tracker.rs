@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Completion, CompletionCallback, Credentials, Event, Outcome, State, Token};
+use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, State, Token};
 use crate::base::{Duration, IdMap, Instant};
-use crate::net::ClientHandler;
+use crate::net::{ClientGauge, ClientHandler, MessageIntake};
 use crate::proto;
+use crate::proto::client::{self as machine, ReceiveRoom};
 
 /// Failed requests whose end is remembered for a later wait.
 const FAILURES_KEPT: usize = 1_024;
@@ -17,6 +18,14 @@ const FAILURES_KEPT: usize = 1_024;
 pub(super) struct Posted {
     pub count: AtomicUsize,
     pub bytes: AtomicUsize,
+    /// A message arrives at once in the eyes of who counts: it is neither counted twice nor not at all.
+    arrivals: Mutex<()>,
+}
+
+impl Posted {
+    pub fn hold_arrivals(&self) -> MutexGuard<'_, ()> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One of them.
@@ -30,6 +39,14 @@ impl Reserved {
         posted.count.fetch_add(1, Ordering::SeqCst);
         posted.bytes.fetch_add(bytes, Ordering::SeqCst);
         Self { posted: posted.clone(), bytes }
+    }
+
+    /// The machine has it, or has refused it.
+    pub fn arrived(self, gauge: &ClientGauge, machine: &machine::Client) {
+        let posted = self.posted.clone();
+        let _held = posted.hold_arrivals();
+        gauge.note_queued(machine);
+        drop(self);
     }
 }
 
@@ -56,12 +73,61 @@ pub(super) struct Track {
     pub is_closed: bool,
     /// Starts and stops on their way to the worker.
     pub orders: usize,
+    /// Messages that wait to be pulled, and their bytes.
+    received: VecDeque<Incoming>,
+    received_bytes: usize,
+    /// Reading rests.
+    is_full: bool,
+    /// What the last CONNACK said.
+    pub client_id: String,
+    pub server: Option<usize>,
+    pub last_disconnect: Option<LastDisconnect>,
     sleepers: usize,
 }
 
 impl Track {
     pub fn has_stopped(&self) -> bool {
         self.is_stopped && self.orders == 0
+    }
+
+    pub fn has_received(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    /// Messages that wait to be pulled, and their bytes.
+    pub fn received(&self) -> (usize, usize) {
+        (self.received.len(), self.received_bytes)
+    }
+
+    fn receive(&mut self, incoming: Incoming) {
+        self.received_bytes += incoming.message.len_bytes();
+        self.received.push_back(incoming);
+    }
+
+    /// There was no room; true if there is still none worth the while.
+    fn rest(&mut self, options: &ReceiveOptions) -> bool {
+        self.is_full = !self.has_half(options);
+        self.is_full
+    }
+
+    fn has_half(&self, options: &ReceiveOptions) -> bool {
+        self.received.len() <= options.count_max / 2 && self.received_bytes <= options.bytes_max / 2
+    }
+
+    fn room(&self, options: &ReceiveOptions) -> ReceiveRoom {
+        ReceiveRoom {
+            count: options.count_max.saturating_sub(self.received.len()),
+            bytes: options.bytes_max.saturating_sub(self.received_bytes),
+        }
+    }
+
+    /// The oldest message; true with it if reading may go on now that half is free again.
+    pub fn pull(&mut self, options: &ReceiveOptions) -> Option<(Incoming, bool)> {
+        let incoming = self.received.pop_front()?;
+        self.received_bytes -= incoming.message.len_bytes();
+        let goes_on = self.is_full && self.has_half(options);
+        self.is_full &= !goes_on;
+        Some((incoming, goes_on))
     }
 }
 
@@ -125,7 +191,8 @@ impl Completion {
                 Outcome::Acknowledged(reason) => !reason.is_error(),
                 Outcome::Failed(_) => false,
             },
-            Self::Refused(_) => false,
+            Self::Responded(_) => true,
+            Self::Unanswered(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -136,18 +203,43 @@ pub(super) struct Tracking {
     pub handler: Box<dyn ClientHandler>,
 }
 
+/// Keeps messages for an application that pulls them.
+pub(super) struct Pulled {
+    pub tracker: Arc<Tracker>,
+    pub options: ReceiveOptions,
+}
+
+impl MessageIntake for Pulled {
+    fn room(&self) -> ReceiveRoom {
+        self.tracker.lock().room(&self.options)
+    }
+
+    fn take(&mut self, incoming: Incoming) {
+        self.tracker.change(|track| track.receive(incoming));
+    }
+
+    fn rest(&mut self) -> bool {
+        self.tracker.lock().rest(&self.options)
+    }
+}
+
 impl ClientHandler for Tracking {
     fn before_connect(&mut self, server: usize) -> Option<Credentials> {
         self.handler.before_connect(server)
     }
 
     fn event(&mut self, now: Instant, event: Event) {
+        self.note_connection(now, &event);
         let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
         let completed = match &event {
             Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
             Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
                 Some((*token, Completion::Answered(*outcome, reasons.clone())))
             }
+            Event::Responded { token, response } => Some((*token, match response {
+                Ok(incoming) => Completion::Responded(incoming.clone()),
+                Err(outcome) => Completion::Unanswered(*outcome),
+            })),
             _ => None,
         };
         if let Some((token, completion)) = &completed {
@@ -170,16 +262,34 @@ impl ClientHandler for Tracking {
     }
 }
 
+impl Tracking {
+    fn note_connection(&self, now: Instant, event: &Event) {
+        match event {
+            Event::Connected(connected) => self.tracker.change(|track| {
+                track.client_id.clone_from(&connected.client_id);
+                track.server = Some(connected.server);
+            }),
+            Event::Disconnected(disconnected) => self.tracker.change(|track| {
+                track.server = None;
+                track.last_disconnect = Some(LastDisconnect::of(now, disconnected));
+            }),
+            _ => {}
+        }
+    }
+}
+
 impl Drop for Tracking {
     fn drop(&mut self) {
-        let mut left = IdMap::default();
+        let (mut left, mut received) = (IdMap::default(), VecDeque::new());
         self.tracker.change(|track| {
             left = core::mem::take(&mut track.pending);
+            received = core::mem::take(&mut track.received);
+            track.received_bytes = 0;
             track.is_online = false;
             track.is_stopped = true;
             track.is_closed = true;
         });
         // Callbacks may own something of the caller's: not under the lock.
-        drop(left);
+        drop((left, received));
     }
 }

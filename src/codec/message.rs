@@ -3,7 +3,8 @@
 //! A message is made once, when its PUBLISH arrives, and shared by everyone who gets it: topic,
 //! forwarded properties and payload lie in one allocation. What differs between two receivers
 //! ([`Delivery`]) is written around those bytes into the receiver's out-buffer, small payloads by
-//! copy, large ones as a shared slice.
+//! copy, large ones as a shared slice. A payload that its owner has handed over instead
+//! ([`Message::with_payload`]) stays where it is.
 
 use core::fmt;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::base::{Budget, Charge, Instant, OutBuffer};
 pub struct Message {
     /// Topic, properties, payload.
     body: Bytes,
+    /// The payload, if it is not in `body`.
+    apart: Option<Box<Bytes>>,
     charge: Charge,
     expires: Option<Instant>,
     received: Instant,
@@ -60,16 +63,35 @@ impl Message {
                 && !properties.contains(PropertyId::SubscriptionIdentifier)
                 && !properties.contains(PropertyId::MessageExpiryInterval)
         );
-        let topic_len = u16::try_from(topic.len()).expect("a topic of more than 65,535 bytes");
-        let properties_len =
-            u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
+        let (topic_len, properties_len) = part_lens(topic, properties);
         let mut body = Vec::with_capacity(topic.len() + properties.as_bytes().len() + payload.len());
         body.extend_from_slice(topic.as_bytes());
         body.extend_from_slice(properties.as_bytes());
         body.extend_from_slice(payload);
         let charge = budget.charge(ARC_BYTES + size_of::<Self>() + body.len());
-        let body = Bytes::from(body);
-        Arc::new(Self { body, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
+        let (body, apart) = (Bytes::from(body), None);
+        Arc::new(Self { body, apart, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
+    }
+
+    /// A message of this side's own around a payload that is not copied: it is dropped with the
+    /// message, or with the last connection that still sends it. Else as [`Message::new`].
+    ///
+    /// # Panics
+    /// If `topic` has more than 65,535 bytes: the caller's fault.
+    pub fn with_payload(
+        budget: &Budget,
+        topic: &str,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+        properties: Properties<'_>,
+        expires: Option<Instant>,
+    ) -> Arc<Self> {
+        let (topic_len, properties_len) = part_lens(topic, properties);
+        let body = Bytes::from([topic.as_bytes(), properties.as_bytes()].concat());
+        let charge = budget.charge(ARC_BYTES + size_of::<Self>() + size_of::<Bytes>() + body.len() + payload.len());
+        let (apart, publisher, received) = (Some(Box::new(payload)), 0, Instant::START);
+        Arc::new(Self { body, apart, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
     }
 
     /// The topic name.
@@ -87,12 +109,12 @@ impl Message {
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
-        &self.body[self.payload_start()..]
+        self.apart.as_deref().map_or_else(|| &self.body[self.payload_start()..], |payload| &payload[..])
     }
 
     /// The payload as a slice that shares the message's memory.
     pub fn payload_bytes(&self) -> Bytes {
-        self.body.slice(self.payload_start()..)
+        self.apart.as_deref().map_or_else(|| self.body.slice(self.payload_start()..), Bytes::clone)
     }
 
     /// The forwarded properties.
@@ -143,6 +165,13 @@ impl Message {
     }
 }
 
+fn part_lens(topic: &str, properties: Properties<'_>) -> (u16, u32) {
+    let topic_len = u16::try_from(topic.len()).expect("a topic of more than 65,535 bytes");
+    let properties_len =
+        u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
+    (topic_len, properties_len)
+}
+
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the payload: it may be large, and secret.
@@ -187,7 +216,7 @@ struct Layout {
 #[inline]
 fn layout(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> Layout {
     let topic = if delivery.omit_topic { 0 } else { usize::from(message.topic_len) };
-    let payload = message.body.len() - message.payload_start();
+    let payload = message.payload().len();
     let mut remaining = 2 + topic + payload + if delivery.packet_id.is_some() { 2 } else { 0 };
     if !version.has_properties() {
         return Layout { properties: 0, remaining, expiry_s: None };
@@ -369,5 +398,45 @@ mod tests {
         let mut out = OutBuffer::default();
         encode_delivery(&message, &Delivery::default(), Version::V311, at(0), &mut out);
         assert!(out.slices().any(|slice| slice.as_ptr() == message.payload().as_ptr()));
+    }
+    #[test]
+    fn a_payload_that_is_handed_over_is_neither_copied_nor_held_longer_than_needed() {
+        let budget = Budget::new(10_000_000);
+        let owner = Arc::new(vec![7_u8; 5_000]);
+        struct Held(Arc<Vec<u8>>);
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let mut list = PropertyList::new();
+        list.push(PropertyId::ContentType, Value::Utf8("text"));
+        let payload = Bytes::from_owner(Held(owner.clone()));
+        let message = Message::with_payload(
+            &budget,
+            "a/b",
+            payload,
+            Qos::AtLeastOnce,
+            false,
+            list.as_properties(),
+            Some(at(9_000)),
+        );
+        assert_eq!((message.topic(), message.payload().as_ptr()), ("a/b", owner.as_ptr()));
+        assert!(budget.used_bytes() > 5_000 && budget.used_bytes() == message.len_bytes());
+        let delivery = Delivery { qos: Qos::AtLeastOnce, packet_id: PacketId::new(1), ..Delivery::default() };
+        let bytes = sent(&message, &delivery, Version::V5, at(0));
+        let (frame, _) = split(&bytes, usize::MAX).expect("legal").expect("whole");
+        let Ok(Packet::Publish(publish)) = decode(Version::V5, Sender::Server, frame) else {
+            panic!("not a PUBLISH");
+        };
+        assert_eq!((publish.topic, publish.payload), ("a/b", &owner[..]));
+        assert_eq!(publish.properties.utf8(PropertyId::ContentType), Some("text"));
+        let mut out = OutBuffer::default();
+        encode_delivery(&message, &delivery, Version::V5, at(0), &mut out);
+        assert!(out.slices().any(|slice| slice.as_ptr() == owner.as_ptr()));
+        drop(message);
+        assert_eq!((Arc::strong_count(&owner), budget.used_bytes()), (2, 0), "the connection still sends it");
+        out.advance(out.len());
+        assert_eq!(Arc::strong_count(&owner), 1);
     }
 }

@@ -4,7 +4,7 @@ use super::entry::Entry;
 use super::key::{find, unknown};
 use super::{DEFAULT_PORT, Error, Problem, ServerUri, client_keys, connection_string, is_client_key, is_server_key, own_variables};
 use crate::net::{DialOptions, ServerAddress};
-use crate::proto::client::Options;
+use crate::proto::client::{Options, ReceiveOptions};
 
 /// Options, and where the servers are.
 #[derive(Clone, Default)]
@@ -15,6 +15,10 @@ pub struct ClientConfig {
     pub servers: Vec<ServerAddress>,
     /// How to connect.
     pub dial: DialOptions,
+    /// Messages wait for the application to take them.
+    pub pull_receive: bool,
+    /// Bounds of that.
+    pub receive: ReceiveOptions,
 }
 
 /// Servers of one client.
@@ -125,6 +129,11 @@ impl ClientConfig {
         own.filter_map(|(key, value)| self.set(&key, &value).err()).collect()
     }
 
+    /// Bounds of what waits to be taken, if the application takes its messages by itself.
+    pub fn receive_in_force(&self) -> Option<ReceiveOptions> {
+        self.pull_receive.then_some(self.receive)
+    }
+
     /// What a client is made of. A will and an authentication that were begun must be whole.
     pub fn parts(&self) -> Result<(Options, Vec<ServerAddress>, DialOptions), Error> {
         let together = |text: &str| Err(Error::Together(text.to_owned()));
@@ -174,7 +183,7 @@ mod tests {
     fn every_key_changes_something_and_no_other_key() {
         let default = ClientConfig::default();
         for key in client_keys() {
-            let others = ["true", "false", "1", "2", "5000", "2M", "soon", "stop", "drop_oldest", "always", "5", "x", "::1"];
+            let others = ["true", "false", "1", "2", "5000", "2M", "soon", "stop", "drop_oldest", "always", "5", "x", "::1", "lo"];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));
             assert!(changed, "{}", key.name);

@@ -178,13 +178,50 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         |c| Value::Bool(c.options.offline_qos0 == OfflineQos0::Queue),
         |c, v| c.options.offline_qos0 = if v.into_bool() { OfflineQos0::Queue } else { OfflineQos0::Refuse }
     ),
+    row!(
+        Kind::Number(0, DAY_MS), "queue_expiry_ms", "a message that has waited for so long is given up; 0: never",
+        |c| Value::Number(u64::try_from(c.options.queue.age_max.as_millis()).unwrap_or(u64::MAX)),
+        |c, v| c.options.queue.age_max = Duration::from_millis(v.into_number())
+    ),
+    flag!("queue_newest_per_topic", queue.newest_only, "of the messages of one topic that wait, only the newest stays"),
     flag!("lower_qos", lower_qos, "a QoS above the server's is lowered instead of failing"),
     flag!("manual_ack", manual_ack, "messages are acknowledged by the application"),
+    row!(
+        Kind::Bool, "pull_receive", "messages without a callback of their own wait for nlmqtt_client_next_message",
+        |c| Value::Bool(c.pull_receive),
+        |c, v| c.pull_receive = v.into_bool()
+    ),
+    row!(
+        Kind::Number(1, MANY), "max_received_messages", "messages that wait to be taken; beyond, nothing is read from the server",
+        |c| Value::Number(c.receive.count_max as u64),
+        |c, v| c.receive.count_max = v.into_number()
+    ),
+    row!(
+        Kind::Bytes(1, MANY), "max_received_bytes", "bytes that wait to be taken; beyond, nothing is read from the server",
+        |c| Value::Number(c.receive.bytes_max as u64),
+        |c, v| c.receive.bytes_max = v.into_number()
+    ),
+    number!("max_requests", requests_max, Kind::Number(1, MANY), "requests that wait for their response (MQTT 5)"),
+    row!(
+        Kind::Text, "response_topic", "topic responses come to; empty: the library chooses one (MQTT 5)",
+        |c| Value::Text(c.options.response_topic.clone()),
+        |c, v| c.options.response_topic = v.into_text()
+    ),
     number!("max_output_bytes", out_bytes_max, Kind::Bytes(1_024, MANY), "bytes that wait for the socket"),
     row!(
         Kind::Address, "bind_address", "local address to connect from; empty: any",
         |c| Value::Text(c.dial.bind.map(|address| address.to_string()).unwrap_or_default()),
         |c, v| c.dial.bind = v.into_text().parse().ok()
+    ),
+    row!(
+        Kind::Text, "bind_device", "network device to connect over (SO_BINDTODEVICE); empty: any",
+        |c| Value::Text(c.dial.device.clone().unwrap_or_default()),
+        |c, v| c.dial.device = Some(v.into_text()).filter(|name| !name.is_empty())
+    ),
+    row!(
+        Kind::Number(0, MANY), "socket_mark", "mark of the connection's packets (SO_MARK); 0: none",
+        |c| Value::Number(c.dial.mark.unwrap_or(0).into()),
+        |c, v| c.dial.mark = Some(v.into_number()).filter(|mark| *mark != 0)
     ),
 ];
 

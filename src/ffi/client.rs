@@ -9,7 +9,7 @@ use super::{
     fence_or, nlmqtt_runtime, nlmqtt_status, reference, runtime_or_private, sized,
 };
 use crate::base::Duration;
-use crate::client::{Client, StopRequest, Token};
+use crate::client::{Client, ClientParts, StopRequest, Token};
 use crate::codec::{PacketType, Reason};
 use crate::net::Mode;
 
@@ -19,6 +19,8 @@ pub struct nlmqtt_client(Arc<ClientInner>);
 pub(crate) struct ClientInner {
     // In this order: the client lets go of the runtime before the runtime ends.
     pub client: Client,
+    /// The runtime is of this client alone.
+    has_own_runtime: bool,
     _parts: RuntimeParts,
     health: Health,
 }
@@ -34,38 +36,6 @@ impl Handle for nlmqtt_client {
     fn inner(&self) -> &Arc<ClientInner> {
         &self.0
     }
-}
-
-/// Counters of a client since it was made, and what it holds now.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct nlmqtt_client_statistics {
-    /// Bytes of this struct; set by nlmqtt_client_statistics_init.
-    pub struct_size: usize,
-    /// Successful connections.
-    pub connects: u64,
-    /// Connections lost and attempts failed.
-    pub disconnects: u64,
-    /// PUBLISH packets received, duplicates included.
-    pub messages_received: u64,
-    /// QoS 2 duplicates not handed on.
-    pub duplicates: u64,
-    /// PUBLISH packets sent, resends included.
-    pub messages_sent: u64,
-    /// PUBLISH packets sent again.
-    pub messages_resent: u64,
-    /// Bytes received.
-    pub bytes_received: u64,
-    /// Publishes that failed without the server's word.
-    pub dropped: u64,
-    /// Acknowledgements that acknowledge nothing.
-    pub unknown_acks: u64,
-    /// Messages that wait to be sent.
-    pub queued_count: usize,
-    /// Their bytes.
-    pub queued_bytes: usize,
-    /// QoS 1 and 2 messages sent and not acknowledged.
-    pub in_flight: usize,
 }
 
 /// How to stop.
@@ -110,10 +80,11 @@ pub unsafe extern "C" fn nlmqtt_client_new(
         let config = unsafe { reference(config, "config") }?;
         check_out(client_out, "client_out")?;
         let (options, servers, dial) = config.0.parts()?;
+        let receive = config.0.receive_in_force();
         let parts = unsafe { runtime_or_private(runtime) }?;
         let handler = Box::new(Callbacks::new(table, user, parts.log.clone()));
-        let client = Client::new(&parts.runtime, options, servers, dial, handler)?;
-        let inner = ClientInner { client, _parts: parts, health: Health::new() };
+        let client = Client::new(&parts.runtime, ClientParts { options, servers, dial, receive }, handler)?;
+        let inner = ClientInner { client, has_own_runtime: runtime.is_null(), _parts: parts, health: Health::new() };
         unsafe { *client_out = Box::into_raw(Box::new(nlmqtt_client(Arc::new(inner)))) };
         Ok(())
     })
@@ -134,8 +105,13 @@ pub unsafe extern "C" fn nlmqtt_client_free(client: *mut nlmqtt_client) {
             core::mem::forget(client);
             return Ok(());
         }
+        let inner = &client.0;
+        if inner.has_own_runtime && inner.client.runtime().is_turning() {
+            // Another thread may be inside a function of this client: it must not wait for the end of this callback.
+            inner.client.runtime().detach();
+        }
         // Inside a callback, and after a failure of the runtime, there is nothing to wait for.
-        let _ = client.0.client.close(StopRequest::default(), FREE_WAIT);
+        let _ = inner.client.close(StopRequest::default(), FREE_WAIT);
         Ok(())
     });
 }
@@ -226,61 +202,6 @@ pub unsafe extern "C" fn nlmqtt_client_reconnect_now(client: *mut nlmqtt_client)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_state(client: *const nlmqtt_client) -> i32 {
     fence_or(super::NLMQTT_CLIENT_STOPPED, || Ok(state_number(unsafe { reference(client, "client") }?.0.client.state())))
-}
-
-/// Zero everywhere. NULL is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_statistics_init(statistics: *mut nlmqtt_client_statistics) {
-    if let Some(statistics) = unsafe { statistics.as_mut() } {
-        *statistics = NO_STATISTICS;
-    }
-}
-
-const NO_STATISTICS: nlmqtt_client_statistics = nlmqtt_client_statistics {
-    struct_size: size_of::<nlmqtt_client_statistics>(),
-    connects: 0,
-    disconnects: 0,
-    messages_received: 0,
-    duplicates: 0,
-    messages_sent: 0,
-    messages_resent: 0,
-    bytes_received: 0,
-    dropped: 0,
-    unknown_acks: 0,
-    queued_count: 0,
-    queued_bytes: 0,
-    in_flight: 0,
-};
-
-/// Fills in counters, as they were a moment ago. `statistics` must have been made by nlmqtt_client_statistics_init. Never
-/// waits.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_stats(client: *const nlmqtt_client, statistics: *mut nlmqtt_client_statistics) -> nlmqtt_status {
-    unsafe {
-        fence_on(client, "client", |inner| {
-            check_out(statistics, "statistics")?;
-            let size = sized(statistics.cast_const(), NO_STATISTICS, "statistics")?.struct_size;
-            let (counters, levels) = (inner.client.statistics(), inner.client.levels());
-            let all = nlmqtt_client_statistics {
-                struct_size: size,
-                connects: counters.connects,
-                disconnects: counters.disconnects,
-                messages_received: counters.messages_received,
-                duplicates: counters.duplicates,
-                messages_sent: counters.messages_sent,
-                messages_resent: counters.messages_resent,
-                bytes_received: counters.bytes_received,
-                dropped: counters.dropped,
-                unknown_acks: counters.unknown_acks,
-                queued_count: levels.queued_count,
-                queued_bytes: levels.queued_bytes,
-                in_flight: levels.in_flight,
-            };
-            let room = size.min(size_of::<nlmqtt_client_statistics>());
-            core::ptr::copy_nonoverlapping((&raw const all).cast::<u8>(), statistics.cast::<u8>(), room);
-            Ok(())
-        })
-    }
 }
 
 /// Waits until every request is done, at most `timeout_ms` (negative: for ever). In LOOP mode it polls meanwhile. TIMEOUT;

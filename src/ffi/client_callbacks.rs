@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::properties::terminated;
 use super::{
-    Failure, NLMQTT_CANCELLED, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_TIMEOUT, NLMQTT_TOO_LARGE,
-    NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_free_fn, nlmqtt_message,
+    Failure, NLMQTT_CANCELLED, NLMQTT_NOT_FOUND, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_REPLACED, NLMQTT_TIMEOUT,
+    NLMQTT_TOO_LARGE, NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_free_fn, nlmqtt_message,
     nlmqtt_properties, nlmqtt_status, nlmqtt_str, of_client, optional_string, reference_mut,
 };
 use super::log::{LogSink, NLMQTT_LOG_INFO};
 use crate::base::Instant;
 use crate::client::{
     AckHandle, Cause, Completion, CompletionCallback, Connected, Credentials, Disconnected, Event, Failure as Ending, Incoming,
-    Outcome as Done, RequestKind, State, Token,
+    LastDisconnect, Outcome as Done, RequestKind, State, Token,
 };
 use crate::net::{ClientHandler, MessageCallback};
 use crate::proto;
@@ -74,6 +74,13 @@ pub struct nlmqtt_ack {
     pub connection: u64,
     /// Which message of it.
     pub serial: u64,
+}
+
+impl nlmqtt_ack {
+    pub(crate) fn of(handle: Option<AckHandle>) -> Self {
+        let (connection, serial) = handle.map_or((0, 0), AckHandle::to_numbers);
+        Self { connection, serial }
+    }
 }
 
 /// A session is there. Borrowed until the callback returns.
@@ -190,6 +197,10 @@ pub struct nlmqtt_client_callbacks {
     /// The server sent AUTH (MQTT 5 section 3.15): 0x18 asks for nlmqtt_client_authenticate, 0x00 ends a
     /// re-authentication. `data` is NULL where there is none.
     pub auth: Option<unsafe extern "C" fn(user_data: *mut c_void, reason: u8, data: nlmqtt_bytes)>,
+    /// A message was given up, and why: QUEUE_FULL (pushed out by newer ones), TIMEOUT (expired), REPLACED, TOO_LARGE or
+    /// UNSUPPORTED (for this server), CANCELLED (nlmqtt_client_stop, or the client gave up; not nlmqtt_client_cancel), before its
+    /// completion; NOT_FOUND: a response nobody waits for. `message` is borrowed until it returns.
+    pub dropped: Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, status: nlmqtt_status)>,
 }
 
 impl nlmqtt_client_callbacks {
@@ -208,6 +219,7 @@ impl nlmqtt_client_callbacks {
         unsubscribed: None,
         queue_level: None,
         auth: None,
+        dropped: None,
     };
 }
 
@@ -219,7 +231,8 @@ pub unsafe extern "C" fn nlmqtt_client_callbacks_init(callbacks: *mut nlmqtt_cli
     }
 }
 
-/// Inside before_connect only: the credentials from now on; either may be NULL for none. Copied.
+/// Inside before_connect only: the credentials from now on; either may be NULL for none. Copied. With what cannot be sent (a
+/// password without a user name before MQTT 5, more than 65,535 bytes) there is no connection: NLMQTT_CAUSE_CREDENTIALS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_credentials_set(
     credentials: *mut nlmqtt_credentials,
@@ -275,9 +288,10 @@ impl Callbacks {
     }
 
     fn disconnected(&self, now: Instant, disconnected: &Disconnected) {
-        self.log(NLMQTT_LOG_INFO, || format!("client: {}", why(disconnected)));
+        let what = why(&LastDisconnect::of(now, disconnected));
+        self.log(NLMQTT_LOG_INFO, || format!("client: {what}"));
         let Some(call) = self.table.disconnected else { return };
-        let text = terminated(why(disconnected).as_bytes());
+        let text = terminated(what.as_bytes());
         let reference = disconnected.server_reference.as_ref().map(|text| terminated(text.as_bytes()));
         let properties = nlmqtt_properties::of(disconnected.properties.as_properties());
         let retry_in = disconnected.retry_at.map(|retry_at| retry_at.since(now).as_millis());
@@ -301,6 +315,8 @@ impl Callbacks {
             RequestKind::Publish => self.table.published,
             RequestKind::Subscribe => self.table.subscribed,
             RequestKind::Unsubscribe => self.table.unsubscribed,
+            // Its own callback is all there is.
+            RequestKind::Request => None,
         };
         if let Some(call) = call {
             complete(token, completion, |info| unsafe { call(self.user.data, info) });
@@ -332,6 +348,12 @@ impl ClientHandler for Callbacks {
                     deliver(&incoming, |message, ack| unsafe { call(data, message, ack) });
                 }
             }
+            Event::Dropped { message, failure } => {
+                if let Some(call) = table.dropped {
+                    let message = nlmqtt_message::published(&message);
+                    unsafe { call(data, &raw const message, ending_status(failure)) }
+                }
+            }
             Event::Published { token, outcome } => self.completed(token, &Completion::Published(outcome)),
             Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
                 self.completed(token, &Completion::Answered(outcome, reasons));
@@ -352,8 +374,8 @@ impl ClientHandler for Callbacks {
                     unsafe { call(data, reason.0, bytes.as_deref().map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of)) }
                 }
             }
-            // The driver's own.
-            Event::Dial { .. } | Event::HangUp | Event::HandlerReleased(_) => {}
+            // The driver's own, and what its own callback has told.
+            Event::Dial { .. } | Event::HangUp | Event::HandlerReleased(_) | Event::Responded { .. } => {}
         }
     }
 
@@ -374,7 +396,7 @@ pub(crate) fn state_number(state: State) -> i32 {
 }
 
 /// What happened, for people.
-fn why(disconnected: &Disconnected) -> String {
+pub(crate) fn why(disconnected: &LastDisconnect) -> String {
     let what = match disconnected.cause {
         Cause::Network if disconnected.was_online => "connection lost",
         Cause::Network => "connection refused or network unreachable",
@@ -405,8 +427,7 @@ fn why(disconnected: &Disconnected) -> String {
 fn deliver(incoming: &Incoming, call: impl FnOnce(*const nlmqtt_message, nlmqtt_ack)) {
     let Incoming { message, qos, retain, dup, subscription_ids, ack, .. } = incoming;
     let message = nlmqtt_message::delivered(message, *qos, *retain, *dup, subscription_ids);
-    let (connection, serial) = ack.map_or((0, 0), AckHandle::to_numbers);
-    call(&raw const message, nlmqtt_ack { connection, serial });
+    call(&raw const message, nlmqtt_ack::of(*ack));
 }
 
 /// A callback of one subscription; `None` if there is no function.
@@ -427,11 +448,11 @@ pub(crate) fn completion_callback(call: nlmqtt_completion_fn, user: UserData) ->
     }))
 }
 
-fn complete(token: Token, completion: &Completion, call: impl FnOnce(*const nlmqtt_completion)) {
+pub(crate) fn complete(token: Token, completion: &Completion, call: impl FnOnce(*const nlmqtt_completion)) {
     let (reason, reasons): (_, Option<Vec<u8>>) = match completion {
-        Completion::Published(outcome) => (reason_of(*outcome), None),
+        Completion::Published(outcome) | Completion::Unanswered(outcome) => (reason_of(*outcome), None),
         Completion::Answered(outcome, reasons) => (reason_of(*outcome), Some(reasons.iter().map(|reason| reason.0).collect())),
-        Completion::Refused(_) => (None, None),
+        Completion::Responded(_) | Completion::Refused(_) => (None, None),
     };
     let info = nlmqtt_completion {
         struct_size: size_of::<nlmqtt_completion>(),
@@ -453,17 +474,28 @@ fn reason_of(outcome: Done) -> Option<u8> {
 pub(crate) fn completion_status(completion: &Completion) -> nlmqtt_status {
     let outcome = match completion {
         Completion::Refused(error) => return of_client(error),
+        Completion::Responded(_) => return NLMQTT_OK,
+        Completion::Unanswered(Done::Sent | Done::Acknowledged(_)) => return NLMQTT_REFUSED,
+        Completion::Unanswered(outcome) => outcome,
         Completion::Published(outcome) | Completion::Answered(outcome, _) => outcome,
     };
     match outcome {
         Done::Sent => NLMQTT_OK,
         Done::Acknowledged(reason) if reason.is_error() => NLMQTT_REFUSED,
         Done::Acknowledged(_) => NLMQTT_OK,
-        Done::Failed(Ending::Cancelled | Ending::Stopped | Ending::GaveUp) => NLMQTT_CANCELLED,
-        Done::Failed(Ending::Overflow) => NLMQTT_QUEUE_FULL,
-        Done::Failed(Ending::Expired) => NLMQTT_TIMEOUT,
-        Done::Failed(Ending::TooLarge) => NLMQTT_TOO_LARGE,
-        Done::Failed(Ending::QosNotSupported | Ending::RetainNotSupported) => NLMQTT_UNSUPPORTED,
+        Done::Failed(ending) => ending_status(*ending),
+    }
+}
+
+fn ending_status(ending: Ending) -> nlmqtt_status {
+    match ending {
+        Ending::Cancelled | Ending::Stopped | Ending::GaveUp => NLMQTT_CANCELLED,
+        Ending::Overflow => NLMQTT_QUEUE_FULL,
+        Ending::Expired | Ending::Unanswered => NLMQTT_TIMEOUT,
+        Ending::Replaced => NLMQTT_REPLACED,
+        Ending::Unwanted => NLMQTT_NOT_FOUND,
+        Ending::TooLarge => NLMQTT_TOO_LARGE,
+        Ending::QosNotSupported | Ending::RetainNotSupported => NLMQTT_UNSUPPORTED,
     }
 }
 
@@ -478,7 +510,8 @@ pub(crate) fn completion_outcome(completion: Option<&Completion>) -> Outcome {
 fn describe(completion: &Completion) -> String {
     match completion {
         Completion::Refused(error) => error.to_string(),
-        Completion::Published(outcome) | Completion::Answered(outcome, _) => match outcome {
+        Completion::Responded(_) => "answered".to_owned(),
+        Completion::Published(outcome) | Completion::Unanswered(outcome) | Completion::Answered(outcome, _) => match outcome {
             Done::Sent => "sent".to_owned(),
             Done::Acknowledged(reason) => reason.text().to_owned(),
             Done::Failed(ending) => format!("{ending:?}"),

@@ -1,38 +1,16 @@
-//! What an application asks of its client: publish, subscribe, acknowledge, authenticate.
+//! What an application asks of its client besides publishing: subscribe, cancel, acknowledge, authenticate.
 
 use std::ffi::{c_char, c_void};
 
 use super::client::nlmqtt_client;
 use super::client_callbacks::{completion_callback, message_callback, nlmqtt_ack, nlmqtt_completion_fn, nlmqtt_client_message_fn};
 use super::client_config::property_list;
-use super::message::publish_properties;
 use super::{
-    Failure, NLMQTT_NOT_FOUND, Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status,
-    qos_of, reference, sized, string, topic_name,
+    Failure, NLMQTT_NOT_FOUND, Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_properties, nlmqtt_status,
+    qos_of, reference, sized, string,
 };
-use crate::client::{AckHandle, Publish, Token};
+use crate::client::{AckHandle, Token};
 use crate::codec::{PacketType, Place, PropertyList, Reason, RetainHandling, SubscribeOptions};
-
-/// What else there is to say of a publish.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct nlmqtt_publish_options {
-    /// Bytes of this struct; set by nlmqtt_publish_options_init.
-    pub struct_size: usize,
-    /// 0, 1 or 2.
-    pub qos: u8,
-    /// Keep it as the topic's retained message.
-    pub retain: bool,
-    /// Properties of the PUBLISH (MQTT 5 section 3.3.2.3), the Message Expiry Interval included: the library counts it
-    /// down and gives the message up when it is over. Copied; may be NULL.
-    pub properties: *const nlmqtt_properties,
-    /// Called when it is done; may be NULL. The published callback of the client is called, too.
-    pub completion: nlmqtt_completion_fn,
-    /// Given to `completion`.
-    pub user_data: *mut c_void,
-    /// Releases user_data exactly once, also when the call fails; may be NULL.
-    pub free_fn: nlmqtt_free_fn,
-}
 
 /// One filter of a subscribe.
 #[repr(C)]
@@ -74,16 +52,6 @@ pub struct nlmqtt_subscribe_options {
     pub completion_free_fn: nlmqtt_free_fn,
 }
 
-const PUBLISH_DEFAULTS: nlmqtt_publish_options = nlmqtt_publish_options {
-    struct_size: size_of::<nlmqtt_publish_options>(),
-    qos: 0,
-    retain: false,
-    properties: core::ptr::null(),
-    completion: None,
-    user_data: core::ptr::null_mut(),
-    free_fn: None,
-};
-
 const SUBSCRIPTION_DEFAULTS: nlmqtt_subscription = nlmqtt_subscription {
     struct_size: size_of::<nlmqtt_subscription>(),
     filter: core::ptr::null(),
@@ -104,14 +72,6 @@ const SUBSCRIBE_DEFAULTS: nlmqtt_subscribe_options = nlmqtt_subscribe_options {
     completion_free_fn: None,
 };
 
-/// QoS 0 and nothing else. NULL is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_publish_options_init(options: *mut nlmqtt_publish_options) {
-    if let Some(options) = unsafe { options.as_mut() } {
-        *options = PUBLISH_DEFAULTS;
-    }
-}
-
 /// No filter, QoS 0. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_subscription_init(subscription: *mut nlmqtt_subscription) {
@@ -128,82 +88,9 @@ pub unsafe extern "C" fn nlmqtt_subscribe_options_init(options: *mut nlmqtt_subs
     }
 }
 
-unsafe fn give_token(token_out: *mut u64, token: Token) {
+pub(crate) unsafe fn give_token(token_out: *mut u64, token: Token) {
     if let Some(out) = unsafe { token_out.as_mut() } {
         *out = token.0;
-    }
-}
-
-/// Queues a message, connected or not; it is sent as soon as there is a connection, and again after each lost one until the
-/// server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
-/// NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
-/// messages or bytes wait as the options allow, or 65,536 completions wait to be dispatched; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
-/// Nothing was queued then, and no callback comes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_publish(
-    client: *mut nlmqtt_client,
-    topic: *const c_char,
-    payload: *const c_void,
-    len: usize,
-    qos: u8,
-    retain: bool,
-    token_out: *mut u64,
-) -> nlmqtt_status {
-    let options = nlmqtt_publish_options { qos, retain, ..PUBLISH_DEFAULTS };
-    unsafe { nlmqtt_client_publish_ex(client, topic, payload, len, &raw const options, token_out) }
-}
-
-/// As nlmqtt_client_publish, with properties and a callback of its own. `options` is borrowed for the call; NULL means the
-/// defaults.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_publish_ex(
-    client: *mut nlmqtt_client,
-    topic: *const c_char,
-    payload: *const c_void,
-    len: usize,
-    options: *const nlmqtt_publish_options,
-    token_out: *mut u64,
-) -> nlmqtt_status {
-    let sized_options = unsafe { sized(options, PUBLISH_DEFAULTS, "options") };
-    let user = sized_options.as_ref().ok().map(|options| UserData::new(options.user_data, options.free_fn));
-    unsafe {
-        fence_on(client, "client", move |inner| {
-            let options = sized_options?;
-            let (topic, payload) = (topic_name(topic)?, bytes(payload, len, "payload")?);
-            let (kept, expiry_s) = publish_properties(options.properties.as_ref())?;
-            let publish = Publish {
-                topic,
-                payload,
-                qos: qos_of(options.qos)?,
-                retain: options.retain,
-                properties: kept.as_properties(),
-                expiry_s,
-            };
-            let done = user.and_then(|user| completion_callback(options.completion, user));
-            give_token(token_out, inner.client.publish(&publish, done)?);
-            Ok(())
-        })
-    }
-}
-
-/// As nlmqtt_client_publish, of a message that exists: one of nlmqtt_message_new, or one that was received, with its QoS,
-/// its RETAIN flag and its properties. The payload is shared, not copied. The message stays the caller's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_publish_message(client: *mut nlmqtt_client, message: *const nlmqtt_message, token_out: *mut u64) -> nlmqtt_status {
-    unsafe {
-        fence_on(client, "client", |inner| {
-            let handle = reference(message, "message")?;
-            let (message, qos, retain, expiry_s) = handle.parts();
-            let token = if expiry_s.is_none() {
-                inner.client.publish_message(handle.shared(), qos, retain, None)?
-            } else {
-                // Its time begins now: a message of its own.
-                let (topic, payload, properties) = (message.topic(), message.payload(), message.properties());
-                inner.client.publish(&Publish { topic, payload, qos, retain, properties, expiry_s }, None)?
-            };
-            give_token(token_out, token);
-            Ok(())
-        })
     }
 }
 

@@ -48,6 +48,12 @@ impl nlmqtt_message {
         }
     }
 
+    /// A counted handle of it, for the caller to keep.
+    pub(crate) fn kept(message: &Arc<Message>, qos: Qos, retain: bool, dup: bool, subscription_ids: &[u32]) -> *mut Self {
+        let handle = Self { count: AtomicUsize::new(1), ..Self::delivered(message, qos, retain, dup, subscription_ids) };
+        Box::into_raw(Box::new(handle))
+    }
+
     /// A message with the flags it was published with.
     pub(crate) fn published(message: &Arc<Message>) -> Self {
         Self::delivered(message, message.qos(), message.retain(), false, &[])

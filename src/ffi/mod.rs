@@ -16,7 +16,11 @@ mod absent;
 mod client;
 mod client_callbacks;
 mod client_config;
+mod client_exchange;
+mod client_publish;
 mod client_requests;
+mod client_setters;
+mod client_statistics;
 mod config_keys;
 #[cfg(feature = "server")]
 mod decision;
@@ -60,7 +64,11 @@ pub use absent::*;
 pub use client::*;
 pub use client_callbacks::*;
 pub use client_config::*;
+pub use client_exchange::*;
+pub use client_publish::*;
 pub use client_requests::*;
+pub use client_setters::*;
+pub use client_statistics::*;
 pub use config_keys::*;
 #[cfg(feature = "server")]
 pub use decision::*;

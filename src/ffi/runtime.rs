@@ -194,6 +194,8 @@ pub struct nlmqtt_runtime_statistics {
     pub tasks_waiting: usize,
     /// Such functions refused because 65,536 waited.
     pub tasks_refused: u64,
+    /// Look-ups of names that failed because 1,024 waited for a helper thread.
+    pub lookups_refused: u64,
 }
 
 const NO_STATISTICS: nlmqtt_runtime_statistics = nlmqtt_runtime_statistics {
@@ -210,6 +212,7 @@ const NO_STATISTICS: nlmqtt_runtime_statistics = nlmqtt_runtime_statistics {
     events_full: 0,
     tasks_waiting: 0,
     tasks_refused: 0,
+    lookups_refused: 0,
 };
 
 /// Zero everywhere. NULL is fine.
@@ -228,7 +231,7 @@ pub unsafe extern "C" fn nlmqtt_runtime_stats(runtime: *const nlmqtt_runtime, st
         fence_on(runtime, "runtime", |inner| {
             check_out(statistics, "statistics")?;
             let size = sized(statistics.cast_const(), NO_STATISTICS, "statistics")?.struct_size;
-            let crate::net::RuntimeStatistics { memory, events, tasks, tasks_refused } = inner.parts.runtime.statistics();
+            let crate::net::RuntimeStatistics { memory, events, tasks, tasks_refused, lookups_refused } = inner.parts.runtime.statistics();
             let all = nlmqtt_runtime_statistics {
                 struct_size: size,
                 memory_used_bytes: memory.used_bytes,
@@ -243,6 +246,7 @@ pub unsafe extern "C" fn nlmqtt_runtime_stats(runtime: *const nlmqtt_runtime, st
                 events_full: events.full_count,
                 tasks_waiting: tasks,
                 tasks_refused,
+                lookups_refused,
             };
             let room = size.min(size_of::<nlmqtt_runtime_statistics>());
             core::ptr::copy_nonoverlapping((&raw const all).cast::<u8>(), statistics.cast::<u8>(), room);

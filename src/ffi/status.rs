@@ -41,6 +41,8 @@ pub const NLMQTT_LIMIT: nlmqtt_status = -22;
 pub const NLMQTT_TIMEOUT: nlmqtt_status = -23;
 /// Cancelled or given up before it was done.
 pub const NLMQTT_CANCELLED: nlmqtt_status = -24;
+/// A newer value of the same topic took its place before it was sent.
+pub const NLMQTT_REPLACED: nlmqtt_status = -25;
 /// The system refused; the last error has its words.
 pub const NLMQTT_IO: nlmqtt_status = -40;
 /// The address is in use by another program.
@@ -59,7 +61,7 @@ pub const NLMQTT_CONFIG: nlmqtt_status = -100;
 pub const NLMQTT_INTERNAL: nlmqtt_status = -120;
 
 /// Name and text of each status.
-const STATUSES: [(nlmqtt_status, &str, &str); 22] = [
+const STATUSES: [(nlmqtt_status, &str, &str); 23] = [
     (NLMQTT_OK, "OK\0", "done\0"),
     (NLMQTT_INVALID_ARGUMENT, "INVALID_ARGUMENT\0", "an argument cannot be used\0"),
     (NLMQTT_INVALID_STATE, "INVALID_STATE\0", "not now: not started, or stopped\0"),
@@ -75,6 +77,7 @@ const STATUSES: [(nlmqtt_status, &str, &str); 22] = [
     (NLMQTT_LIMIT, "LIMIT\0", "a limit is reached\0"),
     (NLMQTT_TIMEOUT, "TIMEOUT\0", "it took too long\0"),
     (NLMQTT_CANCELLED, "CANCELLED\0", "cancelled\0"),
+    (NLMQTT_REPLACED, "REPLACED\0", "a newer value took its place\0"),
     (NLMQTT_IO, "IO\0", "the system refused\0"),
     (NLMQTT_ADDRESS_IN_USE, "ADDRESS_IN_USE\0", "the address is in use\0"),
     (NLMQTT_NETWORK, "NETWORK\0", "the connection was lost or could not be made\0"),

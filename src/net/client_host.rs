@@ -15,7 +15,8 @@ use super::worker::{After, Owner, Worker};
 use super::{DialOptions, LinkId, Net};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{
-    Cause, Client, Event, Incoming, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
+    Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey,
+    Token,
 };
 
 slotmap::new_key_type! {
@@ -68,12 +69,28 @@ pub trait ClientHandler: Send {
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
 }
 
+/// Takes messages of subscriptions without a callback in place of the handler, for an application
+/// that pulls them. Called on the worker's thread in whatever mode, so that its room is never
+/// overdrawn.
+pub trait MessageIntake: Send {
+    /// How many messages it takes now. Asked before every read.
+    fn room(&self) -> ReceiveRoom;
+
+    /// A message came.
+    fn take(&mut self, incoming: Incoming);
+
+    /// There was no room: reading rests until [`Worker::resume_client`]. False: there is room again,
+    /// reading goes on.
+    fn rest(&mut self) -> bool;
+}
+
 /// What a client holds, for threads that may not wait for the worker: a little late, never wrong.
 #[derive(Default, Debug)]
 pub struct ClientGauge {
     queued_count: AtomicUsize,
     queued_bytes: AtomicUsize,
     in_flight: AtomicUsize,
+    requests_waiting: AtomicUsize,
     state: AtomicUsize,
     /// Freed inside one of its callbacks: only completions are still told.
     is_closed: AtomicBool,
@@ -82,14 +99,20 @@ pub struct ClientGauge {
 
 impl ClientGauge {
     fn set(&self, machine: &Client) {
-        let (count, bytes) = machine.queued();
-        self.queued_count.store(count, Ordering::Relaxed);
-        self.queued_bytes.store(bytes, Ordering::Relaxed);
+        self.note_queued(machine);
         self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
+        self.requests_waiting.store(machine.requests_waiting(), Ordering::Relaxed);
         if self.state.load(Ordering::Relaxed) != machine.state() as usize {
             self.set_statistics(machine);
             self.state.store(machine.state() as usize, Ordering::Release);
         }
+    }
+
+    /// Notes what waits to be sent.
+    pub fn note_queued(&self, machine: &Client) {
+        let (count, bytes) = machine.queued();
+        self.queued_count.store(count, Ordering::Relaxed);
+        self.queued_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn set_statistics(&self, machine: &Client) {
@@ -122,6 +145,11 @@ impl ClientGauge {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Requests without a response.
+    pub fn requests_waiting(&self) -> usize {
+        self.requests_waiting.load(Ordering::Relaxed)
+    }
+
     /// Where the machine stands.
     pub fn state(&self) -> State {
         let all = [State::Stopped, State::Waiting, State::Dialing, State::Connecting, State::Online, State::Stopping];
@@ -131,9 +159,12 @@ impl ClientGauge {
 }
 
 pub(super) struct ClientHost {
+    // In this order: the handler is the last to go.
     pub machine: Client,
-    handler: ClientSide,
     callbacks: IdMap<SubscriptionKey, CallbackSide>,
+    /// Takes messages in place of the handler, in whatever mode.
+    intake: Option<Box<dyn MessageIntake>>,
+    handler: ClientSide,
     servers: Vec<ServerAddress>,
     dial_options: DialOptions,
     connection: Connection,
@@ -170,12 +201,13 @@ impl ClientHost {
 
 impl<N: Net> Worker<N> {
     /// Takes a client in; it does nothing before it is started.
-    pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, gauge: Arc<ClientGauge>, handler: Box<dyn ClientHandler>) -> ClientKey {
+    pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, gauge: Arc<ClientGauge>, intake: Option<Box<dyn MessageIntake>>, handler: Box<dyn ClientHandler>) -> ClientKey {
         let queue = self.events.clone();
         self.clients.insert_with_key(|key| ClientHost {
             machine,
             handler: ClientSide::new(queue.as_ref(), EventOwner::Client(key), handler, gauge.clone()),
             callbacks: IdMap::default(),
+            intake,
             servers,
             dial_options,
             connection: Connection::None,
@@ -252,6 +284,11 @@ impl<N: Net> Worker<N> {
                         }
                     }
                 }
+                Some(Event::Message(incoming)) if host.intake.is_some() => {
+                    if let Some(intake) = &mut host.intake {
+                        intake.take(incoming);
+                    }
+                }
                 Some(event) => host.handler.event(self.now, event),
             }
         }
@@ -299,8 +336,10 @@ impl<N: Net> Worker<N> {
             _ => return, // Given up meanwhile.
         };
         if let Some(credentials) = credentials {
-            // Credentials that cannot be sent leave the old ones in force.
-            let _ = host.machine.set_credentials(credentials.username, credentials.password);
+            if host.machine.set_credentials(credentials.username, credentials.password).is_err() {
+                // They cannot be sent, and the old ones are not wanted any more.
+                return self.client_lost(client, Cause::Credentials);
+            }
         }
         let ServerAddress { host: name, port } = host.servers[server].clone();
         host.connection = Connection::Resolving(ticket, port);
@@ -383,11 +422,24 @@ impl<N: Net> Worker<N> {
             }
             _ => return After::Closed,
         }
-        if !host.machine.wants_input() || must_rest {
+        if let Some(room) = host.intake.as_ref().map(|intake| intake.room()) {
+            // What was read already and rested comes first.
+            host.machine.set_receive_room(room);
+            host.machine.handle_input(self.now, &[]);
+            self.drain_events(client);
+        }
+        let Some(host) = self.clients.get(client).filter(|host| matches!(host.connection, Connection::Open(open) if open == link)) else {
+            return After::Closed;
+        };
+        if must_rest {
             return After::Pause;
+        }
+        if !host.machine.wants_input() {
+            return self.pause_client(client);
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
+        let host = &mut self.clients[client];
         let after = match read {
             Ok(0) => {
                 self.client_lost(client, Cause::Closed);
@@ -396,7 +448,13 @@ impl<N: Net> Worker<N> {
             Ok(count) => {
                 host.machine.handle_input(self.now, &scratch[..count]);
                 self.drain_events(client);
-                if count == scratch.len() { After::Again } else { After::Drained }
+                // What it keeps undecoded makes no socket readable: it is to be looked at again.
+                let rests = self.clients.get(client).is_some_and(|host| !host.machine.wants_input());
+                match count == scratch.len() {
+                    _ if rests => self.pause_client(client),
+                    true => After::Again,
+                    false => After::Drained,
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
@@ -408,6 +466,18 @@ impl<N: Net> Worker<N> {
         self.scratch = scratch;
         // The machine may have hung up meanwhile: then the link is not this client's any more.
         if self.owner(link) == Owner::Client(client) { after } else { After::Closed }
+    }
+
+    /// The machine wants no input: for want of room, or because its own output waits.
+    fn pause_client(&mut self, client: ClientKey) -> After {
+        let Some(host) = self.clients.get_mut(client) else { return After::Closed };
+        let goes_on = host.machine.is_held() && host.intake.as_mut().is_some_and(|intake| !intake.rest());
+        if goes_on { After::Again } else { After::Pause }
+    }
+
+    /// Its handler takes messages again: this turn reads what was paused.
+    pub fn resume_client(&mut self, client: ClientKey) {
+        self.with_client(client, |_, _| ());
     }
 
     /// The connection broke or was not made.

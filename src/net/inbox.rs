@@ -27,6 +27,11 @@ impl<C> Inbox<C> {
         }
     }
 
+    /// Ends the worker's wait, or the next one if it does not wait now.
+    pub fn wake(&self) {
+        (self.wake)();
+    }
+
     /// Takes everything that was posted; the vector goes back and forth, so that nothing is
     /// allocated in the steady state.
     pub fn take(&self, into: &mut Vec<C>) {

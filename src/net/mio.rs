@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use mio::net::{TcpListener, TcpStream};
@@ -83,6 +84,11 @@ impl MioNet {
     /// From now on the application looks names up.
     pub fn resolve_with(&mut self, resolve: Resolve) {
         self.resolver.resolve_with(resolve);
+    }
+
+    /// Counts look-ups that failed because too many waited.
+    pub fn lookups_refused(&self) -> Arc<AtomicU64> {
+        self.resolver.refused()
     }
 
     /// When time began, for clocks on other threads that must agree.
@@ -262,6 +268,12 @@ impl Net for MioNet {
 
     fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+        if let Some(device) = &options.device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        if let Some(mark) = options.mark {
+            socket.set_mark(mark)?;
+        }
         if let Some(bind) = options.bind {
             socket.bind(&SocketAddr::new(bind, 0).into())?;
         }

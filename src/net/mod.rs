@@ -38,7 +38,7 @@ use std::os::fd::OwnedFd;
 use crate::base::{Duration, Instant, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
-pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
+pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, ServerAddress};
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use error::Error;
 pub use inbox::Inbox;
@@ -94,6 +94,10 @@ pub enum Ready {
 pub struct DialOptions {
     /// Local address to bind to.
     pub bind: Option<std::net::IpAddr>,
+    /// Network device to use, by name (SO_BINDTODEVICE); needs a privilege on older kernels.
+    pub device: Option<String>,
+    /// Mark of every packet (SO_MARK), for routing and firewall; needs a privilege.
+    pub mark: Option<u32>,
 }
 
 /// The world outside. Everything is non-blocking but [`Net::wait`].

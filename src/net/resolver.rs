@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::threads::{Role, ThreadOptions};
 
@@ -42,6 +43,7 @@ pub struct Resolver {
     receiver: mpsc::Receiver<Sent>,
     running: usize,
     waiting: VecDeque<(u64, String, u16)>,
+    refused: Arc<AtomicU64>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -49,12 +51,17 @@ impl Resolver {
     /// `wake` is called by a look-up thread when its answer is there.
     pub fn new(threads_max: usize, threads: ThreadOptions, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
         let (sender, receiver) = mpsc::channel();
-        Self { threads_max, threads, resolve: None, sender, receiver, running: 0, waiting: VecDeque::new(), wake }
+        Self { threads_max, threads, resolve: None, sender, receiver, running: 0, waiting: VecDeque::new(), refused: Arc::default(), wake }
     }
 
     /// From now on the application looks names up.
     pub fn resolve_with(&mut self, resolve: Resolve) {
         self.resolve = Some(resolve);
+    }
+
+    /// Counts look-ups that failed because too many waited.
+    pub fn refused(&self) -> Arc<AtomicU64> {
+        self.refused.clone()
     }
 
     /// Begins a look-up; literal addresses need no thread.
@@ -66,6 +73,7 @@ impl Resolver {
         } else if self.threads_max == 0 {
             self.answer(ticket, Err(io::Error::other("no helper threads to look names up")));
         } else if self.waiting.len() >= WAITING_MAX {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             self.answer(ticket, Err(io::Error::other("too many names wait to be looked up")));
         } else {
             self.waiting.push_back((ticket, host.to_owned(), port));
@@ -103,5 +111,43 @@ impl Resolver {
             self.start_waiting();
         }
         Some(resolved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_up_too_many_fails_at_once_and_is_counted() {
+        let mut resolver = Resolver::new(1, ThreadOptions::default(), Arc::new(|| {}));
+        // One runs; nothing is taken from those that wait before its answer is.
+        for ticket in 0..=WAITING_MAX as u64 {
+            resolver.resolve(ticket, "localhost", 1);
+        }
+        assert_eq!(resolver.refused().load(Ordering::Relaxed), 0);
+        resolver.resolve(7_777, "localhost", 1);
+        assert_eq!(resolver.refused().load(Ordering::Relaxed), 1);
+        // A literal address needs no place.
+        resolver.resolve(8_888, "[::1]", 9);
+        let mut answers = Vec::new();
+        while answers.len() < 2 {
+            // The thread's own answer may be among them.
+            answers.extend(std::iter::from_fn(|| resolver.receiver.try_recv().ok()).filter(|(_, by_thread)| !by_thread).map(|(answer, _)| answer));
+        }
+        assert!(answers[0].0 == 7_777 && answers[0].1.is_err());
+        assert_eq!(answers[1].1.as_deref().ok(), Some(&["[::1]:9".parse().expect("an address")][..]));
+    }
+
+    #[test]
+    fn without_threads_a_name_is_not_found_or_the_applications_affair() {
+        let mut resolver = Resolver::new(0, ThreadOptions::default(), Arc::new(|| {}));
+        resolver.resolve(1, "localhost", 1);
+        assert!(resolver.poll().is_some_and(|(ticket, answer)| ticket == 1 && answer.is_err()));
+        let (sender, receiver) = mpsc::channel();
+        resolver.resolve_with(Arc::new(move |ticket, host| sender.send((ticket, host.to_owned())).expect("it is heard")));
+        resolver.resolve(2, "localhost", 1);
+        assert_eq!(receiver.try_recv(), Ok((2, "localhost".to_owned())));
+        assert!(resolver.poll().is_none());
     }
 }

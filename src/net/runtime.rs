@@ -50,6 +50,7 @@ struct Shared {
     fd: RawFd,
     mode: Mode,
     can_resolve: bool,
+    lookups_refused: Arc<AtomicU64>,
     budget: Budget,
     epoch: std::time::Instant,
     tasks: Arc<Tasks>,
@@ -74,6 +75,8 @@ pub struct RuntimeStatistics {
     pub tasks: usize,
     /// Functions refused because too many waited.
     pub tasks_refused: u64,
+    /// Look-ups of names that failed because too many waited.
+    pub lookups_refused: u64,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -105,6 +108,7 @@ impl Runtime {
             net.resolve_with(resolve_on(events.as_ref(), resolve.clone()));
         }
         let (fd, epoch) = (events.as_ref().map_or(net.poll_fd(), |events| events.fd()), net.epoch());
+        let lookups_refused = net.lookups_refused();
         let tasks = Arc::new(Tasks::default());
         let mut worker = Worker::new(net, inbox.clone());
         worker.furnish(tasks.clone(), events.clone(), options.log.clone());
@@ -113,6 +117,7 @@ impl Runtime {
             inbox,
             fd,
             mode: options.mode,
+            lookups_refused,
             can_resolve: options.resolve.is_some() || options.helper_threads > 0,
             budget: Budget::with_marks(options.memory_soft_in_force(), options.memory_limit),
             epoch,
@@ -159,6 +164,7 @@ impl Runtime {
             events: self.0.events.as_ref().map(|events| events.statistics()).unwrap_or_default(),
             tasks,
             tasks_refused,
+            lookups_refused: self.0.lookups_refused.load(Ordering::Relaxed),
         }
     }
 
@@ -284,6 +290,12 @@ impl Runtime {
         self.post(Box::new(move |worker| worker.name_resolved(ticket, addresses)));
     }
 
+    /// THREAD mode: the thread ends by itself with the last handle, and nobody waits for it: whoever lets go of that
+    /// handle may hold what a callback waits for.
+    pub fn detach(&self) {
+        drop(lock(&self.0.thread).take());
+    }
+
     /// Runs `command` on the worker, soon. From any thread, callbacks included.
     pub fn post(&self, command: Command<MioNet>) {
         self.0.inbox.post(command);
@@ -363,7 +375,8 @@ impl Runtime {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        self.inbox.post(Box::new(|_| {}));
+        // Not a post: the worker could take that before it sleeps, and sleep for ever.
+        self.inbox.wake();
         let thread = lock(&self.thread).take();
         // The last handle may be dropped inside a callback: then the thread ends by itself.
         if let Some(thread) = thread.filter(|_| !Turning::is(self.id)) {
@@ -389,10 +402,15 @@ fn resolve_on(events: Option<&Arc<EventQueue>>, resolve: Resolve) -> Resolve {
 /// The body of the library's thread.
 fn run(id: u64, log: Option<&Arc<dyn Log>>, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
     let _turning = Turning::begin(id, log);
-    while !stopped.load(Ordering::SeqCst) {
-        if turn_fenced(&mut worker, None).is_err() {
-            stopped.store(true, Ordering::SeqCst);
-        }
+    let mut is_sound = true;
+    while is_sound && !stopped.load(Ordering::SeqCst) {
+        is_sound = turn_fenced(&mut worker, None).is_ok();
+    }
+    stopped.store(true, Ordering::SeqCst);
+    // What was posted before the end is still done: a client that was freed in its own callback is stopped,
+    // and everything it was asked for completes.
+    if is_sound {
+        let _ = turn_fenced(&mut worker, Some(Duration::ZERO));
     }
     // Whoever waits for an answer hears that there is none.
     let mut abandoned = Vec::new();

@@ -48,6 +48,12 @@ impl ClientKeepAlive {
         self.pinged = None;
     }
 
+    /// This side does not read at present: silence says nothing. Pings go on.
+    pub fn excuse(&mut self, now: Instant) {
+        self.heard = now;
+        self.pinged = None;
+    }
+
     /// When to call [`ClientKeepAlive::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let interval = self.interval?;
@@ -97,6 +103,16 @@ mod tests {
         let mut keep_alive = ClientKeepAlive::new(at(0), 10, Duration::from_secs(5));
         keep_alive.sent(at(9));
         assert_eq!(keep_alive.handle_timeout(at(10)), KeepAliveAction::Ping);
+    }
+
+    #[test]
+    fn silence_is_excused_while_nothing_is_read_and_pings_go_on() {
+        let mut keep_alive = ClientKeepAlive::new(at(0), 10, Duration::from_secs(5));
+        assert_eq!(keep_alive.handle_timeout(at(10)), KeepAliveAction::Ping);
+        keep_alive.excuse(at(15));
+        assert_eq!(keep_alive.handle_timeout(at(15)), KeepAliveAction::None);
+        assert_eq!(keep_alive.handle_timeout(at(20)), KeepAliveAction::Ping);
+        assert_eq!(keep_alive.handle_timeout(at(25)), KeepAliveAction::Dead);
     }
 
     #[test]

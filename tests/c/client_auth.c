@@ -29,7 +29,7 @@ static int32_t auth_exchange(void *user_data, const nlmqtt_client_info *client, 
 
 static void on_auth(void *user_data, uint8_t reason, nlmqtt_bytes data)
 {
-    struct record *into = user_data;
+    struct record *into = (struct record *)user_data;
     if (reason == 0x18) {
         CHECK(data.len == 5 && memcmp(data.data, "what?", 5) == 0);
         CHECK_OK(nlmqtt_client_authenticate(into->client, "that", 4));

@@ -2,7 +2,9 @@
 #ifndef CLIENT_BENCH_H
 #define CLIENT_BENCH_H
 
+#ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
+#endif
 #include <nlmqtt.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -99,14 +101,14 @@ static inline void copy_str(char *to, size_t room, const char *data, size_t len)
 
 static inline void on_state(void *user_data, int32_t state)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     note(record, &record->states[state]);
 }
 
 static inline void on_connected(void *user_data, const nlmqtt_connected *connected)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     CHECK(connected->struct_size == sizeof *connected && connected->properties);
     CHECK(connected->client_id.data[connected->client_id.len] == '\0');
@@ -118,7 +120,7 @@ static inline void on_connected(void *user_data, const nlmqtt_connected *connect
 
 static inline void on_disconnected(void *user_data, const nlmqtt_disconnected *disconnected)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     record->cause = disconnected->cause;
     record->reason = disconnected->has_reason ? disconnected->reason : 0;
@@ -145,7 +147,7 @@ static inline void keep_message(struct record *record, const nlmqtt_message *mes
 
 static inline void on_message(void *user_data, const nlmqtt_message *message, nlmqtt_ack ack)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     keep_message(record, message, ack);
     note(record, &record->messages);
@@ -154,7 +156,7 @@ static inline void on_message(void *user_data, const nlmqtt_message *message, nl
 /* For subscriptions with a callback of their own. */
 static inline void on_own_message(void *user_data, const nlmqtt_message *message, nlmqtt_ack ack)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     keep_message(record, message, ack);
     note(record, &record->own_messages);
@@ -172,7 +174,7 @@ static inline void keep_completion(struct record *record, const nlmqtt_completio
 
 static inline void on_published(void *user_data, const nlmqtt_completion *completion)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     keep_completion(record, completion);
     note(record, &record->published);
@@ -180,7 +182,7 @@ static inline void on_published(void *user_data, const nlmqtt_completion *comple
 
 static inline void on_subscribed(void *user_data, const nlmqtt_completion *completion)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     keep_completion(record, completion);
     note(record, &record->subscribed);
@@ -188,7 +190,7 @@ static inline void on_subscribed(void *user_data, const nlmqtt_completion *compl
 
 static inline void on_unsubscribed(void *user_data, const nlmqtt_completion *completion)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     keep_completion(record, completion);
     note(record, &record->unsubscribed);
@@ -197,7 +199,7 @@ static inline void on_unsubscribed(void *user_data, const nlmqtt_completion *com
 /* For requests with a callback of their own. */
 static inline void on_completion(void *user_data, const nlmqtt_completion *completion)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     keep_completion(record, completion);
     note(record, &record->completions);
@@ -205,7 +207,7 @@ static inline void on_completion(void *user_data, const nlmqtt_completion *compl
 
 static inline void on_resubscribed(void *user_data, nlmqtt_str filter, uint8_t reason)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     copy_str(record->filter, sizeof record->filter, filter.data, filter.len);
     record->reason = reason;
@@ -214,7 +216,7 @@ static inline void on_resubscribed(void *user_data, nlmqtt_str filter, uint8_t r
 
 static inline void on_queue_level(void *user_data, bool is_high, size_t count, size_t bytes)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     record->level = (int)count;
     CHECK(!is_high || bytes > 0);
@@ -223,7 +225,7 @@ static inline void on_queue_level(void *user_data, bool is_high, size_t count, s
 
 static inline void on_free(void *user_data)
 {
-    struct record *record = user_data;
+    struct record *record = (struct record *)user_data;
     pthread_mutex_lock(&record->lock);
     note(record, &record->freed);
 }

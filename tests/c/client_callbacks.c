@@ -14,6 +14,8 @@ static void call_everything(int callback)
     const char *filter = "none";
     nlmqtt_message *message = NULL;
     uint64_t token = 0;
+    char text[512];
+    size_t len = 0;
     if (!ready || visited[callback]++ > 0)
         return;
     CHECK_STATUS(NLMQTT_WOULD_DEADLOCK, nlmqtt_client_connect_wait(client, 1000));
@@ -39,6 +41,14 @@ static void call_everything(int callback)
     CHECK(nlmqtt_client_state(client) >= NLMQTT_CLIENT_STOPPED);
     nlmqtt_client_statistics_init(&statistics);
     CHECK_OK(nlmqtt_client_stats(client, &statistics));
+    CHECK_OK(nlmqtt_client_diagnostics(client, text, sizeof text, &len));
+    CHECK(len > 0 && strncmp(text, "state ", 6) == 0);
+    CHECK_OK(nlmqtt_client_request(client, "none", "x", 1, NULL, 1, NULL, NULL, NULL, &token));
+    CHECK_STATUS(NLMQTT_WOULD_DEADLOCK, nlmqtt_client_wait(client, token, 1000));
+    CHECK_OK(nlmqtt_message_new("none", "x", 1, 0, false, NULL, &message));
+    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_respond(client, message, "x", 1, NULL, NULL)); /* it is no request */
+    nlmqtt_message_unref(message);
+    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_next_message(client, 0, &message, NULL)); /* not configured */
 }
 
 static void state(void *user_data, int32_t state)

@@ -38,7 +38,7 @@ static void a_client_connects_and_stops_twice(uint16_t port, const char *version
 
 static void before_connect(void *user_data, size_t server, nlmqtt_credentials *credentials)
 {
-    struct record *into = user_data;
+    struct record *into = (struct record *)user_data;
     CHECK(server == 0);
     CHECK_OK(nlmqtt_credentials_set(credentials, "renewed", "word", 4));
     pthread_mutex_lock(&into->lock);
@@ -93,6 +93,14 @@ static void a_lost_connection_comes_back(void)
     client_with(NULL, config, &record);
     CHECK_OK(nlmqtt_client_start(record.client));
     AWAIT(&record, disconnected, 1);
+    {
+        char text[1024], tiny[7];
+        size_t len = 0;
+        CHECK_OK(nlmqtt_client_diagnostics(record.client, text, sizeof text, &len));
+        CHECK(len == strlen(text) && strstr(text, "\nlast_disconnect credentials refused") && strstr(text, "\ndisconnects 1\n"));
+        CHECK_OK(nlmqtt_client_diagnostics(record.client, tiny, sizeof tiny, &len));
+        CHECK(strcmp(tiny, "state ") == 0 && len > 100);
+    }
     CHECK(record.cause == NLMQTT_CAUSE_CREDENTIALS && record.reason == 0x86 && record.retry_in_ms > 20000);
     CHECK(strstr(record.text, "credentials refused"));
     CHECK_STATUS(NLMQTT_TIMEOUT, nlmqtt_client_connect_wait(record.client, 20));
@@ -102,6 +110,31 @@ static void a_lost_connection_comes_back(void)
     record_end(&record);
     nlmqtt_client_config_free(config);
     nlmqtt_server_free(server);
+}
+
+static void before_connect_badly(void *user_data, size_t server, nlmqtt_credentials *credentials)
+{
+    struct record *into = (struct record *)user_data;
+    (void)server;
+    CHECK_OK(nlmqtt_credentials_set(credentials, NULL, "word", 4));
+    pthread_mutex_lock(&into->lock);
+    note(into, &into->before_connects);
+}
+
+static void credentials_that_cannot_be_sent_are_told(uint16_t port)
+{
+    nlmqtt_client_config *config = config_for(port, "3.1.1");
+    nlmqtt_client_callbacks callbacks;
+    record_init(&record);
+    callbacks = callbacks_for(&record);
+    callbacks.before_connect = before_connect_badly;
+    CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &record.client));
+    CHECK_OK(nlmqtt_client_start(record.client));
+    AWAIT(&record, disconnected, 2); /* and it tries again */
+    CHECK(record.cause == NLMQTT_CAUSE_CREDENTIALS && record.connected == 0 && record.before_connects >= 2);
+    nlmqtt_client_free(record.client);
+    record_end(&record);
+    nlmqtt_client_config_free(config);
 }
 
 static void a_client_gives_up_if_it_was_told_to(void)
@@ -176,7 +209,7 @@ static void stop_with_a_reason_publishes_the_will(uint16_t port)
 /* Frees the client in its own callback. */
 static void free_connected(void *user_data, const nlmqtt_connected *connected)
 {
-    struct record *into = user_data;
+    struct record *into = (struct record *)user_data;
     (void)connected;
     nlmqtt_client_free(into->client);
     pthread_mutex_lock(&into->lock);
@@ -215,6 +248,7 @@ int main(void)
     a_client_connects_and_stops_twice(port, "3.1.1");
     a_client_connects_and_stops_twice(port, "5");
     a_lost_connection_comes_back();
+    credentials_that_cannot_be_sent_are_told(port);
     a_client_gives_up_if_it_was_told_to();
     another_server_takes_over();
     stop_with_a_reason_publishes_the_will(port);

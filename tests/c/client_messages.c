@@ -1,6 +1,8 @@
 /* Publishing and receiving: every quality, completions, queues, subscriptions that come back. */
 #include "client_bench.h"
 
+#include <stddef.h>
+
 static struct record record;
 static struct record own;
 static nlmqtt_server *server;
@@ -220,6 +222,43 @@ static void lower_versions_refuse_what_they_do_not_have(void)
     end();
 }
 
+/* A program built with an older header knows only the first fields of a struct. */
+static void structs_of_an_older_header_are_understood(void)
+{
+    nlmqtt_publish_options options;
+    nlmqtt_client_callbacks callbacks;
+    union {
+        nlmqtt_client_statistics statistics;
+        unsigned char bytes[sizeof(nlmqtt_client_statistics)];
+    } older;
+    nlmqtt_client_config *config = config_for(port, "3.1.1");
+    size_t i;
+    record_init(&record);
+    record_init(&own);
+    callbacks = callbacks_for(&record);
+    callbacks.struct_size = offsetof(nlmqtt_client_callbacks, dropped);
+    memset(&callbacks.dropped, 0xA5, sizeof callbacks.dropped);
+    CHECK_OK(nlmqtt_client_config_set_queue_limits(config, 1, 1 << 20));
+    CHECK_OK(nlmqtt_client_config_set_queue_policy(config, NLMQTT_OVERFLOW_DROP_OLDEST, 0, false));
+    CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &record.client));
+    nlmqtt_client_config_free(config);
+    CHECK_OK(nlmqtt_client_start(record.client));
+    nlmqtt_publish_options_init(&options);
+    options.struct_size = offsetof(nlmqtt_publish_options, priority);
+    memset(&options.priority, 0xA5, sizeof options - offsetof(nlmqtt_publish_options, priority));
+    for (i = 0; i < 10; i++) /* some are dropped */
+        CHECK_OK(nlmqtt_client_publish_ex(record.client, "t", "x", 1, &options, NULL));
+    CHECK_OK(nlmqtt_client_flush(record.client, 10000));
+    AWAIT(&record, published, 10);
+    memset(older.bytes, 0xA5, sizeof older.bytes);
+    older.statistics.struct_size = offsetof(nlmqtt_client_statistics, overflowed);
+    CHECK_OK(nlmqtt_client_stats(record.client, &older.statistics));
+    CHECK(older.statistics.connects <= 1);
+    for (i = offsetof(nlmqtt_client_statistics, overflowed); i < sizeof older.bytes; i++)
+        CHECK(older.bytes[i] == 0xA5);
+    end();
+}
+
 int main(void)
 {
     server = serve(NULL, NULL, &port);
@@ -232,6 +271,7 @@ int main(void)
     a_full_queue_refuses_at_once_and_tells_its_level();
     the_application_acknowledges();
     lower_versions_refuse_what_they_do_not_have();
+    structs_of_an_older_header_are_understood();
     nlmqtt_server_free(server);
     printf("ok client_messages\n");
     return 0;

@@ -62,6 +62,15 @@ check "anonymous clients are let in on loopback" publishes_once 127.0.0.1 "$port
 if [ -n "$six_port" ]; then check "-p listens on ::1 as well" publishes_once ::1 "$six_port"; fi
 check "a listener may refuse anonymous clients" is_refused 127.0.0.1 "$closed_port"
 check "a user name is enough there" publishes_once 127.0.0.1 "$closed_port" -u somebody -P secret
+# Before anybody subscribes to everything: then somebody would be there for every question.
+asks() {
+    timeout 60 "$bin/request" -h 127.0.0.1 -p "$port" >"$work/answers" && diff "$work/answers" - <<'ANSWERS'
+kitchen: 21.5 degrees
+attic: 21.5 degrees
+no answer: No matching subscribers
+ANSWERS
+}
+check "request gets its answers, and the reason where there is none" asks
 "$bin/subscribe" -h 127.0.0.1 -p "$port" -v -t '#' >"$work/seen" 2>"$work/subscribe.log" &
 children+=($!)
 "$bin/sensor" -h 127.0.0.1 -p "$port" >"$work/sensor.log" 2>&1 &

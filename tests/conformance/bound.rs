@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use nlmqtt::client::{Client, Publish};
+use nlmqtt::client::{Client, ClientParts, Publish};
 use nlmqtt::codec::{self, PropertyId, PropertyList, Qos, Reason, Version};
-use nlmqtt::net::{ClientHandler, DialOptions, Runtime, RuntimeOptions, ServerAddress};
+use nlmqtt::net::{ClientHandler, Runtime, RuntimeOptions, ServerAddress};
 use nlmqtt::proto::client as machine;
 use nlmqtt::proto::client::{Event as Told, Outcome, Token};
 
@@ -150,7 +150,8 @@ impl Subject for Bound {
         let (refused, refusals) = channel();
         let runtime = Runtime::new(&RuntimeOptions::default()).map_err(show)?;
         let handler = Box::new(Forward(told, refused));
-        let client = Client::new(&runtime, machine_options(&options)?, vec![server], DialOptions::default(), handler).map_err(show)?;
+        let parts = ClientParts { options: machine_options(&options)?, servers: vec![server], ..ClientParts::default() };
+        let client = Client::new(&runtime, parts, handler).map_err(show)?;
         client.start();
         self.client = Some(client);
         self.events = events;
@@ -172,8 +173,9 @@ impl Subject for Bound {
             retain: options.retain,
             properties: properties.as_properties(),
             expiry_s,
+            ..Publish::default()
         };
-        let token = self.client()?.publish(&publish, None).map_err(show)?;
+        let token = self.client()?.publish(publish, None).map_err(show)?;
         self.tags.insert(token, tag);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use nlmqtt::base::{Duration as Span, Instant};
-use nlmqtt::client::{Client, Event, Options, Publish, StopRequest};
+use nlmqtt::client::{Client, ClientParts, Event, Options, Publish, StopRequest};
 use nlmqtt::codec::{PropertyList, Qos, SubscribeOptions, Version};
 use nlmqtt::config::{ClientConfig, Error};
 use nlmqtt::net::{ClientHandler, DialOptions, Runtime, RuntimeOptions, ServerAddress};
@@ -42,7 +42,8 @@ impl Pair {
         let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
         let (teller, events) = channel();
         let servers = vec![ServerAddress { host: "127.0.0.1".to_owned(), port }];
-        let client = Client::new(&runtime, options, servers, DialOptions::default(), Box::new(Teller(teller))).expect("a client");
+        let parts = ClientParts { options, servers, dial: DialOptions::default(), receive: None };
+        let client = Client::new(&runtime, parts, Box::new(Teller(teller))).expect("a client");
         Self { client, events, listener, level: version.level(), _runtime: runtime }
     }
 
@@ -81,7 +82,7 @@ impl Pair {
     }
 
     fn publish(&self, topic: &str, qos: Qos) {
-        self.client.publish(&Publish { topic, payload: b"x", qos, ..Publish::default() }, None).expect("queued");
+        self.client.publish(Publish { topic, payload: b"x", qos, ..Publish::default() }, None).expect("queued");
     }
 
     fn subscribe(&self, filter: &str, qos: Qos) {
@@ -235,7 +236,7 @@ fn what_the_server_says_in_connack_is_obeyed() {
     });
     assert_eq!(assigned, "given");
     let large = Publish { topic: "large", payload: &[b'x'; 200], qos: Qos::AtLeastOnce, ..Publish::default() };
-    let _ = pair.client.publish(&large, None);
+    let _ = pair.client.publish(large, None);
     for _ in 0..5 {
         pair.publish("a/topic", Qos::AtLeastOnce);
     }

@@ -33,7 +33,7 @@ impl ClientSide {
     }
 
     pub fn event(&mut self, now: Instant, event: Event) {
-        let is_completion = matches!(event, Event::Published { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. });
+        let is_completion = matches!(event, Event::Published { .. } | Event::Responded { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. });
         let gauge = self.gauge.clone();
         self.handler.call(move |handler| {
             if is_completion || !gauge.is_closed() {

@@ -202,10 +202,15 @@ impl Subscriptions {
         let again = subscription.was_held && waiters.is_empty();
         subscription.was_held |= !reason.is_error();
         subscription.is_unsure = false;
+        let is_own = self.is_own(filter);
+        if is_own && reason.is_error() {
+            self.own_refusal = Some(reason);
+        }
+        let Some(subscription) = self.table.get(filter) else { return };
         if !subscription.was_held {
             self.forget(filter, events);
         }
-        if again {
+        if again && !is_own {
             events.push_back(Event::Resubscribed { filter: Arc::clone(filter), reason });
         }
         self.answer(&waiters, reason, events);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::Instant;
 use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::proto::Error;
@@ -60,6 +62,21 @@ pub enum Event {
         token: Token,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// A request (§4.10) is done.
+    Responded {
+        /// Which one.
+        token: Token,
+        /// The response, or why there is none.
+        response: Result<Arc<Incoming>, Outcome>,
+    },
+    /// A message was given up: one of the application's, before its completion and unless the
+    /// application itself had cancelled it, or a response nobody waits for.
+    Dropped {
+        /// The message.
+        message: Arc<Message>,
+        /// Why.
+        failure: Failure,
     },
     /// A subscribe is done: every filter has its answer.
     Subscribed {
@@ -234,7 +251,7 @@ impl Cause {
 }
 
 /// A message that came, and what belongs to this delivery of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Incoming {
     /// The message.
     pub message: Arc<Message>,
@@ -275,8 +292,15 @@ pub enum Failure {
     GaveUp,
     /// Newer messages pushed it out of the queue.
     Overflow,
-    /// Its Message Expiry Interval passed before it was sent.
+    /// Its Message Expiry Interval, or the longest time a message may wait, passed before it was
+    /// sent.
     Expired,
+    /// A newer value of its topic took its place in the queue.
+    Replaced,
+    /// A request: no response came in time.
+    Unanswered,
+    /// A response: nobody waits for it, any more.
+    Unwanted,
     /// Above the server's Maximum Packet Size (0x95).
     TooLarge,
     /// Above the server's Maximum QoS (0x9B).
@@ -293,9 +317,37 @@ impl Failure {
             Self::QosNotSupported => Reason::QOS_NOT_SUPPORTED,
             Self::RetainNotSupported => Reason::RETAIN_NOT_SUPPORTED,
             Self::Overflow => Reason::QUOTA_EXCEEDED,
-            Self::Cancelled | Self::Stopped | Self::GaveUp | Self::Expired => Reason::UNSPECIFIED_ERROR,
+            Self::Cancelled
+            | Self::Stopped
+            | Self::GaveUp
+            | Self::Expired
+            | Self::Replaced
+            | Self::Unanswered
+            | Self::Unwanted => Reason::UNSPECIFIED_ERROR,
         }
     }
+}
+
+/// How a message waits in the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct QueueTerms {
+    /// Higher ones are sent first; 0 is usual.
+    pub priority: u8,
+    /// Only the newest value of its topic is wanted: while it waits, a newer one that says the same
+    /// takes its place.
+    pub newest_only: bool,
+    /// Whoever asks has made sure that there is room, by what was known then: a queue that has
+    /// filled up meanwhile does not refuse it.
+    pub is_admitted: bool,
+}
+
+/// How many messages the driver may still be given; the last one may have more than `bytes`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceiveRoom {
+    /// Messages.
+    pub count: usize,
+    /// Their bytes in memory.
+    pub bytes: usize,
 }
 
 /// A message to be published. Everything is copied.
@@ -305,6 +357,8 @@ pub struct PublishRequest<'a> {
     pub topic: &'a str,
     /// Payload.
     pub payload: &'a [u8],
+    /// The payload instead, as memory that is shared and not copied.
+    pub shared: Option<&'a Bytes>,
     /// Quality of service.
     pub qos: Qos,
     /// Retain it.
@@ -313,6 +367,8 @@ pub struct PublishRequest<'a> {
     pub properties: Properties<'a>,
     /// It is given up after as many seconds; MQTT 5 tells the server the rest.
     pub expiry_s: Option<u32>,
+    /// How it waits.
+    pub terms: QueueTerms,
 }
 
 /// Filters to subscribe to. Everything is copied.
@@ -363,6 +419,18 @@ pub struct Statistics {
     pub bytes_received: u64,
     /// Publishes that failed without the server's word.
     pub dropped: u64,
+    /// Of these: pushed out of the queue by newer messages.
+    pub overflowed: u64,
+    /// Of these: waited too long.
+    pub expired: u64,
+    /// Of these: a newer value of the topic took their place.
+    pub replaced: u64,
+    /// Requests without a response in time.
+    pub requests_timed_out: u64,
+    /// Responses nobody waited for.
+    pub responses_unwanted: u64,
+    /// How often reading rested because the application did not take its messages.
+    pub receive_pauses: u64,
     /// Acknowledgements with an identifier that is not in use.
     pub unknown_acks: u64,
 }

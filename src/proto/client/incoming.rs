@@ -1,7 +1,9 @@
 //! Packets from the server.
 
+use std::sync::Arc;
+
 use super::Client;
-use super::event::{AckHandle, Cause, Connected, Event, Incoming, Outcome, State};
+use super::event::{AckHandle, Cause, Connected, Event, Failure, Incoming, Outcome, State};
 use super::lifecycle::Ending;
 use crate::base::{Duration, Instant};
 use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Message, Packet, PacketType, Publish};
@@ -37,7 +39,7 @@ impl Client {
     /// How much of `input` was used.
     fn take_packets(&mut self, now: Instant, input: &[u8]) -> usize {
         let mut taken = 0;
-        while self.connection.is_some() {
+        while self.connection.is_some() && !self.is_held() {
             let rest = &input[taken..];
             let packet = match codec::split(rest, self.options.packet_bytes_max) {
                 Ok(None) => break,
@@ -82,6 +84,7 @@ impl Client {
                 let known =
                     self.subscriptions.acknowledged(ack.packet_id, true, ack.reasons, &mut self.events)?;
                 self.statistics.unknown_acks += u64::from(!known);
+                self.settle_refused_calls();
             }
             Packet::UnsubAck(ack) => {
                 let known =
@@ -129,6 +132,7 @@ impl Client {
         let session_present = ack.session_present || (may_be_present && self.has_connected);
         connection.accepted(now, &self.options, ack.properties);
         let limits = connection.limits;
+        self.response_information = ack.properties.utf8(PropertyId::ResponseInformation).map(str::to_owned);
         self.deadline = None;
         self.has_connected = true;
         self.statistics.connects += 1;
@@ -204,6 +208,10 @@ impl Client {
         self.statistics.messages_received += 1;
         let alias = publish.properties.u16(PropertyId::TopicAlias);
         let topic = connection.alias_in.resolve(alias, publish.topic)?;
+        let subscription_ids: Vec<u32> = publish.properties.subscription_ids().collect();
+        let handlers = self.subscriptions.handlers(&topic, &subscription_ids);
+        let is_response = self.calls.topic() == Some(&*topic);
+        let is_own = is_response && handlers.is_empty();
         let mut ack = None;
         if let Some(id) = publish.packet_id {
             if connection.is_session_unsure && !publish.dup {
@@ -213,7 +221,7 @@ impl Client {
             let reserved = connection.acks.reserve(id, publish.qos);
             let serial = reserved.ok_or(Error::ReceiveMaximumExceeded)?;
             let duplicate = arrival == Arrival::Duplicate;
-            if duplicate || !self.options.manual_ack {
+            if duplicate || is_own || !self.options.manual_ack {
                 connection.acks.answer(serial, Reason::SUCCESS);
             } else {
                 ack = Some(AckHandle { connection: connection.number, serial });
@@ -246,19 +254,42 @@ impl Client {
             0,
             now,
         );
-        let subscription_ids: Vec<u32> = publish.properties.subscription_ids().collect();
-        let handlers = self.subscriptions.handlers(&topic, &subscription_ids);
-        self.events.push_back(Event::Message(Incoming {
-            message,
-            qos: publish.qos,
-            dup: publish.dup,
-            retain: publish.retain,
-            subscription_ids,
-            handlers,
-            ack,
-        }));
+        let Publish { qos, dup, retain, .. } = *publish;
+        let incoming = Incoming { message, qos, dup, retain, subscription_ids, handlers, ack };
+        if is_response {
+            self.on_response(&incoming);
+        }
+        if !is_own {
+            self.deliver(now, incoming);
+        }
         self.send_ready_acks();
         Ok(())
+    }
+
+    fn on_response(&mut self, incoming: &Incoming) {
+        let correlation = incoming.message.properties().binary(PropertyId::CorrelationData);
+        if let Some(token) = self.calls.waiting_for(correlation) {
+            self.end_call(token, Ok(Arc::new(incoming.clone())));
+        } else if incoming.handlers.is_empty() {
+            self.statistics.responses_unwanted += 1;
+            let (message, failure) = (incoming.message.clone(), Failure::Unwanted);
+            self.events.push_back(Event::Dropped { message, failure });
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, incoming: Incoming) {
+        let bytes = incoming.message.len_bytes();
+        let counted = incoming.handlers.is_empty();
+        self.events.push_back(Event::Message(incoming));
+        let Some(room) = self.receive_room.as_mut().filter(|_| counted) else { return };
+        room.count = room.count.saturating_sub(1);
+        room.bytes = room.bytes.saturating_sub(bytes);
+        if self.is_held() {
+            self.statistics.receive_pauses += 1;
+            if let Some(connection) = &mut self.connection {
+                connection.keep_alive.excuse(now);
+            }
+        }
     }
 
     /// Sends the acknowledgements whose turn it is.

@@ -71,7 +71,8 @@ impl Client {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.queue.len() == 0 && self.sender.is_empty() && self.subscriptions.is_idle()
+        let publishes = self.queue.len() + self.sender.in_flight() + self.calls.len();
+        publishes == 0 && self.subscriptions.is_idle()
     }
 
     pub(super) fn finish_stop(&mut self, now: Instant) {
@@ -168,6 +169,9 @@ impl Client {
 
     /// A deadline may have come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire_queue(now);
+        self.expire_calls(now);
+        self.note_level();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             match self.state {
                 State::Waiting => self.dial(now),
@@ -176,7 +180,12 @@ impl Client {
                 State::Online | State::Stopped => self.deadline = None,
             }
         }
+        let is_held = self.is_held();
         let Some(connection) = &mut self.connection else { return };
+        if is_held {
+            // The PINGRESP may wait behind what the application does not take.
+            connection.keep_alive.excuse(now);
+        }
         match connection.keep_alive.handle_timeout(now) {
             KeepAliveAction::None => {}
             KeepAliveAction::Ping => {
@@ -260,6 +269,7 @@ impl Client {
         while let Some(item) = self.queue.pop() {
             self.publish_failed(&item, failure);
         }
+        self.fail_calls(Outcome::Failed(failure));
         self.subscriptions.fail_all(failure, &mut self.events);
         self.note_level();
     }
@@ -278,20 +288,27 @@ impl Client {
         for id in unfinished {
             if let Some(token) = self.sender.get_mut(id).and_then(|item| item.token.take()) {
                 self.statistics.dropped += 1;
-                self.events.push_back(Event::Published { token, outcome: Outcome::Failed(failure) });
+                self.publish_done(token, Outcome::Failed(failure));
             }
         }
     }
 
     pub(super) fn publish_failed(&mut self, item: &Item, failure: Failure) {
-        self.statistics.dropped += 1;
+        let statistics = &mut self.statistics;
+        statistics.dropped += 1;
+        statistics.overflowed += u64::from(failure == Failure::Overflow);
+        statistics.expired += u64::from(failure == Failure::Expired);
+        statistics.replaced += u64::from(failure == Failure::Replaced);
+        if item.token.is_some() && failure != Failure::Cancelled {
+            self.events.push_back(Event::Dropped { message: item.message.clone(), failure });
+        }
         self.published(item, Outcome::Failed(failure));
     }
 
     /// The completion of a publish, unless it was cancelled before.
     pub(super) fn published(&mut self, item: &Item, outcome: Outcome) {
         if let Some(token) = item.token {
-            self.events.push_back(Event::Published { token, outcome });
+            self.publish_done(token, outcome);
         }
     }
 

@@ -38,10 +38,12 @@
 //! | `incoming`, `outgoing` | packets from and to the server |
 //! | `requests` | what the application asks for |
 //! | `connection`, `acks` | what dies with the connection |
+//! | `calls` | request and response (§4.10) |
 //! | `subscriptions`, `asking`, `queue`, `reconnect` | the parts |
 
 mod acks;
 mod asking;
+mod calls;
 mod connection;
 mod event;
 mod incoming;
@@ -59,17 +61,21 @@ use std::collections::VecDeque;
 
 use crate::base::{Budget, Instant, OutBuffer, Rng};
 use crate::proto::{Error, Receiver, Sender};
+use calls::Calls;
 use connection::Connection;
 use queue::{Item, Queue};
 use reconnect::Reconnect;
 use subscriptions::Subscriptions;
 
 pub use event::{
-    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Outcome, PublishRequest, State,
+    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Outcome, PublishRequest, QueueTerms, ReceiveRoom,
+    State,
     Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
 };
+pub use calls::response_to;
 pub use options::{
-    Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReconnectOptions, Resubscribe, Retry, Will,
+    Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReceiveOptions, ReconnectOptions, Resubscribe,
+    Retry, Will,
 };
 
 /// One client. See the module documentation for the contract.
@@ -97,6 +103,11 @@ pub struct Client {
     unsure_connections: u8,
     queue: Queue,
     subscriptions: Subscriptions,
+    calls: Calls,
+    /// What the server said in CONNACK (§3.2.2.3.15).
+    response_information: Option<String>,
+    /// What may still come to the driver; `None`: any number of messages.
+    receive_room: Option<ReceiveRoom>,
     reconnect: Reconnect,
     connection: Option<Connection>,
     connection_last: u64,
@@ -114,6 +125,9 @@ impl Client {
             queue: Queue::new(options.queue),
             reconnect: Reconnect::new(&options.servers),
             subscriptions: Subscriptions::default(),
+            calls: Calls::default(),
+            response_information: None,
+            receive_room: None,
             state: State::Stopped,
             deadline: None,
             stopping: None,
@@ -148,14 +162,30 @@ impl Client {
     /// When to call [`Client::handle_timeout`], at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let keep_alive = self.connection.as_ref().and_then(|live| live.keep_alive.poll_timeout());
-        [self.deadline, keep_alive].into_iter().flatten().min()
+        let all = [self.deadline, keep_alive, self.queue.next_expiry(), self.calls.next_deadline()];
+        all.into_iter().flatten().min()
     }
 
-    /// False while so much waits to be written that no more packets should be read: their answers
-    /// would pile up. Not before there are more of them than packet identifiers: two sides that
-    /// both have much to write and do not read would wait for each other for ever.
+    /// False while there is no room for another message, and while so much waits to be written that
+    /// no more packets should be read: their answers would pile up. That not before there are more
+    /// of them than packet identifiers: two sides that both have much to write and do not read would
+    /// wait for each other for ever.
     pub fn wants_input(&self) -> bool {
-        self.out.len() < self.options.out_bytes_max + OWED_BYTES_MAX
+        self.out.len() < self.options.out_bytes_max + OWED_BYTES_MAX && !self.is_held()
+    }
+
+    /// Driver: how many messages may be given to it, those of subscriptions with a handler not
+    /// counted. When there is no room, decoding rests, `wants_input` is false, and silence of the
+    /// server is excused; with new room, `handle_input` (of nothing, too) goes on.
+    pub fn set_receive_room(&mut self, room: ReceiveRoom) {
+        self.receive_room = Some(room);
+    }
+
+    /// Decoding rests until there is room for another message.
+    pub fn is_held(&self) -> bool {
+        // CONNACK comes in any case.
+        let in_session = matches!(self.state, State::Online | State::Stopping);
+        in_session && self.receive_room.is_some_and(|room| room.count == 0 || room.bytes == 0)
     }
 
     /// Where it stands.

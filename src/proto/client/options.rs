@@ -58,6 +58,10 @@ pub struct Options {
     pub subscribe_filters_max: usize,
     /// What waits to be sent.
     pub queue: QueueOptions,
+    /// Requests that wait for their response (§4.10). Default 1,000.
+    pub requests_max: usize,
+    /// Where responses come to; empty: a topic of the library's choice.
+    pub response_topic: String,
     /// What a QoS 0 publish without a connection does.
     pub offline_qos0: OfflineQos0,
     /// A message with QoS above the server's maximum is sent with that instead of failing.
@@ -102,6 +106,25 @@ pub struct QueueOptions {
     pub bytes_max: usize,
     /// Which message has to go when it is full.
     pub overflow: Overflow,
+    /// A message that has waited as long is given up; zero: never. Default zero.
+    pub age_max: Duration,
+    /// Every message is one of which only the newest value per topic is wanted.
+    pub newest_only: bool,
+}
+
+/// Bounds of what waits for an application that takes its messages by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceiveOptions {
+    /// Messages. Default 1,000.
+    pub count_max: usize,
+    /// Bytes; the last message may go beyond. Default 1 MiB.
+    pub bytes_max: usize,
+}
+
+impl Default for ReceiveOptions {
+    fn default() -> Self {
+        Self { count_max: 1_000, bytes_max: 1 << 20 }
+    }
 }
 
 /// Who has to go when the queue is full.
@@ -109,7 +132,8 @@ pub struct QueueOptions {
 pub enum Overflow {
     /// The new message is refused at once.
     RefuseNewest,
-    /// The oldest waiting messages complete with [`super::Failure::Overflow`].
+    /// The oldest waiting messages of the lowest priority complete with
+    /// [`super::Failure::Overflow`]; if all are of a higher one, the new message is refused.
     DropOldest,
 }
 
@@ -192,7 +216,7 @@ impl Default for ReconnectOptions {
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self { count_max: 1_000, bytes_max: 1 << 20, overflow: Overflow::RefuseNewest }
+        Self { count_max: 1_000, bytes_max: 1 << 20, overflow: Overflow::RefuseNewest, age_max: Duration::ZERO, newest_only: false }
     }
 }
 
@@ -223,6 +247,8 @@ impl Default for Options {
             subscriptions_max: 10_000,
             subscribe_filters_max: 1_000,
             queue: QueueOptions::default(),
+            requests_max: 1_000,
+            response_topic: String::new(),
             offline_qos0: OfflineQos0::Queue,
             lower_qos: false,
             manual_ack: false,
@@ -243,6 +269,8 @@ impl Options {
         check(self.receive_maximum > 0, "receive_maximum")?;
         check(self.packet_bytes_max >= 128 && self.packet_bytes_max <= 268_435_460, "packet_bytes_max")?;
         check(self.subscribe_filters_max > 0, "subscribe_filters_max")?;
+        let response_topic = &self.response_topic;
+        check(response_topic.is_empty() || topic::is_valid_name(response_topic), "response_topic")?;
         check(self.reconnect.delay_min > Duration::ZERO, "delay_min")?;
         check(self.reconnect.delay_min <= self.reconnect.delay_max, "delay_max")?;
         let nameless = self.client_id.is_empty();

@@ -40,6 +40,7 @@ impl Client {
             return;
         }
         self.ask();
+        self.settle_refused_calls();
         self.resend(now);
         self.send_queue(now);
         self.note_level();
@@ -96,14 +97,14 @@ impl Client {
     }
 
     fn send_queue(&mut self, now: Instant) {
-        while self.has_room() {
+        self.expire_queue(now);
+        while self.has_room() && !self.subscriptions.is_own_wanted() {
             let Some(front) = self.queue.front() else { return };
             let Some(connection) = &self.connection else { return };
             let maximum = connection.limits.qos_maximum;
             let qos = if self.options.lower_qos { front.qos.min(maximum) } else { front.qos };
             let (message, retain) = (Arc::clone(&front.message), front.retain);
-            let expired = message.is_expired(now).then_some(Failure::Expired);
-            let obstacle = expired.or_else(|| self.obstacle(&message, qos, retain, now));
+            let obstacle = self.obstacle(&message, qos, retain, now);
             let waits = qos != Qos::AtMostOnce && !self.sender.can_send();
             if obstacle.is_none() && waits {
                 return;
@@ -191,11 +192,11 @@ impl Client {
         self.receiver.clear();
     }
 
-    /// What has expired while there was no connection.
+    /// Gives up what has waited too long.
     pub(super) fn expire_queue(&mut self, now: Instant) {
-        let mut expired = Vec::new();
-        self.queue.expire(now, |item| expired.push(item));
-        expired.iter().for_each(|item| self.publish_failed(item, Failure::Expired));
+        while let Some(item) = self.queue.pop_expired(now) {
+            self.publish_failed(&item, Failure::Expired);
+        }
     }
 }
 

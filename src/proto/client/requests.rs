@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Client;
 use super::connection::push_authentication;
-use super::event::{AckHandle, Event, Failure, Outcome, PublishRequest, State, SubscribeRequest};
+use super::event::{AckHandle, Failure, Outcome, PublishRequest, QueueTerms, State, SubscribeRequest};
 use super::event::{SubscriptionKey, Token};
 use super::options::OfflineQos0;
 use super::queue::Item;
@@ -32,36 +34,36 @@ impl Client {
         if !topic::is_valid_name(request.topic) {
             return Err(Error::TopicInvalid);
         }
-        if request.payload.len() > PAYLOAD_BYTES_MAX {
+        if request.shared.map_or(request.payload.len(), Bytes::len) > PAYLOAD_BYTES_MAX {
             return Err(Error::TooLarge);
         }
         self.check_properties(request.properties)?;
         self.check_publish(request.qos)?;
         let expires = request.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
-        let message = Message::new(
-            &self.budget,
-            request.topic,
-            request.payload,
-            request.qos,
-            request.retain,
-            request.properties,
-            expires,
-            0,
-            now,
-        );
-        self.enqueue(token, message, request.qos, request.retain)
+        let PublishRequest { topic, payload, qos, retain, properties, terms, .. } = *request;
+        let message = match request.shared {
+            Some(shared) => {
+                Message::with_payload(&self.budget, topic, shared.clone(), qos, retain, properties, expires)
+            }
+            None => {
+                Message::new(&self.budget, topic, payload, qos, retain, properties, expires, 0, now)
+            }
+        };
+        self.enqueue(now, token, message, (qos, retain), terms)
     }
 
     /// Queues a message that exists already: nothing is copied.
     pub fn publish_message(
         &mut self,
+        now: Instant,
         token: Token,
         message: Arc<Message>,
         qos: Qos,
         retain: bool,
+        terms: QueueTerms,
     ) -> Result<(), Error> {
         self.check_publish(qos)?;
-        self.enqueue(token, message, qos, retain)
+        self.enqueue(now, token, message, (qos, retain), terms)
     }
 
     fn check_publish(&self, qos: Qos) -> Result<(), Error> {
@@ -103,15 +105,30 @@ impl Client {
 
     fn enqueue(
         &mut self,
+        now: Instant,
         token: Token,
         message: Arc<Message>,
-        qos: Qos,
-        retain: bool,
+        (qos, retain): (Qos, bool),
+        terms: QueueTerms,
     ) -> Result<(), Error> {
-        let item = Item { token: Some(token), message, qos, retain, accepted: Reason::SUCCESS };
-        let mut dropped = Vec::new();
-        self.queue.push(item, |item| dropped.push(item))?;
-        dropped.iter().for_each(|item| self.publish_failed(item, Failure::Overflow));
+        // What is over must not stand in the way.
+        self.expire_queue(now);
+        let age_max = self.options.queue.age_max;
+        let too_old = (!age_max.is_zero()).then(|| now + age_max);
+        let item = Item {
+            token: Some(token),
+            expires: message.expires().into_iter().chain(too_old).min(),
+            message,
+            qos,
+            retain,
+            accepted: Reason::SUCCESS,
+            priority: terms.priority,
+            newest_only: terms.newest_only || self.options.queue.newest_only,
+            is_admitted: terms.is_admitted,
+        };
+        let mut gone = Vec::new();
+        self.queue.push(item, |item, failure| gone.push((item, failure)))?;
+        gone.iter().for_each(|(item, failure)| self.publish_failed(item, *failure));
         self.note_level();
         Ok(())
     }
@@ -182,8 +199,11 @@ impl Client {
         let found = self.sender.iter().find(|(_, item)| item.token == Some(token)).map(|(id, _)| id);
         if let Some(item) = found.and_then(|id| self.sender.get_mut(id)) {
             item.token = None;
-            let outcome = Outcome::Failed(Failure::Cancelled);
-            self.events.push_back(Event::Published { token, outcome });
+            self.publish_done(token, Outcome::Failed(Failure::Cancelled));
+            return Ok(());
+        }
+        if self.calls.is_open(token) {
+            self.end_call(token, Err(Outcome::Failed(Failure::Cancelled)));
             return Ok(());
         }
         if self.subscriptions.cancel(token, &mut self.events) { Ok(()) } else { Err(Error::Unknown) }

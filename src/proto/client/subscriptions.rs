@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::event::{Event, Failure, Outcome, SubscribeRequest, SubscriptionKey, Token};
 use super::options::{Options, Resubscribe};
-use crate::codec::{PacketId, PropertyList, Reason, SubscribeOptions, Version};
+use crate::codec::{PacketId, PropertyList, Qos, Reason, SubscribeOptions, Version};
 use crate::topic;
 
 /// The answer for a filter that was unsubscribed before the server answered.
@@ -38,6 +38,9 @@ pub(super) struct Subscriptions {
     handlers: BTreeMap<u32, usize>,
     group_last: u32,
     serial_last: u64,
+    /// The library's own filter, for responses; and the refusal of it, until that is taken.
+    own: Option<Arc<str>>,
+    pub(super) own_refusal: Option<Reason>,
 }
 
 #[derive(Debug)]
@@ -134,6 +137,41 @@ impl Subscriptions {
             self.table.insert(filter, subscription);
         }
         request.handler.then_some(SubscriptionKey(group))
+    }
+
+    /// Wants a filter for the library itself, before all others; nobody waits for the answer.
+    pub(super) fn subscribe_own(&mut self, filter: Arc<str>) {
+        self.serial_last += 1;
+        let options = SubscribeOptions { qos: Qos::ExactlyOnce, ..SubscribeOptions::default() };
+        let subscription = Subscription {
+            options,
+            group: 0,
+            has_handler: false,
+            properties: None,
+            state: Stage::Wanted,
+            was_held: false,
+            is_unsure: false,
+            with_id: false,
+            waiters: Vec::new(),
+            serial: 0,
+        };
+        self.wanted.push_front((0, Arc::clone(&filter)));
+        self.table.insert(Arc::clone(&filter), subscription);
+        self.own = Some(filter);
+    }
+
+    /// The library's own filter is still to be asked for.
+    pub(super) fn is_own_wanted(&self) -> bool {
+        let found = self.own.as_ref().and_then(|own| self.table.get(own));
+        found.is_some_and(|subscription| subscription.state == Stage::Wanted)
+    }
+
+    pub(super) fn is_own(&self, filter: &str) -> bool {
+        self.own.as_deref() == Some(filter)
+    }
+
+    pub(super) fn take_own_refusal(&mut self) -> Option<Reason> {
+        self.own_refusal.take()
     }
 
     pub(super) fn unsubscribe(&mut self, token: Token, filters: &[&str], events: &mut Events) {
@@ -243,7 +281,9 @@ impl Subscriptions {
     pub(super) fn connected(&mut self, session_present: bool, unsure: bool, options: &Options, events: &mut Events) {
         let lost = !session_present;
         if lost && options.resubscribe == Resubscribe::Never {
-            let held = self.table.iter().filter(|(_, subscription)| subscription.state == Stage::Held);
+            let own = self.own.as_deref();
+            let held = self.table.iter().filter(|(filter, _)| own != Some(filter));
+            let held = held.filter(|(_, subscription)| subscription.state == Stage::Held);
             let held: Vec<Arc<str>> = held.map(|(filter, _)| Arc::clone(filter)).collect();
             held.iter().for_each(|filter| self.forget(filter, events));
         }
@@ -291,6 +331,11 @@ impl Subscriptions {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// Messages for it come, or will as soon as there is a connection.
+    pub(super) fn is_usable(&self, filter: &str) -> bool {
+        self.table.get(filter).is_some_and(|subscription| subscription.state != Stage::Refused)
     }
 
     #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Drives the machine by bytes: server packets are made with the codec, client packets are taken
 //! apart with it and compared as lines of text.
 
+mod calls;
 mod lifecycle;
 mod limits;
 mod naive_server;
 mod publish;
+mod queue;
+mod receive;
 mod replaced;
 mod simulation;
 mod subscribe;
@@ -130,8 +133,19 @@ impl Bench {
         drain(&mut self.client, self.now).iter().map(|bytes| line(self.version, bytes)).collect()
     }
 
+    /// What happened, without what `dropped` tells.
     fn events(&mut self) -> Vec<String> {
+        let all = self.all_events();
+        all.into_iter().filter(|line| !line.starts_with("dropped")).collect()
+    }
+
+    fn all_events(&mut self) -> Vec<String> {
         core::iter::from_fn(|| self.client.poll_event()).map(|event| event_line(&event)).collect()
+    }
+
+    fn dropped(&mut self) -> Vec<String> {
+        let all = self.all_events();
+        all.into_iter().filter(|line| line.starts_with("dropped")).collect()
     }
 
     fn after(&mut self, seconds: u64) {
@@ -208,6 +222,11 @@ fn event_line(event: &Event) -> String {
             let keys: Vec<_> = m.handlers.iter().map(|key| key.0).collect();
             format!("message {} q{} {keys:?}", m.message.topic(), m.qos as u8)
         }
+        Event::Responded { token, response: Ok(incoming) } => {
+            format!("responded {} {}", token.0, String::from_utf8_lossy(incoming.message.payload()))
+        }
+        Event::Responded { token, response: Err(outcome) } => format!("responded {} {outcome:?}", token.0),
+        Event::Dropped { message, failure } => format!("dropped {} {failure:?}", message.topic()),
         Event::Published { token, outcome } => format!("published {} {outcome:?}", token.0),
         Event::Subscribed { token, outcome, reasons } => {
             format!(

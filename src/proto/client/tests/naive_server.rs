@@ -1,6 +1,6 @@
 //! A server as simple as the standard allows: lists, no limits but a Receive Maximum.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::id;
 use crate::codec::{
@@ -28,6 +28,12 @@ pub(super) struct Server {
     /// What the client published: QoS, number, DUP.
     pub(super) log: Vec<(Qos, u32, bool)>,
     pub(super) waiting: VecDeque<(Qos, u32)>,
+    /// Publishes to `val/...`: topic and number.
+    pub(super) values: Vec<(String, u32)>,
+    /// Requests whose response the client had not subscribed to.
+    pub(super) unheard: u32,
+    /// Of the connection.
+    pub(super) aliases: BTreeMap<u16, String>,
 }
 
 pub(super) const CLIENT_RECEIVE_MAXIMUM: usize = 4;
@@ -61,6 +67,7 @@ impl Server {
                 let packet = Packet::ConnAck(ConnAck { session_present, reason, properties });
                 packet.encode(self.version, &mut self.output);
                 self.connected = true;
+                self.aliases.clear();
                 let again = self.session.as_ref().expect("made above").outgoing.clone();
                 for (packet_id, qos, number, released) in again {
                     if released {
@@ -76,7 +83,12 @@ impl Server {
                 let session = self.session.as_mut().expect("connected");
                 let packet_id = publish.packet_id.map_or(0, |id| id.get());
                 let fresh = publish.qos != Qos::ExactlyOnce || session.incoming.insert(packet_id);
-                if fresh {
+                let topic = self.topic(publish);
+                if fresh && topic.starts_with("val/") {
+                    self.values.push((topic, number));
+                } else if fresh && topic == "service" {
+                    self.respond(publish);
+                } else if fresh {
                     self.log.push((publish.qos, number, publish.dup));
                 }
                 match publish.qos {
@@ -127,6 +139,34 @@ impl Server {
     fn ack(&mut self, packet_type: PacketType, packet_id: u16) {
         let ack = Ack { packet_id: id(packet_id), reason: Reason::SUCCESS, properties: Properties::EMPTY };
         ack.encode(packet_type, self.version, &mut self.output);
+    }
+
+    fn topic(&mut self, publish: &Publish<'_>) -> String {
+        let Some(alias) = publish.properties.u16(PropertyId::TopicAlias) else { return publish.topic.to_owned() };
+        if !publish.topic.is_empty() {
+            self.aliases.insert(alias, publish.topic.to_owned());
+        }
+        self.aliases[&alias].clone()
+    }
+
+    /// The response to a request is its payload.
+    fn respond(&mut self, request: &Publish<'_>) {
+        let topic = request.properties.utf8(PropertyId::ResponseTopic).expect("a request");
+        let correlation = request.properties.binary(PropertyId::CorrelationData).expect("a request");
+        let session = self.session.as_ref().expect("connected");
+        self.unheard += u32::from(!session.filters.contains(topic));
+        let mut list = PropertyList::new();
+        list.push(PropertyId::CorrelationData, Value::Binary(correlation));
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic,
+            packet_id: None,
+            properties: list.as_properties(),
+            payload: request.payload,
+        };
+        publish.encode(self.version, &mut self.output);
     }
 
     fn publish(&mut self, packet_id: u16, qos: Qos, number: u32, dup: bool) {

@@ -199,7 +199,7 @@ fn a_server_that_repeats_itself_without_end_is_left() {
 
 #[test]
 fn a_full_queue_refuses_or_drops_the_oldest() {
-    let queue = |overflow| QueueOptions { count_max: 2, bytes_max: 1_000_000, overflow };
+    let queue = |overflow| QueueOptions { count_max: 2, bytes_max: 1_000_000, overflow, ..QueueOptions::default() };
     let mut bench = Bench::dialed(Options { queue: queue(Overflow::RefuseNewest), ..options(Version::V5) });
     bench.events();
     bench.publish("a", Qos::AtLeastOnce);
@@ -221,7 +221,7 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
 
 #[test]
 fn the_queue_is_bounded_in_bytes_but_takes_one_message_of_any_size() {
-    let queue = QueueOptions { count_max: 9, bytes_max: 1_000, overflow: Overflow::RefuseNewest };
+    let queue = QueueOptions { count_max: 9, bytes_max: 1_000, overflow: Overflow::RefuseNewest, ..QueueOptions::default() };
     let mut bench = Bench::dialed(Options { queue, ..options(Version::V311) });
     let request = PublishRequest { topic: "t", payload: &[0; 5_000], ..PublishRequest::default() };
     bench.client.publish(bench.now, next_token(), &request).expect("the queue is empty");
@@ -303,5 +303,6 @@ fn memory_of_every_message_is_credited_in_the_end() {
     client.publish(Instant::START, next_token(), &request).expect("accepted");
     assert!(budget.used_bytes() > 500);
     client.stop(Instant::START, StopRequest::default());
+    while client.poll_event().is_some() {}
     assert_eq!(budget.used_bytes(), 0);
 }

@@ -3,8 +3,10 @@
 //! The channel keeps order, cuts bytes into pieces, and at a cut loses what was under way in either
 //! direction. Checked: QoS 2 arrives exactly once and in order, QoS 1 at least once with first
 //! arrivals in order, both ways; the server ends up with the filters that were asked for last; every
-//! request completes exactly once, also with cancel and stop; no byte stays charged. A failure names
-//! the seed.
+//! request completes exactly once, also with cancel and stop; no byte stays charged. Of values of
+//! which only the newest is wanted none is lost without being replaced, none that was given up in
+//! the queue arrives; a response completes the request it belongs to, and each request ends. A
+//! failure names the seed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -40,7 +42,20 @@ struct World {
     failed: BTreeSet<u32>,
     sent_down: Vec<(Qos, u32)>,
     got: Vec<(Qos, u32)>,
+    /// Values published: topic, QoS, number.
+    values: Vec<(&'static str, Qos, u32)>,
+    /// Values that were replaced, or expired, while they waited.
+    given_up: BTreeSet<u32>,
+    /// Requests without an end yet, and how many had a response.
+    calls: BTreeMap<Token, u32>,
+    calls_made: u32,
+    responses: u32,
 }
+
+/// Topics of values, and their priority.
+const VALUES: [(&str, u8); 3] = [("val/a", 0), ("val/b", 3), ("val/c", 200)];
+const VALUES_FROM: u32 = 2_000_000;
+const RESPONSE_TOPIC: &str = "answers";
 
 impl World {
     fn new(seed: u64, version: Version, faults: Faults) -> Self {
@@ -50,6 +65,7 @@ impl World {
             receive_maximum: CLIENT_RECEIVE_MAXIMUM as u16,
             out_bytes_max: 300,
             in_flight_max: 5,
+            response_topic: RESPONSE_TOPIC.into(),
             queue: QueueOptions { count_max: 100_000, ..QueueOptions::default() },
             ..options(version)
         };
@@ -63,6 +79,9 @@ impl World {
             output: Vec::new(),
             log: Vec::new(),
             waiting: VecDeque::new(),
+            values: Vec::new(),
+            unheard: 0,
+            aliases: BTreeMap::new(),
         };
         Self {
             rng: Rng::with_seed(seed),
@@ -80,7 +99,43 @@ impl World {
             failed: BTreeSet::new(),
             sent_down: Vec::new(),
             got: Vec::new(),
+            values: Vec::new(),
+            given_up: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            calls_made: 0,
+            responses: 0,
         }
+    }
+
+    fn publish_value(&mut self) {
+        let (topic, priority) = VALUES[self.rng.below(3) as usize];
+        let qos = Qos::try_from(self.rng.below(3) as u8).expect("below 3");
+        let number = VALUES_FROM + self.values.len() as u32;
+        let payload = number.to_string();
+        let terms = QueueTerms { priority, newest_only: true, ..QueueTerms::default() };
+        let expiry_s = self.rng.chance(200).then(|| 1 + self.rng.below(60) as u32);
+        let request = PublishRequest { topic, payload: payload.as_bytes(), qos, terms, expiry_s, ..PublishRequest::default() };
+        let token = next_token();
+        if let Err(error) = self.client.publish(self.now, token, &request) {
+            return assert!(error == Error::NotRunning && self.faults.moods);
+        }
+        self.values.push((topic, qos, number));
+        assert!(self.open.insert(token, Some(number)).is_none());
+    }
+
+    fn request(&mut self) {
+        let qos = Qos::try_from(self.rng.below(3) as u8).expect("below 3");
+        let payload = self.calls_made.to_string();
+        let request = PublishRequest { topic: "service", payload: payload.as_bytes(), qos, ..PublishRequest::default() };
+        let (token, timeout) = (next_token(), Duration::from_secs(1 + self.rng.below(100)));
+        match self.client.request(self.now, token, &request, timeout) {
+            Ok(()) => {}
+            Err(Error::NotSupported(_)) => return assert_ne!(self.client.options().version, Version::V5),
+            Err(error) => return assert!(error == Error::NotRunning && self.faults.moods),
+        }
+        self.calls.insert(token, self.calls_made);
+        self.calls_made += 1;
+        assert!(self.open.insert(token, None).is_none());
     }
 
     fn publish(&mut self) {
@@ -119,6 +174,8 @@ impl World {
 
     /// The application cancels something, or stops and starts.
     fn mood(&mut self) {
+        // What ended by a publish is told first.
+        self.turn();
         match self.rng.below(10) {
             0 => {
                 let drain = Duration::from_secs(self.rng.below(3));
@@ -164,6 +221,17 @@ impl World {
                     if matches!(outcome, Outcome::Failed(_)) {
                         self.failed.extend(number);
                     }
+                    if matches!(outcome, Outcome::Failed(Failure::Replaced | Failure::Expired)) {
+                        self.given_up.extend(number);
+                    }
+                }
+                Event::Responded { token, response } => {
+                    self.open.remove(&token).expect("completed twice");
+                    let number = self.calls.remove(&token).expect("completed twice");
+                    if let Ok(incoming) = response {
+                        assert_eq!(incoming.message.payload(), number.to_string().as_bytes(), "another request's");
+                        self.responses += 1;
+                    }
                 }
                 Event::Subscribed { token, .. } | Event::Unsubscribed { token, .. } => {
                     self.open.remove(&token).expect("completed twice");
@@ -196,9 +264,19 @@ impl World {
         self.server.handle_input(&bytes);
         self.to_client.append(&mut self.server.output);
         let down = self.rng.below(bytes_max + 1).min(self.to_client.len() as u64) as usize;
-        let bytes: Vec<u8> = self.to_client.drain(..down).collect();
-        self.client.handle_input(self.now, &bytes);
-        self.turn();
+        if self.rng.chance(200) {
+            // The application takes its messages when it likes, or no more for a while.
+            self.client.set_receive_room(ReceiveRoom { count: self.rng.below(4) as usize, bytes: usize::MAX });
+            self.client.handle_input(self.now, &[]);
+            self.turn();
+        }
+        if self.client.wants_input() {
+            // What it said may have ended the connection.
+            let down = down.min(self.to_client.len());
+            let bytes: Vec<u8> = self.to_client.drain(..down).collect();
+            self.client.handle_input(self.now, &bytes);
+            self.turn();
+        }
     }
 
     fn cut(&mut self) {
@@ -223,7 +301,9 @@ impl World {
         self.turn();
         for _ in 0..steps {
             match self.rng.below(100) {
-                0..18 => self.publish(),
+                0..12 => self.publish(),
+                12..16 => self.publish_value(),
+                16..18 => self.request(),
                 18..20 if self.client.state() != State::Stopping => self.subscribe(),
                 20..35 => self.publish_down(),
                 35..94 => self.carry(60),
@@ -240,9 +320,13 @@ impl World {
         }
         self.turn();
         for _ in 0..100_000 {
-            if !self.linked {
+            // A response that was lost is waited for until its time is over.
+            if !self.linked || (self.calls.len() == self.open.len() && self.to_client.is_empty()) {
                 self.advance();
             }
+            self.client.set_receive_room(ReceiveRoom { count: usize::MAX, bytes: usize::MAX });
+            self.client.handle_input(self.now, &[]);
+            self.turn();
             self.carry(1_000);
             let idle =
                 self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
@@ -257,12 +341,34 @@ impl World {
 impl World {
     /// The server knows what is wanted; after a stop nothing is held.
     fn check_end(&mut self, seed: u64) {
-        let session = self.server.session.as_ref().expect("connected");
+        let session = self.server.session.as_mut().expect("connected");
+        session.filters.remove(RESPONSE_TOPIC);
         assert_eq!(session.filters, self.wanted, "seed {seed}");
+        self.check_values(seed);
         self.client.stop(self.now, StopRequest::default());
         self.turn();
         assert!(self.open.is_empty() && self.client.poll_timeout().is_none(), "seed {seed}");
         assert_eq!(self.budget.used_bytes(), 0, "seed {seed}");
+    }
+}
+
+impl World {
+    fn check_values(&self, seed: u64) {
+        // After a stop, what was in flight may be sent again with nobody waiting.
+        assert!(self.faults.moods || self.server.unheard == 0, "seed {seed}: asked before it could hear the answer");
+        let arrived: BTreeSet<u32> = self.server.values.iter().map(|(_, number)| *number).collect();
+        for (topic, _) in VALUES {
+            let numbers = self.server.values.iter().filter(|(seen, _)| seen == topic).map(|(_, number)| *number);
+            let first = first_arrivals(numbers.collect());
+            assert!(first.is_sorted(), "seed {seed}: {topic}: {first:?}");
+        }
+        for (topic, qos, number) in &self.values {
+            let needed = *qos != Qos::AtMostOnce && !self.failed.contains(number);
+            assert!(!needed || arrived.contains(number), "seed {seed}: {topic}: {number} is lost");
+        }
+        // With a lost session, what was sent may come back to the queue and expire there.
+        let sent: Vec<_> = self.given_up.intersection(&arrived).collect();
+        assert!(self.faults.amnesia || sent.is_empty(), "seed {seed}: given up, but sent: {sent:?}");
     }
 }
 
@@ -282,8 +388,12 @@ fn over_any_broken_channel_qos_2_arrives_once_and_qos_1_at_least_once_in_order()
             let mut world = World::new(seed, version, Faults::default());
             world.run(3_000);
             world.check_end(seed);
-            assert!(world.failed.is_empty(), "seed {seed} {version:?}");
-            assert!(world.client.statistics().connects > 3, "seed {seed}: the channel did not break");
+            assert_eq!(world.failed, world.given_up, "seed {seed} {version:?}");
+            let statistics = world.client.statistics();
+            assert!(statistics.connects > 3, "seed {seed}: the channel did not break");
+            assert!(statistics.receive_pauses > 0, "seed {seed}: the application always had room");
+            assert!(statistics.replaced > 0, "seed {seed}: nothing was replaced");
+            assert!(version != Version::V5 || world.responses > 0, "seed {seed}: no response came");
             let up = |log: &[(Qos, u32, bool)]| -> Vec<(Qos, u32)> {
                 log.iter().map(|(qos, number, _)| (*qos, *number)).collect()
             };
@@ -319,7 +429,7 @@ fn when_the_server_forgets_sessions_no_message_is_lost_and_every_request_complet
             let mut world = World::new(seed, version, faults);
             world.run(3_000);
             world.check_end(seed);
-            assert!(world.failed.is_empty(), "seed {seed} {version:?}");
+            assert_eq!(world.failed, world.given_up, "seed {seed} {version:?}");
             let arrived: BTreeSet<u32> = world.server.log.iter().map(|(_, number, _)| *number).collect();
             for (qos, number) in &world.published {
                 let needed = *qos != Qos::AtMostOnce;
@@ -341,6 +451,7 @@ fn cancel_stop_and_start_at_any_moment_leave_no_request_open_and_none_completed_
                 let needed = *qos != Qos::AtMostOnce && !world.failed.contains(number);
                 assert!(!needed || arrived.contains(number), "seed {seed} {version:?}: {number} is lost");
             }
+            world.check_values(seed);
             world.client.stop(world.now, StopRequest::default());
             world.turn();
             assert!(world.open.is_empty(), "seed {seed}");

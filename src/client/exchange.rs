@@ -1,0 +1,30 @@
+//! Request and response (MQTT 5 §4.10), as a caller sees them.
+
+use super::{Client, CompletionCallback, Publish, RequestKind, Token};
+use crate::base::Duration;
+use crate::codec::{Message, PropertyList};
+use crate::net::Error;
+use crate::proto::client::response_to;
+
+impl Client {
+    /// Publishes a request and waits at most `timeout` for the response; `done` and
+    /// [`super::Event::Responded`] tell. Response Topic and Correlation Data are the library's affair.
+    ///
+    /// # Errors
+    /// As [`Client::publish`]. Before MQTT 5 the completion says that it is not supported.
+    pub fn request(&self, request: Publish<'_>, timeout: Duration, done: Option<CompletionCallback>) -> Result<Token, Error> {
+        self.post_publish(request, RequestKind::Request, done, move |client, now, token, request| {
+            client.request(now, token, request, timeout)
+        })
+    }
+
+    /// Publishes `response` where the request that came wants it, with its Correlation Data; topic and properties of
+    /// `response` are replaced accordingly.
+    ///
+    /// # Errors
+    /// As [`Client::publish`]; `Client`: the request names no Response Topic.
+    pub fn respond(&self, request: &Message, response: Publish<'_>, properties: &PropertyList, done: Option<CompletionCallback>) -> Result<Token, Error> {
+        let (topic, properties) = response_to(request, properties)?;
+        self.publish(Publish { topic, properties: properties.as_properties(), ..response }, done)
+    }
+}
