@@ -22,6 +22,8 @@
 #define EXIT_USAGE 2
 #define DRAIN_MS 2000
 #define ARGUMENTS_MAX 64
+/* The first descriptor systemd passes, see sd_listen_fds(3). */
+#define LISTEN_FDS_START 3
 
 /* What the command line said. SIGHUP builds the configuration again from it. */
 struct arguments {
@@ -31,6 +33,8 @@ struct arguments {
     const char *settings[ARGUMENTS_MAX];
     size_t port_count, uri_count, setting_count;
     int verbosity;
+    bool environment, check, keys;
+    int passed_count; /* sockets systemd passed */
 };
 
 static void complain(const char *format, ...)
@@ -57,12 +61,26 @@ static void print_help(void)
          "  -p PORT          listen on 127.0.0.1 and ::1; 0 takes a free port (default 1883)\n"
          "  -l URI           listen there too, such as mqtt://0.0.0.0:1883; may be repeated\n"
          "  -c FILE          read options and [[listener]] tables from a TOML file\n"
+         "  --env            then set options that NLMQTT_KEY variables of the environment name\n"
          "  --set KEY=VALUE  set one option; keys bear the names mosquitto.conf gives them\n"
+         "  --check          tell every problem of the configuration, and end\n"
+         "  --keys           print every option with its default as a TOML file, and end\n"
          "  -v               tell on stderr who comes and goes; -vv tells more\n"
          "  -h               this help\n"
          "\n"
          "Clients without a user name are let in if every listener is on loopback, unless\n"
-         "allow_anonymous says otherwise. SIGHUP reads FILE again, SIGINT and SIGTERM stop.");
+         "allow_anonymous says otherwise. SIGHUP reads FILE again, SIGINT and SIGTERM stop.\n"
+         "Sockets passed by systemd (LISTEN_FDS) are listened on, too.");
+}
+
+static void print_key(void *user_data, const nlmqtt_key_info *key)
+{
+    bool quoted = key->kind != NLMQTT_KIND_BOOL && key->kind != NLMQTT_KIND_NUMBER && key->kind != NLMQTT_KIND_BYTES;
+    const char *quote = quoted ? "\"" : "";
+    (void)user_data;
+    printf("# %s.\n# %s%s; %s\n# %s = %s%s%s\n\n", key->doc.data, key->expected.data,
+           key->live ? "" : "; takes effect after a restart", key->environment.data, key->name.data, quote,
+           key->default_value.data, quote);
 }
 
 static void log_line(void *user_data, int32_t level, const char *module, const char *text)
@@ -86,6 +104,25 @@ static bool has_ipv6_loopback(void)
     usable = bind(descriptor, (struct sockaddr *)&address, sizeof address) == 0;
     close(descriptor);
     return usable;
+}
+
+static void print_problem(void *user_data, const nlmqtt_problem *problem)
+{
+    const char *file = (const char *)user_data;
+    if (file != NULL && problem->line > 0)
+        complain("%s:%lu: %s", file, (unsigned long)problem->line, problem->text.data);
+    else
+        complain("%s", problem->text.data);
+}
+
+static bool load_file(nlmqtt_server_config *config, const char *file)
+{
+    nlmqtt_status status = nlmqtt_server_config_load_file(config, file);
+    if (status == NLMQTT_CONFIG)
+        nlmqtt_server_config_check(config, print_problem, (void *)file);
+    else if (status != NLMQTT_OK)
+        complain_of_last_error("");
+    return status == NLMQTT_OK;
 }
 
 static bool add_listener(nlmqtt_server_config *config, const char *uri)
@@ -128,8 +165,9 @@ static nlmqtt_server_config *build_config(const struct arguments *arguments)
     nlmqtt_server_config *config = nlmqtt_server_config_new();
     bool usable = config != NULL;
     size_t i;
-    if (usable && arguments->file != NULL &&
-        nlmqtt_server_config_load_file(config, arguments->file) != NLMQTT_OK) {
+    if (usable && arguments->file != NULL)
+        usable = load_file(config, arguments->file);
+    if (usable && arguments->environment && nlmqtt_server_config_load_environment(config) != NLMQTT_OK) {
         complain_of_last_error("");
         usable = false;
     }
@@ -139,7 +177,7 @@ static nlmqtt_server_config *build_config(const struct arguments *arguments)
         usable = add_loopback(config, arguments->ports[i]);
     for (i = 0; usable && i < arguments->uri_count; i++)
         usable = add_listener(config, arguments->uris[i]);
-    if (usable && nlmqtt_server_config_listener_count(config) == 0)
+    if (usable && arguments->passed_count == 0 && nlmqtt_server_config_listener_count(config) == 0)
         usable = add_loopback(config, "1883");
     if (!usable) {
         nlmqtt_server_config_free(config);
@@ -170,6 +208,15 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
             continue;
         } else if (strcmp(option, "-vv") == 0) {
             arguments->verbosity += 2;
+            continue;
+        } else if (strcmp(option, "--env") == 0) {
+            arguments->environment = true;
+            continue;
+        } else if (strcmp(option, "--check") == 0) {
+            arguments->check = true;
+            continue;
+        } else if (strcmp(option, "--keys") == 0) {
+            arguments->keys = true;
             continue;
         } else if (strcmp(option, "-p") != 0 && strcmp(option, "-l") != 0 &&
                    strcmp(option, "-c") != 0 && strcmp(option, "--set") != 0) {
@@ -232,6 +279,27 @@ static void print_ready(const nlmqtt_server *server)
     fflush(stdout);
 }
 
+/* How many sockets systemd passed to this very process. */
+static int count_passed(void)
+{
+    const char *process = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    if (process == NULL || count == NULL || strtol(process, NULL, 10) != (long)getpid())
+        return 0;
+    return (int)strtol(count, NULL, 10);
+}
+
+static bool listen_on_passed(nlmqtt_server *server, int count)
+{
+    int i;
+    for (i = 0; i < count; i++) {
+        if (nlmqtt_server_add_listener_fd(server, LISTEN_FDS_START + i, NULL, NULL) != NLMQTT_OK) {
+            complain_of_last_error("LISTEN_FDS");
+            return false;
+        }
+    }
+    return true;
+}
+
 static void tell_change(void *user_data, int32_t change, const char *what)
 {
     (void)user_data;
@@ -283,9 +351,19 @@ int main(int argc, char **argv)
     outcome = parse_arguments(argc, argv, &arguments);
     if (outcome != 0)
         return outcome - 1;
+    if (arguments.keys) {
+        nlmqtt_server_config_each_key(print_key, NULL);
+        return EXIT_SUCCESS;
+    }
+    arguments.passed_count = count_passed();
     config = build_config(&arguments);
     if (config == NULL)
         return EXIT_USAGE;
+    if (arguments.check) {
+        bool good = nlmqtt_server_config_check(config, print_problem, NULL) == NLMQTT_OK;
+        nlmqtt_server_config_free(config);
+        return good ? EXIT_SUCCESS : EXIT_USAGE;
+    }
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
@@ -296,8 +374,11 @@ int main(int argc, char **argv)
     nlmqtt_server_config_get(config, "memory_limit", memory_limit, sizeof memory_limit, NULL);
     runtime = make_runtime(arguments.verbosity, memory_limit);
     if (runtime != NULL) {
-        if (nlmqtt_server_new(runtime, config, NULL, &server) != NLMQTT_OK ||
-            nlmqtt_server_start(server) != NLMQTT_OK) {
+        if (nlmqtt_server_new(runtime, config, NULL, &server) != NLMQTT_OK) {
+            complain_of_last_error("");
+        } else if (!listen_on_passed(server, arguments.passed_count)) {
+            /* Said already. */
+        } else if (nlmqtt_server_start(server) != NLMQTT_OK) {
             complain_of_last_error("");
         } else {
             serve(server, &arguments, &signals);

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds nlmqtt and installs it: cmake/install.sh --prefix P [--target T] [--features F] [--profile release]
 #
+# F: the features wanted in place of the default ones, such as "server toml"; "none" for the client alone.
+#
 #   lib/libnlmqtt.so.1, libnlmqtt.so   linked from the static library with symbol versions made from the header
 #   lib/libnlmqtt.a                    localised: only nlmqtt_* is visible, two Rust archives can share a program
 #   include/nlmqtt.h, lib/cmake/nlmqtt, lib/pkgconfig/nlmqtt.pc   all relocatable
@@ -28,7 +30,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 out=${CARGO_TARGET_DIR:-$root/target}
 # Only the archive: made together with an rlib, fat LTO drops every exported function from it.
 (cd "$root" && cargo rustc --locked --lib --crate-type staticlib --profile "$profile" --target-dir "$out" \
-    ${target:+--target "$target"} ${features:+--features "$features"})
+    ${target:+--target "$target"} ${features:+--no-default-features --features "${features#none}"})
 folder=$profile
 [ "$profile" = dev ] && folder=debug
 archive=$out/${target:+$target/}$folder/libnlmqtt.a

@@ -167,6 +167,46 @@
 #define NLMQTT_OVERFLOW_DROP_OLDEST 1
 
 /*
+ `true` or `false`.
+ */
+#define NLMQTT_KIND_BOOL 1
+
+/*
+ A whole number.
+ */
+#define NLMQTT_KIND_NUMBER 2
+
+/*
+ A number of bytes; as text, `k`, `M` or `G` may follow.
+ */
+#define NLMQTT_KIND_BYTES 3
+
+/*
+ Seconds; as text, `90s`, `12h`, `3d`, `2w`, `6m`, `1y` or `never`.
+ */
+#define NLMQTT_KIND_LIFETIME 4
+
+/*
+ Any text.
+ */
+#define NLMQTT_KIND_TEXT 5
+
+/*
+ Text that is not to be shown.
+ */
+#define NLMQTT_KIND_SECRET 6
+
+/*
+ An IP address, or nothing.
+ */
+#define NLMQTT_KIND_ADDRESS 7
+
+/*
+ One of the words in `expected`.
+ */
+#define NLMQTT_KIND_CHOICE 8
+
+/*
  Go on, with what the decision changes (authentication data, filters).
  */
 #define NLMQTT_ALLOW 0
@@ -207,6 +247,31 @@
  The authorize hook is asked about a topic filter to subscribe to, without its `$share/GROUP/`.
  */
 #define NLMQTT_ACCESS_SUBSCRIBE 2
+
+/*
+ The queue of the session was full.
+ */
+#define NLMQTT_DROPPED_QUEUE_FULL 1
+
+/*
+ QoS 0, and the client reads too slowly.
+ */
+#define NLMQTT_DROPPED_OUTPUT_FULL 2
+
+/*
+ Larger than the client's Maximum Packet Size (MQTT 5 section 3.1.2.11.4).
+ */
+#define NLMQTT_DROPPED_TOO_LARGE 3
+
+/*
+ The session ended while the message waited.
+ */
+#define NLMQTT_DROPPED_SESSION_ENDED 4
+
+/*
+ The memory of the server was short.
+ */
+#define NLMQTT_DROPPED_MEMORY_SHORT 5
 
 /*
  Something failed that the program should know of.
@@ -494,6 +559,31 @@
 #define NLMQTT_CHANGE_FAILED 3
 
 /*
+ A ban goes by the client identifier.
+ */
+#define NLMQTT_BAN_CLIENT_ID 1
+
+/*
+ A ban goes by the user name.
+ */
+#define NLMQTT_BAN_USERNAME 2
+
+/*
+ A ban goes by the IP address, whatever the port.
+ */
+#define NLMQTT_BAN_ADDRESS 3
+
+/*
+ Prometheus' text format 0.0.4, for `Content-Type: text/plain; version=0.0.4`.
+ */
+#define NLMQTT_METRICS_PROMETHEUS 1
+
+/*
+ One JSON object, a number for each name.
+ */
+#define NLMQTT_METRICS_JSON 2
+
+/*
  Major version of this header: raised when something is taken away or changes its meaning.
  */
 #define NLMQTT_VERSION_MAJOR 0
@@ -553,6 +643,11 @@ typedef enum PropertyId PropertyId;
 typedef uint8_t PropertyId;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/*
+ What a ban goes by.
+ */
+typedef struct BanKind BanKind;
 
 /*
  Microseconds since the runtime began.
@@ -1125,6 +1220,94 @@ typedef struct {
 } nlmqtt_client_statistics;
 
 /*
+ One key of a configuration. Borrowed until the callback returns.
+ */
+typedef struct {
+  /*
+   Size of this struct in the library.
+   */
+  size_t struct_size;
+  /*
+   Its name: of nlmqtt_*_config_set, a TOML file, JSON and a connection string.
+   */
+  nlmqtt_str name;
+  /*
+   Other names it is known by, separated by `, `; empty: none.
+   */
+  nlmqtt_str aliases;
+  /*
+   What its values are, in words, with their range.
+   */
+  nlmqtt_str expected;
+  /*
+   Its default, as text.
+   */
+  nlmqtt_str default_value;
+  /*
+   Its variable of the environment.
+   */
+  nlmqtt_str environment;
+  /*
+   What it does.
+   */
+  nlmqtt_str doc;
+  /*
+   What its values are: NLMQTT_KIND_*.
+   */
+  int32_t kind;
+  /*
+   nlmqtt_server_reload changes it in a running server.
+   */
+  bool live;
+} nlmqtt_key_info;
+
+/*
+ Is told one key of a configuration, on the thread of the call.
+ */
+typedef void (*nlmqtt_key_fn)(void *user_data, const nlmqtt_key_info *key);
+
+/*
+ One thing that is wrong with a configuration. Borrowed until the callback returns.
+ */
+typedef struct {
+  /*
+   Size of this struct in the library.
+   */
+  size_t struct_size;
+  /*
+   Its line in the file or text that was loaded, from 1; 0: it is about no single line.
+   */
+  size_t line;
+  /*
+   What is wrong.
+   */
+  nlmqtt_str text;
+  /*
+   What would be right; `data` is NULL where that is not known.
+   */
+  nlmqtt_str suggestion;
+} nlmqtt_problem;
+
+/*
+ Is told one problem, on the thread of the call.
+ */
+typedef void (*nlmqtt_problem_fn)(void *user_data, const nlmqtt_problem *problem);
+
+/*
+ Names one question to a hook. Plain data: copy it, hand it to any thread.
+ */
+typedef struct {
+  /*
+   Of the library.
+   */
+  uint64_t connection;
+  /*
+   Of the library.
+   */
+  uint64_t serial;
+} nlmqtt_hook_token;
+
+/*
  Who a hook is asked about. Everything is borrowed until the hook returns.
  */
 typedef struct {
@@ -1197,20 +1380,6 @@ typedef struct {
 } nlmqtt_connect_info;
 
 /*
- Names one question to a hook. Plain data: copy it, hand it to any thread.
- */
-typedef struct {
-  /*
-   Of the library.
-   */
-  uint64_t connection;
-  /*
-   Of the library.
-   */
-  uint64_t serial;
-} nlmqtt_hook_token;
-
-/*
  One filter of a SUBSCRIBE (MQTT 5 section 3.8.3). Borrowed until the hook returns.
  */
 typedef struct {
@@ -1272,7 +1441,7 @@ typedef struct {
 
 /*
  What an application watches and decides in a server. Call nlmqtt_server_hooks_init, then set what you need; NULL means
- "allow" or "not interested" and costs nothing.
+ "allow" or "not interested" and costs nothing. They stand in the order of a client's life; new ones will come at the end.
 
  Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
  nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
@@ -1280,7 +1449,8 @@ typedef struct {
  from the question on.
 
  The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
- NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread.
+ NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`
+ it is NLMQTT_DENY with 0x83. The others return nothing and only hear what has happened.
  */
 typedef struct {
   /*
@@ -1296,7 +1466,24 @@ typedef struct {
    */
   nlmqtt_free_fn free_fn;
   /*
-   Decides about a CONNECT: ALLOW, DENY, CHALLENGE (a client that named an authentication method), PENDING. With this hook the option
+   Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is where it comes from, `listener` the address it came in at
+   (empty: it was adopted); both are borrowed until it returns.
+   */
+  int32_t (*accept)(void *user_data,
+                    nlmqtt_str peer,
+                    nlmqtt_str listener,
+                    nlmqtt_hook_token token,
+                    nlmqtt_decision *decision);
+  /*
+   Decides about a CONNECT before it is asked who the client is: ALLOW, DENY, PENDING.
+   */
+  int32_t (*connect)(void *user_data,
+                     const nlmqtt_client_info *client,
+                     const nlmqtt_connect_info *connect,
+                     nlmqtt_hook_token token,
+                     nlmqtt_decision *decision);
+  /*
+   Decides who a client is: ALLOW, DENY, CHALLENGE (a client that named an authentication method), PENDING. With this hook the option
    `allow_anonymous` is the hook's affair.
    */
   int32_t (*authenticate)(void *user_data,
@@ -1324,6 +1511,22 @@ typedef struct {
    */
   void (*disconnected)(void *user_data, const nlmqtt_client_info *client, uint8_t reason);
   /*
+   A client has a new session (MQTT 5 section 4.1). Called before `connected`.
+   */
+  void (*session_created)(void *user_data, const nlmqtt_client_info *client);
+  /*
+   A client came back to the session it had. Called before `connected`.
+   */
+  void (*session_resumed)(void *user_data, const nlmqtt_client_info *client);
+  /*
+   A session has ended: its time is over, it was to end with its connection, a clean start replaced it, or the application ended it.
+   */
+  void (*session_expired)(void *user_data, const nlmqtt_client_info *client);
+  /*
+   A newer connection of the same client identifier takes the session of this one, which will be closed with 0x8E.
+   */
+  void (*session_taken_over)(void *user_data, const nlmqtt_client_info *client);
+  /*
    May this client publish to this topic, or subscribe to this filter (`access`: NLMQTT_ACCESS_*)? ALLOW, DENY, PENDING. Asked before
    `publish` and `subscribe`; `topic` is borrowed until it returns.
    */
@@ -1346,6 +1549,12 @@ typedef struct {
                        nlmqtt_hook_token token,
                        nlmqtt_decision *decision);
   /*
+   A client has a subscription, new or in place of an old one to the same filter.
+   */
+  void (*subscribed)(void *user_data,
+                     const nlmqtt_client_info *client,
+                     const nlmqtt_subscription_info *subscription);
+  /*
    Decides about an UNSUBSCRIBE: ALLOW, DENY, PENDING.
    */
   int32_t (*unsubscribe)(void *user_data,
@@ -1355,6 +1564,10 @@ typedef struct {
                          nlmqtt_hook_token token,
                          nlmqtt_decision *decision);
   /*
+   A subscription was given up by its client, or taken away by the application. `filter` is borrowed until it returns.
+   */
+  void (*unsubscribed)(void *user_data, const nlmqtt_client_info *client, nlmqtt_str filter);
+  /*
    Decides about a PUBLISH: ALLOW, DENY, DROP, REWRITE, PENDING.
    */
   int32_t (*publish)(void *user_data,
@@ -1363,12 +1576,54 @@ typedef struct {
                      nlmqtt_hook_token token,
                      nlmqtt_decision *decision);
   /*
-   A message reached a client: written (QoS 0) or acknowledged (1 and 2); `qos` is that of the delivery. `message` is lent; keep it with nlmqtt_message_ref.
+   A message goes out to a client for the first time; `qos` is that of the delivery. `message` is lent; keep it with nlmqtt_message_ref.
+   */
+  void (*publish_out)(void *user_data,
+                      const nlmqtt_client_info *client,
+                      const nlmqtt_message *message,
+                      uint8_t qos);
+  /*
+   A message reached a client: written (QoS 0) or acknowledged (1 and 2); `qos` is that of the delivery. `message` is lent.
    */
   void (*delivered)(void *user_data,
                     const nlmqtt_client_info *client,
                     const nlmqtt_message *message,
                     uint8_t qos);
+  /*
+   A message will not reach a client; `reason` is one of NLMQTT_DROPPED_*. `message` is lent.
+   */
+  void (*dropped)(void *user_data,
+                  const nlmqtt_client_info *client,
+                  const nlmqtt_message *message,
+                  int32_t reason);
+  /*
+   A message expired while it waited for a client (MQTT 5 section 3.3.2.3.3), or as the retained one of its topic: then `client` is NULL. `message` is lent.
+   */
+  void (*expired)(void *user_data, const nlmqtt_client_info *client, const nlmqtt_message *message);
+  /*
+   A message is the retained one of its topic now (MQTT 5 section 3.3.1.3). `message` is lent.
+   */
+  void (*retained_set)(void *user_data, const nlmqtt_message *message);
+  /*
+   A topic has no retained message any more. `topic` is borrowed until it returns.
+   */
+  void (*retained_cleared)(void *user_data, nlmqtt_str topic);
+  /*
+   The will of a client goes out (MQTT 5 section 3.1.2.5). `message` is lent.
+   */
+  void (*will)(void *user_data, const nlmqtt_client_info *client, const nlmqtt_message *message);
+  /*
+   A limit turned somebody away or refused something: `limit` is its key, such as "max_connections", and lives as long as the library. `client` is NULL if it is about no client.
+   */
+  void (*quota)(void *user_data, const nlmqtt_client_info *client, const char *limit);
+  /*
+   A client does not read: `waiting_bytes` wait for its socket, more than the option `max_output_bytes`. It is closed after `slow_consumer_grace_ms`.
+   */
+  void (*slow_client)(void *user_data, const nlmqtt_client_info *client, size_t waiting_bytes);
+  /*
+   Called every `tick_interval_ms`.
+   */
+  void (*tick)(void *user_data);
   /*
    A stop that returned NLMQTT_IN_PROGRESS is over: no client is left.
    */
@@ -1468,18 +1723,6 @@ typedef void (*nlmqtt_task_fn)(void *user_data);
 typedef void (*nlmqtt_change_fn)(void *user_data, int32_t change, const char *what);
 
 /*
- Is told one problem of a configuration file; `line` is 0 where it is about no single line. `text` is borrowed until it
- returns.
- */
-typedef void (*nlmqtt_problem_fn)(void *user_data, size_t line, const char *text);
-
-/*
- Receives a message of nlmqtt_server_subscribe. It is lent until the callback returns; keep it with nlmqtt_message_ref. Called on the thread that
- does the server's work; what it calls on the server is done after it returns.
- */
-typedef void (*nlmqtt_server_message_fn)(void *user_data, const nlmqtt_message *message);
-
-/*
  A client with a session. Everything is borrowed until the callback returns.
  */
 typedef struct {
@@ -1523,6 +1766,18 @@ typedef struct {
    Messages on their way, not acknowledged yet.
    */
   size_t in_flight_messages;
+  /*
+   Keep-alive in seconds; 0: none, or it is away.
+   */
+  uint16_t keep_alive_s;
+  /*
+   How long its session lives while it is away, in seconds; 4,294,967,295: for ever.
+   */
+  uint32_t session_expiry_s;
+  /*
+   Bytes that wait for its socket.
+   */
+  size_t output_bytes;
 } nlmqtt_client_entry;
 
 /*
@@ -1531,9 +1786,54 @@ typedef struct {
 typedef void (*nlmqtt_client_entry_fn)(void *user_data, const nlmqtt_client_entry *client);
 
 /*
+ Is told one filter, on the thread of the call; borrowed until it returns.
+ */
+typedef void (*nlmqtt_filter_fn)(void *user_data, nlmqtt_str filter);
+
+/*
+ One ban. Everything is borrowed until the callback returns.
+ */
+typedef struct {
+  /*
+   Size of this struct in the library.
+   */
+  size_t struct_size;
+  /*
+   What it goes by: NLMQTT_BAN_*.
+   */
+  int32_t kind;
+  /*
+   The client identifier, user name or address.
+   */
+  nlmqtt_str text;
+  /*
+   How many seconds it still holds; 0: for good.
+   */
+  uint64_t seconds_left;
+} nlmqtt_ban_entry;
+
+/*
+ Is told one ban, on the thread of the call.
+ */
+typedef void (*nlmqtt_ban_fn)(void *user_data, const nlmqtt_ban_entry *ban);
+
+/*
+ Is told a text, on the thread of the call: `len` bytes of UTF-8 and a NUL. Borrowed until it returns.
+ */
+typedef void (*nlmqtt_text_fn)(void *user_data, const char *text, size_t len);
+
+/*
+ Receives a message of nlmqtt_server_subscribe. It is lent until the callback returns; keep it with nlmqtt_message_ref. Called on the thread that
+ does the server's work; what it calls on the server is done after it returns.
+ */
+typedef void (*nlmqtt_server_message_fn)(void *user_data, const nlmqtt_message *message);
+
+/*
  Is told one counter or gauge; `name` lives as long as the library.
  */
 typedef void (*nlmqtt_stat_fn)(void *user_data, const char *name, uint64_t value);
+
+
 
 
 
@@ -1789,7 +2089,8 @@ nlmqtt_status nlmqtt_client_config_load_connstr(nlmqtt_client_config *config,
 
 /*
  Reads a TOML file of keys, and servers as `[[server]]` tables with `uri` and `priority`. CONFIG: the last error names
- every problem with its line, and nothing has changed. IO: the file cannot be read.
+ every problem with its line, nlmqtt_client_config_check tells them, and nothing has changed. IO: the file cannot be read; UNSUPPORTED: a build
+ without TOML.
  */
 nlmqtt_status nlmqtt_client_config_load_file(nlmqtt_client_config *config,
                                              const char *path);
@@ -2188,6 +2489,55 @@ nlmqtt_status nlmqtt_client_diagnostics(const nlmqtt_client *client,
                                         char *buf,
                                         size_t cap,
                                         size_t *len_out);
+
+/*
+ Tells every key of a client's configuration to `each`, in the order of the documentation. INVALID_ARGUMENT: `each` is NULL. Any thread.
+ */
+nlmqtt_status nlmqtt_client_config_each_key(nlmqtt_key_fn each,
+                                            void *user_data);
+
+/*
+ Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together.
+ OK: there is none; CONFIG: there are, and the last error has a line for each.
+ */
+nlmqtt_status nlmqtt_client_config_check(const nlmqtt_client_config *config,
+                                         nlmqtt_problem_fn problem,
+                                         void *user_data);
+
+/*
+ As nlmqtt_client_config_load_file, with the text of a JSON object: keys, and `server` as a URI, an object of `uri` and `priority`, or an array of these. Copied.
+ CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
+ */
+nlmqtt_status nlmqtt_client_config_load_json(nlmqtt_client_config *config,
+                                             const char *text);
+
+/*
+ Sets an option that is true or false. CONFIG: no such key, or of another kind; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_client_config_set_bool(nlmqtt_client_config *config,
+                                            const char *key,
+                                            bool value);
+
+/*
+ Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_client_config_set_number(nlmqtt_client_config *config,
+                                              const char *key,
+                                              uint64_t value);
+
+/*
+ The value of an option that is true or false. CONFIG: no such key, or of another kind.
+ */
+nlmqtt_status nlmqtt_client_config_get_bool(const nlmqtt_client_config *config,
+                                            const char *key,
+                                            bool *value_out);
+
+/*
+ The value of an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, or of another kind.
+ */
+nlmqtt_status nlmqtt_client_config_get_number(const nlmqtt_client_config *config,
+                                              const char *key,
+                                              uint64_t *value_out);
 
 /*
  An empty decision, for a late answer. The caller frees it with nlmqtt_decision_free.
@@ -2692,21 +3042,77 @@ nlmqtt_status nlmqtt_server_reload(nlmqtt_server *server,
                                    void *user_data);
 
 /*
- The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
- so many, or the server is not started.
+ Tells one client, connected or away, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
  */
-nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
-                                          size_t index,
-                                          uint16_t *port_out);
+nlmqtt_status nlmqtt_server_client_info(const nlmqtt_server *server,
+                                        const char *client_id,
+                                        nlmqtt_client_entry_fn each,
+                                        void *user_data);
 
 /*
- The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
- with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+ Tells the filters a client has subscribed to, sorted, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
  */
-nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,
-                                             size_t index,
-                                             char *buf,
-                                             size_t cap);
+nlmqtt_status nlmqtt_server_each_subscription(const nlmqtt_server *server,
+                                              const char *client_id,
+                                              nlmqtt_filter_fn each,
+                                              void *user_data);
+
+/*
+ Subscribes for a client as if it had asked, past the hooks that decide; retained messages follow. Borrowed for the call. NOT_FOUND: there is no such client;
+ INVALID_ARGUMENT: not a topic filter; LIMIT: `max_subscriptions_per_client`, or a limit of the server.
+ */
+nlmqtt_status nlmqtt_server_subscribe_client(nlmqtt_server *server,
+                                             const char *client_id,
+                                             const char *filter,
+                                             uint8_t qos);
+
+/*
+ Ends a subscription of a client. Borrowed for the call. NOT_FOUND: there is no such client, or it has no such subscription.
+ */
+nlmqtt_status nlmqtt_server_unsubscribe_client(nlmqtt_server *server,
+                                               const char *client_id,
+                                               const char *filter);
+
+/*
+ Does not let a client in any more (`kind`: NLMQTT_BAN_*), for `seconds` or for good (0), and closes the connections this is about with 0x8A Banned. One that
+ is there already is replaced. Borrowed for the call. INVALID_ARGUMENT: an empty text, or not an IP address; LIMIT: there are `max_bans`.
+ */
+nlmqtt_status nlmqtt_server_ban(nlmqtt_server *server,
+                                int32_t kind,
+                                const char *text,
+                                uint32_t seconds);
+
+/*
+ Ends a ban. Borrowed for the call. NOT_FOUND: there is none.
+ */
+nlmqtt_status nlmqtt_server_unban(nlmqtt_server *server, int32_t kind, const char *text);
+
+/*
+ Tells every ban in force to `each`, on this thread. Waits. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_each_ban(const nlmqtt_server *server,
+                                     nlmqtt_ban_fn each,
+                                     void *user_data);
+
+/*
+ Runs `task` on the thread that runs the server's hooks after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
+ returns. `user_data` is moved and released with `free_fn` (may be NULL) after the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out`
+ (may be NULL) is what nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
+ */
+nlmqtt_status nlmqtt_server_schedule(nlmqtt_server *server,
+                                     uint32_t delay_ms,
+                                     uint32_t period_ms,
+                                     nlmqtt_task_fn task,
+                                     void *user_data,
+                                     nlmqtt_free_fn free_fn,
+                                     uint64_t *task_out);
+
+/*
+ Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not (in DISPATCH mode it may be running on the thread that
+ dispatches). NOT_FOUND: it has ended already.
+ */
+nlmqtt_status nlmqtt_server_cancel(nlmqtt_server *server,
+                                   uint64_t task);
 
 /*
  The defaults, and no listener. The caller frees it with nlmqtt_server_config_free. NULL if memory is short.
@@ -2759,18 +3165,240 @@ size_t nlmqtt_server_config_listener_count(const nlmqtt_server_config *config);
 /*
  Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
  `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
- nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems.
+ nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
  */
 nlmqtt_status nlmqtt_server_config_load_file(nlmqtt_server_config *config,
                                              const char *path);
 
 /*
- Tells every problem of the last nlmqtt_server_config_load_file to `problem` (may be NULL), on this thread. OK: there is
- none; CONFIG: there are.
+ As nlmqtt_server_config_load_file, with the text of a JSON object: keys, and `listener` as a URI, an object as a `[[listener]]` table, or an array of these.
+ Copied. CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
+ */
+nlmqtt_status nlmqtt_server_config_load_json(nlmqtt_server_config *config,
+                                             const char *text);
+
+/*
+ Takes a connection string, `listener=mqtt://127.0.0.1:1883;max_connections=100`, of any keys. Copied. CONFIG: the last error says what is wrong; nothing changes
+ then.
+ */
+nlmqtt_status nlmqtt_server_config_load_connstr(nlmqtt_server_config *config,
+                                                const char *text);
+
+/*
+ Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK: there is none; CONFIG: there
+ are, and the last error has a line for each.
  */
 nlmqtt_status nlmqtt_server_config_check(const nlmqtt_server_config *config,
                                          nlmqtt_problem_fn problem,
                                          void *user_data);
+
+/*
+ Tells every key of a server's configuration to `each`, in the order of the documentation. INVALID_ARGUMENT: `each` is NULL. Any thread.
+ */
+nlmqtt_status nlmqtt_server_config_each_key(nlmqtt_key_fn each,
+                                            void *user_data);
+
+/*
+ Sets an option that is true or false. CONFIG: no such key, or of another kind; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_server_config_set_bool(nlmqtt_server_config *config,
+                                            const char *key,
+                                            bool value);
+
+/*
+ Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_server_config_set_number(nlmqtt_server_config *config,
+                                              const char *key,
+                                              uint64_t value);
+
+/*
+ The value of an option that is true or false. CONFIG: no such key, or of another kind.
+ */
+nlmqtt_status nlmqtt_server_config_get_bool(const nlmqtt_server_config *config,
+                                            const char *key,
+                                            bool *value_out);
+
+/*
+ The value of an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, or of another kind.
+ */
+nlmqtt_status nlmqtt_server_config_get_number(const nlmqtt_server_config *config,
+                                              const char *key,
+                                              uint64_t *value_out);
+
+/*
+ Let clients without a user name in. Not set: on loopback only.
+ */
+nlmqtt_status nlmqtt_server_config_set_allow_anonymous(nlmqtt_server_config *config,
+                                                       bool allow_anonymous);
+
+/*
+ Connections at one time. CONFIG: 0, or more than 10,000,000.
+ */
+nlmqtt_status nlmqtt_server_config_set_max_connections(nlmqtt_server_config *config,
+                                                       uint32_t max_connections);
+
+/*
+ The largest packet a client may send, in bytes. CONFIG: less than 128, or more than MQTT knows.
+ */
+nlmqtt_status nlmqtt_server_config_set_max_packet_bytes(nlmqtt_server_config *config,
+                                                        uint32_t packet_bytes);
+
+/*
+ How many messages, and bytes of them, wait in one session; 0: any number.
+ */
+nlmqtt_status nlmqtt_server_config_set_queue_limits(nlmqtt_server_config *config,
+                                                    uint32_t messages_max,
+                                                    uint32_t bytes_max);
+
+/*
+ The longest keep-alive in seconds; 0: any.
+ */
+nlmqtt_status nlmqtt_server_config_set_max_keepalive_s(nlmqtt_server_config *config,
+                                                       uint16_t keepalive_s);
+
+/*
+ The longest life of a session whose client is away, in seconds; 4,294,967,295: for ever.
+ */
+nlmqtt_status nlmqtt_server_config_set_session_expiry_max_s(nlmqtt_server_config *config,
+                                                            uint32_t session_expiry_s);
+
+/*
+ Time for the late answer of a hook. CONFIG: 0, or more than a day.
+ */
+nlmqtt_status nlmqtt_server_config_set_hook_timeout_ms(nlmqtt_server_config *config,
+                                                       uint32_t timeout_ms);
+
+/*
+ Bytes of everything that waits in the private runtime of a server. CONFIG: less than 1 MiB.
+ */
+nlmqtt_status nlmqtt_server_config_set_memory_limit(nlmqtt_server_config *config,
+                                                    uint32_t limit_bytes);
+
+/*
+ Tells every counter and gauge to `answer` as one text, on this thread; `format`: NLMQTT_METRICS_*. Waits. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_metrics(const nlmqtt_server *server,
+                                    int32_t format,
+                                    nlmqtt_text_fn answer,
+                                    void *user_data);
+
+/*
+ Administration by JSON: `parameters` is a JSON object (NULL: none), `answer` is told the JSON of the result, on this thread. Waits.
+
+ | method | parameters | result |
+ |---|---|---|
+ | `clients` | `limit` (1,000), `offset` | `total`, `clients` |
+ | `client` | `client_id` | the client, with its `subscriptions` |
+ | `kick` | `client_id`, `reason` (152), `end_session` | - |
+ | `ban` | `client_id`, `username` or `address`; `seconds` (0: for good) | - |
+ | `unban` | `client_id`, `username` or `address` | - |
+ | `bans` | - | the bans |
+ | `subscribe` | `client_id`, `filter`, `qos` (0) | - |
+ | `unsubscribe` | `client_id`, `filter` | - |
+ | `retained` | `filter` (`#`), `limit` (1,000) | `messages` (16 MiB at most), `truncated` |
+ | `retained_get` | `topic` | the message |
+ | `retained_delete` | `filter` | `deleted` |
+ | `publish` | `topic`, `payload` or `payload_hex`, `qos` (0), `retain` | `subscriptions` it met |
+ | `statistics` | - | every counter and gauge |
+ | `configuration` | - | every key, and `listener` |
+ | `configuration_check` | `configuration` (an object) or `toml` (a text) | `problems` |
+ | `configuration_reload` | `configuration` or `toml`, the whole | `applied`, `needs_restart`, `failed` |
+
+ INVALID_ARGUMENT: no such method, or its parameters cannot be used; NOT_FOUND: no such client, topic or ban; LIMIT: a limit is reached; CONFIG: the configuration has
+ problems; the last error says which. Nothing has happened then, and `answer` is not called. UNSUPPORTED: a build without JSON. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_control(nlmqtt_server *server,
+                                    const char *method,
+                                    const char *parameters,
+                                    nlmqtt_text_fn answer,
+                                    void *user_data);
+
+/*
+ Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
+ reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
+ WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
+                                         const char *uri,
+                                         uint16_t *port_out);
+
+/*
+ Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
+ "allow_anonymous=false&max_connections=10", or NULL. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
+ with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
+                                            int32_t descriptor,
+                                            const char *options,
+                                            uint16_t *port_out);
+
+/*
+ Closes the listener at `address`, as nlmqtt_server_listener_address says it; its connections stay, and the listeners behind it move one index forward. Waits.
+ NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_remove_listener(nlmqtt_server *server,
+                                            const char *address);
+
+/*
+ Serves a client on a stream socket that is connected already: accepted by the application, or one end of a pair. On success the descriptor is the
+ library's, which closes it; on failure it stays the caller's. Hooks and limits as for any other connection. Waits. IO: not a connected stream; LIMIT: a
+ limit, a ban or the accept hook did not let it in. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
+                                  int32_t descriptor);
+
+/*
+ The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
+ so many, or the server is not started.
+ */
+nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
+                                          size_t index,
+                                          uint16_t *port_out);
+
+/*
+ The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
+ with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+ */
+nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,
+                                             size_t index,
+                                             char *buf,
+                                             size_t cap);
+
+/*
+ The retained message of a topic (MQTT 5 section 3.3.1.3). The caller releases it with nlmqtt_message_unref. Waits. NOT_FOUND: there is none. WOULD_DEADLOCK inside a
+ callback.
+ */
+nlmqtt_status nlmqtt_server_retained_get(const nlmqtt_server *server,
+                                         const char *topic,
+                                         nlmqtt_message **message_out);
+
+/*
+ Tells the retained messages that meet `filter` to `each`, sorted by topic, on this thread. They are fetched in parts: what changes meanwhile may be seen or not. Each
+ message is lent; keep it with nlmqtt_message_ref. Waits. INVALID_ARGUMENT: not a plain topic filter. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_each_retained(const nlmqtt_server *server,
+                                          const char *filter,
+                                          nlmqtt_server_message_fn each,
+                                          void *user_data);
+
+/*
+ Keeps a message as the retained one of `topic`, and sends nobody anything; without a payload it clears it. Copied. `properties` may be NULL. LIMIT: there is no room.
+ */
+nlmqtt_status nlmqtt_server_retained_set(nlmqtt_server *server,
+                                         const char *topic,
+                                         const void *payload,
+                                         size_t len,
+                                         uint8_t qos,
+                                         const nlmqtt_properties *properties);
+
+/*
+ Forgets the retained messages of all topics that meet `filter`, and sends nobody anything. `count_out` (may be NULL): how many those were, 0 inside a callback.
+ INVALID_ARGUMENT: not a plain topic filter.
+ */
+nlmqtt_status nlmqtt_server_retained_clear(nlmqtt_server *server,
+                                           const char *filter,
+                                           size_t *count_out);
 
 /*
  Publishes to whoever subscribed, past hooks and access control: this is the owner speaking. Copied; it happens soon. `properties` may be NULL,

@@ -3,11 +3,12 @@
 //! | floor | rooms | what lives there |
 //! |---|---|---|
 //! | 9 | `ffi` | the C ABI: fence, check, call, convert |
-//! | 7 | [`client`] [`server`] | facades: what a Rust caller sees |
+//! | 7 | [`client`] `server` | facades: what a Rust caller sees |
 //! | 6 | [`config`] | keys, files, connection string to option structs |
 //! | 5 | [`net`] | the only I/O: poll, sockets, names, disk, threads, clock |
-//! | 3 | [`broker`] | sessions and the shard core (pure) |
-//! | 2 | [`proto`] \| [`route`] | MQTT state machines \| topic routing (pure) |
+//! | 4 | `service` | the broker's statistics and administration as text (pure) |
+//! | 3 | `broker` | sessions and the shard core (pure) |
+//! | 2 | [`proto`] \| `route` | MQTT state machines \| topic routing (pure) |
 //! | 1 | [`codec`] | MQTT bytes (pure) |
 //! | 0 | [`base`] \| [`topic`] | time, timers, budget, random numbers \| topic strings (pure) |
 //!
@@ -19,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod base;
+#[cfg(feature = "server")]
 pub mod broker;
 pub mod client;
 pub mod codec;
@@ -27,6 +29,10 @@ pub mod config;
 pub mod ffi;
 pub mod net;
 pub mod proto;
+#[cfg(feature = "server")]
 pub mod route;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod service;
 pub mod topic;

@@ -1,5 +1,14 @@
 //! The broker, as a Rust caller sees it.
 
+mod admin;
+#[cfg(feature = "json")]
+mod control;
+mod reload;
+
+#[cfg(feature = "json")]
+pub use control::{changes_json, given_config, problems_json};
+pub use reload::{Change, Listening};
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -185,6 +194,15 @@ impl Server {
     /// As [`Runtime::request`].
     pub fn stats(&self) -> Result<Stats, Error> {
         self.request(|shard, _| shard.stats())
+    }
+
+    /// The statistics in Prometheus' text format, or as JSON.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn metrics(&self, as_json: bool) -> Result<String, Error> {
+        let write = if as_json { crate::service::metrics_json } else { crate::service::metrics_prometheus };
+        Ok(write(&self.stats()?))
     }
 
     /// The options in force.

@@ -7,10 +7,13 @@ use nlmqtt::config::{ClientConfig, Key, ServerConfig, client_keys, server_keys};
 
 fn table<C: 'static>(keys: &[Key<C>], defaults: &C) -> String {
     let mut text = String::from("| key | default | what it does |\n|---|---|---|\n");
+    // A client takes nothing while it lives; of a server, what it does not take is marked.
+    let marks = keys.iter().any(|key| key.is_live);
     for key in keys {
         let default = key.print(defaults);
         let default = if default.is_empty() { "-".to_owned() } else { format!("`{default}`") };
-        writeln!(text, "| `{}` | {default} | {} |", key.name, key.doc.replace('|', "\\|")).expect("to a string");
+        let mark = if marks && !key.is_live { " (after a restart)" } else { "" };
+        writeln!(text, "| `{}` | {default} | {}{mark} |", key.name, key.doc.replace('|', "\\|")).expect("to a string");
     }
     text
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, build, c, examples, readme, interop, bench
+#   --only PART   one part: rust, build, c, examples, readme, features, interop, bench
 #   --long        more of what is drawn at random, and the whole comparison with mosquitto; not in CI
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -59,6 +59,7 @@ part build c-examples/run.sh --build-only
 part c tests/c/run.sh
 part examples tests/c/examples.sh
 part readme tests/c/readme.sh
+part features tests/c/features.sh
 part interop tests/interop/run.sh
 if [ -n "$long" ]; then
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room and floor.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("base", 0),
     ("topic", 0),
     ("codec", 1),
     ("proto", 2),
     ("route", 2),
     ("broker", 3),
+    ("service", 4),
     ("net", 5),
     ("config", 6),
     ("client", 7),

@@ -27,6 +27,12 @@ pub struct ClientSummary {
     pub queued_messages: usize,
     pub queued_bytes: usize,
     pub in_flight_messages: usize,
+    /// 0 while the client is away, or without keep-alive.
+    pub keep_alive_s: u16,
+    /// `u32::MAX`: never.
+    pub session_expiry_s: u32,
+    /// Bytes that wait for the socket.
+    pub output_bytes: usize,
 }
 
 impl Shard {
@@ -51,7 +57,7 @@ impl Shard {
         let outgoing = Outgoing { message: message.clone(), qos: message.qos(), retain: false, subscription_ids: Box::default(), share: None, sent: now };
         match self.sessions[key].connection {
             Some(connection) if outgoing.qos == Qos::AtMostOnce => {
-                self.write_qos0(now, connection, &[], message, false, false);
+                self.write_qos0(now, key, connection, &[], message, false, false);
             }
             None if outgoing.qos == Qos::AtMostOnce && !self.options.queue_qos0_messages => {}
             _ => {
@@ -128,20 +134,7 @@ impl Shard {
 
     /// Every client with a session, connected or away.
     pub fn clients(&self) -> impl Iterator<Item = ClientSummary> + '_ {
-        self.sessions.values().filter(|session| session.local.is_none()).map(|session| {
-            let connection = session.connection.and_then(|connection| self.connections.get(connection));
-            ClientSummary {
-                client_id: session.client_id.to_string(),
-                username: session.username.as_deref().map(str::to_owned),
-                peer: connection.map(|connection| connection.peer.to_string()).unwrap_or_default(),
-                protocol_level: session.version.level(),
-                connected: connection.is_some(),
-                subscriptions: session.subscriptions.len(),
-                queued_messages: session.queue.len(),
-                queued_bytes: session.queue_bytes,
-                in_flight_messages: session.sender.in_flight(),
-            }
-        })
+        self.sessions.values().filter(|session| session.local.is_none()).map(|session| self.summary(session))
     }
 
     /// Ends every connection with this reason; the host flushes and closes them.

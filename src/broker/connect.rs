@@ -12,17 +12,35 @@ use crate::topic;
 
 use super::connection::{Auth, ConnKey, Resumed, Stage, State};
 use super::ending::forwarded;
-use super::hooks::Decision;
+use super::hooks::{Decision, SessionEvent};
 use super::session::{Session, SessionKey, Will};
 use super::shard::{Fault, Shard, client_info, protocol_error};
+use super::tell::tell;
 
 impl Shard {
     pub(super) fn on_connect(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
         self.connections[key].version = connect.version;
         self.connections[key].flags.no_problem_information = connect.properties.byte(PropertyId::RequestProblemInformation) == Some(0);
-        if let Err(reason) = self.check_connect(connect) {
+        let banned = self.is_banned(now, key, connect);
+        if let Err(reason) = if banned { Err(Reason::BANNED) } else { self.check_connect(connect) } {
             self.refuse(now, key, reason);
             return Ok(());
+        }
+        if self.interest.connect {
+            let decision = self.decide(now, key, Stage::Connect, whole, &mut resumed, |shard, token| {
+                let client = client_info(&shard.connections[key], connect.client_id, connect.username);
+                shard.hooks.connect(client, connect, token)
+            });
+            let refusal = match decision {
+                None => return Ok(()),
+                Some(Decision::Allow) => None,
+                Some(Decision::Deny(reason)) => Some(reason),
+                Some(_) => Some(Reason::NOT_AUTHORIZED),
+            };
+            if let Some(reason) = refusal {
+                self.refuse(now, key, reason);
+                return Ok(());
+            }
         }
         let method = connect.properties.utf8(PropertyId::AuthenticationMethod);
         let decision = if self.interest.authenticate {
@@ -66,6 +84,7 @@ impl Shard {
         let is_known = self.by_client_id.contains_key(connect.client_id);
         if self.budget.is_exhausted() || (self.budget.is_tight() && !is_known) {
             self.stats.connects_refused_busy += 1;
+            self.tell_quota("memory_limit");
             return Err(Reason::SERVER_BUSY);
         }
         if connect.client_id.is_empty() {
@@ -153,6 +172,8 @@ impl Shard {
         self.arm_connection(key);
         self.set_shares_available(session, true);
         let (connection, state) = (&self.connections[key], &self.sessions[session]);
+        let event = if session_present { SessionEvent::Resumed } else { SessionEvent::Created };
+        tell!(self).session(state, Some(connection), event);
         self.hooks.connected(client_info(connection, &state.client_id, state.username.as_deref()), session_present);
         self.pump(now, key);
     }
@@ -171,6 +192,7 @@ impl Shard {
         if let Some(&old) = self.by_client_id.get(client_id) {
             if let Some(connection) = self.sessions[old].connection {
                 self.stats.take_overs += 1;
+                tell!(self).session(&self.sessions[old], self.connections.get(connection), SessionEvent::TakenOver);
                 self.disconnect(now, connection, Reason::SESSION_TAKEN_OVER, None);
             }
             // Closing may have ended a session without expiry.

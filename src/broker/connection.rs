@@ -125,6 +125,8 @@ pub(super) struct Parked {
 /// Which question was asked; in the order in which one packet asks them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Stage {
+    Accept,
+    Connect,
     Authenticate,
     AuthExchange,
     Authorize,

@@ -14,10 +14,10 @@ use crate::proto::Resend;
 use crate::route::{Hit, Matches, ShareId, Target};
 
 use super::connection::{ConnKey, Connection};
-use super::hooks::ClientInfo;
-use super::session::{Outgoing, SessionKey};
-use super::shard::{Shard, client_info};
-use super::stats::Stats;
+use super::hooks::DropReason;
+use super::session::{Outgoing, Session, SessionKey};
+use super::shard::Shard;
+use super::tell::{Tell, session_info, tell};
 
 /// An out-buffer that is not blocked may pass its mark by this factor before QoS 0 is dropped: the
 /// flush that was asked for comes first.
@@ -77,7 +77,10 @@ impl Shard {
             }
             tried.push(other.target);
         }
-        self.stats.dropped_queue_full += 1;
+        match self.sessions.get(SessionKey::from_u64(target.key)) {
+            Some(session) => tell!(self).dropped(session, None, message, DropReason::QueueFull),
+            None => self.stats.dropped_queue_full += 1,
+        }
     }
 
     /// One message to one session. False: a shared member cannot take it.
@@ -93,7 +96,7 @@ impl Shard {
         let open = session.connection.filter(|&key| self.connections.get(key).is_some_and(Connection::is_open));
         if qos == Qos::AtMostOnce {
             if let Some(connection) = open {
-                return self.write_qos0(now, connection, subscription_ids, message, retain, hit.share.is_some());
+                return self.write_qos0(now, key, connection, subscription_ids, message, retain, hit.share.is_some());
             }
             if !self.options.queue_qos0_messages || !session.is_persistent() {
                 return hit.share.is_none();
@@ -103,34 +106,32 @@ impl Shard {
         self.send_or_queue(now, key, outgoing)
     }
 
-    pub(super) fn write_qos0(&mut self, now: Instant, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn write_qos0(&mut self, now: Instant, session: SessionKey, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
         let max = self.options.max_output_bytes;
-        let connection = &mut self.connections[key];
+        let (connection, session) = (&mut self.connections[key], &self.sessions[session]);
         let waiting = connection.out.len();
+        let mut tell = tell!(self);
         // Memory is short: what may be lost is not kept for a receiver that does not take it.
         let is_tight = connection.flags.blocked && waiting > 0 && self.budget.is_tight();
         if waiting > max || is_tight {
             if connection.flags.blocked || waiting > max.saturating_mul(OVERSHOOT) {
                 if !shared {
-                    self.stats.dropped_output_full += 1;
+                    tell.dropped(session, Some(connection), message, DropReason::OutputFull);
                 }
                 return !shared;
             }
             self.flush_wanted = true;
         }
         let delivery = Delivery { qos: Qos::AtMostOnce, dup: false, retain, packet_id: None, alias: None, omit_topic: false, subscription_ids };
-        if write_publish(now, connection, message, delivery, &mut self.stats) && self.interest.delivered {
-            self.tell_delivered(key, message, Qos::AtMostOnce);
+        if write_publish(now, session, connection, message, delivery, &mut tell) {
+            tell.publish_out(session, connection, message, Qos::AtMostOnce);
+            if self.interest.delivered {
+                self.hooks.delivered(session_info(session, Some(connection)), message, Qos::AtMostOnce);
+            }
         }
         self.mark_dirty(key);
         true
-    }
-
-    fn tell_delivered(&mut self, key: ConnKey, message: &Arc<Message>, qos: Qos) {
-        let connection = &self.connections[key];
-        let Some(session) = connection.session.map(|session| &self.sessions[session]) else { return };
-        let client: ClientInfo<'_> = client_info(connection, &session.client_id, session.username.as_deref());
-        self.hooks.delivered(client, message, qos);
     }
 
     /// Sends now if nothing waits before it and there is room, else queues. False: a shared
@@ -146,7 +147,7 @@ impl Shard {
             let may_grow = !is_tight || session.sender.in_flight() == 0;
             if may_grow && session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
                 let is_shared = outgoing.share.is_some();
-                start(now, session, connection, outgoing, &mut self.stats);
+                start(now, session, connection, outgoing, &mut tell!(self));
                 self.mark_dirty(connection_key);
                 if is_shared {
                     self.arm_share(now, key);
@@ -154,25 +155,27 @@ impl Shard {
                 return true;
             }
         } else if !session.is_persistent() {
-            self.stats.dropped_session_ended += 1;
+            tell!(self).dropped(session, None, &outgoing.message, DropReason::SessionEnded);
             return outgoing.share.is_none();
         }
         let is_full = session.queue_is_full(messages_max, bytes_max);
         if (is_full || is_tight) && outgoing.share.is_some() {
             return false;
         }
+        let connection = connection.and_then(|connection| self.connections.get(connection));
+        let mut tell = tell!(self);
         if is_tight && !is_full {
-            self.stats.dropped_memory += 1;
+            tell.dropped(session, connection, &outgoing.message, DropReason::MemoryShort);
             return true;
         }
         if is_full && !self.options.queue_drop_oldest {
-            self.stats.dropped_queue_full += 1;
+            tell.dropped(session, connection, &outgoing.message, DropReason::QueueFull);
             return true;
         }
         // Many small ones may have to go for a large one: the limit in bytes holds as well.
         while session.queue_is_full(messages_max, bytes_max) {
-            session.dequeue();
-            self.stats.dropped_queue_full += 1;
+            let Some(oldest) = session.dequeue() else { break };
+            tell.dropped(session, connection, &oldest.message, DropReason::QueueFull);
         }
         self.stats.messages_queued += 1;
         session.enqueue(outgoing);
@@ -182,7 +185,7 @@ impl Shard {
     /// Sends to an open connection without looking at queue or buffer limits; the caller did.
     pub(super) fn send_now(&mut self, now: Instant, session: SessionKey, key: ConnKey, outgoing: Outgoing) {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return };
-        start(now, &mut self.sessions[session], connection, outgoing, &mut self.stats);
+        start(now, &mut self.sessions[session], connection, outgoing, &mut tell!(self));
         self.mark_dirty(key);
     }
 
@@ -192,12 +195,13 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return };
         let Some(session) = connection.session.and_then(|session| self.sessions.get_mut(session)) else { return };
         let before = connection.out.len();
+        let mut tell = tell!(self);
         while connection.out.len() <= output_max {
             match session.sender.next_resend() {
                 Some(Resend::Publish { packet_id, qos, message }) => {
-                    let outgoing: &Outgoing = message;
-                    let delivery = delivery_of(outgoing, qos, Some(packet_id), true);
-                    if !write_publish(now, connection, &outgoing.message, delivery, &mut self.stats) {
+                    let outgoing: Outgoing = message.clone();
+                    let delivery = delivery_of(&outgoing, qos, Some(packet_id), true);
+                    if !write_publish(now, session, connection, &outgoing.message, delivery, &mut tell) {
                         // Too large for this connection: as if it had been sent (MQTT-3.1.2-25).
                         session.sender.abandon(packet_id);
                     }
@@ -211,7 +215,7 @@ impl Shard {
         }
         while connection.out.len() <= output_max && session.sender.can_send() {
             let Some(outgoing) = session.dequeue() else { break };
-            start(now, session, connection, outgoing, &mut self.stats);
+            start(now, session, connection, outgoing, &mut tell);
         }
         session.recharge();
         let has_room = connection.out.len() <= output_max && session.queue.is_empty();
@@ -227,29 +231,30 @@ impl Shard {
 }
 
 /// First transmission of a message of a session with room in its window.
-fn start(now: Instant, session: &mut super::session::Session, connection: &mut Connection, mut outgoing: Outgoing, stats: &mut Stats) {
+fn start(now: Instant, session: &mut Session, connection: &mut Connection, mut outgoing: Outgoing, tell: &mut Tell<'_>) {
     if outgoing.message.is_expired(now) {
-        stats.dropped_expired += 1;
-        return;
+        return tell.expired(session, connection, &outgoing.message);
     }
     outgoing.sent = now;
     let qos = outgoing.qos;
+    let message = outgoing.message.clone();
     if qos == Qos::AtMostOnce {
-        write_publish(now, connection, &outgoing.message, delivery_of(&outgoing, qos, None, false), stats);
+        if write_publish(now, session, connection, &message, delivery_of(&outgoing, qos, None, false), tell) {
+            tell.publish_out(session, connection, &message, qos);
+        }
         return;
     }
     // The packet identifier has a fixed size: any will do to measure.
     let probe = delivery_of(&outgoing, qos, Some(PacketId::MIN), false);
-    if !fits(now, connection, &outgoing.message, &probe) {
-        stats.dropped_too_large += 1;
-        return;
+    if !fits(now, connection, &message, &probe) {
+        return tell.dropped(session, Some(connection), &message, DropReason::TooLarge);
     }
-    let message = outgoing.message.clone();
     let ids = outgoing.subscription_ids.clone();
     let retain = outgoing.retain;
     let packet_id = session.sender.begin(qos, outgoing);
     let delivery = Delivery { qos, dup: false, retain, packet_id: Some(packet_id), alias: None, omit_topic: false, subscription_ids: &ids };
-    write_publish(now, connection, &message, delivery, stats);
+    write_publish(now, session, connection, &message, delivery, tell);
+    tell.publish_out(session, connection, &message, qos);
 }
 
 fn delivery_of(outgoing: &Outgoing, qos: Qos, packet_id: Option<PacketId>, dup: bool) -> Delivery<'_> {
@@ -263,9 +268,9 @@ fn fits(now: Instant, connection: &Connection, message: &Message, delivery: &Del
 }
 
 /// Encodes one PUBLISH, with a topic alias if the client takes them. False: it is too large.
-fn write_publish(now: Instant, connection: &mut Connection, message: &Message, mut delivery: Delivery<'_>, stats: &mut Stats) -> bool {
+fn write_publish(now: Instant, session: &Session, connection: &mut Connection, message: &Arc<Message>, mut delivery: Delivery<'_>, tell: &mut Tell<'_>) -> bool {
     if !fits(now, connection, message, &delivery) {
-        stats.dropped_too_large += 1;
+        tell.dropped(session, Some(connection), message, DropReason::TooLarge);
         return false;
     }
     // An alias is taught only with a packet that is certain to go out.
@@ -277,6 +282,6 @@ fn write_publish(now: Instant, connection: &mut Connection, message: &Message, m
         }
     }
     codec::encode_delivery(message, &delivery, connection.version, now, &mut connection.out);
-    stats.publish_sent += 1;
+    tell.stats.publish_sent += 1;
     true
 }

@@ -5,8 +5,10 @@ use crate::codec::{Disconnect, Message, PropertyId, PropertyList, Reason};
 use crate::route::Target;
 
 use super::connection::ConnKey;
+use super::hooks::{DropReason, SessionEvent};
 use super::session::{Outgoing, Session, SessionKey, Will};
 use super::shard::{Fault, STALE_MAX, Shard, TimerKey, client_info, protocol_error};
+use super::tell::tell;
 
 /// Properties of a PUBLISH that travel to the receivers (§3.3.2.3).
 pub(super) fn forwarded(id: PropertyId) -> bool {
@@ -78,6 +80,7 @@ impl Shard {
             if session.will_due.is_some_and(|due| due <= now) {
                 session.will_due = None;
                 if let Some(will) = session.will.take() {
+                    tell!(self).will(session, &will.message);
                     self.publish_will(now, key, &will);
                 }
             }
@@ -176,8 +179,13 @@ impl Shard {
             }
         }
         self.pass_on_shared(now, target, &mut session);
-        self.stats.dropped_session_ended += (session.queue.len() + session.sender.in_flight()) as u64;
+        let mut tell = tell!(self);
+        for outgoing in session.queue.iter().chain(session.sender.iter().map(|(_, outgoing)| outgoing)) {
+            tell.dropped(&session, None, &outgoing.message, DropReason::SessionEnded);
+        }
+        tell.session(&session, None, SessionEvent::Expired);
         if let Some(will) = session.will.take() {
+            tell.will(&session, &will.message);
             self.publish_will(now, key, &will);
         }
     }

@@ -120,15 +120,58 @@ pub struct PublishInfo<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Interest {
+    pub accept: bool,
+    pub connect: bool,
     pub authenticate: bool,
+    pub session: bool,
     pub authorize: bool,
-    pub publish: bool,
     pub subscribe: bool,
+    pub subscribed: bool,
     pub unsubscribe: bool,
+    pub unsubscribed: bool,
+    pub publish: bool,
+    pub publish_out: bool,
     pub delivered: bool,
+    pub dropped: bool,
+    pub expired: bool,
+    pub retained: bool,
+    pub will: bool,
+    pub quota: bool,
+    pub slow_client: bool,
+    pub tick: bool,
 }
 
-/// The hook table. Every method has a default that allows or ignores.
+/// What became of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionEvent {
+    /// A client has a new one.
+    Created,
+    /// A client came back to the one it had.
+    Resumed,
+    /// It ended: its time is over, it was to end with its connection, a clean start replaced it, or
+    /// the owner ended it.
+    Expired,
+    /// A newer connection of the same client id took it from the one that is told.
+    TakenOver,
+}
+
+/// Why a message did not reach a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropReason {
+    /// The queue of the session was full.
+    QueueFull,
+    /// QoS 0, and the client reads too slowly.
+    OutputFull,
+    /// Larger than the client's Maximum Packet Size.
+    TooLarge,
+    /// The session ended while it waited.
+    SessionEnded,
+    /// The memory of the server was short.
+    MemoryShort,
+}
+
+/// The hook table, in the order of a client's life. Every method has a default that allows or
+/// ignores.
 #[allow(unused_variables)]
 pub trait Hooks: Send {
     /// Asked once.
@@ -136,7 +179,17 @@ pub trait Hooks: Send {
         Interest::default()
     }
 
-    /// A CONNECT came (credentials, will and properties are in `connect`).
+    /// A network connection came in through the listener at this address (empty: adopted).
+    fn accept(&mut self, peer: &str, listener: &str, token: HookToken) -> Answer {
+        Answer::ALLOW
+    }
+
+    /// A CONNECT came; asked before [`Hooks::authenticate`], about everything but who it is.
+    fn connect(&mut self, client: ClientInfo<'_>, connect: &Connect<'_>, token: HookToken) -> Answer {
+        Answer::ALLOW
+    }
+
+    /// Is the client of this CONNECT who it says it is?
     fn authenticate(&mut self, client: ClientInfo<'_>, connect: &Connect<'_>, token: HookToken) -> Answer {
         Answer::ALLOW
     }
@@ -145,6 +198,15 @@ pub trait Hooks: Send {
     fn auth_exchange(&mut self, client: ClientInfo<'_>, method: &str, data: &[u8], token: HookToken) -> Answer {
         Answer::Now(Decision::Deny(Reason::BAD_AUTHENTICATION_METHOD))
     }
+
+    /// CONNACK with success was sent.
+    fn connected(&mut self, client: ClientInfo<'_>, session_present: bool) {}
+
+    /// The network connection of a connected client ended.
+    fn disconnected(&mut self, client: ClientInfo<'_>, reason: Reason) {}
+
+    /// A session began, went on, ended or changed hands.
+    fn session(&mut self, client: ClientInfo<'_>, event: SessionEvent) {}
 
     /// May this client publish to the topic, or subscribe to the filter?
     fn authorize(&mut self, client: ClientInfo<'_>, access: Access, topic: &str, qos: Qos, retain: bool, token: HookToken) -> Answer {
@@ -156,24 +218,51 @@ pub trait Hooks: Send {
         Answer::ALLOW
     }
 
+    /// A client has a subscription, new or replaced.
+    fn subscribed(&mut self, client: ClientInfo<'_>, filter: &str, options: SubscribeOptions) {}
+
     /// An UNSUBSCRIBE came.
     fn unsubscribe(&mut self, client: ClientInfo<'_>, filters: &[&str], token: HookToken) -> Answer {
         Answer::ALLOW
     }
+
+    /// A client gave up a subscription, or lost it to the owner.
+    fn unsubscribed(&mut self, client: ClientInfo<'_>, filter: &str) {}
 
     /// A PUBLISH came and was authorized.
     fn publish(&mut self, client: ClientInfo<'_>, publish: &PublishInfo<'_>, token: HookToken) -> Answer {
         Answer::ALLOW
     }
 
-    /// CONNACK with success was sent.
-    fn connected(&mut self, client: ClientInfo<'_>, session_present: bool) {}
-
-    /// The network connection of a connected client ended.
-    fn disconnected(&mut self, client: ClientInfo<'_>, reason: Reason) {}
+    /// A message goes out to a client for the first time.
+    fn publish_out(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, qos: Qos) {}
 
     /// A message reached a client: written (QoS 0) or acknowledged (QoS 1 and 2).
     fn delivered(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, qos: Qos) {}
+
+    /// A message will not reach a client.
+    fn dropped(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, reason: DropReason) {}
+
+    /// A message expired while it waited for a client; `None`: a retained one.
+    fn expired(&mut self, client: Option<ClientInfo<'_>>, message: &Arc<Message>) {}
+
+    /// A message is the retained one of its topic now.
+    fn retained_set(&mut self, message: &Arc<Message>) {}
+
+    /// A topic has no retained message any more.
+    fn retained_cleared(&mut self, topic: &str) {}
+
+    /// The will of a client goes out.
+    fn will(&mut self, client: ClientInfo<'_>, message: &Arc<Message>) {}
+
+    /// A limit turned somebody away; `limit` is its key.
+    fn quota(&mut self, client: Option<ClientInfo<'_>>, limit: &'static str) {}
+
+    /// A client does not read what waits for it.
+    fn slow_client(&mut self, client: ClientInfo<'_>, waiting_bytes: usize) {}
+
+    /// The tick interval went by.
+    fn tick(&mut self) {}
 
     /// One line of log, from 1 (error) to 5 (trace).
     fn log(&mut self, level: u8, text: &dyn Fn() -> String) {}

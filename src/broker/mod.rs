@@ -15,7 +15,10 @@
 //! The way of a PUBLISH: `shard` frames it, `publish` does the QoS bookkeeping and asks the hooks,
 //! the router names the receivers, `deliver` encodes into each receiver's out-buffer or queues.
 
+mod accept;
 mod admin;
+mod ban;
+mod client_admin;
 mod connect;
 mod connection;
 mod deliver;
@@ -26,20 +29,27 @@ mod options;
 mod park;
 mod publish;
 mod retain;
+mod retained_admin;
+mod schedule;
 mod session;
 mod shard;
 mod stats;
 mod subscribe;
+mod tell;
 #[cfg(test)]
 mod tests;
 
 pub use admin::{ClientSummary, LocalKey};
+pub use ban::{Ban, BanError, BanKind};
+pub use client_admin::SubscriptionSummary;
 pub use connection::ConnKey;
 pub use hooks::{
-    Access, Answer, ClientInfo, Decision, HookToken, Hooks, Interest, NoHooks, PublishInfo, Rewrite,
+    Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, NoHooks, PublishInfo, Rewrite,
+    SessionEvent,
 };
 pub use options::Options;
+pub use schedule::{Task, TaskId};
 pub use session::SessionKey;
 pub use input::Progress;
 pub use shard::Shard;
-pub use stats::Stats;
+pub use stats::{Stat, Stats};

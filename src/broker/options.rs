@@ -67,6 +67,12 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time for a hook's late answer; then the operation is refused (0x83).
     pub hook_timeout: Duration,
+    /// How often the hook `tick` is called.
+    pub tick_interval: Duration,
+    /// Client ids, user names and addresses that are banned, together; one more is refused.
+    pub max_bans: usize,
+    /// Tasks of the owner that wait for their time; one more is refused.
+    pub max_scheduled_tasks: usize,
     /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest. From
     /// seven eighths of it on, queues, sessions, subscriptions and the retained store do not grow.
     pub memory_limit: usize,
@@ -106,6 +112,9 @@ impl Default for Options {
             slow_consumer_grace: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(15),
             hook_timeout: Duration::from_secs(10),
+            tick_interval: Duration::from_secs(1),
+            max_bans: 10_000,
+            max_scheduled_tasks: 10_000,
             memory_limit: 512 << 20,
             memory_pause: Duration::from_secs(10),
         }

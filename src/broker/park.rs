@@ -60,6 +60,9 @@ impl Shard {
     /// Goes on with the parked packet, then with what came behind it.
     fn resume(&mut self, now: Instant, key: ConnKey, decision: Decision) {
         let Some(parked) = self.connections.get_mut(key).and_then(|connection| connection.parked.take()) else { return };
+        if parked.stage == Stage::Accept {
+            return self.accept_decided(now, key, &decision);
+        }
         let resumed = Resumed { stage: parked.stage, decision, verdicts: parked.verdicts };
         let result = codec::split(&parked.packet, usize::MAX).map_err(Into::into).and_then(|split| {
             let (frame, _) = split.expect("a whole packet was parked");

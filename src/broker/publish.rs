@@ -156,12 +156,20 @@ impl Shard {
         let is_tight = self.budget.is_tight();
         let mut router = self.router.write().expect("router lock");
         if message.payload().is_empty() {
-            router.retained_mut().clear(message.topic());
+            let cleared = router.retained_mut().clear(message.topic());
+            drop(router);
+            if cleared && self.interest.retained {
+                self.hooks.retained_cleared(message.topic());
+            }
             return true;
         }
         let kept = router.retained_mut().set(message.clone(), is_tight).is_ok();
+        drop(router);
         if !kept {
             self.stats.retained_refused += 1;
+            self.tell_quota("max_retained_messages");
+        } else if self.interest.retained {
+            self.hooks.retained_set(message);
         }
         kept
     }

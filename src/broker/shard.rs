@@ -11,9 +11,11 @@ use crate::codec::{
 };
 use crate::route::{Matches, Router};
 
+use super::ban::Bans;
 use super::connection::{ConnKey, Connection, Resumed, State};
 use super::hooks::{ClientInfo, Hooks, Interest, NoHooks};
 use super::options::Options;
+use super::schedule::Tasks;
 use super::session::{Session, SessionKey};
 use super::stats::Stats;
 
@@ -37,6 +39,8 @@ pub struct Shard {
     /// An out-buffer passed its mark: flush before more is taken in.
     pub(super) flush_wanted: bool,
     pub(super) hook_serial: u32,
+    pub(super) bans: Bans,
+    pub(super) tasks: Tasks,
     due: Vec<TimerKey>,
 }
 
@@ -45,6 +49,7 @@ pub struct Shard {
 pub(super) enum TimerKey {
     Connection(ConnKey),
     Session(SessionKey),
+    Tick,
     Sweep,
 }
 
@@ -92,12 +97,17 @@ impl Shard {
         let hooks = hooks.unwrap_or_else(|| Box::new(NoHooks));
         let mut wheel = Wheel::default();
         wheel.insert(Instant::START + SWEEP_INTERVAL, TimerKey::Sweep);
+        if hooks.interest().tick {
+            wheel.insert(Instant::START + options.tick_interval, TimerKey::Tick);
+        }
         Self {
             id,
             router,
             sessions: SlotMap::with_key(),
             by_client_id: peer_map(&mut rng),
             connections: SlotMap::with_key(),
+            bans: Bans::new(&mut rng),
+            tasks: Tasks::default(),
             wheel,
             budget,
             rng,
@@ -112,28 +122,6 @@ impl Shard {
             due: Vec::new(),
             options,
         }
-    }
-
-    /// A client's network connection began. `None`: there are too many, close it.
-    /// `allow_anonymous` is what its listener says of that, if it says anything.
-    pub fn open(&mut self, now: Instant, peer: &str, allow_anonymous: Option<bool>) -> Option<ConnKey> {
-        if self.connections.len() >= self.options.max_connections {
-            return self.turn_away();
-        }
-        self.stats.connections_accepted += 1;
-        let charge = self.budget.charge(size_of::<Connection>() + peer.len());
-        let mut connection = Connection::new(now, peer, charge);
-        connection.flags.allow_anonymous = allow_anonymous;
-        let key = self.connections.insert(connection);
-        self.arm_connection(key);
-        Some(key)
-    }
-
-    /// Counts a connection that is closed at once because a limit is reached.
-    pub fn turn_away(&mut self) -> Option<ConnKey> {
-        self.stats.connections_accepted += 1;
-        self.stats.connections_over_limit += 1;
-        None
     }
 
     /// One whole packet, new or going on after a hook's answer.
@@ -292,6 +280,7 @@ impl Shard {
         } else if connection.slow_since.is_none() && connection.is_open() {
             connection.slow_since = Some(now);
             self.arm_connection(key);
+            self.tell_slow(key);
         }
     }
 
@@ -338,7 +327,7 @@ impl Shard {
 
     /// The next timer, at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        self.wheel.next_deadline().into_iter().chain(self.tasks.next_deadline()).min()
     }
 
     /// Time went by.
@@ -349,14 +338,18 @@ impl Shard {
             match key {
                 TimerKey::Connection(key) => self.connection_timeout(now, key),
                 TimerKey::Session(key) => self.session_timeout(now, key),
+                TimerKey::Tick => {
+                    self.hooks.tick();
+                    self.wheel.insert(now + self.options.tick_interval, TimerKey::Tick);
+                }
                 TimerKey::Sweep => {
-                    let mut router = self.router.write().expect("router lock");
-                    router.retained_mut().expire(now, SWEEP_TOPICS_MAX);
+                    self.sweep(now);
                     self.wheel.insert(now + SWEEP_INTERVAL, TimerKey::Sweep);
                 }
             }
         }
         self.due = due;
+        self.run_tasks(now);
     }
 
     /// Puts the connection's next deadline into the wheel, unless an earlier one is there.
@@ -428,6 +421,8 @@ impl Shard {
         stats.subscriptions = router.subscription_count() as u64;
         stats.retained_messages = router.retained().count() as u64;
         stats.memory_bytes = self.budget.used_bytes() as u64;
+        stats.bans = self.bans.len() as u64;
+        stats.scheduled_tasks = self.tasks.len() as u64;
         stats
     }
 
@@ -465,6 +460,5 @@ const DISCONNECT_OVERHEAD: usize = 16;
 /// A timer is looked at after this time at the latest, so that those of ended connections and
 /// sessions do not pile up.
 pub(super) const STALE_MAX: Duration = Duration::from_secs(120);
-/// How often expired retained messages are looked for, and how many are looked at.
+/// How often expired retained messages and bans are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-const SWEEP_TOPICS_MAX: usize = 10_000;

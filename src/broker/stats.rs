@@ -1,5 +1,30 @@
 //! Counters of one shard. Every limit that is reached and every message that is lost has one.
 
+/// One counter or gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub doc: &'static str,
+    /// It goes up and down.
+    pub is_gauge: bool,
+    /// Of this moment.
+    pub value: u64,
+}
+
+/// The statistics that go up and down.
+const GAUGES: [&str; 8] = [
+    "clients_connected",
+    "clients_maximum",
+    "sessions_offline",
+    "subscriptions",
+    "retained_messages",
+    "memory_bytes",
+    "bans",
+    "scheduled_tasks",
+];
+
 macro_rules! stats {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
         /// Counters since the server began, and gauges of this moment.
@@ -9,6 +34,13 @@ macro_rules! stats {
             /// Name and value of each, in the order of their definition.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),*].into_iter()
+            }
+
+            /// As [`Stats::iter`], with what each means.
+            pub fn described(&self) -> impl Iterator<Item = Stat> {
+                [$((stringify!($name), concat!($($doc),*), self.$name)),*].into_iter().map(|(name, doc, value)| {
+                    Stat { name, doc: doc.trim(), is_gauge: GAUGES.contains(&name), value }
+                })
             }
         }
     };
@@ -27,10 +59,18 @@ stats! {
     retained_messages,
     /// Bytes charged to the budget.
     memory_bytes,
+    /// Client ids, user names and addresses that are banned.
+    bans,
+    /// Tasks of the owner that wait for their time.
+    scheduled_tasks,
     /// Connections accepted.
     connections_accepted,
     /// Connections refused because `max_connections` was reached.
     connections_over_limit,
+    /// Connections refused by the accept hook.
+    connections_refused,
+    /// Connections closed and CONNECT packets refused (0x8A) because of a ban.
+    connections_banned,
     /// CONNECT packets refused.
     connects_refused,
     /// CONNECT packets refused (0x89), or closed half-way, because memory was short.
@@ -94,6 +134,10 @@ stats! {
     hook_timeouts,
     /// Answers of hooks that came too late or twice.
     hook_late_answers,
+    /// Bans refused because there were `max_bans`.
+    bans_refused,
+    /// Tasks refused because `max_scheduled_tasks` waited.
+    scheduled_tasks_refused,
     /// Times a client was not read for a while because the budget was exhausted.
     budget_pauses,
     /// Times a client was not read for a while because it did not read itself.

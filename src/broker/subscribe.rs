@@ -26,6 +26,7 @@ impl Shard {
         for filter in filters {
             let granted = filter.and_then(|(filter, options)| {
                 let granted = self.add_subscription(session, &filter, options, subscription_id)?;
+                self.tell_subscribed(session, &filter, options);
                 let wants_retained = match options.retain_handling {
                     RetainHandling::SendAtSubscribe => true,
                     RetainHandling::SendIfNew => granted == Subscribed::New,
@@ -156,6 +157,7 @@ impl Shard {
         };
         if outcome == Subscribed::Full {
             self.stats.subscriptions_refused += 1;
+            self.tell_client_quota(key, "max_subscriptions_per_client");
             return Err(Reason::QUOTA_EXCEEDED);
         }
         session.add_filter(filter);
@@ -201,6 +203,7 @@ impl Shard {
         if let Some(jobs) = session.connection.and_then(|connection| self.connections.get_mut(connection)).and_then(|connection| connection.retained.as_mut()) {
             jobs.remove(filter);
         }
+        self.tell_unsubscribed(key, filter);
         Reason::SUCCESS
     }
 }

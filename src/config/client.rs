@@ -1,8 +1,8 @@
 //! The configuration of a client.
 
-use super::file::{self, Entry};
+use super::entry::Entry;
 use super::key::{find, unknown};
-use super::{DEFAULT_PORT, ENVIRONMENT_PREFIX, Error, Problem, ServerUri, client_keys, connection_string};
+use super::{DEFAULT_PORT, Error, Problem, ServerUri, client_keys, connection_string, is_client_key, is_server_key, own_variables};
 use crate::net::{DialOptions, ServerAddress};
 use crate::proto::client::{Options, ReceiveOptions};
 
@@ -86,13 +86,21 @@ impl ClientConfig {
     /// Reads a TOML file's text: what can be used is set, what cannot is reported. Servers are
     /// `server = "uri"` (or a list of them) or `[[server]]` tables of `uri` and `priority`.
     pub fn load_toml(&mut self, text: &str) -> Vec<Problem> {
-        file::load(text, &["server"], |entry| match entry {
+        super::load_toml(text, &["server"], |entry| self.take(entry))
+    }
+
+    /// As [`ClientConfig::load_toml`], with JSON: one object; `server` is a URI, an object, or an
+    /// array of them.
+    pub fn load_json(&mut self, text: &str) -> Vec<Problem> {
+        super::load_json(text, &["server"], |entry| self.take(entry))
+    }
+
+    fn take(&mut self, entry: Entry<'_>) -> Result<(), Problem> {
+        match entry {
             Entry::Value(key, value) => self.set(key, &value).map_err(|error| Problem { line: 0, error }),
             Entry::Table("server", rows) => self.add_server_table(&rows),
-            Entry::Table(name, _) => {
-                Err(Problem { line: 0, error: unknown(name, core::iter::once("server")) })
-            }
-        })
+            Entry::Table(name, _) => Err(Problem { line: 0, error: unknown(name, core::iter::once("server")) }),
+        }
     }
 
     fn add_server_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
@@ -115,11 +123,9 @@ impl ClientConfig {
         self.add_server(uri, priority).map_err(|error| Problem { line, error })
     }
 
-    /// Sets what `NLMQTT_` variables say; the others are passed over.
+    /// Sets what `NLMQTT_` variables say; the others, and a server's, are passed over.
     pub fn load_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Vec<Error> {
-        let own = variables.filter_map(|(name, value)| {
-            Some((name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(), value))
-        });
+        let own = own_variables(variables, |key| is_server_key(key) && !is_client_key(key));
         own.filter_map(|(key, value)| self.set(&key, &value).err()).collect()
     }
 

@@ -37,6 +37,29 @@ pub enum Error {
     Syntax(String),
     /// Options that are good alone and not together.
     Together(String),
+    /// Something about the whole that cannot work.
+    Whole {
+        /// What.
+        text: String,
+        /// What would be right.
+        suggestion: String,
+    },
+    /// A feature this build does not have.
+    Feature(&'static str),
+}
+
+impl Error {
+    /// What would be right, where that is known.
+    pub fn suggestion(&self) -> Option<String> {
+        match self {
+            Self::UnknownKey { nearest, .. } => nearest.map(|nearest| format!("did you mean '{nearest}'?")),
+            Self::Value { expected, .. } => Some(format!("use {expected}")),
+            Self::Scheme { .. } => Some("use mqtt:// or tcp://".to_owned()),
+            Self::Whole { suggestion, .. } => Some(suggestion.clone()),
+            Self::Feature(feature) => Some(format!("build with the feature '{feature}'")),
+            Self::Uri { .. } | Self::Syntax(_) | Self::Together(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -52,6 +75,8 @@ impl fmt::Display for Error {
                 write!(f, "transport '{scheme}' is not supported by this build: use mqtt:// or tcp://")
             }
             Self::Syntax(text) | Self::Together(text) => f.write_str(text),
+            Self::Whole { text, suggestion } => write!(f, "{text}: {suggestion}"),
+            Self::Feature(feature) => write!(f, "this build does not have the feature '{feature}'"),
         }
     }
 }

@@ -3,15 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::entry::{Entry, line_of, unusable};
 use super::{Error, Problem};
-
-/// What a file says, in its order.
-pub enum Entry<'a> {
-    /// `name = value`, once for each element of an array.
-    Value(&'a str, String),
-    /// `[[name]]` or `[name]`: keys and values with their lines.
-    Table(&'a str, Vec<(String, String, usize)>),
-}
 
 /// Gives every entry of `text` to `take`; only `lists` may be arrays of values. What is wrong with the syntax and what `take` refuses
 /// comes back, sorted by line.
@@ -68,10 +61,6 @@ fn blank_line(text: &mut String, line: usize) {
     *text = lines.map(|(at, content)| if at + 1 == line { "#\n" } else { content }).collect();
 }
 
-fn unusable(name: &str) -> Error {
-    Error::Syntax(format!("{name}: expected text, a whole number, true or false"))
-}
-
 fn table_entry<'a>(text: &str, name: &'a str, table: &DeTable<'_>) -> Option<Entry<'a>> {
     let rows = table.iter().map(|(key, value)| {
         let value = text_of(value.get_ref())?;
@@ -90,9 +79,4 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -1,8 +1,8 @@
 //! The configuration of a server.
 
-use super::file::{self, Entry};
+use super::entry::Entry;
 use super::key::{find, unknown};
-use super::{ENVIRONMENT_PREFIX, Error, Key, Problem, ServerUri, server_keys};
+use super::{Error, Key, Problem, ServerUri, connection_string, is_client_key, is_server_key, own_variables, server_keys};
 use crate::broker::Options;
 use crate::net::ListenerOptions;
 
@@ -13,7 +13,7 @@ pub struct ServerConfig {
     pub options: Options,
     /// Where to listen.
     pub listeners: Vec<ListenerOptions>,
-    is_anonymous_set: bool,
+    pub(super) is_anonymous_set: bool,
 }
 
 /// What is different between two configurations.
@@ -117,7 +117,27 @@ impl ServerConfig {
 
     /// Reads a TOML file's text: what can be used is set, what cannot is reported.
     pub fn load_toml(&mut self, text: &str) -> Vec<Problem> {
-        file::load(text, &["listener"], |entry| match entry {
+        super::load_toml(text, &["listener"], |entry| self.take(entry))
+    }
+
+    /// As [`ServerConfig::load_toml`], with JSON: one object; `listener` is a URI, an object, or an
+    /// array of them.
+    pub fn load_json(&mut self, text: &str) -> Vec<Problem> {
+        super::load_json(text, &["listener"], |entry| self.take(entry))
+    }
+
+    /// `listener=mqtt://127.0.0.1:1883;max_connections=100`, with any key. Nothing changes on error.
+    pub fn load_connection_string(&mut self, text: &str) -> Result<(), Error> {
+        let mut next = self.clone();
+        for (key, value) in connection_string::pairs(text, is_server_key)? {
+            next.set(key, value)?;
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn take(&mut self, entry: Entry<'_>) -> Result<(), Problem> {
+        match entry {
             Entry::Value(key, value) => self.set(key, &value).map_err(|error| Problem { line: 0, error }),
             Entry::Table("listener", rows) => self.add_listener_table(&rows),
             Entry::Table(name, _) => {
@@ -127,7 +147,7 @@ impl ServerConfig {
                 );
                 Err(Problem { line: 0, error })
             }
-        })
+        }
     }
 
     fn add_listener_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
@@ -157,11 +177,9 @@ impl ServerConfig {
         self.add_listeners(&uri).map_err(|error| Problem { line: 0, error })
     }
 
-    /// Sets what `NLMQTT_` variables say; the others are passed over.
+    /// Sets what `NLMQTT_` variables say; the others, and a client's, are passed over.
     pub fn load_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Vec<Error> {
-        let own = variables.filter_map(|(name, value)| {
-            Some((name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase(), value))
-        });
+        let own = own_variables(variables, |key| is_client_key(key) && !is_server_key(key));
         own.filter_map(|(key, value)| self.set(&key, &value).err()).collect()
     }
 
@@ -287,8 +305,37 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "json")]
+    fn json_says_the_same_as_toml_and_names_its_lines() {
+        let text = "{\n \"max_connections\": 10,\n \"max_qos\": 7,\n \"allow_anonymus\": true,\n \"max_packet_size\": \"1M\",\n\
+                    \"max_keepalive\": 1.5,\n \"listener\": [\"mqtt://127.0.0.1:1\",\n {\"address\": \"127.0.0.1\", \"port\": 2},\n\
+                    {\"prot\": 3},\n \"wss://x\"],\n \"max_bans\": [1, 2]\n}";
+        let mut config = ServerConfig::default();
+        let problems = config.load_json(text);
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [3, 4, 6, 9, 10, 11], "{problems:?}");
+        assert_eq!((config.options.max_connections, config.options.max_packet_size), (10, 1 << 20));
+        assert_eq!(config.listeners.len(), 2);
+        for text in ["", "[]", "{\"a\":", "7"] {
+            assert_eq!(ServerConfig::default().load_json(text).len(), 1, "{text}");
+        }
+        let mut again = ServerConfig::default();
+        assert!(again.load_json(&config.to_json()).is_empty());
+        assert_eq!(config.diff(&again), ServerDiff::default());
+    }
+
+    #[test]
+    fn a_connection_string_sets_keys_and_listeners() {
+        let mut config = ServerConfig::default();
+        config.load_connection_string("listener=mqtt://127.0.0.1:1;max_connections=3").expect("legal");
+        assert_eq!((config.listeners.len(), config.options.max_connections), (1, 3));
+        assert!(config.load_connection_string("max_connections=4;max_conections=5").is_err());
+        assert_eq!(config.options.max_connections, 3, "nothing has changed");
+    }
+
+    #[test]
     fn the_environment_sets_keys_in_upper_case() {
-        let variables = [("NLMQTT_MAX_KEEPALIVE", "7"), ("PATH", "x"), ("NLMQTT_MAX_KEEPALIV", "8")];
+        let variables = [("NLMQTT_MAX_KEEPALIVE", "7"), ("PATH", "x"), ("NLMQTT_CLIENT_ID", "a client's"), ("NLMQTT_MAX_KEEPALIV", "8")];
         let mut config = ServerConfig::default();
         let errors = config.load_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         assert_eq!(config.options.max_keepalive_s, 7);

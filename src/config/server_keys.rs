@@ -104,6 +104,9 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     milliseconds!(slow_consumer_grace, "slow_consumer_grace_ms", 0, "a client that does not read for so long is closed"),
     milliseconds!(connect_timeout, "connect_timeout_ms", 1, "from accept to CONNECT"),
     milliseconds!(hook_timeout, "hook_timeout_ms", 1, "for the late answer of a hook"),
+    milliseconds!(tick_interval, "tick_interval_ms", 1, "how often the hook `tick` is called"),
+    number!(max_bans, "max_bans", Kind::Number(0, 1_000_000), LIVE, "client identifiers, user names and addresses that are banned"),
+    number!(max_scheduled_tasks, "max_scheduled_tasks", Kind::Number(0, 1_000_000), LIVE, "tasks of the application that wait for their time"),
     number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits"),
     milliseconds!(memory_pause, "memory_pause_ms", 1, "while the memory limit is exceeded: how long a client may keep an unfinished packet"),
 ];

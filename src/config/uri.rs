@@ -66,6 +66,7 @@ impl ServerUri {
     }
 
     /// The addresses to listen at. No host or `*`: all; `localhost`: both of loopback.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub(super) fn listen_addresses(&self) -> Result<Vec<SocketAddr>, Error> {
         let both = |four: Ipv4Addr, six: Ipv6Addr| vec![IpAddr::V4(four), IpAddr::V6(six)];
         let hosts = match self.host.as_str() {

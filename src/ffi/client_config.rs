@@ -2,20 +2,21 @@
 
 use std::ffi::{c_char, c_void};
 
+use super::config_keys::problems_to_failure;
 use super::{
     Failure, NLMQTT_CONFIG, NLMQTT_IO, NLMQTT_UNSUPPORTED, Outcome, bytes, check_out, fence, fence_or, nlmqtt_properties,
     nlmqtt_status, optional_string, qos_of, reference, reference_mut, string, topic_name,
 };
 use crate::codec::{Place, PropertyList};
-use crate::config::{ClientConfig, Error};
+use crate::config::{ClientConfig, Error, Problem};
 use crate::proto::client::{Authentication, Will};
 
 /// Options of a client to be made. Used by one thread at a time.
-pub struct nlmqtt_client_config(pub(crate) ClientConfig);
+pub struct nlmqtt_client_config(pub(crate) ClientConfig, pub(crate) Vec<Problem>);
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = if matches!(error, Error::Scheme { .. }) { NLMQTT_UNSUPPORTED } else { NLMQTT_CONFIG };
+        let status = if matches!(error, Error::Scheme { .. } | Error::Feature(_)) { NLMQTT_UNSUPPORTED } else { NLMQTT_CONFIG };
         Self::new(status, error.to_string())
     }
 }
@@ -43,7 +44,7 @@ pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
 /// nlmqtt_client_new. NULL if memory is short.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlmqtt_client_config_new() -> *mut nlmqtt_client_config {
-    fence_or(core::ptr::null_mut(), || Ok(Box::into_raw(Box::new(nlmqtt_client_config(ClientConfig::default())))))
+    fence_or(core::ptr::null_mut(), || Ok(Box::into_raw(Box::new(nlmqtt_client_config(ClientConfig::default(), Vec::new())))))
 }
 
 /// Frees options. NULL is fine.
@@ -81,14 +82,16 @@ pub unsafe extern "C" fn nlmqtt_client_config_load_connstr(config: *mut nlmqtt_c
 }
 
 /// Reads a TOML file of keys, and servers as `[[server]]` tables with `uri` and `priority`. CONFIG: the last error names
-/// every problem with its line, and nothing has changed. IO: the file cannot be read.
+/// every problem with its line, nlmqtt_client_config_check tells them, and nothing has changed. IO: the file cannot be read; UNSUPPORTED: a build
+/// without TOML.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_load_file(config: *mut nlmqtt_client_config, path: *const c_char) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference_mut(config, "config") }?;
         let text = file_text(unsafe { string(path, "path") }?)?;
         let mut next = config.0.clone();
-        all_problems(&next.load_toml(&text))?;
+        config.1 = next.load_toml(&text);
+        problems_to_failure(&config.1)?;
         config.0 = next;
         Ok(())
     })

@@ -11,6 +11,8 @@
 #![allow(unsafe_code, non_camel_case_types)]
 #![allow(clippy::missing_safety_doc)] // the C documentation says it for every pointer
 
+#[cfg(not(feature = "server"))]
+mod absent;
 mod client;
 mod client_callbacks;
 mod client_config;
@@ -19,7 +21,11 @@ mod client_publish;
 mod client_requests;
 mod client_setters;
 mod client_statistics;
+mod config_keys;
+#[cfg(feature = "server")]
 mod decision;
+#[cfg(feature = "server")]
+mod hook_calls;
 mod hooks;
 mod log;
 mod message;
@@ -27,8 +33,21 @@ mod properties;
 mod runtime;
 mod runtime_config;
 mod runtime_tasks;
+#[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod server_admin;
+#[cfg(feature = "server")]
 mod server_config;
+#[cfg(feature = "server")]
+mod server_config_keys;
+#[cfg(feature = "server")]
+mod server_control;
+#[cfg(feature = "server")]
+mod server_listen;
+#[cfg(feature = "server")]
+mod server_retained;
+#[cfg(feature = "server")]
 mod server_use;
 mod status;
 mod topic;
@@ -40,6 +59,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(not(feature = "server"))]
+pub use absent::*;
 pub use client::*;
 pub use client_callbacks::*;
 pub use client_config::*;
@@ -48,6 +69,8 @@ pub use client_publish::*;
 pub use client_requests::*;
 pub use client_setters::*;
 pub use client_statistics::*;
+pub use config_keys::*;
+#[cfg(feature = "server")]
 pub use decision::*;
 pub use hooks::*;
 pub use log::*;
@@ -56,8 +79,21 @@ pub use properties::*;
 pub use runtime::*;
 pub use runtime_config::*;
 pub use runtime_tasks::*;
+#[cfg(feature = "server")]
 pub use server::*;
+#[cfg(feature = "server")]
+pub use server_admin::*;
+#[cfg(feature = "server")]
 pub use server_config::*;
+#[cfg(feature = "server")]
+pub use server_config_keys::*;
+#[cfg(feature = "server")]
+pub use server_control::*;
+#[cfg(feature = "server")]
+pub use server_listen::*;
+#[cfg(feature = "server")]
+pub use server_retained::*;
+#[cfg(feature = "server")]
 pub use server_use::*;
 pub use status::*;
 pub use topic::*;

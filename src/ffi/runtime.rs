@@ -32,6 +32,7 @@ impl RuntimeParts {
     }
 
     /// One line of log of a server, if somebody wants it.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub fn log(&self, level: i32, text: impl FnOnce() -> String) {
         self.log_of("server", level, text);
     }

@@ -1,21 +1,19 @@
 //! Servers: made, started, stopped, reloaded, freed.
 
 use std::ffi::{CString, c_char, c_void};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::hooks::{HookTable, TableHooks};
+use super::hook_calls::{HookTable, TableHooks};
 use super::runtime::{RuntimeParts, runtime_or_private};
-use super::client_config::copy_text;
 use super::{
-    Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, NLMQTT_INVALID_STATE, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence,
+    Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, NLMQTT_INVALID_STATE, NLMQTT_LOG_INFO, Outcome, check_out, fence,
     fence_on, fence_or, nlmqtt_runtime, nlmqtt_server_config, nlmqtt_server_hooks, nlmqtt_status, reference, sized,
 };
 use crate::base::Duration;
 use crate::codec::Reason;
 use crate::config::ServerConfig;
 use crate::net::{Error, ListenerOptions, Mode, Runtime, RuntimeOptions};
-use crate::server::Server;
+use crate::server::{Change, Listening, Server};
 
 /// A key was changed in the running server, or a listener opened or closed.
 pub const NLMQTT_CHANGE_APPLIED: i32 = 1;
@@ -33,21 +31,23 @@ pub struct nlmqtt_server(Arc<ServerInner>);
 
 pub(crate) struct ServerInner {
     state: Mutex<State>,
+    /// Held while configuration and listeners change; never while a callback runs.
+    changing: Mutex<()>,
     pub table: Arc<HookTable>,
     pub parts: RuntimeParts,
     health: Health,
 }
 
-struct State {
-    config: ServerConfig,
+pub(crate) struct State {
+    pub config: ServerConfig,
     running: Option<Arc<Server>>,
     /// Where it listens: what was asked for and what it is.
-    listeners: Vec<(ListenerOptions, SocketAddr)>,
+    pub listeners: Vec<Listening>,
     started: bool,
 }
 
 impl ServerInner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -55,6 +55,30 @@ impl ServerInner {
     pub fn running(&self) -> Outcome<Arc<Server>> {
         let running = self.state().running.clone();
         running.ok_or_else(|| Failure::new(NLMQTT_INVALID_STATE, "the server is stopped"))
+    }
+
+    /// One change of configuration or listeners at a time. It waits, so not inside a callback.
+    pub fn changing(&self) -> Outcome<MutexGuard<'_, ()>> {
+        if self.parts.runtime.is_turning() {
+            return Err(Error::WouldDeadlock.into());
+        }
+        Ok(self.changing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The running server takes what can change.
+    pub fn take_config(&self, new: &ServerConfig) -> Outcome<Vec<Change>> {
+        let _changing = self.changing()?;
+        let running = self.running()?;
+        let (mut config, mut listeners) = {
+            let state = self.state();
+            (state.config.clone(), state.listeners.clone())
+        };
+        let changes = running.take_config(&mut config, &mut listeners, new);
+        // Also after a failure half way: this is what is in force.
+        let mut state = self.state();
+        state.config = config;
+        state.listeners = listeners;
+        Ok(changes?)
     }
 
     fn make(&self, config: &ServerConfig) -> Outcome<Arc<Server>> {
@@ -106,7 +130,7 @@ pub unsafe extern "C" fn nlmqtt_server_new(runtime: *mut nlmqtt_runtime, config:
             unsafe { runtime_or_private(runtime) }?
         };
         let state = State { config: config.clone(), running: None, listeners: Vec::new(), started: false };
-        let inner = Arc::new(ServerInner { state: Mutex::new(state), table, parts, health: Health::new() });
+        let inner = Arc::new(ServerInner { state: Mutex::new(state), changing: Mutex::new(()), table, parts, health: Health::new() });
         let running = inner.make(&config)?;
         inner.state().running = Some(running);
         unsafe { *server_out = Box::into_raw(Box::new(nlmqtt_server(inner))) };
@@ -164,7 +188,8 @@ pub unsafe extern "C" fn nlmqtt_server_start(server: *mut nlmqtt_server) -> nlmq
             match started {
                 Ok((running, listeners)) => {
                     state.running = Some(running);
-                    state.listeners = listeners;
+                    // Behind those that were added before.
+                    state.listeners.extend(listeners);
                     Ok(())
                 }
                 Err(failure) => {
@@ -176,7 +201,7 @@ pub unsafe extern "C" fn nlmqtt_server_start(server: *mut nlmqtt_server) -> nlmq
     }
 }
 
-fn open_listeners(inner: &ServerInner, running: &Server, config: &ServerConfig, wanted: &[ListenerOptions]) -> Outcome<Vec<(ListenerOptions, SocketAddr)>> {
+fn open_listeners(inner: &ServerInner, running: &Server, config: &ServerConfig, wanted: &[ListenerOptions]) -> Outcome<Vec<Listening>> {
     let mut open = Vec::with_capacity(wanted.len());
     for options in wanted {
         match running.add_listener(config.listener_in_force(options)) {
@@ -236,91 +261,18 @@ pub unsafe extern "C" fn nlmqtt_server_reload(server: *mut nlmqtt_server, config
     unsafe {
         fence_on(server, "server", |inner| {
             let new = &reference(config, "config")?.config;
-            let running = inner.running()?;
-            let mut config = inner.state().config.clone();
-            let diff = config.diff(new);
-            config.apply(new);
-            config.listeners.clone_from(&new.listeners);
-            running.reload(config.options_in_force())?;
-            let mut changes: Vec<(i32, String)> = Vec::new();
-            changes.extend(diff.live.iter().map(|key| (NLMQTT_CHANGE_APPLIED, (*key).to_owned())));
-            changes.extend(diff.restart.iter().map(|key| (NLMQTT_CHANGE_NEEDS_RESTART, (*key).to_owned())));
-            let mut listeners = inner.state().listeners.clone();
-            let removed = listeners.extract_if_in(&diff.listeners_removed);
-            for (_, address) in removed {
-                running.remove_listener(address)?;
-                changes.push((NLMQTT_CHANGE_APPLIED, format!("listener {address} closed")));
-            }
-            // What a listener does not say itself may have changed with the keys.
-            for (options, address) in &listeners {
-                running.change_listener(*address, config.listener_in_force(options))?;
-            }
-            for options in &diff.listeners_added {
-                match running.add_listener(config.listener_in_force(options)) {
-                    Ok(address) => {
-                        listeners.push((options.clone(), address));
-                        changes.push((NLMQTT_CHANGE_APPLIED, format!("listener {address} opened")));
-                    }
-                    Err(error) => changes.push((NLMQTT_CHANGE_FAILED, format!("listener {}: {error}", options.address))),
-                }
-            }
-            // What could not be opened is tried again by the next reload.
-            config.listeners.retain(|wanted| listeners.iter().any(|(open, _)| open == wanted));
-            {
-                let mut state = inner.state();
-                state.config = config;
-                state.listeners = listeners;
-            }
-            for (kind, what) in changes {
+            let changes = inner.take_config(new)?;
+            for told in changes {
+                let (kind, what) = match told {
+                    Change::Applied(what) => (NLMQTT_CHANGE_APPLIED, what),
+                    Change::NeedsRestart(what) => (NLMQTT_CHANGE_NEEDS_RESTART, what),
+                    Change::Failed(what) => (NLMQTT_CHANGE_FAILED, what),
+                };
                 let what = CString::new(what).unwrap_or_default();
                 if let Some(change) = change {
                     change(user_data, kind, what.as_ptr());
                 }
             }
-            Ok(())
-        })
-    }
-}
-
-trait TakeOut {
-    fn extract_if_in(&mut self, these: &[ListenerOptions]) -> Self;
-}
-
-impl TakeOut for Vec<(ListenerOptions, SocketAddr)> {
-    /// Takes the listeners out that were asked for as one of `these`.
-    fn extract_if_in(&mut self, these: &[ListenerOptions]) -> Self {
-        let (out, kept) = core::mem::take(self).into_iter().partition(|(options, _)| these.contains(options));
-        *self = kept;
-        out
-    }
-}
-
-fn listener_at(inner: &ServerInner, index: usize) -> Outcome<SocketAddr> {
-    let address = inner.state().listeners.get(index).map(|(_, address)| *address);
-    address.ok_or_else(|| Failure::new(NLMQTT_NOT_FOUND, format!("no listener at index {index}")))
-}
-
-/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
-/// so many, or the server is not started.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_server, index: usize, port_out: *mut u16) -> nlmqtt_status {
-    unsafe {
-        fence_on(server, "server", |inner| {
-            check_out(port_out, "port_out")?;
-            *port_out = listener_at(inner, index)?.port();
-            Ok(())
-        })
-    }
-}
-
-/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
-/// with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {
-    unsafe {
-        fence_on(server, "server", |inner| {
-            check_out(buf, "buf")?;
-            copy_text(&listener_at(inner, index)?.to_string(), buf, cap);
             Ok(())
         })
     }

@@ -3,8 +3,9 @@
 use std::ffi::{c_char, c_void};
 
 use super::client_config::{all_problems, copy_text, environment, file_text};
-use super::{Failure, NLMQTT_CONFIG, check_out, fence, fence_or, nlmqtt_status, reference, reference_mut, string};
-use crate::config::{Problem, ServerConfig};
+use super::config_keys::{nlmqtt_problem_fn, tell_problems};
+use super::{Failure, NLMQTT_CONFIG, NLMQTT_UNSUPPORTED, Outcome, check_out, fence, fence_or, nlmqtt_status, reference, reference_mut, string};
+use crate::config::{Error, Problem, ServerConfig};
 
 /// Options of a server and where it listens. Used by one thread at a time.
 #[derive(Clone, Default)]
@@ -12,10 +13,6 @@ pub struct nlmqtt_server_config {
     pub(crate) config: ServerConfig,
     problems: Vec<Problem>,
 }
-
-/// Is told one problem of a configuration file; `line` is 0 where it is about no single line. `text` is borrowed until it
-/// returns.
-pub type nlmqtt_problem_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, line: usize, text: *const c_char)>;
 
 /// The defaults, and no listener. The caller frees it with nlmqtt_server_config_free. NULL if memory is short.
 #[unsafe(no_mangle)]
@@ -93,41 +90,64 @@ pub unsafe extern "C" fn nlmqtt_server_config_listener_count(config: *const nlmq
 
 /// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
 /// `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
-/// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems.
+/// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_load_file(config: *mut nlmqtt_server_config, path: *const c_char) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference_mut(config, "config") }?;
         let path = unsafe { string(path, "path") }?;
         let text = file_text(path)?;
-        let mut loaded = config.config.clone();
-        config.problems = loaded.load_toml(&text);
-        match config.problems.split_first() {
-            None => config.config = loaded,
-            Some((first, rest)) => {
-                let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-                return Err(Failure::new(NLMQTT_CONFIG, format!("{path}: {first}{more}")));
-            }
-        }
-        Ok(())
+        config.load(|loaded| loaded.load_toml(&text), &format!("{path}: "))
     })
 }
 
-/// Tells every problem of the last nlmqtt_server_config_load_file to `problem` (may be NULL), on this thread. OK: there is
-/// none; CONFIG: there are.
+/// As nlmqtt_server_config_load_file, with the text of a JSON object: keys, and `listener` as a URI, an object as a `[[listener]]` table, or an array of these.
+/// Copied. CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_config_load_json(config: *mut nlmqtt_server_config, text: *const c_char) -> nlmqtt_status {
+    fence(|| {
+        let config = unsafe { reference_mut(config, "config") }?;
+        let text = unsafe { string(text, "text") }?;
+        config.load(|loaded| loaded.load_json(text), "")
+    })
+}
+
+/// Takes a connection string, `listener=mqtt://127.0.0.1:1883;max_connections=100`, of any keys. Copied. CONFIG: the last error says what is wrong; nothing changes
+/// then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_config_load_connstr(config: *mut nlmqtt_server_config, text: *const c_char) -> nlmqtt_status {
+    fence(|| {
+        let config = unsafe { reference_mut(config, "config") }?;
+        Ok(config.config.load_connection_string(unsafe { string(text, "text") }?)?)
+    })
+}
+
+impl nlmqtt_server_config {
+    /// Takes what `read` sets, if it finds no problem.
+    fn load(&mut self, read: impl FnOnce(&mut ServerConfig) -> Vec<Problem>, place: &str) -> Outcome {
+        let mut loaded = self.config.clone();
+        self.problems = read(&mut loaded);
+        match self.problems.split_first() {
+            None => self.config = loaded,
+            Some((first, rest)) => {
+                let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+                let status = if matches!(first.error, Error::Feature(_)) { NLMQTT_UNSUPPORTED } else { NLMQTT_CONFIG };
+                return Err(Failure::new(status, format!("{place}{first}{more}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK: there is none; CONFIG: there
+/// are, and the last error has a line for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_check(config: *const nlmqtt_server_config, problem: nlmqtt_problem_fn, user_data: *mut c_void) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
-        for found in &config.problems {
-            let text = std::ffi::CString::new(found.error.to_string().replace('\0', " ")).unwrap_or_default();
-            if let Some(problem) = problem {
-                unsafe { problem(user_data, found.line, text.as_ptr()) }
-            }
+        if config.problems.is_empty() {
+            return tell_problems(&config.config.check(), problem, user_data);
         }
-        match config.problems.len() {
-            0 => Ok(()),
-            count => Err(Failure::new(NLMQTT_CONFIG, format!("{count} problems"))),
-        }
+        tell_problems(&config.problems, problem, user_data)
     })
 }

@@ -3,13 +3,14 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
-use super::hooks::HookTable;
+use super::hook_calls::HookTable;
 use super::message::{publish_properties, qos_of, topic_name};
 use super::properties::terminated;
 use super::{
     Failure, NLMQTT_PENDING, Outcome, UserData, bytes, check_out, fence_on, nlmqtt_decision, nlmqtt_free_fn, nlmqtt_hook_token, nlmqtt_message,
     nlmqtt_properties, nlmqtt_server, nlmqtt_status, nlmqtt_str, reference, string,
 };
+use crate::broker::ClientSummary;
 use crate::codec::{Message, Reason};
 use crate::server::{Publication, Subscription};
 
@@ -47,6 +48,12 @@ pub struct nlmqtt_client_entry {
     pub queued_bytes: usize,
     /// Messages on their way, not acknowledged yet.
     pub in_flight_messages: usize,
+    /// Keep-alive in seconds; 0: none, or it is away.
+    pub keep_alive_s: u16,
+    /// How long its session lives while it is away, in seconds; 4,294,967,295: for ever.
+    pub session_expiry_s: u32,
+    /// Bytes that wait for its socket.
+    pub output_bytes: usize,
 }
 
 struct Receiver {
@@ -193,26 +200,34 @@ pub unsafe extern "C" fn nlmqtt_server_each_client(server: *const nlmqtt_server,
         fence_on(server, "server", |inner| {
             let each = each.ok_or_else(|| Failure::invalid("each is NULL"))?;
             for client in inner.running()?.clients()? {
-                let client_id = terminated(client.client_id.as_bytes());
-                let username = client.username.as_deref().map(|name| terminated(name.as_bytes()));
-                let peer = terminated(client.peer.as_bytes());
-                let entry = nlmqtt_client_entry {
-                    struct_size: size_of::<nlmqtt_client_entry>(),
-                    client_id: nlmqtt_str::of_terminated(&client_id),
-                    username: username.as_ref().map_or(nlmqtt_str::NONE, |name| nlmqtt_str::of_terminated(name)),
-                    peer: nlmqtt_str::of_terminated(&peer),
-                    protocol_level: client.protocol_level,
-                    connected: client.connected,
-                    subscriptions: client.subscriptions,
-                    queued_messages: client.queued_messages,
-                    queued_bytes: client.queued_bytes,
-                    in_flight_messages: client.in_flight_messages,
-                };
-                each(user_data, &raw const entry);
+                tell_client(&client, each, user_data);
             }
             Ok(())
         })
     }
+}
+
+/// Tells one client.
+pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C" fn(*mut c_void, *const nlmqtt_client_entry), user_data: *mut c_void) {
+    let client_id = terminated(client.client_id.as_bytes());
+    let username = client.username.as_deref().map(|name| terminated(name.as_bytes()));
+    let peer = terminated(client.peer.as_bytes());
+    let entry = nlmqtt_client_entry {
+        struct_size: size_of::<nlmqtt_client_entry>(),
+        client_id: nlmqtt_str::of_terminated(&client_id),
+        username: username.as_ref().map_or(nlmqtt_str::NONE, |name| nlmqtt_str::of_terminated(name)),
+        peer: nlmqtt_str::of_terminated(&peer),
+        protocol_level: client.protocol_level,
+        connected: client.connected,
+        subscriptions: client.subscriptions,
+        queued_messages: client.queued_messages,
+        queued_bytes: client.queued_bytes,
+        in_flight_messages: client.in_flight_messages,
+        keep_alive_s: client.keep_alive_s,
+        session_expiry_s: client.session_expiry_s,
+        output_bytes: client.output_bytes,
+    };
+    unsafe { each(user_data, &raw const entry) }
 }
 
 /// Tells every counter and gauge to `each`, on this thread. Waits. WOULD_DEADLOCK inside a callback.

@@ -11,8 +11,17 @@ pub const NLMQTT_VERSION_MINOR: u32 = 1;
 /// Patch version of this header.
 pub const NLMQTT_VERSION_PATCH: u32 = 0;
 
-/// Features of this build, each with the NUL it has in C.
-const FEATURES: [&str; 7] = ["mqtt3.1\0", "mqtt3.1.1\0", "mqtt5\0", "client\0", "server\0", "tcp\0", "toml\0"];
+/// Features, and whether this build has them.
+const FEATURES: [(&str, bool); 8] = [
+    ("mqtt3.1", true),
+    ("mqtt3.1.1", true),
+    ("mqtt5", true),
+    ("client", true),
+    ("tcp", true),
+    ("server", cfg!(feature = "server")),
+    ("json", cfg!(feature = "json")),
+    ("toml", cfg!(feature = "toml")),
+];
 
 /// The version of the library as text, such as "0.1.0". Lives as long as the library. Any thread.
 #[unsafe(no_mangle)]
@@ -35,7 +44,7 @@ pub extern "C" fn nlmqtt_build_info() -> *const c_char {
     static INFO: OnceLock<CString> = OnceLock::new();
     fence_or(c"nlmqtt".as_ptr(), || {
         let info = INFO.get_or_init(|| {
-            let features: Vec<&str> = FEATURES.iter().map(|name| name.trim_end_matches('\0')).collect();
+            let features: Vec<&str> = FEATURES.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
             let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
             let (version, features) = (env!("CARGO_PKG_VERSION"), features.join(" "));
             let text = format!("nlmqtt {version} {}-{} {profile} {features}", std::env::consts::ARCH, std::env::consts::OS);
@@ -51,7 +60,7 @@ pub extern "C" fn nlmqtt_build_info() -> *const c_char {
 pub unsafe extern "C" fn nlmqtt_has_feature(feature: *const c_char) -> bool {
     fence_or(false, || {
         let feature = unsafe { string(feature, "feature") }?;
-        Ok(FEATURES.iter().any(|name| name.trim_end_matches('\0') == feature))
+        Ok(FEATURES.iter().any(|(name, has)| *has && *name == feature))
     })
 }
 

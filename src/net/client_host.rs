@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
-use super::server_host::write_once;
+use super::write::write_once;
 use super::worker::{After, Owner, Worker};
 use super::{DialOptions, LinkId, Net};
 use crate::base::{IdMap, Instant};

@@ -129,6 +129,29 @@ impl MioNet {
         u32::try_from(self.sockets.len() - 1).expect("fewer sockets than descriptors")
     }
 
+    fn insert_listener(&mut self, socket: Socket) -> io::Result<(ListenerId, SocketAddr)> {
+        let listener = StdListener::from(socket);
+        let bound = listener.local_addr()?;
+        let mut listener = TcpListener::from_std(listener);
+        let index = self.insert(Slot::Free);
+        if let Err(error) = self.poll.registry().register(&mut listener, Token(index as usize), Interest::READABLE) {
+            self.freed.push(index);
+            return Err(error);
+        }
+        self.sockets[index as usize] = Slot::Listener(listener);
+        Ok((ListenerId(index), bound))
+    }
+
+    fn insert_stream(&mut self, mut stream: TcpStream) -> io::Result<LinkId> {
+        let index = self.insert(Slot::Free);
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(index as usize), Interest::READABLE | Interest::WRITABLE) {
+            self.freed.push(index);
+            return Err(error);
+        }
+        self.sockets[index as usize] = Slot::Stream(stream);
+        Ok(LinkId(index))
+    }
+
     fn remove(&mut self, index: u32) -> Slot {
         let socket = core::mem::replace(&mut self.sockets[index as usize], Slot::Free);
         if !matches!(socket, Slot::Free) {
@@ -143,6 +166,17 @@ impl MioNet {
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// A descriptor that came from outside, made ours: non-blocking and closed on exec.
+fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
+    let socket = Socket::from(socket);
+    if socket.r#type()? != Type::STREAM {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    Ok(socket)
 }
 
 impl Net for MioNet {
@@ -193,16 +227,25 @@ impl Net for MioNet {
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(LISTEN_BACKLOG)?;
-        let listener = StdListener::from(socket);
-        let bound = listener.local_addr()?;
-        let mut listener = TcpListener::from_std(listener);
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut listener, Token(index as usize), Interest::READABLE) {
-            self.freed.push(index);
-            return Err(error);
+        self.insert_listener(socket)
+    }
+
+    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)> {
+        let socket = stream_socket(socket)?;
+        if !socket.is_listener()? || !matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP socket"));
         }
-        self.sockets[index as usize] = Slot::Listener(listener);
-        Ok((ListenerId(index), bound))
+        self.insert_listener(socket)
+    }
+
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)> {
+        let socket = stream_socket(socket)?;
+        let peer = socket.peer_addr()?;
+        let peer = peer.as_socket().map_or_else(|| "local".to_owned(), |address| address.to_string());
+        // A Unix socket has no such option, and no need of it.
+        let _ = socket.set_tcp_nodelay(true);
+        let link = self.insert_stream(TcpStream::from_std(StdStream::from(socket)))?;
+        Ok((link, peer))
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
@@ -213,20 +256,14 @@ impl Net for MioNet {
 
     fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>> {
         let Some(Slot::Listener(socket)) = self.sockets.get(listener.0 as usize) else { return Ok(None) };
-        let (mut stream, peer) = match socket.accept() {
+        let (stream, peer) = match socket.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         };
         // Without it, small packets wait for the peer's acknowledgement: 25 times fewer messages.
         stream.set_nodelay(true)?;
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(index as usize), Interest::READABLE | Interest::WRITABLE) {
-            self.freed.push(index);
-            return Err(error);
-        }
-        self.sockets[index as usize] = Slot::Stream(stream);
-        Ok(Some((LinkId(index), peer)))
+        Ok(Some((self.insert_stream(stream)?, peer)))
     }
 
     fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId> {

@@ -23,14 +23,17 @@ mod mio;
 mod options;
 mod resolver;
 mod runtime;
+#[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
 mod tasks;
 mod threads;
 mod turning;
 mod worker;
+mod write;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::base::{Duration, Instant, UnixTime};
 
@@ -45,7 +48,9 @@ pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions};
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
-pub use server_host::{ListenerOptions, Receive, ServerKey};
+#[cfg(feature = "server")]
+pub use server_host::{ListenerOptions, Receive};
+pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use turning::is_turning_any;
@@ -115,6 +120,18 @@ pub trait Net: 'static {
     /// # Errors
     /// The address is taken or not allowed.
     fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Takes over a socket that listens already; answers where.
+    ///
+    /// # Errors
+    /// It is not a listening TCP socket.
+    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Takes over a connected stream; answers who is at the other end, as text.
+    ///
+    /// # Errors
+    /// It is not a connected stream.
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)>;
 
     /// Closes a listening socket.
     fn unlisten(&mut self, listener: ListenerId);

@@ -235,6 +235,7 @@ impl Runtime {
     }
 
     /// As [`Runtime::settle_client`], of a server.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub(crate) fn settle_server(&self, server: ServerKey) {
         self.settle(Owner::Server(server));
     }

@@ -1,16 +1,19 @@
 //! One server on a worker: its shard, its listeners, and the links of its connections.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
+use super::write::write_once;
 use super::{LinkId, ListenerId, Net};
 use crate::base::{Duration, Instant};
-use crate::broker::{ConnKey, Hooks, Progress, Shard};
+pub(super) use crate::broker::ConnKey;
+use crate::broker::{Hooks, Progress, Shard, Task};
 use crate::codec::{Message, Reason};
 
 slotmap::new_key_type! {
@@ -36,8 +39,8 @@ impl ListenerOptions {
     }
 }
 
-/// Slices handed to one vectored write.
-const SLICES_MAX: usize = 64;
+/// The listener of a connection that came through none; serials begin at 1.
+const ADOPTED: u32 = 0;
 
 pub(super) struct ServerHost {
     pub shard: Shard,
@@ -81,6 +84,21 @@ impl ServerHost {
         [self.shard.poll_timeout(), stopping].into_iter().flatten().min()
     }
 
+    /// The socket of a connection takes bytes again.
+    pub fn writable(&mut self, connection: ConnKey) {
+        self.shard.writable(connection);
+    }
+
+    /// Goes on with what needs no input.
+    pub fn work(&mut self, now: Instant) {
+        self.shard.work(now);
+    }
+
+    /// Wants another turn at once.
+    pub fn has_work(&self) -> bool {
+        self.shard.has_work()
+    }
+
     /// The connection has no link any more; what it was.
     fn unlink(&mut self, connection: ConnKey) -> Option<LinkId> {
         let linked = self.links.remove(connection)?;
@@ -106,6 +124,13 @@ impl<N: Net> Worker<N> {
         self.servers.insert_with_key(server)
     }
 
+    /// A scheduled task, as the mode wants it.
+    pub fn task(&self, server: ServerKey, period: Option<Duration>, run: Box<dyn FnMut() + Send>) -> Task {
+        let Some(events) = &self.events else { return Task { period, run, cancelled: None } };
+        let (run, cancelled) = dispatch::task(events, server, run);
+        Task { period, run, cancelled: Some(cancelled) }
+    }
+
     /// A callback of an in-process subscription, as the mode wants it.
     pub fn receiver(&self, server: ServerKey, receive: Receive) -> Receive {
         match &self.events {
@@ -119,12 +144,54 @@ impl<N: Net> Worker<N> {
     /// # Errors
     /// As [`Net::listen`]; `NotFound` if the server is gone.
     pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions) -> io::Result<SocketAddr> {
-        let host = self.servers.get_mut(server).ok_or(io::ErrorKind::NotFound)?;
+        self.accepting(server)?;
         let (listener, bound) = self.net.listen(options.address)?;
+        self.take_listener(server, listener, bound, options);
+        Ok(bound)
+    }
+
+    /// Listens with a socket that listens already; the address in `options` does not count.
+    ///
+    /// # Errors
+    /// As [`Net::listen_on`]; `NotFound` if the server is gone.
+    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions) -> io::Result<SocketAddr> {
+        self.accepting(server)?;
+        let (listener, bound) = self.net.listen_on(socket)?;
+        self.take_listener(server, listener, bound, options);
+        Ok(bound)
+    }
+
+    /// A server that is stopping listens no more.
+    fn accepting(&mut self, server: ServerKey) -> io::Result<&mut ServerHost> {
+        let host = self.servers.get_mut(server).filter(|host| host.stopping.is_none());
+        host.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: SocketAddr, options: &ListenerOptions) {
+        let host = &mut self.servers[server];
         host.listener_serial += 1;
         host.listeners.push(Listener { serial: host.listener_serial, id: listener, bound, options: options.clone(), connections: 0 });
         self.listen_for(listener, Some(server));
-        Ok(bound)
+    }
+
+    /// Serves a client on a stream that is connected already. False: it is not let in.
+    ///
+    /// # Errors
+    /// As [`Net::adopt`]; `NotFound` if the server is gone.
+    pub fn adopt(&mut self, server: ServerKey, socket: OwnedFd, allow_anonymous: Option<bool>) -> io::Result<bool> {
+        self.accepting(server)?;
+        let (link, peer) = self.net.adopt(socket)?;
+        let now = self.now;
+        let host = &mut self.servers[server];
+        let admitted = host.shard.open(now, &peer, "", allow_anonymous);
+        match admitted {
+            Some(connection) => {
+                host.links.insert(connection, Linked { link, listener: ADOPTED });
+                self.own(link, Owner::Connection(server, connection));
+            }
+            None => self.net.close(link),
+        }
+        Ok(admitted.is_some())
     }
 
     /// Other rules for whoever comes from now on; the address stays. False: it did not listen there.
@@ -179,7 +246,7 @@ impl<N: Net> Worker<N> {
         let is_full = entry.options.max_connections.is_some_and(|max| entry.connections >= max);
         let admitted = match is_full {
             true => host.shard.turn_away(),
-            false => host.shard.open(self.now, &peer.to_string(), entry.options.allow_anonymous),
+            false => host.shard.open(self.now, &peer.to_string(), &entry.bound.to_string(), entry.options.allow_anonymous),
         };
         match admitted {
             Some(connection) => {
@@ -302,26 +369,5 @@ impl<N: Net> Worker<N> {
         for done in done {
             self.tell(EventOwner::Server(server), done);
         }
-    }
-}
-
-/// One vectored write of what waits: how much went out, and whether the stream took less than it
-/// was offered.
-pub(super) fn write_once<N: Net>(net: &mut N, link: LinkId, out: &crate::base::OutBuffer) -> io::Result<(usize, bool)> {
-    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let (mut filled, mut offered) = (0, 0);
-    for (slot, slice) in slices.iter_mut().zip(out.slices()) {
-        *slot = IoSlice::new(slice);
-        filled += 1;
-        offered += slice.len();
-    }
-    if filled == 0 {
-        return Ok((0, false));
-    }
-    match net.write(link, &slices[..filled]) {
-        Ok(count) => Ok((count, count < offered)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((0, true)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((0, false)),
-        Err(error) => Err(error),
     }
 }

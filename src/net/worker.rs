@@ -10,11 +10,10 @@ use super::client_host::{ClientHost, ClientKey};
 use super::dispatch::{EventQueue, Owner as EventOwner};
 use super::inbox::Inbox;
 use super::log::Log;
-use super::server_host::{ServerHost, ServerKey};
+use super::server_host::{ConnKey, ServerHost, ServerKey};
 use super::tasks::Tasks;
 use super::{LinkId, ListenerId, Net, Ready};
 use crate::base::{Duration, IdMap, Instant};
-use crate::broker::ConnKey;
 
 /// What other threads post to a worker.
 pub type Command<N> = Box<dyn FnOnce(&mut Worker<N>) + Send>;
@@ -71,6 +70,7 @@ struct LinkState {
 pub(super) enum Owner {
     #[default]
     Nobody,
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     Connection(ServerKey, ConnKey),
     Client(ClientKey),
     /// Closed by us, read on until the peer has seen it, at the latest until then.
@@ -152,7 +152,7 @@ impl<N: Net> Worker<N> {
         self.accept_again();
         self.run_timers();
         for server in self.servers.values_mut() {
-            server.shard.work(self.now);
+            server.work(self.now);
         }
         self.run_commands();
         self.flush();
@@ -174,7 +174,7 @@ impl<N: Net> Worker<N> {
     fn has_work(&self) -> bool {
         !self.again.is_empty()
             || (!self.accept_again.is_empty() && self.accept_retry.is_none())
-            || self.servers.values().any(|server| server.shard.has_work())
+            || self.servers.values().any(ServerHost::has_work)
             || (!self.must_rest() && self.clients.values().any(ClientHost::has_work))
     }
 
@@ -225,7 +225,7 @@ impl<N: Net> Worker<N> {
                     match self.owner(link) {
                         Owner::Connection(server, connection) => {
                             if let Some(server) = self.servers.get_mut(server) {
-                                server.shard.writable(connection);
+                                server.writable(connection);
                             }
                         }
                         Owner::Client(client) => self.client_writable(client, link),
@@ -374,6 +374,7 @@ impl<N: Net> Worker<N> {
         }
     }
 
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub(super) fn listen_for(&mut self, listener: ListenerId, server: Option<ServerKey>) {
         match server {
             Some(server) => {

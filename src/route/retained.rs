@@ -185,11 +185,11 @@ impl Retained {
         true
     }
 
-    /// Looks at `max` more topics and forgets those that have expired; how many those were. Calls
-    /// go round and round.
-    pub fn expire(&mut self, now: Instant, max: usize) -> usize {
+    /// Looks at `max` more topics and forgets those that have expired; which those were. Calls go
+    /// round and round.
+    pub fn expire(&mut self, now: Instant, max: usize) -> Vec<Arc<Message>> {
         if self.expiring == 0 {
-            return 0;
+            return Vec::new();
         }
         let mut expired = Vec::new();
         let mut looked_at = 0;
@@ -209,7 +209,7 @@ impl Retained {
         for message in &expired {
             self.clear(message.topic());
         }
-        expired.len()
+        expired
     }
 
     /// Topics with a retained message.
@@ -605,7 +605,7 @@ mod tests {
             let _ = retained.set(message(&format!("t/{n}"), "x", expires), false);
         }
         let sweep =
-            |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7)).sum::<usize>();
+            |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7).len()).sum::<usize>();
         assert_eq!(sweep(&mut retained, at(9)), 0);
         assert_eq!(sweep(&mut retained, at(10)), 34);
         assert_eq!((retained.count(), retained.expiring), (66, 0));

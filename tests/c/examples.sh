@@ -112,6 +112,57 @@ check "elsewhere than on loopback anonymous clients are refused, and SIGINT stop
 check "a bad option is one clear line" refused 'unknown option' --bogus
 check "an unknown key names the nearest" refused "did you mean 'max_queued_messages'" --set max_queue_messages=3
 check "a transport that is not there is named" refused "'mqtts' is not supported" -l mqtts://127.0.0.1:1
+printf 'max_connections = 5\nmax_conections = 5\nmax_qos = 9\n' >"$work/bad.toml"
+checks() {
+    local status=0
+    "$bin/nlmqttd" --check -c "$work/bad.toml" 2>"$work/problems" || status=$?
+    cat "$work/problems"
+    [ "$status" -eq 2 ] && [ "$(wc -l <"$work/problems")" -eq 2 ] && grep -q "bad.toml:2: unknown key 'max_conections'" "$work/problems" &&
+        grep -q 'bad.toml:3: ' "$work/problems"
+}
+check "--check tells every problem of a file with its line" checks
+complains() { # TEXT ARGUMENT...
+    local text=$1 status=0
+    shift
+    "$bin/nlmqttd" "$@" >"$work/problems" 2>&1 || status=$?
+    [ "$status" -eq 2 ] && grep -q "$text" "$work/problems"
+}
+contradicts() { complains 'raise connect_timeout_ms' --check --set hook_timeout_ms=20000; }
+check "--check tells what cannot work together" contradicts
+check "--check is content with what is good" "$bin/nlmqttd" --check -p 0
+keys_are_a_file() {
+    "$bin/nlmqttd" --keys | sed 's/^# \([a-z_]* = \)/\1/' >"$work/keys.toml" && grep -q '^max_connections = 100000$' "$work/keys.toml" &&
+        "$bin/nlmqttd" --check -c "$work/keys.toml"
+}
+check "--keys is a file of the defaults" keys_are_a_file
+from_environment() {
+    NLMQTT_MAX_CONECTIONS=5 complains "did you mean 'max_connections'" --check --env && NLMQTT_MAX_CONNECTIONS=5 "$bin/nlmqttd" --check --env
+}
+check "--env reads the environment" from_environment
+# As systemd does it: a socket that listens already, at descriptor 3.
+activation() {
+    python3 - "$bin/nlmqttd" "$bin/publish" <<'PY'
+import os, socket, subprocess, sys
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+port = str(listener.getsockname()[1])
+if listener.fileno() != 3:
+    os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+child = os.fork()
+if child == 0:
+    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+    os.execv(sys.argv[1], [sys.argv[1]])
+try:
+    done = subprocess.run([sys.argv[2], "-h", "127.0.0.1", "-p", port, "-q", "1", "-t", "a", "-m", "b"], timeout=20)
+finally:
+    os.kill(child, 15)
+    status = os.waitpid(child, 0)[1]
+sys.exit(done.returncode or status)
+PY
+}
+check "a socket passed by systemd is served" activation
 stops() { kill -TERM "$gateway"; wait "$gateway"; }
 check "SIGTERM stops the gateway cleanly" stops
 

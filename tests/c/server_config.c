@@ -48,12 +48,13 @@ static void listeners_are_uris(void)
     nlmqtt_server_config_free(config);
 }
 
-static void on_problem(void *user_data, size_t line, const char *text)
+static void on_problem(void *user_data, const nlmqtt_problem *problem)
 {
     size_t *lines = (size_t *)user_data;
-    CHECK(strlen(text) > 0);
+    CHECK_EQ(problem->struct_size, sizeof *problem);
+    CHECK(problem->text.len > 0 && problem->text.len == strlen(problem->text.data));
     lines[0]++;
-    lines[lines[0]] = line;
+    lines[lines[0]] = problem->line;
 }
 
 static void a_file_is_all_or_nothing_and_tells_every_problem(void)

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,6 +69,15 @@ impl Net for SimNet {
         let listeners = &mut world.hosts[self.host].listeners;
         listeners.push(Some(Listener { address, waiting: Default::default() }));
         Ok((ListenerId(listeners.len() as u32 - 1), address))
+    }
+
+    /// This world has no descriptors.
+    fn listen_on(&mut self, _: OwnedFd) -> io::Result<(ListenerId, SocketAddr)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn adopt(&mut self, _: OwnedFd) -> io::Result<(LinkId, String)> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn unlisten(&mut self, listener: ListenerId) {

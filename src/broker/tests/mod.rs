@@ -60,7 +60,7 @@ impl World {
 
     /// A connection that has said nothing; `None`: it was turned away.
     pub(super) fn dial(&mut self) -> Option<Peer> {
-        let key = self.shard.open(self.now, "peer", None)?;
+        let key = self.shard.open(self.now, "peer", "listener", None)?;
         self.clients.push(Client { key, version: Version::V311, wire: Vec::new(), room: usize::MAX, is_closed: false });
         Some(Peer(self.clients.len() - 1))
     }

@@ -6,9 +6,10 @@
 //! keeps a copy of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{EventQueue, Later, Owner};
-use crate::broker::{Access, Answer, ClientInfo, HookToken, Hooks, Interest, PublishInfo};
+use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Place, Properties, Qos, Reason, SubscribeOptions, Version, Will};
 use crate::net::inbox::Inbox;
 use crate::net::log::Log;
@@ -23,12 +24,30 @@ pub(in crate::net) struct DispatchedHooks<N: Net> {
     server: ServerKey,
     inbox: Arc<Inbox<Command<N>>>,
     log: Option<Arc<dyn Log>>,
+    tick: Arc<Once>,
+}
+
+/// Lets one event of a kind wait, not one for each time it was due: time goes on whether the
+/// application dispatches or not.
+#[derive(Default)]
+struct Once(AtomicBool);
+
+impl Once {
+    /// None waits: let one.
+    fn begin(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// It runs now.
+    fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl<N: Net> DispatchedHooks<N> {
     pub fn new(queue: &Arc<EventQueue>, server: ServerKey, hooks: Box<dyn Hooks>, inbox: Arc<Inbox<Command<N>>>, log: Option<Arc<dyn Log>>) -> Self {
         let interest = hooks.interest();
-        Self { hooks: Later::new(queue.clone(), Owner::Server(server), hooks), interest, server, inbox, log }
+        Self { hooks: Later::new(queue.clone(), Owner::Server(server), hooks), interest, server, inbox, log, tick: Arc::default() }
     }
 
     /// Puts a question; the answer is posted.
@@ -54,6 +73,16 @@ impl<N: Net> DispatchedHooks<N> {
 impl<N: Net> Hooks for DispatchedHooks<N> {
     fn interest(&self) -> Interest {
         self.interest
+    }
+
+    fn accept(&mut self, peer: &str, listener: &str, token: HookToken) -> Answer {
+        let (peer, listener) = (peer.to_owned(), listener.to_owned());
+        self.ask(token, move |hooks| hooks.accept(&peer, &listener, token))
+    }
+
+    fn connect(&mut self, client: ClientInfo<'_>, connect: &Connect<'_>, token: HookToken) -> Answer {
+        let (client, connect) = (OwnedClient::of(client), OwnedConnect::of(connect));
+        self.ask(token, move |hooks| hooks.connect(client.as_info(), &connect.as_connect(), token))
     }
 
     fn authenticate(&mut self, client: ClientInfo<'_>, connect: &Connect<'_>, token: HookToken) -> Answer {
@@ -105,6 +134,71 @@ impl<N: Net> Hooks for DispatchedHooks<N> {
         self.tell(move |hooks| hooks.disconnected(client.as_info(), reason));
     }
 
+    fn session(&mut self, client: ClientInfo<'_>, event: SessionEvent) {
+        let client = OwnedClient::of(client);
+        self.tell(move |hooks| hooks.session(client.as_info(), event));
+    }
+
+    fn subscribed(&mut self, client: ClientInfo<'_>, filter: &str, options: SubscribeOptions) {
+        let (client, filter) = (OwnedClient::of(client), filter.to_owned());
+        self.tell(move |hooks| hooks.subscribed(client.as_info(), &filter, options));
+    }
+
+    fn unsubscribed(&mut self, client: ClientInfo<'_>, filter: &str) {
+        let (client, filter) = (OwnedClient::of(client), filter.to_owned());
+        self.tell(move |hooks| hooks.unsubscribed(client.as_info(), &filter));
+    }
+
+    fn publish_out(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, qos: Qos) {
+        let (client, message) = (OwnedClient::of(client), message.clone());
+        self.tell(move |hooks| hooks.publish_out(client.as_info(), &message, qos));
+    }
+
+    fn dropped(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, reason: DropReason) {
+        let (client, message) = (OwnedClient::of(client), message.clone());
+        self.tell(move |hooks| hooks.dropped(client.as_info(), &message, reason));
+    }
+
+    fn expired(&mut self, client: Option<ClientInfo<'_>>, message: &Arc<Message>) {
+        let (client, message) = (client.map(OwnedClient::of), message.clone());
+        self.tell(move |hooks| hooks.expired(client.as_ref().map(OwnedClient::as_info), &message));
+    }
+
+    fn retained_set(&mut self, message: &Arc<Message>) {
+        let message = message.clone();
+        self.tell(move |hooks| hooks.retained_set(&message));
+    }
+
+    fn retained_cleared(&mut self, topic: &str) {
+        let topic = topic.to_owned();
+        self.tell(move |hooks| hooks.retained_cleared(&topic));
+    }
+
+    fn will(&mut self, client: ClientInfo<'_>, message: &Arc<Message>) {
+        let (client, message) = (OwnedClient::of(client), message.clone());
+        self.tell(move |hooks| hooks.will(client.as_info(), &message));
+    }
+
+    fn quota(&mut self, client: Option<ClientInfo<'_>>, limit: &'static str) {
+        let client = client.map(OwnedClient::of);
+        self.tell(move |hooks| hooks.quota(client.as_ref().map(OwnedClient::as_info), limit));
+    }
+
+    fn slow_client(&mut self, client: ClientInfo<'_>, waiting_bytes: usize) {
+        let client = OwnedClient::of(client);
+        self.tell(move |hooks| hooks.slow_client(client.as_info(), waiting_bytes));
+    }
+
+    fn tick(&mut self) {
+        if self.tick.begin() {
+            let tick = self.tick.clone();
+            self.tell(move |hooks| {
+                tick.end();
+                hooks.tick();
+            });
+        }
+    }
+
     fn delivered(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, qos: Qos) {
         let (client, message) = (OwnedClient::of(client), message.clone());
         self.tell(move |hooks| hooks.delivered(client.as_info(), &message, qos));
@@ -126,6 +220,26 @@ pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, server: ServerKey, recei
         let message = message.clone();
         later.call(move |receive| receive(&message));
     })
+}
+
+/// A scheduled task that runs on the dispatching thread, and what keeps it from running when it
+/// waits there already and is cancelled.
+pub(in crate::net) fn task(queue: &Arc<EventQueue>, server: ServerKey, run: Box<dyn FnMut() + Send>) -> (Box<dyn FnMut() + Send>, Box<dyn FnOnce() + Send>) {
+    let later = Later::new(queue.clone(), Owner::Server(server), run);
+    let (once, is_cancelled) = (Arc::new(Once::default()), Arc::new(AtomicBool::new(false)));
+    let cancel = is_cancelled.clone();
+    let run = move || {
+        if once.begin() {
+            let (once, is_cancelled) = (once.clone(), is_cancelled.clone());
+            later.call(move |run| {
+                once.end();
+                if !is_cancelled.load(Ordering::Acquire) {
+                    run();
+                }
+            });
+        }
+    };
+    (Box::new(run), Box::new(move || cancel.store(true, Ordering::Release)))
 }
 
 struct OwnedClient {

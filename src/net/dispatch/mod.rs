@@ -20,6 +20,7 @@
 //! returned. Either way none of that object runs later.
 
 mod client;
+#[cfg(feature = "server")]
 mod hooks;
 
 use std::cell::Cell;
@@ -39,7 +40,8 @@ use super::turning::Turning;
 use crate::base::Duration;
 
 pub(super) use client::{Asked, CallbackSide, ClientSide};
-pub(super) use hooks::{DispatchedHooks, receiver};
+#[cfg(feature = "server")]
+pub(super) use hooks::{DispatchedHooks, receiver, task};
 
 /// Events that may wait before the worker rests, unless an option says otherwise.
 pub const EVENTS_MAX: usize = 1_024;
@@ -51,6 +53,7 @@ const WAIT_SECONDS_MAX: u64 = 365 * 86_400;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Owner {
     Client(ClientKey),
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     Server(ServerKey),
     Task,
 }

@@ -1,0 +1,79 @@
+//! What the owner does with one client: look at it, subscribe for it, unsubscribe for it.
+
+use crate::base::Instant;
+use crate::codec::{Reason, RetainHandling, SubscribeOptions};
+use crate::route::Subscribed;
+use crate::topic;
+
+use super::admin::ClientSummary;
+use super::connection::RetainedJob;
+use super::session::Session;
+use super::shard::Shard;
+
+/// One subscription of a session.
+pub type SubscriptionSummary = String;
+
+impl Shard {
+    pub(super) fn summary(&self, session: &Session) -> ClientSummary {
+        let connection = session.connection.and_then(|connection| self.connections.get(connection));
+        ClientSummary {
+            client_id: session.client_id.to_string(),
+            username: session.username.as_deref().map(str::to_owned),
+            peer: connection.map(|connection| connection.peer.to_string()).unwrap_or_default(),
+            protocol_level: session.version.level(),
+            connected: connection.is_some(),
+            subscriptions: session.subscriptions.len(),
+            queued_messages: session.queue.len(),
+            queued_bytes: session.queue_bytes,
+            in_flight_messages: session.sender.in_flight(),
+            keep_alive_s: connection.map_or(0, |connection| connection.keep_alive_s),
+            session_expiry_s: session.expiry_s,
+            output_bytes: connection.map_or(0, |connection| connection.out.len()),
+        }
+    }
+
+    /// The client with this id, connected or away.
+    pub fn client(&self, client_id: &str) -> Option<ClientSummary> {
+        self.by_client_id.get(client_id).map(|&key| self.summary(&self.sessions[key]))
+    }
+
+    /// The filters of a client, sorted. `None`: there is no such client.
+    pub fn subscriptions(&self, client_id: &str) -> Option<Vec<SubscriptionSummary>> {
+        let &key = self.by_client_id.get(client_id)?;
+        Some(self.sessions[key].subscriptions.iter().map(|filter| filter.to_string()).collect())
+    }
+
+    /// Subscribes for a client as if it had asked, past hooks; retained messages follow. `Err`: not
+    /// a filter (0x8F), or a limit (0x97). `None`: there is no such client.
+    pub fn subscribe_client(&mut self, now: Instant, client_id: &str, filter: &str, options: SubscribeOptions) -> Option<Result<(), Reason>> {
+        let &key = self.by_client_id.get(client_id)?;
+        if !topic::is_valid_filter(filter) || topic::levels(filter).take(self.options.max_topic_levels + 1).count() > self.options.max_topic_levels {
+            return Some(Err(Reason::TOPIC_FILTER_INVALID));
+        }
+        let options = SubscribeOptions { qos: options.qos.min(self.options.maximum_qos), ..options };
+        let granted = match self.add_subscription(key, filter, options, None) {
+            Ok(granted) => granted,
+            Err(reason) => return Some(Err(reason)),
+        };
+        self.tell_subscribed(key, filter, options);
+        let wants_retained = match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => granted == Subscribed::New,
+            RetainHandling::DoNotSend => false,
+        };
+        let connection = self.sessions[key].connection.filter(|_| wants_retained && topic::split_share(filter).is_none());
+        if let Some(connection) = connection {
+            let job = RetainedJob { options, subscription_id: None, cursor: Default::default() };
+            self.connections[connection].retained.get_or_insert_default().insert(filter.into(), job);
+            self.pump(now, connection);
+        }
+        Some(Ok(()))
+    }
+
+    /// Ends a subscription of a client. False: it had none like that. `None`: there is no such
+    /// client.
+    pub fn unsubscribe_client(&mut self, client_id: &str, filter: &str) -> Option<bool> {
+        let &key = self.by_client_id.get(client_id)?;
+        Some(self.remove_subscription(key, filter) == Reason::SUCCESS)
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a server listens: opened, passed in, closed while it runs; and connections that are there already.
+
+use std::ffi::c_char;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use super::client_config::copy_text;
+use super::server::ServerInner;
+use super::{
+    Failure, NLMQTT_IO, NLMQTT_LIMIT, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence_on, nlmqtt_server, nlmqtt_status, optional_string, string,
+};
+use crate::config::ServerConfig;
+use crate::net::ListenerOptions;
+
+/// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
+/// reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
+/// WOULD_DEADLOCK inside a callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, uri: *const c_char, port_out: *mut u16) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            let mut wanted = ServerConfig::default();
+            wanted.add_listener_uri(string(uri, "uri")?)?;
+            let _changing = inner.changing()?;
+            let running = inner.running()?;
+            let mut open = Vec::new();
+            for options in &wanted.listeners {
+                let in_force = inner.state().config.listener_in_force(options);
+                match running.add_listener(in_force) {
+                    Ok(address) => open.push((options.clone(), address)),
+                    Err(error) => {
+                        for (_, address) in open {
+                            // It was opened a moment ago by us.
+                            let _ = running.remove_listener(address);
+                        }
+                        let failure = Failure::from(error);
+                        return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.address, failure.text)));
+                    }
+                }
+            }
+            if let (Some(port), Some((_, address))) = (port_out.as_mut(), open.first()) {
+                *port = address.port();
+            }
+            opened(inner, open);
+            Ok(())
+        })
+    }
+}
+
+fn opened(inner: &ServerInner, listeners: Vec<(ListenerOptions, SocketAddr)>) {
+    for (_, address) in &listeners {
+        inner.parts.log(NLMQTT_LOG_INFO, || format!("listening on {address}"));
+    }
+    inner.state().listeners.extend(listeners);
+}
+
+/// A descriptor of ours for the same socket: the caller's stays as it is until all went well.
+fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
+    if descriptor < 0 {
+        return Err(Failure::invalid(format!("{descriptor} is no descriptor")));
+    }
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned().map_err(|error| Failure::new(NLMQTT_IO, format!("descriptor {descriptor}: {error}")))
+}
+
+/// Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
+/// "allow_anonymous=false&max_connections=10", or NULL. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
+/// with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(server: *mut nlmqtt_server, descriptor: i32, options: *const c_char, port_out: *mut u16) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            let mut wanted = ServerConfig::default();
+            let query = optional_string(options, "options")?.unwrap_or_default();
+            let mark = if query.is_empty() { "" } else { "?" };
+            wanted.add_listener_uri(&format!("mqtt://127.0.0.1:0{mark}{query}"))?;
+            let socket = duplicate(descriptor)?;
+            let _changing = inner.changing()?;
+            let running = inner.running()?;
+            let mut listener = wanted.listeners.remove(0);
+            // Whether anonymous clients are let in may depend on where it really listens.
+            listener.address = local_address(&socket).unwrap_or(listener.address);
+            let in_force = inner.state().config.listener_in_force(&listener);
+            let address = running.add_listener_socket(socket, in_force)?;
+            drop(OwnedFd::from_raw_fd(descriptor));
+            if let Some(port) = port_out.as_mut() {
+                *port = address.port();
+            }
+            opened(inner, vec![(listener, address)]);
+            Ok(())
+        })
+    }
+}
+
+fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    socket2::SockRef::from(socket).local_addr().ok()?.as_socket()
+}
+
+/// Closes the listener at `address`, as nlmqtt_server_listener_address says it; its connections stay, and the listeners behind it move one index forward. Waits.
+/// NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_remove_listener(server: *mut nlmqtt_server, address: *const c_char) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            let text = string(address, "address")?;
+            let address: SocketAddr = text.parse().map_err(|_| Failure::invalid(format!("'{text}' is no address with a port")))?;
+            let _changing = inner.changing()?;
+            let closed = inner.running()?.remove_listener(address)?;
+            let mut state = inner.state();
+            let Some(index) = state.listeners.iter().position(|(_, open)| *open == address).filter(|_| closed) else {
+                return Err(Failure::new(NLMQTT_NOT_FOUND, format!("no listener at {address}")));
+            };
+            let (options, _) = state.listeners.remove(index);
+            // A reload that has it opens it again.
+            state.config.listeners.retain(|wanted| *wanted != options);
+            Ok(())
+        })
+    }
+}
+
+/// Serves a client on a stream socket that is connected already: accepted by the application, or one end of a pair. On success the descriptor is the
+/// library's, which closes it; on failure it stays the caller's. Hooks and limits as for any other connection. Waits. IO: not a connected stream; LIMIT: a
+/// limit, a ban or the accept hook did not let it in. WOULD_DEADLOCK inside a callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_adopt(server: *mut nlmqtt_server, descriptor: i32) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            let socket = duplicate(descriptor)?;
+            if !inner.running()?.adopt(socket, None)? {
+                return Err(Failure::new(NLMQTT_LIMIT, "the connection was not let in"));
+            }
+            drop(OwnedFd::from_raw_fd(descriptor));
+            Ok(())
+        })
+    }
+}
+
+fn listener_at(inner: &ServerInner, index: usize) -> Outcome<SocketAddr> {
+    let address = inner.state().listeners.get(index).map(|(_, address)| *address);
+    address.ok_or_else(|| Failure::new(NLMQTT_NOT_FOUND, format!("no listener at index {index}")))
+}
+
+/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
+/// so many, or the server is not started.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_server, index: usize, port_out: *mut u16) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            check_out(port_out, "port_out")?;
+            *port_out = listener_at(inner, index)?.port();
+            Ok(())
+        })
+    }
+}
+
+/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
+/// with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            check_out(buf, "buf")?;
+            copy_text(&listener_at(inner, index)?.to_string(), buf, cap);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! In place of `server_host` in a build without the feature `server`: the same face, and never a server behind it.
+
+use std::net::SocketAddr;
+
+use super::worker::{After, Worker};
+use super::{LinkId, ListenerId, Net};
+use crate::base::Instant;
+
+slotmap::new_key_type! {
+    /// Names a server of a worker.
+    pub struct ServerKey;
+    /// Names a connection of a server.
+    pub struct ConnKey;
+}
+
+/// There is none.
+pub(super) enum ServerHost {}
+
+impl ServerHost {
+    pub fn deadline(&self) -> Option<Instant> {
+        match *self {}
+    }
+
+    pub fn writable(&mut self, _: ConnKey) {
+        match *self {}
+    }
+
+    pub fn work(&mut self, _: Instant) {
+        match *self {}
+    }
+
+    pub fn has_work(&self) -> bool {
+        match *self {}
+    }
+}
+
+impl<N: Net> Worker<N> {
+    pub(super) fn accepted(&mut self, _: ServerKey, _: ListenerId, link: LinkId, _: SocketAddr) {
+        self.net.close(link);
+    }
+
+    pub(super) fn read_connection(&mut self, _: ServerKey, _: ConnKey, _: LinkId) -> After {
+        After::Closed
+    }
+
+    pub(super) fn flush_server(&mut self, _: ServerKey) -> bool {
+        false
+    }
+
+    pub(super) fn server_timeout(&mut self, _: ServerKey) {}
+}

@@ -1,0 +1,29 @@
+//! One vectored write per turn.
+
+use std::io::{self, IoSlice};
+
+use super::{LinkId, Net};
+
+/// Slices handed to one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// One vectored write of what waits: how much went out, and whether the stream took less than it
+/// was offered.
+pub(super) fn write_once<N: Net>(net: &mut N, link: LinkId, out: &crate::base::OutBuffer) -> io::Result<(usize, bool)> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let (mut filled, mut offered) = (0, 0);
+    for (slot, slice) in slices.iter_mut().zip(out.slices()) {
+        *slot = IoSlice::new(slice);
+        filled += 1;
+        offered += slice.len();
+    }
+    if filled == 0 {
+        return Ok((0, false));
+    }
+    match net.write(link, &slices[..filled]) {
+        Ok(count) => Ok((count, count < offered)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((0, true)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((0, false)),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,59 @@
+//! A running server takes a new configuration.
+
+use std::net::SocketAddr;
+
+use super::Server;
+use crate::config::ServerConfig;
+use crate::net::{Error, ListenerOptions};
+
+/// Where a server listens: what was asked for, and what it is.
+pub type Listening = (ListenerOptions, SocketAddr);
+
+/// One difference between the old configuration and the new one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A key, or a listener that was opened or closed.
+    Applied(String),
+    /// A key that takes effect in a new server only.
+    NeedsRestart(String),
+    /// A listener that could not be opened, and why.
+    Failed(String),
+}
+
+impl Server {
+    /// Takes what can change while it runs. `config` and `listening` become what is in force: what
+    /// could not be opened is not in them, so that the next reload tries it again. Listeners that
+    /// no configuration asked for stay.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`](crate::net::Runtime::request).
+    pub fn take_config(&self, config: &mut ServerConfig, listening: &mut Vec<Listening>, new: &ServerConfig) -> Result<Vec<Change>, Error> {
+        let diff = config.diff(new);
+        config.apply(new);
+        config.listeners.clone_from(&new.listeners);
+        self.reload(config.options_in_force())?;
+        let mut changes: Vec<Change> = diff.live.iter().map(|key| Change::Applied((*key).to_owned())).collect();
+        changes.extend(diff.restart.iter().map(|key| Change::NeedsRestart((*key).to_owned())));
+        let (removed, kept) = core::mem::take(listening).into_iter().partition::<Vec<_>, _>(|(options, _)| diff.listeners_removed.contains(options));
+        *listening = kept;
+        // Whom a listener lets in may follow from an option that has changed.
+        for (options, address) in listening.iter() {
+            self.change_listener(*address, config.listener_in_force(options))?;
+        }
+        for (_, address) in removed {
+            self.remove_listener(address)?;
+            changes.push(Change::Applied(format!("listener {address} closed")));
+        }
+        for options in &diff.listeners_added {
+            match self.add_listener(config.listener_in_force(options)) {
+                Ok(address) => {
+                    listening.push((options.clone(), address));
+                    changes.push(Change::Applied(format!("listener {address} opened")));
+                }
+                Err(error) => changes.push(Change::Failed(format!("listener {}: {error}", options.address))),
+            }
+        }
+        config.listeners.retain(|wanted| listening.iter().any(|(open, _)| open == wanted));
+        Ok(changes)
+    }
+}
