@@ -45,16 +45,24 @@ struct Book {
     token_last: u64,
     /// Requests without a completion.
     open: BTreeMap<Token, Request>,
-    /// Filters, and whether a broker has ever agreed.
-    wanted: BTreeMap<String, bool>,
+    wanted: BTreeMap<String, Wanted>,
+}
+
+/// A filter the application wants.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// The first request for it.
+    since: Token,
+    /// A broker has agreed to one of them.
+    held: bool,
 }
 
 enum Request {
     /// A publish; its message, if what becomes of it can be told.
     Publish(Option<String>),
     /// A filter, and what the book said of it before.
-    Subscribe(&'static str, Option<bool>),
-    Unsubscribe(&'static str, Option<bool>),
+    Subscribe(&'static str, Option<Wanted>),
+    Unsubscribe(&'static str, Option<Wanted>),
 }
 
 fn book(shared: &Arc<Mutex<Book>>) -> MutexGuard<'_, Book> {
@@ -144,7 +152,7 @@ impl Device {
         token
     }
 
-    fn is_wanted(&self, filter: &str) -> Option<bool> {
+    fn is_wanted(&self, filter: &str) -> Option<Wanted> {
         book(&self.book).wanted.get(filter).copied()
     }
 
@@ -198,7 +206,7 @@ impl Device {
         let token = self.token(Request::Subscribe(filter, self.is_wanted(filter)));
         let Some(Life { worker, client, .. }) = &mut self.life else { return };
         trace!(self.trace, "{}: asks for {filter} {options:?}, {token:?}", self.name);
-        book(&self.book).wanted.entry(filter.to_owned()).or_insert(false);
+        book(&self.book).wanted.entry(filter.to_owned()).or_insert(Wanted { since: token, held: false });
         let filters = [(filter, options)];
         worker.subscribe_client(*client, token, &SubscribeRequest { filters: &filters, ..SubscribeRequest::default() }, None);
     }
@@ -302,8 +310,8 @@ impl App {
         let Request::Subscribe(filter, _) = self.done(token) else { return };
         let wanted = &mut book(&self.book).wanted;
         match (outcome, wanted.get_mut(filter)) {
-            (Outcome::Acknowledged(reason), Some(held)) => *held |= !reason.is_error(),
-            (Outcome::Failed(_), Some(false)) => {
+            (Outcome::Acknowledged(reason), Some(entry)) => entry.held |= !reason.is_error() && token >= entry.since,
+            (Outcome::Failed(_), Some(entry)) if !entry.held => {
                 wanted.remove(filter);
             }
             _ => {}
@@ -336,7 +344,7 @@ impl ClientHandler for App {
         let (Request::Subscribe(filter, before) | Request::Unsubscribe(filter, before)) = self.done(token) else { return };
         let wanted = &mut book(&self.book).wanted;
         match before {
-            Some(held) => wanted.insert(filter.to_owned(), held),
+            Some(entry) => wanted.insert(filter.to_owned(), entry),
             None => wanted.remove(filter),
         };
     }

@@ -182,8 +182,9 @@ impl Subscriptions {
             if is_subscribe && current == Some(Stage::Asked(id)) {
                 self.answered(&filter, waiters, reason, events);
             } else {
-                // The answer to an older request for a filter that is asked for again.
-                let agreed = is_subscribe && !reason.is_error();
+                // The answer to an older request for a filter that is asked for again, without having
+                // been given up in between.
+                let agreed = is_subscribe && !reason.is_error() && !self.is_being_given_up(&filter);
                 if let Some(subscription) = self.table.get_mut(&filter).filter(|_| agreed) {
                     subscription.was_held = true;
                 }
@@ -191,6 +192,12 @@ impl Subscriptions {
             }
         }
         Ok(true)
+    }
+
+    /// An UNSUBSCRIBE for it is still to be sent or answered.
+    fn is_being_given_up(&self, filter: &str) -> bool {
+        let asked = self.exchanges.iter().filter(|exchange| !exchange.is_subscribe).flat_map(|exchange| &exchange.filters);
+        asked.chain(&self.unwanted).any(|(name, _)| &**name == filter)
     }
 
     /// The final word on a filter of the table.
