@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Builds nlmqtt and installs it:
-#   cmake/install.sh --prefix P [--libdir lib] [--target T] [--features F] [--profile release|small] [--programs]
+#   cmake/install.sh --prefix P [--libdir lib] [--target T] [--features F] [--profile release|small] [--programs] [--no-strip]
 #
 #   lib/libnlmqtt.so.1, libnlmqtt.so   linked from the static library with symbol versions made from the header
 #   lib/libnlmqtt.a                    localised: only nlmqtt_* is visible, two Rust archives can share a program
 #   include/nlmqtt.h, lib/cmake/nlmqtt, lib/pkgconfig/nlmqtt.pc   all relocatable
 #   with --programs: sbin/nlmqttd, bin/nlmqtt-pub, bin/nlmqtt-sub and their manual pages
 #
-# P may lie below a staging folder (DESTDIR/usr): nothing installed names it.
+# --no-strip is for distributions that strip themselves. P may lie below a staging folder (DESTDIR/usr): nothing installed names it.
 # --target takes the C tools of its architecture by the names Debian gives them; CC, LD, OBJCOPY, AR and NM may name others,
-# CARGO another cargo. RUSTC may name the compiler that has the target's standard library (cmake/toolchains/rust-for-arm.sh).
+# CARGO another cargo; CFLAGS and LDFLAGS are heeded. RUSTC may name the compiler that has the target's standard library (cmake/toolchains/rust-for-arm.sh).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-prefix='' libdir=lib target='' features='' profile=release programs=''
+prefix='' libdir=lib target='' features='' profile=release programs='' strip=-Wl,-s
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix) prefix=$2 ;;
@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
         --profile) profile=$2 ;;
         --libdir) libdir=$2 ;;
         --programs) programs=1; shift; continue ;;
+        --no-strip) strip=''; shift; continue ;;
         *) echo "install.sh: unknown option $1" >&2; exit 2 ;;
     esac
     shift 2
@@ -57,7 +58,7 @@ lib=$prefix/$libdir
 mkdir -p "$lib/cmake/nlmqtt" "$lib/pkgconfig" "$prefix/include"
 libraries=${LIBRARIES:--lgcc_s -lutil -lrt -lpthread -lm -ldl -lc}
 $cc -shared -o "$lib/libnlmqtt.so.1" \
-    -Wl,-soname,libnlmqtt.so.1 -Wl,--version-script="$work/version" -Wl,-z,nodelete -Wl,--gc-sections -Wl,-s \
+    -Wl,-soname,libnlmqtt.so.1 -Wl,--version-script="$work/version" -Wl,-z,nodelete -Wl,--gc-sections $strip ${LDFLAGS:-} \
     $(sed 's/^/-Wl,-u,/' "$work/symbols") "$archive" $libraries
 ln -sf libnlmqtt.so.1 "$lib/libnlmqtt.so"
 
@@ -78,7 +79,7 @@ if [ -n "$programs" ]; then
     mkdir -p "$prefix/bin" "$prefix/sbin" "$prefix/share/man/man1" "$prefix/share/man/man8"
     for pair in nlmqttd:sbin/nlmqttd publish:bin/nlmqtt-pub subscribe:bin/nlmqtt-sub; do
         $cc -std=c99 -O2 ${CFLAGS:-} -I"$prefix/include" -o "$prefix/${pair##*:}" "$root/c-examples/${pair%%:*}.c" \
-            ${LDFLAGS:-} -L"$lib" -lnlmqtt -lpthread -Wl,-s
+            ${LDFLAGS:-} -L"$lib" -lnlmqtt -lpthread $strip
     done
     cp "$root/cmake/man/"*.1 "$prefix/share/man/man1/"
     cp "$root/cmake/man/"*.8 "$prefix/share/man/man8/"

@@ -16,7 +16,7 @@ NLMQTT_INSTALL_STAGING = YES
 define NLMQTT_BUILD_CMDS
 	cd $(@D) && $(TARGET_MAKE_ENV) $(TARGET_CONFIGURE_OPTS) $(PKG_CARGO_ENV) \
 		./cmake/install.sh --prefix $(@D)/target/image \
-		--target "$(RUSTC_TARGET_NAME)" --programs
+		--target "$(RUSTC_TARGET_NAME)" --programs --no-strip
 endef
 
 define NLMQTT_INSTALL_STAGING_CMDS

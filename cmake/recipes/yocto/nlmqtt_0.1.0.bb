@@ -5,10 +5,10 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=03c8eaa222cab4db00a67a9f90e55347"
 
 # Where your copy of the sources is.
-NLMQTT_GIT ?= "git://${TOPDIR}/../nlmqtt;protocol=file;branch=main"
+NLMQTT_GIT ?= "git://${TOPDIR}/../nlmqtt;protocol=file;branch=main;destsuffix=nlmqtt"
 SRC_URI = "${NLMQTT_GIT}"
 SRCREV ?= "${AUTOREV}"
-S = "${WORKDIR}/git"
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}/nlmqtt"
 
 # The crates of Cargo.lock; `bitbake -c update_crates nlmqtt` makes the file again.
 require ${BPN}-crates.inc
@@ -22,7 +22,7 @@ SYSTEMD_PACKAGES = "${PN}-server"
 do_compile() {
     export CARGO_TARGET_DIR="${B}/target"
     export CARGO_NET_OFFLINE=true
-    ${S}/cmake/install.sh --prefix "${B}/image" --target "${RUST_HOST_SYS}" --programs
+    ${S}/cmake/install.sh --prefix "${B}/image" --target "${RUST_HOST_SYS}" --programs --no-strip
 }
 
 do_install() {
@@ -38,10 +38,4 @@ do_install() {
 PACKAGES =+ "${PN}-server ${PN}-tools"
 FILES:${PN}-server = "${sbindir}/nlmqttd ${sysconfdir}/nlmqtt ${systemd_system_unitdir}"
 FILES:${PN}-tools = "${bindir}"
-FILES:${PN}-dev += "${libdir}/cmake"
 CONFFILES:${PN}-server = "${sysconfdir}/nlmqtt/nlmqttd.toml"
-
-# Linked by install.sh, stripped already.
-INSANE_SKIP:${PN} = "already-stripped ldflags"
-INSANE_SKIP:${PN}-server = "already-stripped ldflags"
-INSANE_SKIP:${PN}-tools = "already-stripped ldflags"
