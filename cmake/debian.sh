@@ -31,7 +31,7 @@ all=$work/all
 "$root/cmake/install.sh" --prefix "$all/usr" --libdir "lib/$triplet" --profile "$profile" --programs ${target:+--target "$target"}
 
 # The newest glibc of which something is used.
-glibc() { objdump -T "$@" 2>/dev/null | grep -oE 'GLIBC_[0-9.]+' | sed 's/GLIBC_//' | sort -uV | tail -n 1; }
+glibc() { readelf -W --dyn-syms "$@" | grep -oE 'GLIBC_[0-9.]+' | sed 's/GLIBC_//' | sort -uV | tail -n 1; }
 
 # take PACKAGE PATH...: moves what belongs to a package into its folder.
 take() {

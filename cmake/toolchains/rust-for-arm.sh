@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Makes a Rust compiler for ARM in a folder of its own: cmake/toolchains/rust-for-arm.sh FOLDER
+# Makes a Rust compiler for ARM in a folder of its own: cmake/toolchains/rust-for-arm.sh FOLDER [--source]
 #
 # Where `rustup target add` is not to be had, Debian 12 has what is needed: its rustc-web for this machine and the standard
 # libraries for arm64 and armhf. Installing these packages would replace the Rust of the machine, so they are unpacked
 # only. FOLDER/bin/rustc and FOLDER/bin/rustdoc then serve any cargo through RUSTC and RUSTDOC. A finished FOLDER is
-# left as it is.
+# left as it is. --source adds the source of the standard library, for targets that have to build it (-Zbuild-std).
 set -euo pipefail
-[ $# -eq 1 ] || { echo "usage: rust-for-arm.sh FOLDER" >&2; exit 2; }
+case $#${2:-} in 1 | 2--source) ;; *) echo "usage: rust-for-arm.sh FOLDER [--source]" >&2; exit 2 ;; esac
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 pinned=1.85.0+dfsg3-1~deb12u3
-if [ -x "$folder/bin/rustc" ] && "$folder/bin/rustc" --version >/dev/null 2>&1; then exit 0; fi
+source=''
+[ $# -eq 1 ] || source=$folder/tree/usr/lib/rustlib/src/rust/library/std
+if [ -x "$folder/bin/rustc" ] && "$folder/bin/rustc" --version >/dev/null 2>&1 && { [ -z "$source" ] || [ -d "$source" ]; }; then exit 0; fi
 
 # Lists of their own: the machine's apt knows nothing of the foreign architectures, now or later.
 mkdir -p "$folder/lists" "$folder/packages"
@@ -29,7 +31,7 @@ llvm=$(apt-cache "${options[@]}" depends "rustc-web=$version" "libstd-rust-web-$
 cd "$folder/packages"
 rm -f ./*.deb
 apt-get "${options[@]}" download "rustc-web=$version" "libstd-rust-web-${version%%.0*}=$version" "libstd-rust-web-dev=$version" \
-    "libstd-rust-web-dev:arm64=$version" "libstd-rust-web-dev:armhf=$version" "$llvm"
+    "libstd-rust-web-dev:arm64=$version" "libstd-rust-web-dev:armhf=$version" "$llvm" ${source:+"rust-web-src=$version"}
 rm -rf "$folder/tree"
 for package in ./*.deb; do dpkg -x "$package" "$folder/tree"; done
 cd "$folder"

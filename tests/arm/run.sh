@@ -6,59 +6,15 @@
 # Both targets are worked on at the same time, each in target/arm/TARGET. The x86 programs are those of target/dist.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-root=$PWD
-here=$root/target/arm
-rust_for_arm=$here/rust
-mkdir -p "$here"
+. tests/arm/common.sh
 
 # Rust target, Debian's name, qemu's name, toolchain file.
 targets=('aarch64-unknown-linux-gnu aarch64-linux-gnu aarch64 aarch64-linux-gnu'
     'armv7-unknown-linux-gnueabihf arm-linux-gnueabihf arm armv7-linux-gnueabihf')
 # Below `net` nothing does I/O; these rooms have to behave the same on every machine.
 pure=(base:: topic:: codec:: proto:: route:: broker:: config::)
-# C tests that ask qemu-user for what it cannot do, with the reason beside them.
+# Names of C tests that ask qemu-user for what it cannot do, each with its reason.
 not_under_qemu=()
-
-install_missing() {
-    local missing=() pair sudo=''
-    for pair in aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf \
-        aarch64-linux-gnu-g++:g++-aarch64-linux-gnu arm-linux-gnueabihf-g++:g++-arm-linux-gnueabihf \
-        qemu-arm-static:qemu-user-static cmake:cmake make:make python3:python3; do
-        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
-    done
-    [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing+=(libc6-dev-arm64-cross)
-    [ -e /usr/arm-linux-gnueabihf/include/stdio.h ] || missing+=(libc6-dev-armhf-cross)
-    [ ${#missing[@]} -eq 0 ] && return
-    [ "$(id -u)" -eq 0 ] || sudo=sudo
-    $sudo apt-get -qq update
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >"$here/apt.log" 2>&1 \
-        || { tail -n 20 "$here/apt.log"; return 1; }
-}
-
-# check NAME COMMAND...: one test of this target; says nothing if it passes.
-check() {
-    local name=$1 status
-    shift
-    "$@" >"$out/log" 2>&1
-    status=$?
-    if [ $status -eq 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL $rust_target: $name (status $status)"
-        tail -n 20 "$out/log"
-    fi
-    return $status
-}
-
-# The environment in which any cargo builds for this target.
-for_target() {
-    local upper lower
-    upper=$(tr a-z- A-Z_ <<<"$rust_target") lower=$(tr - _ <<<"$rust_target")
-    env RUSTC="$rust_for_arm/bin/rustc" RUSTDOC="$rust_for_arm/bin/rustdoc" CARGO_TARGET_DIR="$out/cargo" \
-        "CARGO_TARGET_${upper}_LINKER=$gnu-gcc" "CARGO_TARGET_${upper}_RUNNER=$qemu -L /usr/$gnu" \
-        "CC_$lower=$gnu-gcc" "AR_$lower=$gnu-ar" "$@"
-}
 
 rust_tests() {
     local log=$out/rust.log sum
@@ -104,68 +60,28 @@ c_tests() {
     done
 }
 
-# command_of SIDE PROGRAM: how a program is started; SIDE is x86, or a folder of ARM programs.
-command_of() { if [ "$1" = x86 ]; then command=("target/dist/bin/$2"); else command=($run "$1/bin/$2"); fi; }
-
-waits_for() { # FILE TEXT PID: until the text is there; not longer than the process lives
-    for _ in $(seq 600); do
-        grep -q "$2" "$1" && return 0
-        kill -0 "$3" 2>/dev/null || break
-        sleep 0.1
-    done
-    echo "no '$2' in:"
-    cat "$1"
-    return 1
-}
-
-# One round: the subscriber has its subscription when the retained "go" arrives, then 200 lines go through.
-round() { # CLIENT VERSION QOS
-    local subscriber topic=arm/$2/$3
-    command_of "$1" subscribe
-    "${command[@]}" -h 127.0.0.1 -p "$port" -V "$2" -q "$3" -t arm/go -t "$topic" -C 201 -W 200 >"$work/received" &
-    subscriber=$!
-    waits_for "$work/received" go "$subscriber" || return 1
-    command_of "$1" publish
-    "${command[@]}" -h 127.0.0.1 -p "$port" -V "$2" -q "$3" -t "$topic" -l <"$work/sent" || return 1
-    wait "$subscriber" || return 1
-    cmp <(tail -n +2 "$work/received") "$work/sent" || { echo "version $2, QoS $3"; return 1; }
-}
-
-# A payload of a megabyte there and back.
-large() { # CLIENT
-    command_of "$1" publish
-    "${command[@]}" -h 127.0.0.1 -p "$port" -q 1 -r -t arm/large -f "$work/large" || return 1
-    command_of "$1" subscribe
-    "${command[@]}" -h 127.0.0.1 -p "$port" -q 1 -t arm/large -C 1 -W 200 >"$work/received" || return 1
-    cmp <(cat "$work/large"; echo) "$work/received"
-}
-
-# traffic SERVER CLIENT: every QoS over 3.1.1 and 5.0, and the broker stops when it is told to.
-traffic() {
-    local broker port version qos status=0 work
-    work=$(mktemp -d -p "$out")
-    seq -f 'message %g' 200 >"$work/sent"
-    head -c 750000 /dev/urandom | base64 -w 0 >"$work/large"
-    command_of "$1" nlmqttd
-    "${command[@]}" -p 0 >"$work/broker" 2>&1 &
-    broker=$!
-    waits_for "$work/broker" 'ready on 127.0.0.1:[0-9]' "$broker" || return 1
-    port=$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/broker" | head -n 1 | grep -oE '[0-9]+$')
-    command_of "$2" publish
-    "${command[@]}" -h 127.0.0.1 -p "$port" -r -t arm/go -m go || status=1
-    for version in 3.1.1 5; do
-        for qos in 0 1 2; do [ $status -ne 0 ] || round "$2" $version $qos || status=1; done
-    done
-    [ $status -ne 0 ] || large "$2" || status=1
-    kill -TERM "$broker"
-    wait "$broker" || { echo "the broker ended with $?"; status=1; }
-    [ $status -eq 0 ] || cat "$work/broker"
-    rm -rf "$work"
-    return $status
-}
-
 # qemu-user has one thread of its own.
 embed() { timeout 100 $run "$out/nlmqtt/bin/embed" | grep '10 readings received on [12] thread'; }
+
+# The hello program by cmake and by pkg-config, the ABI, the sizes, the Debian packages.
+consumes() { CC=$gnu-gcc RUN="$run" tests/package/consume.sh "$out/dist" -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchains/$toolchain.cmake"; }
+abi() {
+    local model=lp64
+    [ "$machine" = arm ] && model=ilp32
+    tests/package/abi.py "tests/package/abi-$model.txt" "$gnu-gcc" "$gnu-nm"
+}
+sizes() { tests/package/sizes.py "$1" "${toolchain%%-*}" "$2/lib/libnlmqtt.so.1"; }
+debian() {
+    for_target cmake/debian.sh --target "$rust_target" --out "$out/debian" || return 1
+    [ "$(dpkg-deb --field "$out"/debian/libnlmqtt1_*.deb Architecture)" = "$1" ] &&
+        [ "$(dpkg-deb --contents "$out"/debian/nlmqttd_*.deb | grep -cE '/usr/(s?bin)/nlmqtt')" -eq 3 ]
+}
+# Another Rust archive beside ours, which unwinds.
+second_archive() {
+    "$rust_for_arm/bin/rustc" --edition 2024 --target "$rust_target" --crate-type staticlib -O -o "$out/libsecond.a" tests/package/second/second.rs &&
+        "$gnu-gcc" -std=gnu99 "-I$out/dist/include" -o "$out/second" tests/package/second/main.c "$out/dist/lib/libnlmqtt.a" "$out/libsecond.a" \
+            -lpthread -lm -ldl && timeout 100 $run "$out/second"
+}
 
 # Everything for one target, in a subshell; ends with the line that tests/run.sh adds up.
 target() {
@@ -180,6 +96,13 @@ target() {
             check "traffic: x86 client, ARM server ($side)" traffic "$out/$side" x86
         done
         check "embed on one thread" embed
+        check "cmake and pkg-config" consumes
+        check "the ABI is the committed one" abi
+        check "two Rust archives in one program" second_archive
+        check "Debian packages" debian "$([ "$machine" = arm ] && echo armhf || echo arm64)"
+        check "size, release" sizes release "$out/dist"
+        check "small profile" for_target cmake/install.sh --target "$rust_target" --prefix "$out/small" --profile small &&
+            check "size, small" sizes small "$out/small"
         c_tests
     fi
     rust_tests
