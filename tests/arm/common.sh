@@ -61,17 +61,17 @@ waits_for() { # FILE TEXT PID: until the text is there; not longer than the proc
 
 # One round: the subscriber has its subscription when the retained "go" arrives, then 200 lines go through.
 round() { # CLIENT VERSION QOS
-    local subscriber status topic=arm/$2/$3
+    local subscriber status topic=arm/$2/$3 received=$work/received-$2-$3
     command_of "$1" subscribe
-    "${command[@]}" -h 127.0.0.1 -p "$port" -V "$2" -q "$3" -t arm/go -t "$topic" -C 201 -W 200 >"$work/received" &
+    "${command[@]}" -h 127.0.0.1 -p "$port" -V "$2" -q "$3" -t arm/go -t "$topic" -C 201 -W 200 >"$received" &
     subscriber=$!
-    waits_for "$work/received" go "$subscriber" || return 1
+    waits_for "$received" go "$subscriber" || return 1
     command_of "$1" publish
     "${command[@]}" -h 127.0.0.1 -p "$port" -V "$2" -q "$3" -t "$topic" -l -W 200 <"$work/sent" || { echo "publish ended with $?"; return 1; }
     wait "$subscriber"
     status=$?
-    cmp <(tail -n +2 "$work/received") "$work/sent" && [ $status -eq 0 ] && return 0
-    echo "version $2, QoS $3: subscribe ended with $status, received $(wc -l <"$work/received") lines"
+    cmp <(tail -n +2 "$received") "$work/sent" && [ $status -eq 0 ] && return 0
+    echo "version $2, QoS $3: subscribe ended with $status, received $(wc -l <"$received") lines"
     return 1
 }
 
