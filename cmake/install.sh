@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds nlmqtt and installs it:
-#   cmake/install.sh --prefix P [--libdir lib] [--target T] [--features F] [--profile release|small] [--programs] [--no-strip]
+#   cmake/install.sh --prefix P [--libdir lib] [--target T] [--features F] [--no-default-features]
+#                    [--profile release|small] [--programs] [--no-strip]
 #
 #   lib/libnlmqtt.so.1, libnlmqtt.so   linked from the static library with symbol versions made from the header
 #   lib/libnlmqtt.a                    localised: only nlmqtt_* is visible, two Rust archives can share a program
@@ -12,12 +13,13 @@
 # CARGO another cargo; CFLAGS and LDFLAGS are heeded. RUSTC may name the compiler that has the target's standard library (cmake/toolchains/rust-for-arm.sh).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-prefix='' libdir=lib target='' features='' profile=release programs='' strip=-Wl,-s
+prefix='' libdir=lib target='' features='' defaults='' profile=release programs='' strip=-Wl,-s
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix) prefix=$2 ;;
         --target) target=$2 ;;
         --features) features=$2 ;;
+        --no-default-features) defaults=--no-default-features; shift; continue ;;
         --profile) profile=$2 ;;
         --libdir) libdir=$2 ;;
         --programs) programs=1; shift; continue ;;
@@ -40,7 +42,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 out=${CARGO_TARGET_DIR:-$root/target}
 # Only the archive: made together with an rlib, fat LTO drops every exported function from it.
 (cd "$root" && ${CARGO:-cargo} rustc --locked --lib --crate-type staticlib --profile "$profile" --target-dir "$out" \
-    ${target:+--target "$target"} ${features:+--features "$features"})
+    ${target:+--target "$target"} ${features:+--features "$features"} $defaults)
 folder=$profile
 [ "$profile" = dev ] && folder=debug
 archive=$out/${target:+$target/}$folder/libnlmqtt.a

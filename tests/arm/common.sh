@@ -50,7 +50,7 @@ command_of() { if [ "$1" = x86 ]; then command=("target/dist/bin/$2"); else comm
 
 waits_for() { # FILE TEXT PID: until the text is there; not longer than the process lives
     for _ in $(seq 600); do
-        grep -q "$2" "$1" && return 0
+        grep -qs "$2" "$1" && return 0
         kill -0 "$3" 2>/dev/null || break
         sleep 0.1
     done

@@ -11,12 +11,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 cat >"$work/inside.sh" <<'END'
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "failed: $BASH_COMMAND"' ERR
 export DEBIAN_FRONTEND=noninteractive
 dpkg -i /packages/*.deb
 systemd-analyze verify --man=no nlmqttd.service
 test -L /etc/systemd/system/multi-user.target.wants/nlmqttd.service
-ldd /usr/sbin/nlmqttd | grep -q '/lib/.*/libnlmqtt.so.1'
+[[ $(ldd /usr/sbin/nlmqttd) == *' /lib/'*/libnlmqtt.so.1* ]]
 man -w nlmqttd >/dev/null 2>&1 || test -e /usr/share/man/man8/nlmqttd.8.gz
 
 # The command of the unit, with a port of its own.

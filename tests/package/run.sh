@@ -54,6 +54,27 @@ moved() {
     "$tests/consume.sh" "$out/moved/away"
 }
 
+# The example programs by pkg-config alone, shared and without any shared object, and a message through them.
+by_pkg_config() {
+    local name kind flags folder port broker
+    export PKG_CONFIG_PATH=$dist/lib/pkgconfig LD_LIBRARY_PATH=$dist/lib
+    for kind in shared static; do
+        folder=$out/by-pkg-config-$kind
+        mkdir -p "$folder"
+        flags=$(pkg-config --cflags --libs nlmqtt)
+        [ $kind = shared ] || flags="-static $(pkg-config --static --cflags --libs nlmqtt)"
+        for name in nlmqttd publish subscribe; do cc -std=c99 -o "$folder/$name" "c-examples/$name.c" $flags -lpthread || return 1; done
+        "$folder/nlmqttd" -p 0 >"$folder/log" &
+        broker=$!
+        for _ in $(seq 100); do grep -q ready "$folder/log" && break; sleep 0.1; done
+        port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' "$folder/log")
+        "$folder/publish" -h 127.0.0.1 -p "$port" -q 1 -r -t by/pkg-config -m "$kind" &&
+            [ "$("$folder/subscribe" -h 127.0.0.1 -p "$port" -q 1 -t by/pkg-config -C 1 -W 60)" = "$kind" ] || { kill "$broker"; return 1; }
+        kill -TERM "$broker"
+        wait "$broker" || return 1
+    done
+}
+
 second_archive() {
     rustc --edition 2024 --crate-type staticlib -O -o "$out/libsecond.a" tests/package/second/second.rs
     # Neither order of the two may matter.
@@ -99,6 +120,7 @@ check "every symbol has its version" symbols
 check "soname, no unloading, no path inside" dynamic
 check "the archive shows nlmqtt_* only" archive
 check "a moved prefix serves cmake and pkg-config" moved
+check "the programs by pkg-config, shared and static" by_pkg_config
 check "two Rust archives in one program" second_archive
 check "the ABI is the committed one" "$tests/abi.py" "$tests/abi-lp64.txt"
 check "the ABI's check finds what it looks for" abi_is_watched
