@@ -192,10 +192,10 @@ static int common_argument(struct arguments *arguments, int argc, char **argv)
     return 2;
 }
 
-static void log_line(void *user_data, int32_t level, const char *text)
+static void log_line(void *user_data, int32_t level, const char *module, const char *text)
 {
     (void)user_data;
-    fprintf(stderr, "[%d] %s\n", (int)level, text);
+    fprintf(stderr, "[%d] %s: %s\n", (int)level, module, text);
 }
 
 /* Makes the client, on a runtime with a log if -d was given. *runtime is NULL or to be freed after the client. */

@@ -67,11 +67,11 @@ static void print_help(void)
          "allow_anonymous says otherwise. SIGHUP reads FILE again, SIGINT and SIGTERM stop.");
 }
 
-static void log_line(void *user_data, int32_t level, const char *text)
+static void log_line(void *user_data, int32_t level, const char *module, const char *text)
 {
     static const char *const names[] = {"", "error", "warning", "info", "debug", "trace"};
     (void)user_data;
-    fprintf(stderr, "nlmqttd: %s: %s\n", level >= 1 && level <= 5 ? names[level] : "", text);
+    fprintf(stderr, "nlmqttd: %s: %s: %s\n", level >= 1 && level <= 5 ? names[level] : "", module, text);
 }
 
 /* A machine without IPv6 has no ::1 to listen on; that is no reason not to serve IPv4. */

@@ -409,6 +409,36 @@
 #define NLMQTT_MODE_LOOP 1
 
 /**
+ * One library thread does the work; callbacks wait until the application calls nlmqtt_runtime_dispatch, and run inside it.
+ */
+#define NLMQTT_MODE_DISPATCH 2
+
+/**
+ * The policy of the thread that makes the runtime. The default.
+ */
+#define NLMQTT_SCHEDULING_INHERITED 0
+
+/**
+ * SCHED_BATCH: a little later than others. Its nice value becomes 0.
+ */
+#define NLMQTT_SCHEDULING_BATCH 1
+
+/**
+ * SCHED_IDLE: only when nobody else wants to. Its nice value becomes 0.
+ */
+#define NLMQTT_SCHEDULING_IDLE 2
+
+/**
+ * SCHED_FIFO: real time.
+ */
+#define NLMQTT_SCHEDULING_FIFO 3
+
+/**
+ * SCHED_RR: real time with time slices.
+ */
+#define NLMQTT_SCHEDULING_ROUND_ROBIN 4
+
+/**
  * A key was changed in the running server, or a listener opened or closed.
  */
 #define NLMQTT_CHANGE_APPLIED 1
@@ -676,7 +706,7 @@ typedef struct {
 
 /**
  * What a client tells. Fill it with nlmqtt_client_callbacks_init, then set what you want; NULL: not interested. Every
- * callback runs on the thread that does the work (the library's in THREAD mode, the one that polls in LOOP mode), one at a
+ * callback runs on the thread that does the work (the library's in THREAD mode, the one that polls in LOOP mode, the one that dispatches in DISPATCH mode), one at a
  * time. It may call every function; what changes something happens after it has returned, and what waits answers
  * WOULD_DEADLOCK. Everything it is given is borrowed until it returns.
  */
@@ -1078,9 +1108,10 @@ typedef struct {
  * What an application watches and decides in a server. Call nlmqtt_server_hooks_init, then set what you need; NULL means
  * "allow" or "not interested" and costs nothing.
  *
- * Thread word of all of them: they are called on the thread that does the server's work, one at a time, in the order of each
- * client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
- * blocks stalls this server.
+ * Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
+ * nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
+ * blocks stalls this server; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
+ * from the question on.
  *
  * The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
  * NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread.
@@ -1179,10 +1210,82 @@ typedef struct {
 } nlmqtt_server_hooks;
 
 /**
- * Receives one line, without a line end; `text` is borrowed until the callback returns and ends with a NUL. Called
- * on the thread that has something to say, mostly the library's; it must not block.
+ * Levels and counters of a runtime.
  */
-typedef void (*nlmqtt_log_fn)(void *user_data, int32_t level, const char *text);
+typedef struct {
+  /**
+   * Bytes of this struct; set by nlmqtt_runtime_statistics_init.
+   */
+  size_t struct_size;
+  /**
+   * Bytes that wait now: messages, queues, buffers.
+   */
+  size_t memory_used_bytes;
+  /**
+   * The most that ever waited.
+   */
+  size_t memory_peak_bytes;
+  /**
+   * The soft limit in force.
+   */
+  size_t memory_soft_bytes;
+  /**
+   * The memory limit in force.
+   */
+  size_t memory_hard_bytes;
+  /**
+   * How often the soft limit was passed.
+   */
+  uint64_t memory_soft_reached;
+  /**
+   * How often the memory limit was passed.
+   */
+  uint64_t memory_hard_reached;
+  /**
+   * DISPATCH mode: callbacks that wait.
+   */
+  size_t events_waiting;
+  /**
+   * How many may before the library rests.
+   */
+  size_t events_max;
+  /**
+   * The most that ever waited.
+   */
+  size_t events_peak;
+  /**
+   * How often the library had to rest.
+   */
+  uint64_t events_full;
+  /**
+   * Functions of nlmqtt_runtime_post and _post_delayed that wait.
+   */
+  size_t tasks_waiting;
+  /**
+   * Such functions refused because 65,536 waited.
+   */
+  uint64_t tasks_refused;
+} nlmqtt_runtime_statistics;
+
+/**
+ * Told of a thread of the library, on that thread; `name` is borrowed until the callback returns. It may block signals,
+ * attach the thread to a language runtime and the like; it must not call functions of this runtime.
+ */
+typedef void (*nlmqtt_thread_fn)(void *user_data, const char *name);
+
+/**
+ * Asked to look a name up: answer with nlmqtt_runtime_resolved and this `lookup`, from any thread, now or later; no answer
+ * is none, and the client tries again when its time for connecting is over. `host` is borrowed until the callback returns.
+ * Called where callbacks are.
+ */
+typedef void (*nlmqtt_resolve_fn)(void *user_data, const char *host, uint64_t lookup);
+
+/**
+ * Receives one line, without a line end. `module` says who speaks: "client", "server", "runtime", or the name of a crate
+ * inside such as "mio". Both are borrowed until the callback returns and end with a NUL. Called on the thread that has
+ * something to say, mostly the library's, in DISPATCH mode, too; it must not block.
+ */
+typedef void (*nlmqtt_log_fn)(void *user_data, int32_t level, const char *module, const char *text);
 
 /**
  * A function of the application, see nlmqtt_runtime_post.
@@ -1605,7 +1708,7 @@ void nlmqtt_subscribe_options_init(nlmqtt_subscribe_options *options);
  * Queues a message, connected or not; it is sent as soon as there is a connection, and again after each lost one until the
  * server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
  * NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
- * messages or bytes wait as the options allow, try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+ * messages or bytes wait as the options allow, or 65,536 completions wait to be dispatched; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
  * Nothing was queued then, and no callback comes.
  */
 nlmqtt_status nlmqtt_client_publish(nlmqtt_client *client,
@@ -1943,54 +2046,9 @@ nlmqtt_status nlmqtt_properties_validate(const nlmqtt_properties *properties,
                                          int32_t place);
 
 /**
- * Default options: THREAD mode, no log, a memory limit of 512 MiB. The caller frees them with
- * nlmqtt_runtime_config_free, any time after nlmqtt_runtime_new. NULL if memory is short.
- */
-nlmqtt_runtime_config *nlmqtt_runtime_config_new(void);
-
-/**
- * Frees options. NULL is fine.
- */
-void nlmqtt_runtime_config_free(nlmqtt_runtime_config *config);
-
-/**
- * Who does the work: NLMQTT_MODE_THREAD or NLMQTT_MODE_LOOP.
- */
-nlmqtt_status nlmqtt_runtime_config_set_mode(nlmqtt_runtime_config *config, int32_t mode);
-
-/**
- * The name of the thread, copied; the system shows its first 15 bytes. Default "nlmqtt".
- */
-nlmqtt_status nlmqtt_runtime_config_set_thread_name(nlmqtt_runtime_config *config,
-                                                    const char *name);
-
-/**
- * The stack of the thread in bytes; 0 = 2 MiB. Callbacks run on it. INVALID_ARGUMENT: less than 64 KiB.
- */
-nlmqtt_status nlmqtt_runtime_config_set_stack_bytes(nlmqtt_runtime_config *config,
-                                                    size_t stack_bytes);
-
-/**
- * Bytes of everything that waits in this runtime: messages, queues, buffers. Beyond it servers refuse new connections
- * with 0x89 and rest before they read more from publishers. INVALID_ARGUMENT: 0.
- */
-nlmqtt_status nlmqtt_runtime_config_set_memory_limit(nlmqtt_runtime_config *config,
-                                                     size_t limit_bytes);
-
-/**
- * Where the log of the runtime and of everything on it goes: lines up to `level_max` (one of NLMQTT_LOG_*; 0 = none).
- * `log` may be NULL for none. `user_data` is moved here and released with `free_fn` (may be NULL) after the last line,
- * which may come after nlmqtt_runtime_free if a callback frees it.
- */
-nlmqtt_status nlmqtt_runtime_config_set_log(nlmqtt_runtime_config *config,
-                                            int32_t level_max,
-                                            nlmqtt_log_fn log,
-                                            void *user_data,
-                                            nlmqtt_free_fn free_fn);
-
-/**
- * Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD mode its thread starts now, with
- * every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left.
+ * Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD and DISPATCH mode its thread starts
+ * now, with every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left, or the
+ * thread may not have the scheduling or the CPUs it was given. UNSUPPORTED, INVALID_ARGUMENT: options that cannot be.
  */
 nlmqtt_status nlmqtt_runtime_new(const nlmqtt_runtime_config *config,
                                  nlmqtt_runtime **runtime_out);
@@ -2002,28 +2060,30 @@ nlmqtt_status nlmqtt_runtime_new(const nlmqtt_runtime_config *config,
 void nlmqtt_runtime_free(nlmqtt_runtime *runtime);
 
 /**
- * LOOP mode: the one descriptor to watch for reading; constant for the life of the runtime. Everything is inside it, time
+ * The one descriptor to watch for reading; constant for the life of the runtime. In LOOP mode it is readable when
+ * nlmqtt_runtime_poll has something to do, in DISPATCH mode when nlmqtt_runtime_dispatch has. Everything is inside it, time
  * too: the host's loop needs no time-out for this library. -1 in THREAD mode and for NULL. The library keeps and closes it.
  */
 int32_t nlmqtt_runtime_fd(const nlmqtt_runtime *runtime);
 
 /**
  * LOOP mode: does what there is to do, and runs callbacks. Waits at most `timeout_ms` for something to happen: 0 = not at
- * all, negative = until it does. One thread at a time. UNSUPPORTED in THREAD mode, WOULD_DEADLOCK inside a callback, GONE
+ * all, negative = until it does. One thread at a time. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE
  * after a failure.
  */
 nlmqtt_status nlmqtt_runtime_poll(nlmqtt_runtime *runtime,
                                   int32_t timeout_ms);
 
 /**
- * Runs `task` soon on the thread that does the work: the library's in THREAD mode, the one that polls in LOOP mode. From
- * any thread, callbacks included. `user_data` is moved and released with `free_fn` (may be NULL) after `task` has run, or
- * when the runtime ends before.
+ * DISPATCH mode: runs the callbacks that wait, on this thread; if none do, waits at most `timeout_ms` for some: 0 = not at all,
+ * negative = until there are. What comes meanwhile is for the next call. One thread should do it; others may, one callback runs at a
+ * time. Functions that wait dispatch meanwhile if they are called on the thread that dispatched last, or before one did; on other
+ * threads they only wait. A client or server that is freed on that thread is told what waits for it before the call returns; freed on
+ * another one, it is told nothing more, and its `free_fn`s run there. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE after a failure,
+ * INTERNAL after a fault around one callback: the others wait for the next call.
  */
-nlmqtt_status nlmqtt_runtime_post(nlmqtt_runtime *runtime,
-                                  nlmqtt_task_fn task,
-                                  void *user_data,
-                                  nlmqtt_free_fn free_fn);
+nlmqtt_status nlmqtt_runtime_dispatch(nlmqtt_runtime *runtime,
+                                      int32_t timeout_ms);
 
 /**
  * How many bytes wait in this runtime, and how many may. Either pointer may be NULL. Never waits. Any thread, callbacks
@@ -2032,6 +2092,180 @@ nlmqtt_status nlmqtt_runtime_post(nlmqtt_runtime *runtime,
 nlmqtt_status nlmqtt_runtime_memory(const nlmqtt_runtime *runtime,
                                     size_t *used_bytes_out,
                                     size_t *limit_bytes_out);
+
+/**
+ * Zero everywhere. NULL is fine.
+ */
+void nlmqtt_runtime_statistics_init(nlmqtt_runtime_statistics *statistics);
+
+/**
+ * Fills in levels and counters. `statistics` must have been made by nlmqtt_runtime_statistics_init. Never waits. Any thread, callbacks
+ * included.
+ */
+nlmqtt_status nlmqtt_runtime_stats(const nlmqtt_runtime *runtime,
+                                   nlmqtt_runtime_statistics *statistics);
+
+/**
+ * Default options: THREAD mode, no log, a memory limit of 512 MiB. The caller frees them with
+ * nlmqtt_runtime_config_free, any time after nlmqtt_runtime_new. NULL if memory is short.
+ */
+nlmqtt_runtime_config *nlmqtt_runtime_config_new(void);
+
+/**
+ * Frees options. NULL is fine.
+ */
+void nlmqtt_runtime_config_free(nlmqtt_runtime_config *config);
+
+/**
+ * Who does the work, and who runs callbacks: NLMQTT_MODE_THREAD, NLMQTT_MODE_LOOP or NLMQTT_MODE_DISPATCH.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_mode(nlmqtt_runtime_config *config,
+                                             int32_t mode);
+
+/**
+ * Among how many workers the clients are shared out. Default 1, which is best for a gateway, and all there is: with another
+ * number nlmqtt_runtime_new answers UNSUPPORTED, in LOOP mode INVALID_ARGUMENT.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_workers(nlmqtt_runtime_config *config,
+                                                size_t workers);
+
+/**
+ * The name of the thread, copied; the system shows its first 15 bytes. Threads that look names up have "-dns" behind it.
+ * Default "nlmqtt".
+ */
+nlmqtt_status nlmqtt_runtime_config_set_thread_name(nlmqtt_runtime_config *config,
+                                                    const char *name);
+
+/**
+ * The stack of each thread in bytes; 0 = 2 MiB. In THREAD mode callbacks run on it. INVALID_ARGUMENT: less than 64 KiB.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_stack_bytes(nlmqtt_runtime_config *config,
+                                                    size_t stack_bytes);
+
+/**
+ * The scheduling policy of the thread that does the work, one of NLMQTT_SCHEDULING_*, and its priority: 1 to 99 for FIFO and
+ * ROUND_ROBIN, else 0. Threads that look names up never run in real time. Without the right to it nlmqtt_runtime_new answers
+ * IO. INVALID_ARGUMENT: no such policy or priority.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_scheduling(nlmqtt_runtime_config *config,
+                                                   int32_t policy,
+                                                   uint8_t priority);
+
+/**
+ * The CPUs the threads of the library may run on, by their numbers from 0 on; copied. `count` 0 = all, the default.
+ * nlmqtt_runtime_new answers IO if the machine has none of them. INVALID_ARGUMENT: a number of 1,024 or more.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_cpus(nlmqtt_runtime_config *config,
+                                             const uint32_t *cpus,
+                                             size_t count);
+
+/**
+ * Who is told that a thread of the library began (`start`, the first thing on that thread) and ends (`stop`, the last). Either
+ * may be NULL. `user_data` is moved here and released with `free_fn` (may be NULL) after the last call, which comes with the end of
+ * the last look-up of a name.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_thread_hooks(nlmqtt_runtime_config *config,
+                                                     nlmqtt_thread_fn start,
+                                                     nlmqtt_thread_fn stop,
+                                                     void *user_data,
+                                                     nlmqtt_free_fn free_fn);
+
+/**
+ * How many threads may look names up at one time, 0 to 64; default 8. They begin when they are needed and end with their
+ * answer; literal addresses need none. 0 forbids them: then no thread but the worker's is ever made, and a client of a server with a
+ * name can be made only with a resolver (nlmqtt_runtime_config_set_resolver). INVALID_ARGUMENT: more than 64.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_helper_threads(nlmqtt_runtime_config *config,
+                                                       size_t count);
+
+/**
+ * Looks names up in place of the system's resolver; NULL means that one. `user_data` is moved here and released with `free_fn`
+ * (may be NULL) after the last call.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_resolver(nlmqtt_runtime_config *config,
+                                                 nlmqtt_resolve_fn resolve,
+                                                 void *user_data,
+                                                 nlmqtt_free_fn free_fn);
+
+/**
+ * DISPATCH mode: so many callbacks may wait for nlmqtt_runtime_dispatch before the library rests: it reads no sockets then, and its
+ * clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read holds, and what the application asks for
+ * itself, still comes in. The rest ends when half of them have run. A server on the other side may give a client up that rests longer than
+ * 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024. INVALID_ARGUMENT: 0.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_events_max(nlmqtt_runtime_config *config,
+                                                   size_t events_max);
+
+/**
+ * Bytes of everything that waits in this runtime: messages, queues, buffers. Beyond it servers refuse new connections
+ * with 0x89 and rest before they read more from publishers. INVALID_ARGUMENT: 0.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_memory_limit(nlmqtt_runtime_config *config,
+                                                     size_t limit_bytes);
+
+/**
+ * Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already, and sessions,
+ * their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_memory_soft_limit(nlmqtt_runtime_config *config,
+                                                          size_t limit_bytes);
+
+/**
+ * Where the log of the runtime and of everything on it goes: lines up to `level_max` (one of NLMQTT_LOG_*; 0 = none, unless
+ * nlmqtt_runtime_config_set_log_level says otherwise for a module). `log` may be NULL for none. `user_data` is moved here and released
+ * with `free_fn` (may be NULL) after the last line, which may come after nlmqtt_runtime_free if a callback frees it.
+ * INVALID_ARGUMENT: no such level.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_log(nlmqtt_runtime_config *config,
+                                            int32_t level_max,
+                                            nlmqtt_log_fn log,
+                                            void *user_data,
+                                            nlmqtt_free_fn free_fn);
+
+/**
+ * Another level for the lines of one module: "client", "server", "runtime", or the name of a crate inside such as "mio". Copied;
+ * the last word on a module holds. INVALID_ARGUMENT: no such level, or more than 64 modules.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_log_level(nlmqtt_runtime_config *config,
+                                                  const char *module,
+                                                  int32_t level_max);
+
+/**
+ * Runs `task` soon where callbacks run: on the library's thread in THREAD mode, inside nlmqtt_runtime_poll or
+ * nlmqtt_runtime_dispatch in the other modes. From any thread, callbacks included. `user_data` is moved and released with `free_fn`
+ * (may be NULL) after `task` has run, when the runtime ends before, or when this call fails. LIMIT: 65,536 wait.
+ */
+nlmqtt_status nlmqtt_runtime_post(nlmqtt_runtime *runtime,
+                                  nlmqtt_task_fn task,
+                                  void *user_data,
+                                  nlmqtt_free_fn free_fn);
+
+/**
+ * As nlmqtt_runtime_post, in `delay_ms` by the monotonic clock. `task_out` (may be NULL) names it for nlmqtt_runtime_cancel.
+ */
+nlmqtt_status nlmqtt_runtime_post_delayed(nlmqtt_runtime *runtime,
+                                          uint32_t delay_ms,
+                                          nlmqtt_task_fn task,
+                                          void *user_data,
+                                          nlmqtt_free_fn free_fn,
+                                          uint64_t *task_out);
+
+/**
+ * Takes a function of nlmqtt_runtime_post_delayed back: it will not run, and its `free_fn` runs now, on this thread. NOT_FOUND: it has
+ * run, runs at this moment, or was cancelled before. Never waits.
+ */
+nlmqtt_status nlmqtt_runtime_cancel(nlmqtt_runtime *runtime,
+                                    uint64_t task);
+
+/**
+ * Answers a resolver (nlmqtt_runtime_config_set_resolver): `addresses` are `count` texts such as "192.0.2.7" or "2001:db8::7", in the order
+ * to try; copied. `count` 0: there is no such name, and `addresses` may be NULL. From any thread, also inside the resolver; an answer that
+ * comes too late is without effect. INVALID_ARGUMENT: not an address, or more than 64.
+ */
+nlmqtt_status nlmqtt_runtime_resolved(nlmqtt_runtime *runtime,
+                                      uint64_t lookup,
+                                      const char *const *addresses,
+                                      size_t count);
 
 /**
  * Makes a broker that does not listen yet; publish and subscribe inside this process work already. `runtime` is borrowed for

@@ -28,6 +28,8 @@ pub use machine::{
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Beyond the drain, for the worker to come round.
 const STOP_GRACE: Duration = Duration::from_millis(200);
+/// Requests that are not done or not told yet, unless twice the queue is more: one more publish is refused.
+const REQUESTS_MAX: usize = 65_536;
 /// What a message holds in memory besides topic, properties and payload, about.
 const MESSAGE_BYTES: usize = 128;
 
@@ -111,6 +113,9 @@ impl Client {
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
+        if let Some(name) = servers.iter().find(|server| !server.is_literal()).filter(|_| !runtime.can_resolve()) {
+            return Err(Error::Invalid(format!("{} is a name, and this runtime can look up none: it has no helper threads and no resolver", name.host)));
+        }
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
         let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
@@ -152,10 +157,13 @@ impl Client {
                 act(client, now);
                 client.state()
             });
-            tracker.change(|track| {
-                track.orders -= 1;
-                track.is_stopped = state.is_none_or(|state| state == State::Stopped);
-            });
+            // After the events of it have been told.
+            worker.tell_of_client(key, Box::new(move || {
+                tracker.change(|track| {
+                    track.orders -= 1;
+                    track.is_stopped = state.is_none_or(|state| state == State::Stopped);
+                });
+            }));
         }));
     }
 
@@ -359,13 +367,23 @@ impl Client {
     pub fn close(&self, request: StopRequest, wait_max: Duration) -> Result<(), Error> {
         let (answerer, asker) = net::ask();
         let key = self.key;
+        if self.runtime.is_turning() {
+            self.gauge.close();
+        }
         self.runtime.post(Box::new(move |worker| {
             worker.remove_client(key, request, Box::new(move || answerer.answer(())));
         }));
         if self.runtime.is_turning() {
             return Err(Error::WouldDeadlock);
         }
-        self.runtime.wait_for(wait_max, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout)
+        // The worker calls nobody in DISPATCH mode: it is not waited for by dispatching.
+        let result = match self.runtime.mode() {
+            net::Mode::Dispatch if asker.wait(wait_max) == net::Waited::Timeout => Err(Error::Timeout),
+            net::Mode::Dispatch => Ok(()),
+            _ => self.runtime.wait_for(wait_max, || asker.wait(Duration::ZERO) != net::Waited::Timeout, |left| asker.wait(left) != net::Waited::Timeout),
+        };
+        self.runtime.settle_client(key);
+        result
     }
 
     fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
@@ -379,6 +397,10 @@ impl Client {
     fn reserve(&self, bytes: usize) -> Result<Reserved, Error> {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
+        }
+        // What is over, but not told yet (DISPATCH mode), holds memory, too.
+        if self.tracker.lock().pending.len() >= REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2)) {
+            return Err(proto::Error::QueueFull.into());
         }
         let posted = Reserved::new(&self.posted, bytes);
         let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));

@@ -53,7 +53,7 @@ impl Server {
         let budget = runtime.budget().clone();
         let key = runtime.request(ANSWER_WAIT, move |worker| {
             let router = Arc::new(RwLock::new(route::Router::new(router_options(&options), rng.fork())));
-            worker.add_server(Shard::new(0, options, router, budget, rng, hooks))
+            worker.add_server(hooks, |hooks| Shard::new(0, options, router, budget, rng, hooks))
         })?;
         Ok(Self {
             runtime: runtime.clone(),
@@ -76,6 +76,15 @@ impl Server {
     pub fn add_listener(&self, options: ListenerOptions) -> Result<SocketAddr, Error> {
         let key = self.key;
         Ok(self.runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options))??)
+    }
+
+    /// Other rules for whoever connects there from now on. False: it did not listen there.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn change_listener(&self, address: SocketAddr, options: ListenerOptions) -> Result<bool, Error> {
+        let key = self.key;
+        self.runtime.request(ANSWER_WAIT, move |worker| worker.change_listener(key, address, &options))
     }
 
     /// Stops listening there; connections stay. False: it did not listen there.
@@ -113,7 +122,7 @@ impl Server {
         Ok(())
     }
 
-    /// Subscribes inside this process; `receive` runs on the worker's thread. Retained messages
+    /// Subscribes inside this process; `receive` runs where hooks do. Retained messages
     /// that match come first. Posted: what is published after this call is received.
     ///
     /// # Errors
@@ -124,12 +133,15 @@ impl Server {
         }
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
         let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
-        self.post(move |shard, now| {
-            // The filter is legal, and one subscription is below every limit.
-            if let Ok(key) = shard.subscribe_local(now, &filter, Box::new(receive)) {
+        let server = self.key;
+        self.runtime.post(Box::new(move |worker| {
+            let receive = worker.receiver(server, Box::new(receive));
+            let Some((shard, now)) = worker.shard(server) else { return };
+            // The filter is legal; a router without room for it counts that (`subscriptions_refused`).
+            if let Ok(key) = shard.subscribe_local(now, &filter, receive) {
                 lock(&keys).insert(id, key);
             }
-        });
+        }));
         Ok(Subscription(id))
     }
 
@@ -184,7 +196,7 @@ impl Server {
     }
 
     /// Takes new options; connections and sessions keep what they negotiated. The share strategy
-    /// and the limits of the retained store stay as they were made.
+    /// and the limits of the router and of the retained store stay as they were made.
     ///
     /// # Errors
     /// As [`Runtime::request`].
@@ -193,7 +205,7 @@ impl Server {
     }
 
     /// Begins to stop: no new connections, DISCONNECT with `reason` to every client (5.0), at most
-    /// `drain` for that to go out. `done` is called on the worker's thread when all is over.
+    /// `drain` for that to go out. `done` is called where hooks are when all is over.
     pub fn stop(&self, reason: Reason, drain: Duration, done: impl FnOnce() + Send + 'static) {
         let key = self.key;
         self.stopping.store(true, Ordering::Relaxed);
@@ -210,6 +222,7 @@ impl Server {
         }
         // The only failure is a worker that has ended already, and its servers with it.
         let _ = self.runtime.request(Duration::MAX, move |worker| worker.remove_server(key));
+        self.runtime.settle_server(key);
     }
 
     /// As [`Server::stop`], and waits until it is over.
@@ -289,6 +302,7 @@ fn router_options(options: &Options) -> route::Options {
     route::Options {
         retained: route::RetainedLimits { count_max: options.max_retained_messages, bytes_max: options.max_retained_bytes },
         share_strategy: options.shared_subscription_strategy,
-        ..route::Options::default()
+        filters_max: options.max_filters,
+        subscriptions_max: options.max_subscriptions,
     }
 }

@@ -8,7 +8,7 @@ mod rng;
 mod time;
 mod wheel;
 
-pub use budget::{Budget, Charge};
+pub use budget::{Budget, BudgetStatistics, Charge};
 pub use maps::{IdMap, IdSet, PeerMap, PeerSet, peer_map, peer_set};
 pub use outbuf::OutBuffer;
 pub use rng::Rng;

@@ -49,6 +49,14 @@ impl<K> Wheel<K> {
         self.place(tick, key);
     }
 
+    /// As [`Wheel::insert`], but the key comes out after `within` at the latest, due or not: it may be
+    /// stale by then, and a stale key that waits for years is a leak. Answers when it comes out.
+    pub fn insert_within(&mut self, deadline: Instant, within: Duration, key: K) -> Instant {
+        let at = deadline.min(Instant::from_micros(self.done * TICK_MICROS) + within);
+        self.insert(at, key);
+        at
+    }
+
     fn place(&mut self, tick: u64, key: K) {
         let distance = tick ^ self.done;
         let level = (63 - distance.max(1).leading_zeros()) / SLOT_BITS;

@@ -50,7 +50,9 @@ impl Shard {
         let Some(&key) = self.by_client_id.get(client_id) else { return false };
         let outgoing = Outgoing { message: message.clone(), qos: message.qos(), retain: false, subscription_ids: Box::default(), share: None, sent: now };
         match self.sessions[key].connection {
-            Some(connection) if outgoing.qos == Qos::AtMostOnce => self.send_now(now, key, connection, outgoing),
+            Some(connection) if outgoing.qos == Qos::AtMostOnce => {
+                self.write_qos0(now, connection, &[], message, false, false);
+            }
             None if outgoing.qos == Qos::AtMostOnce && !self.options.queue_qos0_messages => {}
             _ => {
                 self.send_or_queue(now, key, outgoing);
@@ -60,7 +62,8 @@ impl Shard {
     }
 
     /// A subscriber inside this process: `receive` is called with the shard borrowed, in the
-    /// publisher's turn. Retained messages that match are handed over at once.
+    /// publisher's turn. Retained messages that match are handed over at once. `Err`: not a filter,
+    /// or the router is full (0x97).
     pub fn subscribe_local(&mut self, now: Instant, filter: &str, mut receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Result<LocalKey, Reason> {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Reason::TOPIC_FILTER_INVALID);
@@ -74,6 +77,7 @@ impl Shard {
         let charge = self.budget.charge(size_of::<Session>());
         let key = self.sessions.insert(Session {
             client_id: Arc::from(""),
+            publisher_number: 0,
             username: None,
             version: crate::codec::Version::V5,
             connection: None,
@@ -81,6 +85,7 @@ impl Shard {
             expires: None,
             timer: None,
             subscriptions: Default::default(),
+            subscriptions_bytes: 0,
             sender: Sender::new(1),
             receiver: Receiver::new(1),
             queue: Default::default(),
@@ -88,10 +93,13 @@ impl Shard {
             will: None,
             will_due: None,
             local: Some(receive),
-            _charge: charge,
+            charge,
         });
         let options = SubscribeOptions { qos: Qos::ExactlyOnce, retain_as_published: true, ..Default::default() };
-        self.add_subscription(key, filter, options, None)?;
+        if let Err(reason) = self.add_subscription(key, filter, options, None) {
+            self.sessions.remove(key);
+            return Err(reason);
+        }
         self.set_shares_available(key, true);
         Ok(key)
     }
@@ -155,9 +163,13 @@ impl Shard {
         }
         for session in self.sessions.values_mut() {
             session.will = None;
+            // Nobody else is to get them.
+            session.queue.clear();
+            drop(session.sender.drain());
         }
         for key in self.sessions.keys().collect::<Vec<_>>() {
             self.end_session(now, key);
         }
+        self.router.write().expect("router lock").retained_mut().clear_all();
     }
 }

@@ -62,7 +62,9 @@ impl Shard {
 
     /// What can be refused without asking anybody.
     fn check_connect(&mut self, connect: &Connect<'_>) -> Result<(), Reason> {
-        if self.budget.is_exhausted() {
+        // One who has a session comes to take what waits: that makes room.
+        let is_known = self.by_client_id.contains_key(connect.client_id);
+        if self.budget.is_exhausted() || (self.budget.is_tight() && !is_known) {
             self.stats.connects_refused_busy += 1;
             return Err(Reason::SERVER_BUSY);
         }
@@ -114,6 +116,7 @@ impl Shard {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let (session, session_present) = self.claim_session(now, client_id, connect);
         let keep_alive_s = self.negotiated_keep_alive(connect);
+        self.stats.keep_alives_shortened += u64::from(keep_alive_s != connect.keep_alive_s);
         let receive_maximum = connect.properties.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX);
         let expiry_s = self.granted_expiry(connect);
         let will = self.will_of(now, session, connect);
@@ -142,6 +145,7 @@ impl Shard {
         // 3.x clients were told no limit: they are slowed down by not being read, not closed.
         let theirs = if connect.version == Version::V5 { self.options.receive_maximum } else { u16::MAX };
         state.receiver.set_receive_maximum(theirs);
+        state.recharge();
 
         self.send_connack(key, connect, session_present, assigned.as_deref(), auth_data);
         self.stats.clients_connected += 1;
@@ -179,8 +183,10 @@ impl Shard {
         }
         let client_id: Arc<str> = client_id.into();
         let charge = self.budget.charge(size_of::<Session>() + client_id.len());
+        let publisher_number = self.router.read().expect("router lock").publisher_number(&client_id);
         let session = self.sessions.insert(Session {
             client_id: client_id.clone(),
+            publisher_number,
             username: None,
             version: connect.version,
             connection: None,
@@ -188,6 +194,7 @@ impl Shard {
             expires: None,
             timer: None,
             subscriptions: Default::default(),
+            subscriptions_bytes: 0,
             sender: Sender::new(self.options.max_inflight_messages),
             receiver: Receiver::new(self.options.receive_maximum),
             queue: Default::default(),
@@ -195,7 +202,7 @@ impl Shard {
             will: None,
             will_due: None,
             local: None,
-            _charge: charge,
+            charge,
         });
         self.by_client_id.insert(client_id, session);
         (session, false)
@@ -222,7 +229,7 @@ impl Shard {
         let will = connect.will.as_ref()?;
         let mut kept = PropertyList::new();
         kept.extend_filtered(will.properties, forwarded);
-        let message = Message::new(&self.budget, will.topic, will.payload, will.qos, will.retain, kept.as_properties(), None, session.as_u64(), now);
+        let message = Message::new(&self.budget, will.topic, will.payload, will.qos, will.retain, kept.as_properties(), None, self.sessions[session].publisher_number, now);
         let seconds = |id| will.properties.u32(id).map(|seconds| Duration::from_secs(u64::from(seconds)));
         Some(Box::new(Will {
             message,

@@ -1,5 +1,7 @@
 //! One network connection of a client: what ends when the socket ends.
 
+use std::collections::BTreeMap;
+
 use crate::base::{Charge, Instant, OutBuffer};
 use crate::codec::{Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
@@ -50,11 +52,24 @@ pub(super) struct Connection {
     pub packet_bytes_max: u32,
     /// Since when the out-buffer is over its mark.
     pub slow_since: Option<Instant>,
+    /// Why it is not read; a parked connection is not paused.
+    pub pause: Option<Pause>,
+    /// Since when `partial` has an unfinished packet that was not looked after.
+    pub unfinished_since: Option<Instant>,
     pub parked: Option<Box<Parked>>,
     /// The CONNECT packet while AUTH goes on, and the method of every later AUTH.
     pub auth: Option<Box<Auth>>,
-    pub retained: Option<Box<Vec<RetainedJob>>>,
+    pub retained: Option<Box<RetainedJobs>>,
     pub charge: Charge,
+}
+
+/// Why this server does not read from a client. Keep-alive rests meanwhile: the silence is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pause {
+    /// The budget is exhausted.
+    Memory,
+    /// Its out-buffer is over its mark, and its socket full.
+    Output,
 }
 
 /// Single bits of a connection.
@@ -83,10 +98,13 @@ pub(super) struct Auth {
     pub again: bool,
 }
 
+/// By filter: a client that subscribes again and again has one job for each filter, which begins
+/// anew, and one of a hundred thousand jobs is found without looking at the others.
+pub(super) type RetainedJobs = BTreeMap<Box<str>, RetainedJob>;
+
 /// Retained messages still to be sent for one subscription.
 #[derive(Debug)]
 pub(super) struct RetainedJob {
-    pub filter: Box<str>,
     pub options: SubscribeOptions,
     pub subscription_id: Option<u32>,
     pub cursor: RetainedCursor,
@@ -139,6 +157,8 @@ impl Connection {
             alias_out: AliasOut::new(0),
             packet_bytes_max: u32::MAX,
             slow_since: None,
+            pause: None,
+            unfinished_since: None,
             parked: None,
             auth: None,
             retained: None,
@@ -146,10 +166,27 @@ impl Connection {
         }
     }
 
-    /// Bytes this connection keeps waiting, for the budget.
-    pub fn waiting_bytes(&self) -> usize {
-        let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.len());
-        self.out.len() + self.partial.capacity() + parked
+    /// Bytes kept of what the client sent: unfinished and parked packets, the CONNECT that waits for
+    /// AUTH, topics behind aliases.
+    pub fn kept_bytes(&self) -> usize {
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.capacity());
+        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len());
+        self.partial.capacity() + parked + auth + self.alias_in.bytes()
+    }
+
+    /// Charges what it keeps and what waits to be sent, as it is now.
+    pub fn recharge(&mut self) {
+        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.len());
+    }
+
+    /// The socket takes nothing, and more than `bytes_max` wait for it.
+    pub fn is_output_stuck(&self, bytes_max: usize) -> bool {
+        self.flags.blocked && self.out.len() > bytes_max
+    }
+
+    /// It is owed so much for what it sent, and takes none of it, that it is not read any more.
+    pub fn is_owed_too_much(&self, bytes_max: usize) -> bool {
+        self.flags.blocked && self.out.len() > bytes_max + OWED_BYTES_MAX
     }
 
     /// Messages may be written to it.
@@ -157,3 +194,8 @@ impl Connection {
         self.state == State::Connected
     }
 }
+
+/// What a client is owed for its packets may wait beyond the mark of its out-buffer: an
+/// acknowledgement for each of the 65,535 packet identifiers. With less, two sides that both have
+/// much to write would stop reading, and wait for each other for ever.
+const OWED_BYTES_MAX: usize = 512 << 10;

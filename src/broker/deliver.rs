@@ -1,7 +1,7 @@
 //! From the router to the receivers: out-buffers, in-flight windows, queues.
 //!
-//! QoS 0 goes into the out-buffer or, when a blocked receiver's buffer is over its mark, nowhere
-//! (counted). QoS 1 and 2 go out while the in-flight window and the buffer have room, and wait in
+//! QoS 0 goes into the out-buffer or, when a blocked receiver's buffer is over its mark or memory over
+//! its soft one, nowhere (counted). QoS 1 and 2 go out while the in-flight window and the buffer have room, and wait in
 //! the session's queue otherwise; `pump` moves them on whenever an acknowledgement or the socket
 //! makes room. A shared subscription's message that finds its member gone or full is offered to
 //! the other members, once each.
@@ -27,12 +27,12 @@ const OVERSHOOT: usize = 4;
 const SHARE_TRIES_MAX: usize = 16;
 
 impl Shard {
-    /// Hands a message to every subscriber; how many there were.
+    /// Hands a message to every subscriber; how many there were. `publisher` is the session it
+    /// comes from.
     pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>, publisher: Option<SessionKey>) -> usize {
         let mut matches = core::mem::take(&mut self.matches);
         let target = publisher.map(|session| self.target(session));
-        let hash = self.publisher_hash(publisher);
-        self.router.read().expect("router lock").matching(message.topic(), target, hash, &mut matches);
+        self.router.read().expect("router lock").matching(message.topic(), target, message.publisher(), &mut matches);
         self.deliver_all(now, message, &matches);
         let count = matches.len();
         self.matches = matches;
@@ -53,15 +53,6 @@ impl Shard {
     /// This shard's session as the router names it.
     pub(super) fn target(&self, session: SessionKey) -> Target {
         Target { shard: self.id, key: session.as_u64() }
-    }
-
-    /// What the hash strategy of shared subscriptions goes by.
-    fn publisher_hash(&self, publisher: Option<SessionKey>) -> u64 {
-        use core::hash::BuildHasher;
-        if self.options.shared_subscription_strategy != crate::route::ShareStrategy::HashClientId {
-            return 0;
-        }
-        publisher.map_or(0, |session| self.by_client_id.hasher().hash_one(&self.sessions[session].client_id))
     }
 
     /// Gives the message to the chosen member, or to another one if that cannot take it.
@@ -112,11 +103,13 @@ impl Shard {
         self.send_or_queue(now, key, outgoing)
     }
 
-    fn write_qos0(&mut self, now: Instant, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
+    pub(super) fn write_qos0(&mut self, now: Instant, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
         let max = self.options.max_output_bytes;
         let connection = &mut self.connections[key];
         let waiting = connection.out.len();
-        if waiting > max {
+        // Memory is short: what may be lost is not kept for a receiver that does not take it.
+        let is_tight = connection.flags.blocked && waiting > 0 && self.budget.is_tight();
+        if waiting > max || is_tight {
             if connection.flags.blocked || waiting > max.saturating_mul(OVERSHOOT) {
                 if !shared {
                     self.stats.dropped_output_full += 1;
@@ -145,16 +138,18 @@ impl Shard {
     pub(super) fn send_or_queue(&mut self, now: Instant, key: SessionKey, outgoing: Outgoing) -> bool {
         let (messages_max, bytes_max) = (self.options.max_queued_messages, self.options.max_queued_bytes);
         let output_max = self.options.max_output_bytes;
+        let is_tight = self.budget.is_tight();
         let session = &mut self.sessions[key];
         let connection = session.connection.filter(|&key| self.connections.get(key).is_some_and(Connection::is_open));
         if let Some(connection_key) = connection {
             let connection = &mut self.connections[connection_key];
-            if session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
+            let may_grow = !is_tight || session.sender.in_flight() == 0;
+            if may_grow && session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
                 let is_shared = outgoing.share.is_some();
                 start(now, session, connection, outgoing, &mut self.stats);
                 self.mark_dirty(connection_key);
                 if is_shared {
-                    self.arm_session(key);
+                    self.arm_share(now, key);
                 }
                 return true;
             }
@@ -162,16 +157,24 @@ impl Shard {
             self.stats.dropped_session_ended += 1;
             return outgoing.share.is_none();
         }
-        if session.queue_is_full(messages_max, bytes_max) {
-            if outgoing.share.is_some() {
-                return false;
-            }
-            self.stats.dropped_queue_full += 1;
-            if !self.options.queue_drop_oldest {
-                return true;
-            }
-            session.dequeue();
+        let is_full = session.queue_is_full(messages_max, bytes_max);
+        if (is_full || is_tight) && outgoing.share.is_some() {
+            return false;
         }
+        if is_tight && !is_full {
+            self.stats.dropped_memory += 1;
+            return true;
+        }
+        if is_full && !self.options.queue_drop_oldest {
+            self.stats.dropped_queue_full += 1;
+            return true;
+        }
+        // Many small ones may have to go for a large one: the limit in bytes holds as well.
+        while session.queue_is_full(messages_max, bytes_max) {
+            session.dequeue();
+            self.stats.dropped_queue_full += 1;
+        }
+        self.stats.messages_queued += 1;
         session.enqueue(outgoing);
         true
     }
@@ -194,7 +197,10 @@ impl Shard {
                 Some(Resend::Publish { packet_id, qos, message }) => {
                     let outgoing: &Outgoing = message;
                     let delivery = delivery_of(outgoing, qos, Some(packet_id), true);
-                    write_publish(now, connection, &outgoing.message, delivery, &mut self.stats);
+                    if !write_publish(now, connection, &outgoing.message, delivery, &mut self.stats) {
+                        // Too large for this connection: as if it had been sent (MQTT-3.1.2-25).
+                        session.sender.abandon(packet_id);
+                    }
                 }
                 Some(Resend::PubRel { packet_id }) => {
                     let ack = Ack { packet_id, reason: Reason::SUCCESS, properties: Properties::EMPTY };
@@ -207,7 +213,9 @@ impl Shard {
             let Some(outgoing) = session.dequeue() else { break };
             start(now, session, connection, outgoing, &mut self.stats);
         }
-        let wants_work = connection.retained.is_some() && !connection.flags.working && session.queue.is_empty();
+        session.recharge();
+        let has_room = connection.out.len() <= output_max && session.queue.is_empty();
+        let wants_work = connection.retained.is_some() && !connection.flags.working && has_room;
         if wants_work {
             connection.flags.working = true;
             self.working.push(key);

@@ -2,10 +2,11 @@
 
 use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, Message, PropertyId, PropertyList, Reason};
+use crate::route::Target;
 
 use super::connection::ConnKey;
-use super::session::{Outgoing, SessionKey, Will};
-use super::shard::{Fault, Shard, TimerKey, client_info, protocol_error};
+use super::session::{Outgoing, Session, SessionKey, Will};
+use super::shard::{Fault, STALE_MAX, Shard, TimerKey, client_info, protocol_error};
 
 /// Properties of a PUBLISH that travel to the receivers (§3.3.2.3).
 pub(super) fn forwarded(id: PropertyId) -> bool {
@@ -71,12 +72,13 @@ impl Shard {
         }
         if session.connection.is_none() {
             if session.expires.is_some_and(|expires| expires <= now) {
+                self.stats.sessions_expired += 1;
                 return self.end_session(now, key);
             }
             if session.will_due.is_some_and(|due| due <= now) {
                 session.will_due = None;
                 if let Some(will) = session.will.take() {
-                    self.publish_will(now, &will);
+                    self.publish_will(now, key, &will);
                 }
             }
         } else if let Some(limit) = self.share_deadline(key) {
@@ -95,8 +97,16 @@ impl Shard {
         let deadlines = [session.expires.filter(|_| away), session.will_due.filter(|_| away), share.filter(|_| !away)];
         let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         if session.timer.is_none_or(|armed| deadline < armed) {
-            session.timer = Some(deadline);
-            self.wheel.insert(deadline, TimerKey::Session(key));
+            session.timer = Some(self.wheel.insert_within(deadline, STALE_MAX, TimerKey::Session(key)));
+        }
+    }
+
+    /// A message of a shared subscription went out: its patience has a timer. Looks at the whole
+    /// window only if no timer is near enough.
+    pub(super) fn arm_share(&mut self, now: Instant, key: SessionKey) {
+        let deadline = now + self.options.shared_ack_timeout;
+        if self.sessions[key].timer.is_none_or(|armed| armed > deadline) {
+            self.arm_session(key);
         }
     }
 
@@ -165,13 +175,29 @@ impl Shard {
                 router.unsubscribe(filter, target);
             }
         }
+        self.pass_on_shared(now, target, &mut session);
         self.stats.dropped_session_ended += (session.queue.len() + session.sender.in_flight()) as u64;
         if let Some(will) = session.will.take() {
-            self.publish_will(now, &will);
+            self.publish_will(now, key, &will);
         }
     }
 
-    fn publish_will(&mut self, now: Instant, will: &Will) {
+    /// QoS 1 messages of shared subscriptions that the ended session did not acknowledge go to the
+    /// other members; a QoS 2 message that was sent must not (§4.8.2).
+    fn pass_on_shared(&mut self, now: Instant, target: Target, session: &mut Session) {
+        let mut orphans = session.sender.take_unacknowledged(|outgoing| outgoing.share.is_some());
+        for outgoing in core::mem::take(&mut session.queue) {
+            if outgoing.share.is_some() { orphans.push(outgoing) } else { session.queue.push_back(outgoing) }
+        }
+        for outgoing in orphans {
+            if let Some(share) = outgoing.share {
+                self.reoffer(now, share, target, &outgoing.message);
+            }
+        }
+    }
+
+    /// The will is its client's message, also when the session has just ended.
+    fn publish_will(&mut self, now: Instant, session: SessionKey, will: &Will) {
         let message = match will.expiry {
             None => will.message.clone(),
             Some(expiry) => {
@@ -185,6 +211,6 @@ impl Shard {
         if message.retain() {
             self.retain(&message);
         }
-        self.route(now, &message, None);
+        self.route(now, &message, Some(session));
     }
 }

@@ -21,6 +21,7 @@ mod connection;
 mod deliver;
 mod ending;
 mod hooks;
+mod input;
 mod options;
 mod park;
 mod publish;
@@ -29,6 +30,8 @@ mod session;
 mod shard;
 mod stats;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{ClientSummary, LocalKey};
 pub use connection::ConnKey;
@@ -37,5 +40,6 @@ pub use hooks::{
 };
 pub use options::Options;
 pub use session::SessionKey;
-pub use shard::{Progress, Shard};
+pub use input::Progress;
+pub use shard::Shard;
 pub use stats::Stats;

@@ -31,7 +31,7 @@ pub struct Options {
     /// QoS 0 messages wait for a client that is away, too.
     pub queue_qos0_messages: bool,
     /// Longest keep-alive a client may ask for, in seconds; longer ones get it as Server Keep
-    /// Alive (5.0) or are refused (3.x, only where 0 or a longer one is not allowed). 0 = any.
+    /// Alive (5.0). Those of 3.x cannot be told and keep theirs. 0 = any.
     pub max_keepalive_s: u16,
     /// Aliases a client may use (Topic Alias Maximum of CONNACK).
     pub max_topic_alias: u16,
@@ -47,6 +47,10 @@ pub struct Options {
     pub max_retained_bytes: usize,
     /// Subscriptions of one session at most (0x97).
     pub max_subscriptions_per_client: usize,
+    /// Subscriptions of all sessions at most (0x97).
+    pub max_subscriptions: usize,
+    /// Distinct filters of all sessions at most; a shared group counts as one more (0x97).
+    pub max_filters: usize,
     /// Levels of a topic or filter at most.
     pub max_topic_levels: usize,
     /// Longest life of a session whose client is away, in seconds; `u32::MAX` = for ever.
@@ -63,8 +67,11 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time for a hook's late answer; then the operation is refused (0x83).
     pub hook_timeout: Duration,
-    /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest.
+    /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest. From
+    /// seven eighths of it on, queues, sessions, subscriptions and the retained store do not grow.
     pub memory_limit: usize,
+    /// How long a client may keep an unfinished packet while the memory limit is exceeded (0x97).
+    pub memory_pause: Duration,
 }
 
 impl Default for Options {
@@ -89,6 +96,8 @@ impl Default for Options {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 256 << 20,
             max_subscriptions_per_client: 100_000,
+            max_subscriptions: 10_000_000,
+            max_filters: 1_000_000,
             max_topic_levels: 200,
             persistent_client_expiration_s: u32::MAX,
             shared_subscription_strategy: ShareStrategy::RoundRobin,
@@ -98,6 +107,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(15),
             hook_timeout: Duration::from_secs(10),
             memory_limit: 512 << 20,
+            memory_pause: Duration::from_secs(10),
         }
     }
 }

@@ -61,6 +61,7 @@ impl Shard {
         if let Some(id) = publish.packet_id {
             let arrival = self.sessions[session].receiver.publish(publish.qos, id)?;
             debug_assert_eq!(arrival, Arrival::New, "duplicates were answered above");
+            self.sessions[session].recharge();
         }
         let reason = match verdict {
             Verdict::Accept(rewrite) => self.take_message(now, session, topic, publish, rewrite),
@@ -138,7 +139,7 @@ impl Shard {
             rewrite.retain.unwrap_or(publish.retain),
             properties,
             expires,
-            session.as_u64(),
+            self.sessions[session].publisher_number,
             now,
         );
         if message.retain() && !self.retain(&message) {
@@ -152,12 +153,13 @@ impl Shard {
 
     /// Keeps, replaces or clears the retained message of a topic (§3.3.1.3). False: no room.
     pub(super) fn retain(&mut self, message: &Arc<Message>) -> bool {
+        let is_tight = self.budget.is_tight();
         let mut router = self.router.write().expect("router lock");
         if message.payload().is_empty() {
             router.retained_mut().clear(message.topic());
             return true;
         }
-        let kept = router.retained_mut().set(message.clone()).is_ok();
+        let kept = router.retained_mut().set(message.clone(), is_tight).is_ok();
         if !kept {
             self.stats.retained_refused += 1;
         }

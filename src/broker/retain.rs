@@ -37,22 +37,25 @@ impl Shard {
         let output_max = self.options.max_output_bytes;
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return false };
         let session = connection.session.expect("open");
+        let own_number = self.sessions[session].publisher_number;
         if connection.out.len() > output_max || !self.sessions[session].queue.is_empty() {
             return false;
         }
         let Some(mut jobs) = connection.retained.take() else { return false };
-        let Some(job) = jobs.first_mut() else { return false };
+        let Some(mut first) = jobs.first_entry() else { return false };
+        let filter = first.key().clone();
+        let job = first.get_mut();
         let mut messages = Vec::new();
-        let more = self.router.read().expect("router lock").retained().collect(&job.filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
+        let more = self.router.read().expect("router lock").retained().collect(&filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
         for message in messages {
-            if job.options.no_local && message.publisher() == session.as_u64() {
+            if job.options.no_local && message.publisher() == own_number {
                 continue;
             }
             let outgoing = outgoing_of(job, message, now);
             self.send_retained(now, session, key, outgoing);
         }
         if !more {
-            jobs.remove(0);
+            jobs.remove(&filter);
         }
         if !jobs.is_empty() {
             self.connections[key].retained = Some(jobs);

@@ -31,6 +31,8 @@ impl SessionKey {
 /// The session of one client id.
 pub(super) struct Session {
     pub client_id: Arc<str>,
+    /// What its messages call their publisher.
+    pub publisher_number: u64,
     pub username: Option<Box<str>>,
     /// Of the last connection.
     pub version: Version,
@@ -43,6 +45,8 @@ pub(super) struct Session {
     pub timer: Option<Instant>,
     /// The filters; their options are the router's.
     pub subscriptions: BTreeSet<Box<str>>,
+    /// What they cost, for the budget.
+    pub subscriptions_bytes: usize,
     pub sender: Sender<Outgoing>,
     pub receiver: Receiver,
     pub queue: VecDeque<Outgoing>,
@@ -52,7 +56,7 @@ pub(super) struct Session {
     pub will_due: Option<Instant>,
     /// In-process subscriber in place of a network client.
     pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
-    pub _charge: Charge,
+    pub charge: Charge,
 }
 
 /// A message on its way to one session.
@@ -83,11 +87,49 @@ impl Outgoing {
     }
 }
 
+/// What a subscription costs beside twice its filter: nodes here and in the router.
+const SUBSCRIPTION_BYTES: usize = 256;
+
 impl Session {
+    /// Charges its tables as they are now. (A message is charged by itself.)
+    pub fn recharge(&mut self) {
+        let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
+        let queue = self.queue.capacity() * size_of::<Outgoing>();
+        let flights = self.sender.memory_bytes() + self.receiver.memory_bytes();
+        let bytes = size_of::<Self>() + names + self.subscriptions_bytes + queue + flights;
+        if bytes != self.charge.bytes() {
+            self.charge.resize(bytes);
+        }
+    }
+
+    /// Remembers a filter; false: it is known.
+    pub fn add_filter(&mut self, filter: &str) -> bool {
+        let is_new = self.subscriptions.insert(filter.into());
+        if is_new {
+            self.subscriptions_bytes += SUBSCRIPTION_BYTES + 2 * filter.len();
+            self.recharge();
+        }
+        is_new
+    }
+
+    /// Forgets a filter; false: it was not known.
+    pub fn remove_filter(&mut self, filter: &str) -> bool {
+        let was_known = self.subscriptions.remove(filter);
+        if was_known {
+            self.subscriptions_bytes -= SUBSCRIPTION_BYTES + 2 * filter.len();
+            self.recharge();
+        }
+        was_known
+    }
+
     /// Messages that wait for room in the in-flight window, or for the client to come back.
     pub fn enqueue(&mut self, outgoing: Outgoing) {
         self.queue_bytes += outgoing.queue_bytes();
+        let capacity = self.queue.capacity();
         self.queue.push_back(outgoing);
+        if self.queue.capacity() != capacity {
+            self.recharge();
+        }
     }
 
     /// The oldest waiting message.
@@ -96,6 +138,7 @@ impl Session {
         self.queue_bytes -= outgoing.queue_bytes();
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
+            self.recharge();
         }
         Some(outgoing)
     }

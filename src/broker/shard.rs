@@ -48,18 +48,6 @@ pub(super) enum TimerKey {
     Sweep,
 }
 
-/// What became of the bytes handed to [`Shard::handle_input`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// All were taken (or kept, while the connection is parked).
-    Done,
-    /// Write the dirty connections, then hand in the bytes after the first `consumed` again.
-    Flush {
-        /// Bytes taken.
-        consumed: usize,
-    },
-}
-
 /// Why a packet ends its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
@@ -148,99 +136,6 @@ impl Shard {
         None
     }
 
-    /// Bytes came from a client.
-    pub fn handle_input(&mut self, now: Instant, key: ConnKey, bytes: &[u8]) -> Progress {
-        let Some(connection) = self.connections.get_mut(key) else { return Progress::Done };
-        self.stats.bytes_received += bytes.len() as u64;
-        connection.last_input = now;
-        let mut rest = bytes;
-        let result = self.take_packets(now, key, &mut rest);
-        if let Err(fault) = result {
-            self.fail(now, key, fault);
-            return Progress::Done;
-        }
-        if rest.is_empty() {
-            return Progress::Done;
-        }
-        let consumed = bytes.len() - rest.len();
-        self.stats.bytes_received -= rest.len() as u64;
-        Progress::Flush { consumed }
-    }
-
-    /// Goes on with what was kept while the connection was parked.
-    pub(super) fn take_rest(&mut self, now: Instant, key: ConnKey) {
-        if self.connections.get(key).is_none_or(|connection| connection.partial.is_empty()) {
-            return;
-        }
-        let mut nothing: &[u8] = &[];
-        if let Err(fault) = self.take_packets(now, key, &mut nothing) {
-            self.fail(now, key, fault);
-        }
-    }
-
-    /// Takes packets off `rest` until it is empty or a flush is wanted.
-    fn take_packets(&mut self, now: Instant, key: ConnKey, rest: &mut &[u8]) -> Result<(), Fault> {
-        let packet_max = self.options.max_packet_size;
-        while let Some(connection) = self.connections.get_mut(key) {
-            if connection.state == State::Closing {
-                *rest = &[];
-                return Ok(());
-            }
-            if connection.parked.is_some() {
-                connection.partial.extend_from_slice(rest);
-                *rest = &[];
-                return Ok(());
-            }
-            if self.flush_wanted && !rest.is_empty() {
-                return Ok(());
-            }
-            if !connection.partial.is_empty() {
-                if !complete_partial(&mut connection.partial, rest, packet_max)? {
-                    return Ok(());
-                }
-                self.take_kept_packets(now, key)?;
-                continue;
-            }
-            match codec::split(rest, packet_max)? {
-                Some((frame, length)) => {
-                    let whole = &rest[..length];
-                    *rest = &rest[length..];
-                    self.handle_frame(now, key, frame, whole, None)?;
-                }
-                None => {
-                    connection.partial.extend_from_slice(rest);
-                    *rest = &[];
-                    return Ok(());
-                }
-            }
-        }
-        *rest = &[];
-        Ok(())
-    }
-
-    /// Takes the whole packets at the front of what was kept: one that came in pieces, or all that
-    /// waited behind a parked one.
-    fn take_kept_packets(&mut self, now: Instant, key: ConnKey) -> Result<(), Fault> {
-        let mut kept = core::mem::take(&mut self.connections[key].partial);
-        let mut taken = 0;
-        while let Some((frame, length)) = codec::split(&kept[taken..], self.options.max_packet_size)? {
-            let whole = &kept[taken..taken + length];
-            taken += length;
-            self.handle_frame(now, key, frame, whole, None)?;
-            match self.connections.get(key) {
-                Some(connection) if connection.parked.is_none() && connection.state != State::Closing => {}
-                _ => break,
-            }
-        }
-        kept.drain(..taken);
-        if let Some(connection) = self.connections.get_mut(key).filter(|_| !kept.is_empty()) {
-            if connection.state != State::Closing {
-                connection.partial = kept;
-            }
-        }
-        Ok(())
-    }
-
     /// One whole packet, new or going on after a hook's answer.
     pub(super) fn handle_frame(&mut self, now: Instant, key: ConnKey, frame: Frame<'_>, whole: &[u8], resumed: Option<Resumed>) -> Result<(), Fault> {
         let connection = &self.connections[key];
@@ -292,6 +187,7 @@ impl Shard {
         let reason = fault.reason();
         match reason {
             Reason::PACKET_TOO_LARGE => self.stats.packets_too_large += 1,
+            Reason::SERVER_BUSY => self.stats.connects_refused_busy += 1,
             _ => self.stats.protocol_errors += 1,
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -362,24 +258,6 @@ impl Shard {
         self.connections.remove(key);
     }
 
-    /// More bytes from this client are welcome: it is not parked, not closing, and memory is left.
-    pub fn wants_input(&mut self, key: ConnKey) -> bool {
-        let Some(connection) = self.connections.get(key) else { return false };
-        if connection.parked.is_some() || connection.state == State::Closing {
-            return false;
-        }
-        // A client that must be read to make room (acknowledgements) would starve if only
-        // receivers were paused, so the pause is for those who have nothing to acknowledge.
-        if self.budget.is_exhausted() && connection.is_open() {
-            let acknowledging = connection.session.is_some_and(|session| self.sessions[session].sender.in_flight() > 0);
-            if !acknowledging {
-                self.stats.budget_pauses += 1;
-                return false;
-            }
-        }
-        true
-    }
-
     pub(super) fn mark_dirty(&mut self, key: ConnKey) {
         let connection = &mut self.connections[key];
         if !connection.flags.dirty {
@@ -389,15 +267,31 @@ impl Shard {
     }
 
     /// Moves the connections that have something to send, or to be closed, into `dirty`.
-    pub fn take_dirty(&mut self, dirty: &mut Vec<ConnKey>) {
+    pub fn take_dirty(&mut self, now: Instant, dirty: &mut Vec<ConnKey>) {
         self.flush_wanted = false;
-        for key in self.dirty.drain(..) {
+        let mut marked = core::mem::take(&mut self.dirty);
+        for key in marked.drain(..) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.flags.dirty = false;
             // A full socket says when it takes bytes again: no write before that.
             if !connection.flags.blocked || connection.out.is_empty() {
                 dirty.push(key);
+                continue;
             }
+            connection.recharge();
+            self.watch_slow(now, key);
+        }
+        self.dirty = marked;
+    }
+
+    /// A client whose socket is full and whose out-buffer is over its mark has a time to read.
+    fn watch_slow(&mut self, now: Instant, key: ConnKey) {
+        let connection = &mut self.connections[key];
+        if !connection.is_output_stuck(self.options.max_output_bytes) {
+            connection.slow_since = None;
+        } else if connection.slow_since.is_none() && connection.is_open() {
+            connection.slow_since = Some(now);
+            self.arm_connection(key);
         }
     }
 
@@ -410,25 +304,16 @@ impl Shard {
     /// connection is finished and to be closed.
     pub fn sent(&mut self, now: Instant, key: ConnKey, count: usize, blocked: bool) -> bool {
         self.stats.bytes_sent += count as u64;
-        let over_max = self.options.max_output_bytes;
         let Some(connection) = self.connections.get_mut(key) else { return false };
         connection.out.advance(count);
         connection.out.release();
         connection.flags.blocked = blocked;
-        let waiting = connection.waiting_bytes();
-        connection.charge.resize(size_of::<Connection>() + connection.peer.len() + waiting);
+        connection.recharge();
         if connection.state == State::Closing {
             return connection.out.is_empty();
         }
         let more = !connection.out.is_empty();
-        if blocked && connection.out.len() > over_max {
-            if connection.slow_since.is_none() {
-                connection.slow_since = Some(now);
-                self.arm_connection(key);
-            }
-        } else {
-            connection.slow_since = None;
-        }
+        self.watch_slow(now, key);
         if !blocked {
             self.pump(now, key);
             if more {
@@ -479,8 +364,7 @@ impl Shard {
         let Some(deadline) = self.connection_deadline(key) else { return };
         let connection = &mut self.connections[key];
         if connection.timer.is_none_or(|armed| deadline < armed) {
-            connection.timer = Some(deadline);
-            self.wheel.insert(deadline, TimerKey::Connection(key));
+            connection.timer = Some(self.wheel.insert_within(deadline, STALE_MAX, TimerKey::Connection(key)));
         }
     }
 
@@ -488,12 +372,13 @@ impl Shard {
         let connection = self.connections.get(key)?;
         let state = match connection.state {
             State::AwaitConnect | State::Authenticating => Some(connection.opened + self.options.connect_timeout),
+            State::Connected if connection.pause.is_some() => None,
             State::Connected => keep_alive_deadline(connection),
             State::Closing => Some(connection.last_input + CLOSING_TIME_MAX),
         };
         let parked = connection.parked.as_ref().map(|parked| parked.deadline);
         let slow = connection.slow_since.map(|since| since + self.options.slow_consumer_grace);
-        [state, parked, slow].into_iter().flatten().min()
+        [state, parked, slow, self.unfinished_deadline(connection)].into_iter().flatten().min()
     }
 
     fn connection_timeout(&mut self, now: Instant, key: ConnKey) {
@@ -506,6 +391,8 @@ impl Shard {
             return self.hook_timed_out(now, key);
         }
         let slow = connection.slow_since.is_some_and(|since| since + self.options.slow_consumer_grace <= now);
+        let unfinished = self.unfinished_deadline(&self.connections[key]).is_some_and(|deadline| deadline <= now);
+        let connection = &mut self.connections[key];
         match connection.state {
             State::AwaitConnect | State::Authenticating if connection.opened + self.options.connect_timeout <= now => {
                 self.stats.connect_timeouts += 1;
@@ -517,6 +404,8 @@ impl Shard {
                 connection.out.clear();
                 self.close(now, key, Reason::QUOTA_EXCEEDED);
             }
+            State::Connected if unfinished => return self.unfinished_timeout(now, key),
+            State::Connected if connection.pause.is_some() => {}
             State::Connected if keep_alive_deadline(connection).is_some_and(|deadline| deadline <= now) => {
                 self.stats.keep_alive_timeouts += 1;
                 self.disconnect(now, key, Reason::KEEP_ALIVE_TIMEOUT, None);
@@ -553,22 +442,6 @@ impl Shard {
     }
 }
 
-/// Copies just enough of `rest` behind `partial` to make one whole packet; false: not enough yet.
-fn complete_partial(partial: &mut Vec<u8>, rest: &mut &[u8], packet_max: usize) -> Result<bool, Fault> {
-    loop {
-        if codec::split(partial, packet_max)?.is_some() {
-            return Ok(true);
-        }
-        if rest.is_empty() {
-            return Ok(false);
-        }
-        let wanted = codec::packet_len(partial).map_or(1, |length| length - partial.len());
-        let (head, tail) = rest.split_at(wanted.min(rest.len()));
-        partial.extend_from_slice(head);
-        *rest = tail;
-    }
-}
-
 /// One and a half times the keep-alive without a packet ends the connection (§3.1.2.10).
 fn keep_alive_deadline(connection: &Connection) -> Option<Instant> {
     (connection.keep_alive_s != 0).then(|| {
@@ -589,6 +462,9 @@ pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, us
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 /// The most a DISCONNECT adds to its reason string: header, reason, property lengths.
 const DISCONNECT_OVERHEAD: usize = 16;
+/// A timer is looked at after this time at the latest, so that those of ended connections and
+/// sessions do not pile up.
+pub(super) const STALE_MAX: Duration = Duration::from_secs(120);
 /// How often expired retained messages are looked for, and how many are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_TOPICS_MAX: usize = 10_000;

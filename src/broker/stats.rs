@@ -33,12 +33,16 @@ stats! {
     connections_over_limit,
     /// CONNECT packets refused.
     connects_refused,
-    /// CONNECT packets refused because the budget was exhausted (0x89).
+    /// CONNECT packets refused (0x89), or closed half-way, because memory was short.
     connects_refused_busy,
     /// Connections closed because no CONNECT came in time.
     connect_timeouts,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
+    /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.
+    keep_alives_shortened,
+    /// Sessions that ended because their client stayed away for too long.
+    sessions_expired,
     /// Connections closed because the client broke the standard.
     protocol_errors,
     /// Packets refused because they were larger than `max_packet_size`.
@@ -57,21 +61,26 @@ stats! {
     publish_duplicates,
     /// PUBLISH packets refused by a hook or a limit.
     publish_refused,
+    /// QoS 1 and 2 messages that had to wait: the in-flight window or the out-buffer was full, or the
+    /// client away.
+    messages_queued,
     /// Messages dropped on a hook's order.
     dropped_by_hook,
     /// QoS 0 messages dropped because the receiver's out-buffer was full.
     dropped_output_full,
     /// Messages dropped because a session's queue was full.
     dropped_queue_full,
+    /// Messages dropped because memory was short and their receiver had others waiting.
+    dropped_memory,
     /// Messages dropped because they expired while they waited.
     dropped_expired,
     /// Messages not sent because they exceed the receiver's Maximum Packet Size.
     dropped_too_large,
     /// Messages dropped because their session ended.
     dropped_session_ended,
-    /// Retained messages refused because the store was full (0x97).
+    /// Retained messages refused because the store was full or memory was short (0x97).
     retained_refused,
-    /// Subscriptions refused because a session had too many (0x97).
+    /// Subscriptions refused because there were too many, or memory was short (0x97).
     subscriptions_refused,
     /// Clients closed because they read too slowly (0x97).
     slow_consumers_closed,
@@ -85,6 +94,10 @@ stats! {
     hook_timeouts,
     /// Answers of hooks that came too late or twice.
     hook_late_answers,
-    /// Receive pauses because the budget was exhausted.
+    /// Times a client was not read for a while because the budget was exhausted.
     budget_pauses,
+    /// Times a client was not read for a while because it did not read itself.
+    output_pauses,
+    /// Clients closed because they kept an unfinished packet while memory was short (0x97).
+    unfinished_packets_closed,
 }

@@ -32,7 +32,10 @@ impl Shard {
                     RetainHandling::DoNotSend => false,
                 };
                 if wants_retained && topic::split_share(&filter).is_none() {
-                    jobs.push(RetainedJob { filter: filter.into(), options, subscription_id, cursor: Default::default() });
+                    jobs.push((filter.into(), RetainedJob { options, subscription_id, cursor: Default::default() }));
+                } else if let Some(job) = self.connections[key].retained.as_mut().and_then(|jobs| jobs.get_mut(&*filter)) {
+                    // What is still to come of the subscription that was replaced comes as the new one says.
+                    (job.options, job.subscription_id) = (options, subscription_id);
                 }
                 Ok(options.qos as u8)
             });
@@ -42,7 +45,7 @@ impl Shard {
         let suback = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
         suback.encode(connection.version, connection.out.tail());
         if !jobs.is_empty() {
-            connection.retained.get_or_insert_default().append(&mut jobs);
+            connection.retained.get_or_insert_default().extend(jobs);
         }
         self.mark_dirty(key);
         self.pump(now, key);
@@ -95,7 +98,9 @@ impl Shard {
     /// Syntax, limits, then the hook. `Err`: the hook answers later, with this token.
     fn authorize_filter(&mut self, key: ConnKey, session: SessionKey, filter: &str, options: SubscribeOptions) -> Result<Reason, super::HookToken> {
         let levels_max = self.options.max_topic_levels;
-        if !topic::is_valid_filter(filter) || topic::levels(filter).take(levels_max + 1).count() > levels_max {
+        let is_too_deep = topic::levels(filter).take(levels_max + 1).count() > levels_max;
+        self.stats.subscriptions_refused += u64::from(is_too_deep);
+        if is_too_deep || !topic::is_valid_filter(filter) {
             return Ok(Reason::TOPIC_FILTER_INVALID);
         }
         if !self.interest.authorize {
@@ -132,7 +137,7 @@ impl Shard {
         };
         Some(match decision {
             Decision::Allow => asked.into_iter().map(Ok).collect(),
-            Decision::Filters(filters) if filters.len() == asked.len() => filters.into_iter().map(checked).collect(),
+            Decision::Filters(filters) if filters.len() == asked.len() => filters.into_iter().map(|filter| checked(filter).map(|(filter, options)| (filter, self.granted(options)))).collect(),
             Decision::EditFilters(edits) => edited(asked, edits, self.options.maximum_qos),
             Decision::Deny(reason) => asked.into_iter().map(|_| Err(reason)).collect(),
             _ => asked.into_iter().map(|_| Err(Reason::IMPLEMENTATION_SPECIFIC_ERROR)).collect(),
@@ -143,12 +148,17 @@ impl Shard {
     pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<Subscribed, Reason> {
         let target = self.target(key);
         let session = &mut self.sessions[key];
-        if session.subscriptions.len() >= self.options.max_subscriptions_per_client && !session.subscriptions.contains(filter) {
+        let is_full = session.local.is_none()
+            && (session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight());
+        let outcome = match is_full && !session.subscriptions.contains(filter) {
+            true => Subscribed::Full,
+            false => self.router.write().expect("router lock").subscribe(filter, target, options, id),
+        };
+        if outcome == Subscribed::Full {
             self.stats.subscriptions_refused += 1;
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        let outcome = self.router.write().expect("router lock").subscribe(filter, target, options, id);
-        session.subscriptions.insert(filter.into());
+        session.add_filter(filter);
         Ok(outcome)
     }
 
@@ -184,12 +194,12 @@ impl Shard {
             return Reason::TOPIC_FILTER_INVALID;
         }
         let session = &mut self.sessions[key];
-        if !session.subscriptions.remove(filter) {
+        if !session.remove_filter(filter) {
             return Reason::NO_SUBSCRIPTION_EXISTED;
         }
         self.router.write().expect("router lock").unsubscribe(filter, target);
         if let Some(jobs) = session.connection.and_then(|connection| self.connections.get_mut(connection)).and_then(|connection| connection.retained.as_mut()) {
-            jobs.retain(|job| &*job.filter != filter);
+            jobs.remove(filter);
         }
         Reason::SUCCESS
     }

@@ -39,7 +39,7 @@ impl Message {
     /// `properties` is the block to be forwarded (§3.3.2.3: payload format, content type, response
     /// topic, correlation data, user properties): topic alias, subscription identifiers and expiry
     /// are not in it. `expires` is the deadline of the Message Expiry Interval. `publisher` is the
-    /// key of the publishing session for No Local, 0 for none.
+    /// number of the publishing client for No Local, 0 for none.
     ///
     /// # Panics
     /// If `topic` has more than 65,535 bytes: the caller's fault.

@@ -86,6 +86,8 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     number!(max_retained_messages, "max_retained_messages", Kind::Number(0, MANY), RESTART, "retained messages"),
     number!(max_retained_bytes, "max_retained_bytes", Kind::Bytes(0, MANY), RESTART, "bytes of retained messages"),
     number!(max_subscriptions_per_client, "max_subscriptions_per_client", Kind::Number(1, MANY), LIVE, "subscriptions of one session"),
+    number!(max_subscriptions, "max_subscriptions", Kind::Number(1, MANY), RESTART, "subscriptions of all sessions"),
+    number!(max_filters, "max_filters", Kind::Number(1, MANY), RESTART, "distinct filters of all sessions"),
     number!(max_topic_levels, "max_topic_levels", Kind::Number(1, 65_535), LIVE, "levels of a topic or filter"),
     row!(
         Kind::Lifetime, "persistent_client_expiration", LIVE, "longest life of a session whose client is away",
@@ -103,4 +105,5 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     milliseconds!(connect_timeout, "connect_timeout_ms", 1, "from accept to CONNECT"),
     milliseconds!(hook_timeout, "hook_timeout_ms", 1, "for the late answer of a hook"),
     number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits"),
+    milliseconds!(memory_pause, "memory_pause_ms", 1, "while the memory limit is exceeded: how long a client may keep an unfinished packet"),
 ];

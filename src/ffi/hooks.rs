@@ -100,9 +100,10 @@ pub struct nlmqtt_subscription_info {
 /// What an application watches and decides in a server. Call nlmqtt_server_hooks_init, then set what you need; NULL means
 /// "allow" or "not interested" and costs nothing.
 ///
-/// Thread word of all of them: they are called on the thread that does the server's work, one at a time, in the order of each
-/// client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
-/// blocks stalls this server.
+/// Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
+/// nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
+/// blocks stalls this server; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
+/// from the question on.
 ///
 /// The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
 /// NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread.
@@ -224,7 +225,7 @@ impl TableHooks {
 
     fn log_line(&self, level: i32, text: impl FnOnce() -> String) {
         if let Some(log) = self.parts.as_ref().filter(|_| !self.table.is_closed()) {
-            log.line(level, text);
+            log.line(level, "server", text);
         }
     }
 }

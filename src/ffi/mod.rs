@@ -21,6 +21,8 @@ mod log;
 mod message;
 mod properties;
 mod runtime;
+mod runtime_config;
+mod runtime_tasks;
 mod server;
 mod server_config;
 mod server_use;
@@ -44,6 +46,8 @@ pub use log::*;
 pub use message::*;
 pub use properties::*;
 pub use runtime::*;
+pub use runtime_config::*;
+pub use runtime_tasks::*;
 pub use server::*;
 pub use server_config::*;
 pub use server_use::*;
@@ -161,8 +165,16 @@ fn fenced<T>(body: impl FnOnce() -> Outcome<T>) -> Result<T, nlmqtt_status> {
     }
 }
 
-/// A fault of ours must not print into the host's stderr: inside a fence, or while a worker turns,
-/// the message becomes the last error; elsewhere the hook that was there before is called.
+/// A fault of ours must not print into the host's stderr: inside a fence, or while a thread works for
+/// a runtime, the message becomes the last error; elsewhere the hook that was there before is called.
+///
+/// The hook is the one thing here that looks process-wide, and is not: it lives in the standard
+/// library, and the packaged libraries carry one of their own that nobody else sees (the shared one
+/// exports `nlmqtt_*` only, the archive is localised). Two Rust libraries in one program have a hook
+/// each. Other ways were looked at: `resume_unwind` calls no hook, but cannot replace the panics
+/// of indexing and assertions; `panic = "abort"` would end the host; output capture and
+/// `panic_immediate_abort` are not stable. A Rust program that uses the crate never comes here: only
+/// the C functions do.
 fn silence_panics() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -1,28 +1,12 @@
-//! Runtimes: who does the work, and where the log goes.
+//! Runtimes: made, turned, dispatched, counted, freed.
 
-use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use super::{
-    Failure, Handle, Health, Inner, LogSink, Outcome, UserData, check_out, fence,
-    fence_on, fence_or, nlmqtt_free_fn, nlmqtt_log_fn, nlmqtt_status, reference, reference_mut, string,
+    Handle, Health, Inner, LogSink, Outcome, check_out, fence, fence_on, fence_or, nlmqtt_runtime_config, nlmqtt_status, reference, sized,
 };
 use crate::base::Duration;
 use crate::net::{Mode, Runtime, RuntimeOptions};
-
-/// One library thread does the work and runs the callbacks. The default.
-pub const NLMQTT_MODE_THREAD: i32 = 0;
-/// No thread: the application calls nlmqtt_runtime_poll, and callbacks run inside it.
-pub const NLMQTT_MODE_LOOP: i32 = 1;
-
-/// A function of the application, see nlmqtt_runtime_post.
-pub type nlmqtt_task_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
-
-/// Options of a runtime to be made. Used by one thread at a time.
-pub struct nlmqtt_runtime_config {
-    options: RuntimeOptions,
-    log: Option<Arc<LogSink>>,
-}
 
 /// A runtime: one event loop for any number of clients and servers. Any thread may call its functions.
 pub struct nlmqtt_runtime(Arc<RuntimeInner>);
@@ -40,11 +24,22 @@ pub(crate) struct RuntimeParts {
 }
 
 impl RuntimeParts {
-    /// One line of log, if somebody wants it.
-    pub fn log(&self, level: i32, text: impl FnOnce() -> String) {
+    /// One line of log of a module, if somebody wants it.
+    pub fn log_of(&self, module: &str, level: i32, text: impl FnOnce() -> String) {
         if let Some(log) = &self.log {
-            log.line(level, text);
+            log.line(level, module, text);
         }
+    }
+
+    /// One line of log of a server, if somebody wants it.
+    pub fn log(&self, level: i32, text: impl FnOnce() -> String) {
+        self.log_of("server", level, text);
+    }
+}
+
+impl RuntimeInner {
+    pub fn parts(&self) -> &RuntimeParts {
+        &self.parts
     }
 }
 
@@ -80,102 +75,17 @@ pub(crate) unsafe fn runtime_or_private(runtime: *const nlmqtt_runtime) -> Outco
     Ok(inner.parts.clone())
 }
 
-/// Default options: THREAD mode, no log, a memory limit of 512 MiB. The caller frees them with
-/// nlmqtt_runtime_config_free, any time after nlmqtt_runtime_new. NULL if memory is short.
-#[unsafe(no_mangle)]
-pub extern "C" fn nlmqtt_runtime_config_new() -> *mut nlmqtt_runtime_config {
-    fence_or(core::ptr::null_mut(), || {
-        let config = nlmqtt_runtime_config { options: RuntimeOptions::default(), log: None };
-        Ok(Box::into_raw(Box::new(config)))
-    })
-}
-
-/// Frees options. NULL is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_free(config: *mut nlmqtt_runtime_config) {
-    fence_or((), || {
-        if !config.is_null() {
-            drop(unsafe { Box::from_raw(config) });
-        }
-        Ok(())
-    });
-}
-
-/// Who does the work: NLMQTT_MODE_THREAD or NLMQTT_MODE_LOOP.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_mode(config: *mut nlmqtt_runtime_config, mode: i32) -> nlmqtt_status {
-    fence(|| {
-        let config = unsafe { reference_mut(config, "config") }?;
-        config.options.mode = match mode {
-            NLMQTT_MODE_THREAD => Mode::Thread,
-            NLMQTT_MODE_LOOP => Mode::Loop,
-            _ => return Err(Failure::invalid(format!("{mode} is no mode"))),
-        };
-        Ok(())
-    })
-}
-
-/// The name of the thread, copied; the system shows its first 15 bytes. Default "nlmqtt".
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_thread_name(config: *mut nlmqtt_runtime_config, name: *const c_char) -> nlmqtt_status {
-    fence(|| {
-        let config = unsafe { reference_mut(config, "config") }?;
-        unsafe { string(name, "name") }?.clone_into(&mut config.options.thread_name);
-        Ok(())
-    })
-}
-
-/// The stack of the thread in bytes; 0 = 2 MiB. Callbacks run on it. INVALID_ARGUMENT: less than 64 KiB.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_stack_bytes(config: *mut nlmqtt_runtime_config, stack_bytes: usize) -> nlmqtt_status {
-    const STACK_BYTES_MIN: usize = 64 << 10;
-    fence(|| {
-        let config = unsafe { reference_mut(config, "config") }?;
-        if stack_bytes != 0 && stack_bytes < STACK_BYTES_MIN {
-            return Err(Failure::invalid(format!("a stack of {stack_bytes} bytes is too small")));
-        }
-        config.options.stack_bytes = stack_bytes;
-        Ok(())
-    })
-}
-
-/// Bytes of everything that waits in this runtime: messages, queues, buffers. Beyond it servers refuse new connections
-/// with 0x89 and rest before they read more from publishers. INVALID_ARGUMENT: 0.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_memory_limit(config: *mut nlmqtt_runtime_config, limit_bytes: usize) -> nlmqtt_status {
-    fence(|| {
-        let config = unsafe { reference_mut(config, "config") }?;
-        if limit_bytes == 0 {
-            return Err(Failure::invalid("a memory limit of 0"));
-        }
-        config.options.memory_limit = limit_bytes;
-        Ok(())
-    })
-}
-
-/// Where the log of the runtime and of everything on it goes: lines up to `level_max` (one of NLMQTT_LOG_*; 0 = none).
-/// `log` may be NULL for none. `user_data` is moved here and released with `free_fn` (may be NULL) after the last line,
-/// which may come after nlmqtt_runtime_free if a callback frees it.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_log(config: *mut nlmqtt_runtime_config, level_max: i32, log: nlmqtt_log_fn, user_data: *mut c_void, free_fn: nlmqtt_free_fn) -> nlmqtt_status {
-    let user = UserData::new(user_data, free_fn);
-    fence(move || {
-        let config = unsafe { reference_mut(config, "config") }?;
-        config.log = LogSink::new(level_max, log, user).map(Arc::new);
-        Ok(())
-    })
-}
-
-/// Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD mode its thread starts now, with
-/// every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left.
+/// Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD and DISPATCH mode its thread starts
+/// now, with every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left, or the
+/// thread may not have the scheduling or the CPUs it was given. UNSUPPORTED, INVALID_ARGUMENT: options that cannot be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_new(config: *const nlmqtt_runtime_config, runtime_out: *mut *mut nlmqtt_runtime) -> nlmqtt_status {
     fence(|| {
         check_out(runtime_out, "runtime_out")?;
-        let config = unsafe { config.as_ref() };
-        let options = config.map(|config| config.options.clone()).unwrap_or_default();
-        let log = config.and_then(|config| config.log.clone());
+        let (options, log) = unsafe { config.as_ref() }.map(nlmqtt_runtime_config::parts).unwrap_or_default();
+        crate::net::route_facade();
         let parts = RuntimeParts { runtime: Runtime::new(&options)?, log };
+        parts.log_of("runtime", super::NLMQTT_LOG_DEBUG, || format!("made, {:?} mode", options.mode));
         let inner = RuntimeInner { parts, health: Health::new() };
         unsafe { *runtime_out = Box::into_raw(Box::new(nlmqtt_runtime(Arc::new(inner)))) };
         Ok(())
@@ -194,19 +104,20 @@ pub unsafe extern "C" fn nlmqtt_runtime_free(runtime: *mut nlmqtt_runtime) {
     });
 }
 
-/// LOOP mode: the one descriptor to watch for reading; constant for the life of the runtime. Everything is inside it, time
+/// The one descriptor to watch for reading; constant for the life of the runtime. In LOOP mode it is readable when
+/// nlmqtt_runtime_poll has something to do, in DISPATCH mode when nlmqtt_runtime_dispatch has. Everything is inside it, time
 /// too: the host's loop needs no time-out for this library. -1 in THREAD mode and for NULL. The library keeps and closes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_fd(runtime: *const nlmqtt_runtime) -> i32 {
     fence_or(-1, || {
         let inner = &unsafe { reference(runtime, "runtime") }?.0;
         inner.health.check()?;
-        Ok(if inner.parts.runtime.mode() == Mode::Loop { inner.parts.runtime.fd() } else { -1 })
+        Ok(if inner.parts.runtime.mode() == Mode::Thread { -1 } else { inner.parts.runtime.fd() })
     })
 }
 
 /// LOOP mode: does what there is to do, and runs callbacks. Waits at most `timeout_ms` for something to happen: 0 = not at
-/// all, negative = until it does. One thread at a time. UNSUPPORTED in THREAD mode, WOULD_DEADLOCK inside a callback, GONE
+/// all, negative = until it does. One thread at a time. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE
 /// after a failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_poll(runtime: *mut nlmqtt_runtime, timeout_ms: i32) -> nlmqtt_status {
@@ -218,20 +129,18 @@ pub unsafe extern "C" fn nlmqtt_runtime_poll(runtime: *mut nlmqtt_runtime, timeo
     }
 }
 
-/// Runs `task` soon on the thread that does the work: the library's in THREAD mode, the one that polls in LOOP mode. From
-/// any thread, callbacks included. `user_data` is moved and released with `free_fn` (may be NULL) after `task` has run, or
-/// when the runtime ends before.
+/// DISPATCH mode: runs the callbacks that wait, on this thread; if none do, waits at most `timeout_ms` for some: 0 = not at all,
+/// negative = until there are. What comes meanwhile is for the next call. One thread should do it; others may, one callback runs at a
+/// time. Functions that wait dispatch meanwhile if they are called on the thread that dispatched last, or before one did; on other
+/// threads they only wait. A client or server that is freed on that thread is told what waits for it before the call returns; freed on
+/// another one, it is told nothing more, and its `free_fn`s run there. UNSUPPORTED in the other modes, WOULD_DEADLOCK inside a callback, GONE after a failure,
+/// INTERNAL after a fault around one callback: the others wait for the next call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_post(runtime: *mut nlmqtt_runtime, task: nlmqtt_task_fn, user_data: *mut c_void, free_fn: nlmqtt_free_fn) -> nlmqtt_status {
-    let user = UserData::new(user_data, free_fn);
+pub unsafe extern "C" fn nlmqtt_runtime_dispatch(runtime: *mut nlmqtt_runtime, timeout_ms: i32) -> nlmqtt_status {
     unsafe {
-        fence_on(runtime, "runtime", move |inner| {
-            let task = task.ok_or_else(|| Failure::invalid("task is NULL"))?;
-            inner.parts.runtime.post(Box::new(move |_| {
-                let user = user;
-                task(user.data);
-            }));
-            Ok(())
+        fence_on(runtime, "runtime", |inner| {
+            let wait_max = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+            Ok(inner.parts.runtime.dispatch(wait_max)?)
         })
     }
 }
@@ -249,6 +158,93 @@ pub unsafe extern "C" fn nlmqtt_runtime_memory(runtime: *const nlmqtt_runtime, u
             if let Some(limit) = limit_bytes_out.as_mut() {
                 *limit = budget.limit_bytes();
             }
+            Ok(())
+        })
+    }
+}
+
+/// Levels and counters of a runtime.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct nlmqtt_runtime_statistics {
+    /// Bytes of this struct; set by nlmqtt_runtime_statistics_init.
+    pub struct_size: usize,
+    /// Bytes that wait now: messages, queues, buffers.
+    pub memory_used_bytes: usize,
+    /// The most that ever waited.
+    pub memory_peak_bytes: usize,
+    /// The soft limit in force.
+    pub memory_soft_bytes: usize,
+    /// The memory limit in force.
+    pub memory_hard_bytes: usize,
+    /// How often the soft limit was passed.
+    pub memory_soft_reached: u64,
+    /// How often the memory limit was passed.
+    pub memory_hard_reached: u64,
+    /// DISPATCH mode: callbacks that wait.
+    pub events_waiting: usize,
+    /// How many may before the library rests.
+    pub events_max: usize,
+    /// The most that ever waited.
+    pub events_peak: usize,
+    /// How often the library had to rest.
+    pub events_full: u64,
+    /// Functions of nlmqtt_runtime_post and _post_delayed that wait.
+    pub tasks_waiting: usize,
+    /// Such functions refused because 65,536 waited.
+    pub tasks_refused: u64,
+}
+
+const NO_STATISTICS: nlmqtt_runtime_statistics = nlmqtt_runtime_statistics {
+    struct_size: size_of::<nlmqtt_runtime_statistics>(),
+    memory_used_bytes: 0,
+    memory_peak_bytes: 0,
+    memory_soft_bytes: 0,
+    memory_hard_bytes: 0,
+    memory_soft_reached: 0,
+    memory_hard_reached: 0,
+    events_waiting: 0,
+    events_max: 0,
+    events_peak: 0,
+    events_full: 0,
+    tasks_waiting: 0,
+    tasks_refused: 0,
+};
+
+/// Zero everywhere. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_runtime_statistics_init(statistics: *mut nlmqtt_runtime_statistics) {
+    if let Some(statistics) = unsafe { statistics.as_mut() } {
+        *statistics = NO_STATISTICS;
+    }
+}
+
+/// Fills in levels and counters. `statistics` must have been made by nlmqtt_runtime_statistics_init. Never waits. Any thread, callbacks
+/// included.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_runtime_stats(runtime: *const nlmqtt_runtime, statistics: *mut nlmqtt_runtime_statistics) -> nlmqtt_status {
+    unsafe {
+        fence_on(runtime, "runtime", |inner| {
+            check_out(statistics, "statistics")?;
+            let size = sized(statistics.cast_const(), NO_STATISTICS, "statistics")?.struct_size;
+            let crate::net::RuntimeStatistics { memory, events, tasks, tasks_refused } = inner.parts.runtime.statistics();
+            let all = nlmqtt_runtime_statistics {
+                struct_size: size,
+                memory_used_bytes: memory.used_bytes,
+                memory_peak_bytes: memory.peak_bytes,
+                memory_soft_bytes: memory.soft_bytes,
+                memory_hard_bytes: memory.hard_bytes,
+                memory_soft_reached: memory.soft_reached,
+                memory_hard_reached: memory.hard_reached,
+                events_waiting: events.waiting,
+                events_max: events.waiting_max,
+                events_peak: events.waiting_peak,
+                events_full: events.full_count,
+                tasks_waiting: tasks,
+                tasks_refused,
+            };
+            let room = size.min(size_of::<nlmqtt_runtime_statistics>());
+            core::ptr::copy_nonoverlapping((&raw const all).cast::<u8>(), statistics.cast::<u8>(), room);
             Ok(())
         })
     }

@@ -132,10 +132,7 @@ pub unsafe extern "C" fn nlmqtt_server_free(server: *mut nlmqtt_server) {
         match running {
             Some(running) => running.end(),
             // Stopped: what the worker still does for it, such as the callback that says so, ends first.
-            None if !inner.parts.runtime.is_turning() => {
-                let _ = inner.parts.runtime.request(Duration::MAX, |_| {});
-            }
-            None => {}
+            None => inner.parts.runtime.fence(),
         }
         Ok(())
     });
@@ -253,6 +250,10 @@ pub unsafe extern "C" fn nlmqtt_server_reload(server: *mut nlmqtt_server, config
             for (_, address) in removed {
                 running.remove_listener(address)?;
                 changes.push((NLMQTT_CHANGE_APPLIED, format!("listener {address} closed")));
+            }
+            // What a listener does not say itself may have changed with the keys.
+            for (options, address) in &listeners {
+                running.change_listener(*address, config.listener_in_force(options))?;
             }
             for options in &diff.listeners_added {
                 match running.add_listener(config.listener_in_force(options)) {

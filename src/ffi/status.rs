@@ -156,6 +156,7 @@ impl From<net::Error> for Failure {
             net::Error::WouldDeadlock => NLMQTT_WOULD_DEADLOCK,
             net::Error::Timeout => NLMQTT_TIMEOUT,
             net::Error::Gone => NLMQTT_GONE,
+            net::Error::Internal => NLMQTT_INTERNAL,
             net::Error::Invalid(_) => NLMQTT_INVALID_ARGUMENT,
             net::Error::Unsupported(_) => NLMQTT_UNSUPPORTED,
             net::Error::Io(error) => match error.kind() {

@@ -5,10 +5,11 @@
 //! the handler. Nothing here decides anything about MQTT.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::server_host::write_once;
 use super::worker::{After, Owner, Worker};
 use super::{DialOptions, LinkId, Net};
@@ -31,6 +32,13 @@ pub struct ServerAddress {
     pub port: u16,
 }
 
+impl ServerAddress {
+    /// An address that needs no look-up.
+    pub fn is_literal(&self) -> bool {
+        super::resolver::literal(&self.host).is_some()
+    }
+}
+
 /// What [`ClientHandler::before_connect`] may renew.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
@@ -43,8 +51,8 @@ pub struct Credentials {
 /// A message callback of one subscription.
 pub type MessageCallback = Box<dyn FnMut(&Incoming) + Send>;
 
-/// Hears what happens to a client; called on the worker's thread, one call at a time. What it
-/// calls on the client happens after it returns.
+/// Hears what happens to a client; called on the worker's thread, in DISPATCH mode on the one that
+/// dispatches, one call at a time. What it calls on the client happens after it returns.
 #[allow(unused_variables)]
 pub trait ClientHandler: Send {
     /// A connection to this server (index in the list) is about to be opened. `Some`: use these
@@ -67,6 +75,8 @@ pub struct ClientGauge {
     queued_bytes: AtomicUsize,
     in_flight: AtomicUsize,
     state: AtomicUsize,
+    /// Freed inside one of its callbacks: only completions are still told.
+    is_closed: AtomicBool,
     statistics: Mutex<Statistics>,
 }
 
@@ -84,6 +94,17 @@ impl ClientGauge {
 
     fn set_statistics(&self, machine: &Client) {
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = machine.statistics();
+    }
+
+    /// From now on only completions are told; for one who frees the client inside a callback and
+    /// may not be called back by it.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// It was closed.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Counters, as they were when the worker last had something to do for the client.
@@ -111,8 +132,8 @@ impl ClientGauge {
 
 pub(super) struct ClientHost {
     pub machine: Client,
-    handler: Box<dyn ClientHandler>,
-    callbacks: IdMap<SubscriptionKey, MessageCallback>,
+    handler: ClientSide,
+    callbacks: IdMap<SubscriptionKey, CallbackSide>,
     servers: Vec<ServerAddress>,
     dial_options: DialOptions,
     connection: Connection,
@@ -127,8 +148,10 @@ pub(super) struct ClientHost {
 /// How far the way to the server is.
 enum Connection {
     None,
-    /// Its name is being looked up.
-    Resolving(u64),
+    /// The application is asked for credentials for this server.
+    Asking(u64, usize),
+    /// Its name is being looked up; the port is the server's.
+    Resolving(u64, u16),
     /// This link is being connected; these addresses are left to try.
     Dialing(LinkId, std::vec::IntoIter<SocketAddr>),
     Open(LinkId),
@@ -148,9 +171,10 @@ impl ClientHost {
 impl<N: Net> Worker<N> {
     /// Takes a client in; it does nothing before it is started.
     pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, gauge: Arc<ClientGauge>, handler: Box<dyn ClientHandler>) -> ClientKey {
-        self.clients.insert(ClientHost {
+        let queue = self.events.clone();
+        self.clients.insert_with_key(|key| ClientHost {
             machine,
-            handler,
+            handler: ClientSide::new(queue.as_ref(), EventOwner::Client(key), handler, gauge.clone()),
             callbacks: IdMap::default(),
             servers,
             dial_options,
@@ -170,6 +194,11 @@ impl<N: Net> Worker<N> {
         Some(result)
     }
 
+    /// Calls something after everything the client has told so far was heard.
+    pub fn tell_of_client(&self, client: ClientKey, what: Box<dyn FnOnce() + Send>) {
+        self.tell(EventOwner::Client(client), what);
+    }
+
     /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
     pub fn request_of_client(&mut self, client: ClientKey, token: Token, act: impl FnOnce(&mut Client, Instant) -> Result<(), crate::proto::Error>) {
         if let Some(Err(error)) = self.with_client(client, act) {
@@ -184,7 +213,8 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return };
         match host.machine.subscribe(token, request) {
             Ok(Some(key)) => {
-                callback.map(|callback| host.callbacks.insert(key, callback));
+                let side = callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(client), callback, host.gauge.clone()));
+                side.map(|side| host.callbacks.insert(key, side));
             }
             Ok(None) => {}
             Err(error) => host.handler.refused(token, error),
@@ -215,9 +245,10 @@ impl<N: Net> Worker<N> {
                     host.callbacks.remove(&key);
                 }
                 Some(Event::Message(incoming)) if !incoming.handlers.is_empty() => {
+                    let incoming = Arc::new(incoming);
                     for key in &incoming.handlers {
                         if let Some(callback) = host.callbacks.get_mut(key) {
-                            callback(&incoming);
+                            callback.call(&incoming);
                         }
                     }
                 }
@@ -248,23 +279,47 @@ impl<N: Net> Worker<N> {
     }
 
     fn dial_server(&mut self, client: ClientKey, server: usize) {
+        self.lookup_serial += 1;
+        let ticket = self.lookup_serial;
+        let inbox = self.inbox().clone();
         let host = &mut self.clients[client];
-        if let Some(credentials) = host.handler.before_connect(server) {
+        host.connection = Connection::Asking(ticket, server);
+        let asked = host.handler.before_connect(server, move |credentials| {
+            inbox.post(Box::new(move |worker: &mut Self| worker.credentials_came(client, ticket, credentials)));
+        });
+        if let Asked::Answered(credentials) = asked {
+            self.credentials_came(client, ticket, credentials);
+        }
+    }
+
+    fn credentials_came(&mut self, client: ClientKey, ticket: u64, credentials: Option<Credentials>) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        let server = match host.connection {
+            Connection::Asking(waiting, server) if waiting == ticket => server,
+            _ => return, // Given up meanwhile.
+        };
+        if let Some(credentials) = credentials {
             // Credentials that cannot be sent leave the old ones in force.
             let _ = host.machine.set_credentials(credentials.username, credentials.password);
         }
-        self.lookup_serial += 1;
-        let ticket = self.lookup_serial;
-        host.connection = Connection::Resolving(ticket);
-        let ServerAddress { host, port } = host.servers[server].clone();
+        let ServerAddress { host: name, port } = host.servers[server].clone();
+        host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);
-        self.net.resolve(ticket, &host, port);
+        self.net.resolve(ticket, &name, port);
+    }
+
+    /// The application has looked a name up itself. Without effect if nobody waits for it.
+    pub fn name_resolved(&mut self, ticket: u64, addresses: Vec<IpAddr>) {
+        let host = self.lookups.get(&ticket).and_then(|client| self.clients.get(*client));
+        let Some(&Connection::Resolving(_, port)) = host.map(|host| &host.connection) else { return };
+        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        self.resolved(ticket, Ok(addresses));
     }
 
     pub(super) fn resolved(&mut self, ticket: u64, addresses: io::Result<Vec<SocketAddr>>) {
         let Some(client) = self.lookups.remove(&ticket) else { return };
         let Some(host) = self.clients.get_mut(client) else { return };
-        if !matches!(host.connection, Connection::Resolving(waiting) if waiting == ticket) {
+        if !matches!(host.connection, Connection::Resolving(waiting, _) if waiting == ticket) {
             return; // Given up meanwhile.
         }
         host.connection = Connection::None;
@@ -314,6 +369,7 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn read_client(&mut self, client: ClientKey, link: LinkId) -> After {
+        let must_rest = self.must_rest();
         let Some(host) = self.clients.get_mut(client) else { return After::Closed };
         match host.connection {
             Connection::Open(open) if open == link => {}
@@ -327,7 +383,7 @@ impl<N: Net> Worker<N> {
             }
             _ => return After::Closed,
         }
-        if !host.machine.wants_input() {
+        if !host.machine.wants_input() || must_rest {
             return After::Pause;
         }
         let mut scratch = core::mem::take(&mut self.scratch);
@@ -367,8 +423,8 @@ impl<N: Net> Worker<N> {
     fn let_go(&mut self, client: ClientKey) {
         let host = &mut self.clients[client];
         match core::mem::replace(&mut host.connection, Connection::None) {
-            Connection::None => {}
-            Connection::Resolving(ticket) => {
+            Connection::None | Connection::Asking(..) => {}
+            Connection::Resolving(ticket, _) => {
                 self.lookups.remove(&ticket);
             }
             Connection::Dialing(link, _) | Connection::Open(link) => self.close(link),
@@ -397,6 +453,9 @@ impl<N: Net> Worker<N> {
 
     /// One write of what the machine has to send. False: there was nothing.
     pub(super) fn flush_client(&mut self, client: ClientKey) -> bool {
+        if self.must_rest() {
+            return false;
+        }
         let Some(host) = self.clients.get_mut(client) else { return false };
         let Connection::Open(link) = host.connection else { return false };
         if host.blocked || !host.dirty {
@@ -428,6 +487,9 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn client_timeout(&mut self, client: ClientKey) {
+        if self.must_rest() {
+            return;
+        }
         let Some(host) = self.clients.get_mut(client) else { return };
         if host.machine.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.machine.handle_timeout(self.now);

@@ -14,6 +14,8 @@ pub enum Error {
     Timeout,
     /// The runtime, client or server is stopped.
     Gone,
+    /// A fault of the library itself.
+    Internal,
     /// An option or argument cannot be used; the text says which.
     Invalid(String),
     /// This build or mode has no such thing.
@@ -32,6 +34,7 @@ impl fmt::Display for Error {
             Self::WouldDeadlock => write!(f, "waiting inside a callback would never end"),
             Self::Timeout => write!(f, "no answer in time"),
             Self::Gone => write!(f, "stopped already"),
+            Self::Internal => write!(f, "a fault of the library"),
             Self::Invalid(text) => write!(f, "{text}"),
             Self::Unsupported(what) => write!(f, "not supported: {what}"),
             Self::Io(error) => write!(f, "{error}"),

@@ -19,7 +19,8 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::journal::{LogSequence, MemoryJournal};
-use super::resolver::Resolver;
+use super::resolver::{Resolve, Resolver};
+use super::threads::ThreadOptions;
 use super::{DialOptions, LinkId, ListenerId, Net, Ready};
 use crate::base::{Duration, Instant, UnixTime};
 
@@ -52,17 +53,17 @@ pub struct MioNet {
 }
 
 impl MioNet {
-    /// A poll of its own.
+    /// A poll of its own. Names are looked up by at most `helper_threads` such threads at a time.
     ///
     /// # Errors
     /// The process has no descriptors left.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(helper_threads: usize, threads: ThreadOptions) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let wake = waker.clone();
-        let resolver = Resolver::new(Arc::new(move || {
+        let resolver = Resolver::new(helper_threads, threads, Arc::new(move || {
             let _ = wake.wake();
         }));
         Ok(Self {
@@ -77,6 +78,16 @@ impl MioNet {
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
             epoch: std::time::Instant::now(),
         })
+    }
+
+    /// From now on the application looks names up.
+    pub fn resolve_with(&mut self, resolve: Resolve) {
+        self.resolver.resolve_with(resolve);
+    }
+
+    /// When time began, for clocks on other threads that must agree.
+    pub fn epoch(&self) -> std::time::Instant {
+        self.epoch
     }
 
     /// Ends a wait; from any thread.
@@ -156,6 +167,7 @@ impl Net for MioNet {
                     link: LinkId(id),
                     readable: event.is_readable() || event.is_error() || event.is_read_closed(),
                     writable: event.is_writable() || event.is_error(),
+                    ended: event.is_read_closed() || event.is_error(),
                 }),
                 _ => {}
             }

@@ -14,13 +14,19 @@
 
 mod answer;
 mod client_host;
+mod dispatch;
 mod error;
 mod inbox;
 mod journal;
+mod log;
 mod mio;
+mod options;
 mod resolver;
 mod runtime;
 mod server_host;
+mod tasks;
+mod threads;
+mod turning;
 mod worker;
 
 use std::io::{self, IoSlice};
@@ -30,12 +36,19 @@ use crate::base::{Duration, Instant, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, ServerAddress};
+pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
+pub use log::{Log, route_facade};
 pub use mio::MioNet;
-pub use runtime::{Mode, Runtime, RuntimeOptions, is_turning_any};
-pub use server_host::{ListenerOptions, ServerKey};
+pub use options::{Mode, RuntimeOptions};
+pub use resolver::{HELPER_THREADS, Resolve};
+pub use runtime::{Runtime, RuntimeStatistics};
+pub use server_host::{ListenerOptions, Receive, ServerKey};
+pub use tasks::{TASKS_MAX, Task, TaskId};
+pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
+pub use turning::is_turning_any;
 pub use worker::{Command, Worker};
 
 /// Names a stream socket of one [`Net`]: an index, re-used from the next turn on.
@@ -59,6 +72,8 @@ pub enum Ready {
         readable: bool,
         /// The stream takes bytes again, or is connected.
         writable: bool,
+        /// The peer sends no more: behind what can be read now comes the end, and no other report.
+        ended: bool,
     },
     /// A name was looked up.
     Resolved {
@@ -77,7 +92,7 @@ pub struct DialOptions {
 }
 
 /// The world outside. Everything is non-blocking but [`Net::wait`].
-pub trait Net {
+pub trait Net: 'static {
     /// Monotonic time since the runtime began.
     fn now(&self) -> Instant;
 

@@ -1,61 +1,44 @@
 //! A runtime: one worker, and whoever lends it a thread.
 //!
 //! In THREAD mode a thread of the library turns the worker until the last handle is dropped. In
-//! LOOP mode there is no thread: the owner calls [`Runtime::poll`], by itself or whenever
-//! [`Runtime::fd`] is readable. The descriptor never changes; time is inside it, and while work is
-//! left it stays readable, so a foreign loop needs no time-out.
+//! DISPATCH mode it does, too, but what it has to tell waits in a queue until the owner calls
+//! [`Runtime::dispatch`]. In LOOP mode there is no thread: the owner calls [`Runtime::poll`].
+//! Either is called whenever [`Runtime::fd`] is readable, or just so. The descriptor never changes;
+//! time is inside it, and while work is left it stays readable, so a foreign loop needs no
+//! time-out.
 //!
 //! Whoever is not the worker posts. A call that wants an answer waits for it, except inside a
 //! callback, where the worker would wait for itself: that is [`Error::WouldDeadlock`].
 
-use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread::{self, JoinHandle};
-
-use nix::sys::signal::{SigSet, SigmaskHow};
+use std::thread::JoinHandle;
 
 use super::answer::{self, Waited};
+use super::client_host::ClientKey;
+use super::dispatch::{EventQueue, EventStatistics, Owner};
 use super::error::Error;
 use super::inbox::Inbox;
+use super::log::Log;
 use super::mio::MioNet;
+use super::options::{Mode, RuntimeOptions};
+use super::resolver::Resolve;
+use super::server_host::ServerKey;
+use super::tasks::{Task, TaskId, Tasks};
+use super::threads::Role;
+use super::turning::Turning;
 use super::worker::{Command, Worker};
-use crate::base::{Budget, Duration, Rng};
+use crate::base::{Budget, BudgetStatistics, Duration, Instant, Rng};
 
 /// Whoever waits for an answer looks this often whether the worker is still there.
 const ALIVE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Who turns the worker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// A thread of the library.
-    #[default]
-    Thread,
-    /// The owner, by [`Runtime::poll`].
-    Loop,
-}
-
-/// Options of a runtime.
-#[derive(Clone, Debug)]
-pub struct RuntimeOptions {
-    /// Who turns the worker.
-    pub mode: Mode,
-    /// Name of the thread, at most 15 bytes are seen.
-    pub thread_name: String,
-    /// Stack of the thread; 0 = the system's default.
-    pub stack_bytes: usize,
-    /// Bytes of everything that waits in this runtime.
-    pub memory_limit: usize,
-}
-
-impl Default for RuntimeOptions {
-    fn default() -> Self {
-        Self { mode: Mode::Thread, thread_name: "nlmqtt".to_owned(), stack_bytes: 0, memory_limit: 512 << 20 }
-    }
-}
+/// Whoever dispatches while it waits looks this often whether what it waits for has come without an
+/// event.
+const DISPATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A handle to a runtime; cloning gives another one. The runtime ends with its last handle.
 #[derive(Clone)]
@@ -66,7 +49,13 @@ struct Shared {
     inbox: Arc<Inbox<Command<MioNet>>>,
     fd: RawFd,
     mode: Mode,
+    can_resolve: bool,
     budget: Budget,
+    epoch: std::time::Instant,
+    tasks: Arc<Tasks>,
+    /// DISPATCH mode.
+    events: Option<Arc<EventQueue>>,
+    log: Option<Arc<dyn Log>>,
     /// LOOP mode: the worker lies here between two polls.
     worker: Mutex<Option<Worker<MioNet>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -74,9 +63,17 @@ struct Shared {
     stopped: Arc<AtomicBool>,
 }
 
-thread_local! {
-    /// The runtime whose worker this thread is turning; 0: none.
-    static TURNING: Cell<u64> = const { Cell::new(0) };
+/// Levels and counters of a runtime.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RuntimeStatistics {
+    /// Bytes of everything that waits.
+    pub memory: BudgetStatistics,
+    /// Events that wait for a dispatch; zeros in the other modes.
+    pub events: EventStatistics,
+    /// Functions of the application that wait to be run.
+    pub tasks: usize,
+    /// Functions refused because too many waited.
+    pub tasks_refused: u64,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -85,31 +82,53 @@ impl Runtime {
     /// Starts a runtime.
     ///
     /// # Errors
-    /// No descriptor or thread is left.
+    /// `Io`: no descriptor or thread is left, or a thread may not have its policy or CPUs. `Invalid`,
+    /// `Unsupported`: options that cannot be.
     pub fn new(options: &RuntimeOptions) -> Result<Self, Error> {
-        let net = MioNet::new()?;
-        let fd = net.poll_fd();
+        options.check()?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let mut net = MioNet::new(options.helper_threads, options.threads.clone())?;
         let waker = net.waker();
-        let inbox = Arc::new(Inbox::new(Box::new(move || {
+        let inbox: Arc<Inbox<Command<MioNet>>> = Arc::new(Inbox::new(Box::new(move || {
+            // It fails only without descriptors, which it has.
             let _ = waker.wake();
         })));
-        let worker = Worker::new(net, inbox.clone());
+        let events = match options.mode {
+            Mode::Dispatch => {
+                let inbox = inbox.clone();
+                let resume = Box::new(move || inbox.post(Box::new(|_| {})));
+                Some(Arc::new(EventQueue::new(id, options.log.clone(), options.events_max, resume)?))
+            }
+            Mode::Thread | Mode::Loop => None,
+        };
+        if let Some(resolve) = &options.resolve {
+            net.resolve_with(resolve_on(events.as_ref(), resolve.clone()));
+        }
+        let (fd, epoch) = (events.as_ref().map_or(net.poll_fd(), |events| events.fd()), net.epoch());
+        let tasks = Arc::new(Tasks::default());
+        let mut worker = Worker::new(net, inbox.clone());
+        worker.furnish(tasks.clone(), events.clone(), options.log.clone());
         let shared = Arc::new(Shared {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id,
             inbox,
             fd,
             mode: options.mode,
-            budget: Budget::new(options.memory_limit),
+            can_resolve: options.resolve.is_some() || options.helper_threads > 0,
+            budget: Budget::with_marks(options.memory_soft_in_force(), options.memory_limit),
+            epoch,
+            tasks,
+            events,
+            log: options.log.clone(),
             worker: Mutex::new(None),
             thread: Mutex::new(None),
             stopped: Arc::new(AtomicBool::new(false)),
         });
         match options.mode {
             Mode::Loop => *lock(&shared.worker) = Some(worker),
-            Mode::Thread => {
-                let (id, stopped) = (shared.id, shared.stopped.clone());
-                let body = move || run(id, worker, &stopped);
-                *lock(&shared.thread) = Some(spawn_with(&options.thread_name, options.stack_bytes, body)?);
+            Mode::Thread | Mode::Dispatch => {
+                let (stopped, log) = (shared.stopped.clone(), options.log.clone());
+                let body = move || run(id, log.as_ref(), worker, &stopped);
+                *lock(&shared.thread) = Some(options.threads.spawn(Role::Worker, body)?);
             }
         }
         Ok(Self(shared))
@@ -120,7 +139,9 @@ impl Runtime {
         self.0.mode
     }
 
-    /// The one descriptor; constant for the life of the runtime. Only useful in LOOP mode.
+    /// The one descriptor; constant for the life of the runtime. Readable when [`Runtime::poll`]
+    /// (LOOP mode) or [`Runtime::dispatch`] (DISPATCH mode) has something to do; of no use in
+    /// THREAD mode.
     pub fn fd(&self) -> RawFd {
         self.0.fd
     }
@@ -128,6 +149,22 @@ impl Runtime {
     /// The account of everything that waits in this runtime.
     pub fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    /// Levels and counters; never waits for the worker.
+    pub fn statistics(&self) -> RuntimeStatistics {
+        let (tasks, tasks_refused) = self.0.tasks.levels();
+        RuntimeStatistics {
+            memory: self.0.budget.statistics(),
+            events: self.0.events.as_ref().map(|events| events.statistics()).unwrap_or_default(),
+            tasks,
+            tasks_refused,
+        }
+    }
+
+    /// Names can be looked up: there are helper threads, or the application does it.
+    pub fn can_resolve(&self) -> bool {
+        self.0.can_resolve
     }
 
     /// A generator seeded by the system.
@@ -139,17 +176,17 @@ impl Runtime {
     /// LOOP mode: one turn, waiting at most `wait_max` (`None`: until something happens).
     ///
     /// # Errors
-    /// `Unsupported` in THREAD mode, `WouldDeadlock` inside a callback, `Gone` after a failure.
+    /// `Unsupported` in the other modes, `WouldDeadlock` inside a callback, `Gone` after a failure.
     pub fn poll(&self, wait_max: Option<Duration>) -> Result<(), Error> {
         if self.0.mode != Mode::Loop {
-            return Err(Error::Unsupported("poll in THREAD mode"));
+            return Err(Error::Unsupported("poll in another mode than LOOP"));
         }
         if self.is_turning() {
             return Err(Error::WouldDeadlock);
         }
         let mut slot = lock(&self.0.worker);
         let worker = slot.as_mut().ok_or(Error::Gone)?;
-        let turned = Turning::begin(self.0.id);
+        let turned = Turning::begin(self.0.id, self.0.log.as_ref());
         let result = turn_fenced(worker, wait_max);
         drop(turned);
         if let Err(error) = result {
@@ -165,7 +202,85 @@ impl Runtime {
 
     /// This thread is inside a callback of this runtime.
     pub fn is_turning(&self) -> bool {
-        TURNING.get() == self.0.id
+        Turning::is(self.0.id)
+    }
+
+    /// DISPATCH mode: runs the callbacks that wait, on this thread; if none do, waits at most
+    /// `wait_max` for some (`None`: until there are).
+    ///
+    /// # Errors
+    /// `Unsupported` in the other modes, `WouldDeadlock` inside a callback, `Gone` after a failure
+    /// of the worker, `Internal`: a fault of our own around a callback; what waits behind it stays.
+    pub fn dispatch(&self, wait_max: Option<Duration>) -> Result<(), Error> {
+        let Some(events) = &self.0.events else { return Err(Error::Unsupported("dispatch in another mode than DISPATCH")) };
+        if self.is_turning() {
+            return Err(Error::WouldDeadlock);
+        }
+        if self.0.stopped.load(Ordering::SeqCst) && events.statistics().waiting == 0 {
+            return Err(Error::Gone);
+        }
+        events.dispatch(wait_max)
+    }
+
+    /// After this, nothing of a client that was removed runs any more; inside a callback it has no
+    /// effect.
+    pub(crate) fn settle_client(&self, client: ClientKey) {
+        self.settle(Owner::Client(client));
+    }
+
+    /// As [`Runtime::settle_client`], of a server.
+    pub(crate) fn settle_server(&self, server: ServerKey) {
+        self.settle(Owner::Server(server));
+    }
+
+    fn settle(&self, owner: Owner) {
+        if let Some(events) = self.0.events.as_ref().filter(|_| !self.is_turning()) {
+            events.settle(owner);
+        }
+    }
+
+    /// Waits until a callback that is running on another thread has returned; inside a callback it
+    /// has no effect.
+    pub fn fence(&self) {
+        if self.is_turning() {
+            return;
+        }
+        // The only failure is a worker that has ended already, and its callbacks with it.
+        let _ = self.request(Duration::MAX, |_| {});
+        if let Some(events) = &self.0.events {
+            events.fence();
+        }
+    }
+
+    /// Runs `task` where callbacks run, soon or after `delay`.
+    ///
+    /// # Errors
+    /// The task itself: too many wait.
+    pub fn post_task(&self, delay: Option<Duration>, task: Task) -> Result<TaskId, Task> {
+        let shared = &self.0;
+        let due = delay.map(|delay| Instant::from_micros(u64::try_from((shared.epoch.elapsed() + delay).as_micros()).unwrap_or(u64::MAX)));
+        let id = shared.tasks.insert(due, task)?;
+        match (due, &shared.events) {
+            // The worker learns of the new time.
+            (Some(_), _) => self.post(Box::new(|_| {})),
+            (None, Some(events)) => events.push(Owner::Task, shared.tasks.runner(id)),
+            (None, None) => {
+                let run = shared.tasks.runner(id);
+                self.post(Box::new(move |_| run()));
+            }
+        }
+        Ok(id)
+    }
+
+    /// Takes a task back: it will not run, and is dropped here. False: it has run, or runs.
+    pub fn cancel_task(&self, id: TaskId) -> bool {
+        self.0.tasks.take(id).is_some()
+    }
+
+    /// The application's answer to [`RuntimeOptions::resolve`]; an empty one says that there is no
+    /// such name. From any thread; one that comes too late is without effect.
+    pub fn name_resolved(&self, ticket: u64, addresses: Vec<IpAddr>) {
+        self.post(Box::new(move |worker| worker.name_resolved(ticket, addresses)));
     }
 
     /// Runs `command` on the worker, soon. From any thread, callbacks included.
@@ -203,13 +318,18 @@ impl Runtime {
         }
     }
 
-    /// Waits for something the worker will do: by turning it in LOOP mode (`done` is asked after
-    /// every turn), by sleeping in THREAD mode (`sleep` answers whether it happened in time).
+    /// Waits for something the worker will do or tell: by turning it in LOOP mode, by dispatching on
+    /// the thread that dispatches (`done` is asked now and then), else by sleeping (`sleep` answers
+    /// whether it happened in time).
     ///
     /// # Errors
-    /// `Timeout`; in LOOP mode also as [`Runtime::poll`].
+    /// `Timeout`; else as [`Runtime::poll`] and [`Runtime::dispatch`].
     pub fn wait_for(&self, wait_max: Duration, done: impl Fn() -> bool, sleep: impl FnOnce(Duration) -> bool) -> Result<(), Error> {
-        if self.0.mode == Mode::Thread {
+        let is_helping = match &self.0.events {
+            Some(events) => events.may_dispatch(),
+            None => self.0.mode == Mode::Loop,
+        };
+        if !is_helping {
             return if sleep(wait_max) { Ok(()) } else { Err(Error::Timeout) };
         }
         let start = std::time::Instant::now();
@@ -218,14 +338,17 @@ impl Runtime {
                 return Ok(());
             }
             let left = wait_max.checked_sub(start.elapsed()).ok_or(Error::Timeout)?;
-            self.poll(Some(left))?;
+            match self.0.mode {
+                Mode::Dispatch => self.dispatch(Some(left.min(DISPATCH_INTERVAL)))?,
+                Mode::Loop | Mode::Thread => self.poll(Some(left))?,
+            }
         }
     }
 
     /// LOOP mode, outside a turn: nobody else touches the worker.
     fn run_here<R>(&self, mut slot: MutexGuard<'_, Option<Worker<MioNet>>>, ask: impl FnOnce(&mut Worker<MioNet>) -> R) -> Result<R, Error> {
         let worker = slot.as_mut().ok_or(Error::Gone)?;
-        let turned = Turning::begin(self.0.id);
+        let turned = Turning::begin(self.0.id, self.0.log.as_ref());
         // What was posted before is done before.
         worker.run_commands();
         let answer = ask(worker);
@@ -242,30 +365,29 @@ impl Drop for Shared {
         self.inbox.post(Box::new(|_| {}));
         let thread = lock(&self.thread).take();
         // The last handle may be dropped inside a callback: then the thread ends by itself.
-        if let Some(thread) = thread.filter(|_| TURNING.get() != self.id) {
+        if let Some(thread) = thread.filter(|_| !Turning::is(self.id)) {
             let _ = thread.join();
         }
+        // What the application handed over and was not used yet is given back.
+        if let Some(events) = &self.events {
+            events.close();
+        }
+        drop(self.tasks.clear());
     }
 }
 
-/// Marks this thread as the one that turns a runtime.
-struct Turning(u64);
-
-impl Turning {
-    fn begin(id: u64) -> Self {
-        Self(TURNING.replace(id))
-    }
+/// The application's way to look names up, called where callbacks are.
+fn resolve_on(events: Option<&Arc<EventQueue>>, resolve: Resolve) -> Resolve {
+    let Some(events) = events.cloned() else { return resolve };
+    Arc::new(move |ticket, host| {
+        let (resolve, host) = (resolve.clone(), host.to_owned());
+        events.push(Owner::Task, Box::new(move || resolve(ticket, &host)));
+    })
 }
 
-impl Drop for Turning {
-    fn drop(&mut self) {
-        TURNING.set(self.0);
-    }
-}
-
-/// The body of a THREAD mode runtime.
-fn run(id: u64, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
-    let _turning = Turning::begin(id);
+/// The body of the library's thread.
+fn run(id: u64, log: Option<&Arc<dyn Log>>, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
+    let _turning = Turning::begin(id, log);
     while !stopped.load(Ordering::SeqCst) {
         if turn_fenced(&mut worker, None).is_err() {
             stopped.store(true, Ordering::SeqCst);
@@ -279,34 +401,6 @@ fn run(id: u64, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
 /// A turn; a fault of our own ends this worker, not the process and not the other runtimes.
 fn turn_fenced(worker: &mut Worker<MioNet>, wait_max: Option<Duration>) -> io::Result<()> {
     catch_unwind(AssertUnwindSafe(|| worker.turn(wait_max))).unwrap_or_else(|_| Err(io::Error::other("internal fault")))
-}
-
-/// This thread turns some runtime: it is inside a callback, or the library's own.
-pub fn is_turning_any() -> bool {
-    // A thread that is ending turns nothing.
-    TURNING.try_with(Cell::get).is_ok_and(|id| id != 0)
-}
-
-/// Starts a thread with every signal masked: signals are the host program's affair.
-///
-/// # Errors
-/// No thread is left.
-pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    spawn_with(name, 0, body)
-}
-
-fn spawn_with(name: &str, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let mut builder = thread::Builder::new().name(name.to_owned());
-    if stack_bytes > 0 {
-        builder = builder.stack_size(stack_bytes);
-    }
-    // The mask is inherited: set it before, put it back after.
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok();
-    let thread = builder.spawn(body);
-    if let Some(before) = before {
-        let _ = before.thread_set_mask();
-    }
-    thread
 }
 
 fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {

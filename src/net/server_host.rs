@@ -2,14 +2,16 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use slotmap::SecondaryMap;
 
+use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
 use super::{LinkId, ListenerId, Net};
 use crate::base::{Duration, Instant};
-use crate::broker::{ConnKey, Progress, Shard};
-use crate::codec::Reason;
+use crate::broker::{ConnKey, Hooks, Progress, Shard};
+use crate::codec::{Message, Reason};
 
 slotmap::new_key_type! {
     /// Names a server of a worker.
@@ -66,7 +68,14 @@ struct Stopping {
     done: Vec<Box<dyn FnOnce() + Send>>,
 }
 
+/// A callback of an in-process subscription.
+pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
+
 impl ServerHost {
+    fn new(shard: Shard) -> Self {
+        Self { shard, links: SecondaryMap::new(), listeners: Vec::new(), listener_serial: 0, dirty: Vec::new(), stopping: None }
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         [self.shard.poll_timeout(), stopping].into_iter().flatten().min()
@@ -83,16 +92,26 @@ impl ServerHost {
 }
 
 impl<N: Net> Worker<N> {
-    /// Takes a shard in; it listens nowhere yet.
-    pub fn add_server(&mut self, shard: Shard) -> ServerKey {
-        self.servers.insert(ServerHost {
-            shard,
-            links: SecondaryMap::new(),
-            listeners: Vec::new(),
-            listener_serial: 0,
-            dirty: Vec::new(),
-            stopping: None,
-        })
+    /// Takes in the shard that `make` makes of its hooks, which in DISPATCH mode are called by the
+    /// application's thread. It listens nowhere yet.
+    pub fn add_server(&mut self, hooks: Option<Box<dyn Hooks>>, make: impl FnOnce(Option<Box<dyn Hooks>>) -> Shard) -> ServerKey {
+        let (events, inbox, log) = (self.events.clone(), self.inbox().clone(), self.log.clone());
+        let server = |key| {
+            let hooks = match (events, hooks) {
+                (Some(events), Some(hooks)) => Some(Box::new(DispatchedHooks::new(&events, key, hooks, inbox, log)) as Box<dyn Hooks>),
+                (_, hooks) => hooks,
+            };
+            ServerHost::new(make(hooks))
+        };
+        self.servers.insert_with_key(server)
+    }
+
+    /// A callback of an in-process subscription, as the mode wants it.
+    pub fn receiver(&self, server: ServerKey, receive: Receive) -> Receive {
+        match &self.events {
+            Some(events) => dispatch::receiver(events, server, receive),
+            None => receive,
+        }
     }
 
     /// Starts to listen; answers with the address in use.
@@ -106,6 +125,14 @@ impl<N: Net> Worker<N> {
         host.listeners.push(Listener { serial: host.listener_serial, id: listener, bound, options: options.clone(), connections: 0 });
         self.listen_for(listener, Some(server));
         Ok(bound)
+    }
+
+    /// Other rules for whoever comes from now on; the address stays. False: it did not listen there.
+    pub fn change_listener(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == address) else { return false };
+        listener.options = options.clone();
+        true
     }
 
     /// Stops listening at an address; its connections stay. False: it did not listen there.
@@ -126,7 +153,7 @@ impl<N: Net> Worker<N> {
     /// Stops a server: no new connections, DISCONNECT with `reason` to every client, at most
     /// `drain` for that to go out, then `done` is called and the server is gone.
     pub fn stop_server(&mut self, server: ServerKey, reason: Reason, drain: Duration, done: Box<dyn FnOnce() + Send>) {
-        let Some(host) = self.servers.get_mut(server) else { return done() };
+        let Some(host) = self.servers.get_mut(server) else { return self.tell(EventOwner::Server(server), done) };
         for listener in core::mem::take(&mut host.listeners) {
             self.listen_for(listener.id, None);
             self.net.unlisten(listener.id);
@@ -165,8 +192,9 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn read_connection(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
+        let must_rest = self.must_rest();
         let Some(host) = self.servers.get_mut(server) else { return After::Closed };
-        if !host.shard.wants_input(connection) {
+        if !host.shard.wants_input(self.now, connection) || must_rest {
             return After::Pause;
         }
         let scratch = core::mem::take(&mut self.scratch);
@@ -217,7 +245,7 @@ impl<N: Net> Worker<N> {
     pub(super) fn flush_server(&mut self, server: ServerKey) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
         let mut dirty = core::mem::take(&mut host.dirty);
-        host.shard.take_dirty(&mut dirty);
+        host.shard.take_dirty(self.now, &mut dirty);
         let any = !dirty.is_empty();
         for connection in dirty.drain(..) {
             self.flush_connection(server, connection);
@@ -272,7 +300,7 @@ impl<N: Net> Worker<N> {
         // Hooks and their data go before anybody hears that they are gone.
         drop(host.shard);
         for done in done {
-            done();
+            self.tell(EventOwner::Server(server), done);
         }
     }
 }

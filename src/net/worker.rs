@@ -7,8 +7,11 @@ use std::sync::Arc;
 use slotmap::SlotMap;
 
 use super::client_host::{ClientHost, ClientKey};
+use super::dispatch::{EventQueue, Owner as EventOwner};
 use super::inbox::Inbox;
+use super::log::Log;
 use super::server_host::{ServerHost, ServerKey};
+use super::tasks::Tasks;
 use super::{LinkId, ListenerId, Net, Ready};
 use crate::base::{Duration, IdMap, Instant};
 use crate::broker::ConnKey;
@@ -37,6 +40,10 @@ pub struct Worker<N: Net> {
     /// Names being looked up, and for whom.
     pub(super) lookups: IdMap<u64, ClientKey>,
     pub(super) lookup_serial: u64,
+    /// DISPATCH mode: where callbacks wait for the application's thread.
+    pub(super) events: Option<Arc<EventQueue>>,
+    pub(super) log: Option<Arc<dyn Log>>,
+    tasks: Arc<Tasks>,
     inbox: Arc<Inbox<Command<N>>>,
     commands: Vec<Command<N>>,
     ready: Vec<Ready>,
@@ -55,6 +62,8 @@ struct LinkState {
     owner: Owner,
     /// On the `again` or the `paused` list.
     listed: bool,
+    /// The poll has reported the end of the stream, and will not do so again.
+    ended: bool,
 }
 
 /// Who gets what a link says.
@@ -64,8 +73,8 @@ pub(super) enum Owner {
     Nobody,
     Connection(ServerKey, ConnKey),
     Client(ClientKey),
-    /// Closed by us, read on until the peer has seen it.
-    Lingering,
+    /// Closed by us, read on until the peer has seen it, at the latest until then.
+    Lingering(Instant),
 }
 
 /// What is to become of a link after a read.
@@ -92,6 +101,9 @@ impl<N: Net> Worker<N> {
             clients: SlotMap::with_key(),
             lookups: IdMap::default(),
             lookup_serial: 0,
+            events: None,
+            log: None,
+            tasks: Arc::default(),
             inbox,
             commands: Vec::new(),
             ready: Vec::new(),
@@ -103,6 +115,13 @@ impl<N: Net> Worker<N> {
             paused: Vec::new(),
             lingering: VecDeque::new(),
         }
+    }
+
+    /// Adds what a runtime has around its worker.
+    pub(super) fn furnish(&mut self, tasks: Arc<Tasks>, events: Option<Arc<EventQueue>>, log: Option<Arc<dyn Log>>) {
+        self.tasks = tasks;
+        self.events = events;
+        self.log = log;
     }
 
     /// One turn: waits at most `wait_max` (`None`: as long as nothing happens), then does what
@@ -141,17 +160,31 @@ impl<N: Net> Worker<N> {
             return Some(self.now);
         }
         let servers = self.servers.values().filter_map(ServerHost::deadline);
-        let clients = self.clients.values().filter_map(ClientHost::deadline);
+        let clients = self.clients.values().filter_map(ClientHost::deadline).filter(|_| !self.must_rest());
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
         let paused = (!self.paused.is_empty()).then(|| self.now + PAUSE_INTERVAL);
-        servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_retry).min()
+        servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_retry).chain(self.tasks.deadline()).min()
     }
 
     fn has_work(&self) -> bool {
         !self.again.is_empty()
             || (!self.accept_again.is_empty() && self.accept_retry.is_none())
             || self.servers.values().any(|server| server.shard.has_work())
-            || self.clients.values().any(ClientHost::has_work)
+            || (!self.must_rest() && self.clients.values().any(ClientHost::has_work))
+    }
+
+    /// The application does not dispatch what it was told: clients are not read, send nothing and
+    /// their time stands still, so that they have nothing more to tell. Servers are not read.
+    pub(super) fn must_rest(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| events.is_full())
+    }
+
+    /// Calls the application: here, or later on the thread that dispatches.
+    pub(super) fn tell(&self, owner: EventOwner, what: Box<dyn FnOnce() + Send>) {
+        match &self.events {
+            Some(events) => events.push(owner, what),
+            None => what(),
+        }
     }
 
     fn time_to_wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
@@ -182,7 +215,7 @@ impl<N: Net> Worker<N> {
         match event {
             Ready::Listener(listener) => self.accept(listener),
             Ready::Resolved { ticket, addresses } => self.resolved(ticket, addresses),
-            Ready::Link { link, readable, writable } => {
+            Ready::Link { link, readable, writable, ended } => {
                 if writable {
                     match self.owner(link) {
                         Owner::Connection(server, connection) => {
@@ -191,9 +224,10 @@ impl<N: Net> Worker<N> {
                             }
                         }
                         Owner::Client(client) => self.client_writable(client, link),
-                        Owner::Nobody | Owner::Lingering => {}
+                        Owner::Nobody | Owner::Lingering(_) => {}
                     }
                 }
+                self.links[link.0 as usize].ended |= ended;
                 if readable && !self.links[link.0 as usize].listed {
                     self.read(link);
                 }
@@ -206,10 +240,12 @@ impl<N: Net> Worker<N> {
         let after = match self.owner(link) {
             Owner::Connection(server, connection) => self.read_connection(server, connection, link),
             Owner::Client(client) => self.read_client(client, link),
-            Owner::Lingering => self.read_lingering(link),
+            Owner::Lingering(_) => self.read_lingering(link),
             Owner::Nobody => After::Drained,
         };
         match after {
+            // A short read may have left the end, which came in the same report.
+            After::Drained if core::mem::take(&mut self.links[link.0 as usize].ended) => self.list(link, false),
             After::Drained | After::Closed => {}
             After::Again => self.list(link, false),
             After::Pause => self.list(link, true),
@@ -262,12 +298,16 @@ impl<N: Net> Worker<N> {
         for key in self.clients.keys().collect::<Vec<_>>() {
             self.client_timeout(key);
         }
+        for id in self.tasks.due(self.now) {
+            self.tell(EventOwner::Task, self.tasks.runner(id));
+        }
         while let Some(&(deadline, link)) = self.lingering.front() {
             if deadline > self.now && self.lingering.len() <= LINGERING_MAX {
                 break;
             }
             self.lingering.pop_front();
-            if self.owner(link) == Owner::Lingering {
+            // The link may be another one by now that lingers, too.
+            if self.owner(link) == Owner::Lingering(deadline) {
                 self.close(link);
             }
         }
@@ -297,7 +337,7 @@ impl<N: Net> Worker<N> {
         if self.links.len() <= index {
             self.links.resize(index + 1, LinkState::default());
         }
-        self.links[index] = LinkState { owner, listed: false };
+        self.links[index] = LinkState { owner, listed: false, ended: false };
     }
 
     /// Closes a link at once.
@@ -310,8 +350,9 @@ impl<N: Net> Worker<N> {
     /// connection and may destroy the last packet on its way to the peer.
     pub(super) fn linger(&mut self, link: LinkId) {
         self.net.shutdown(link);
-        self.own(link, Owner::Lingering);
-        self.lingering.push_back((self.now + LINGER, link));
+        let deadline = self.now + LINGER;
+        self.own(link, Owner::Lingering(deadline));
+        self.lingering.push_back((deadline, link));
         self.list(link, false);
     }
 

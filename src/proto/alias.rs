@@ -13,6 +13,8 @@ use crate::base::IdMap;
 #[derive(Debug)]
 pub struct AliasIn {
     topics: IdMap<u16, Arc<str>>,
+    /// The sum of the topics' lengths.
+    bytes: usize,
     maximum: u16,
 }
 
@@ -38,7 +40,7 @@ impl core::ops::Deref for Resolved<'_> {
 impl AliasIn {
     /// `maximum` is the Topic Alias Maximum this side announced, 0 = none allowed.
     pub fn new(maximum: u16) -> Self {
-        Self { topics: IdMap::default(), maximum }
+        Self { topics: IdMap::default(), bytes: 0, maximum }
     }
 
     /// The topic of a PUBLISH with this alias and topic name. A topic name with an alias (re)binds
@@ -58,9 +60,18 @@ impl AliasIn {
             return known.map(Resolved::Shared).ok_or(Error::Protocol("alias without a topic name"));
         }
         if self.topics.get(&alias).is_none_or(|known| **known != *topic) {
-            self.topics.insert(alias, topic.into());
+            self.bytes += topic.len();
+            let replaced = self.topics.insert(alias, topic.into());
+            self.bytes -= replaced.map_or(0, |replaced| replaced.len());
         }
         Ok(Resolved::Borrowed(topic))
+    }
+}
+
+impl AliasIn {
+    /// Bytes of the topics kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -74,6 +85,8 @@ pub struct AliasOut {
     /// The alias used last; its `older` neighbours follow, round to the one used longest ago.
     newest: u16,
     maximum: u16,
+    /// The sum of the topics' lengths.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -86,7 +99,12 @@ struct Slot {
 impl AliasOut {
     /// `maximum` is the smaller of the peer's Topic Alias Maximum and this side's own limit.
     pub fn new(maximum: u16) -> Self {
-        Self { aliases: BTreeMap::new(), slots: Vec::new(), newest: 0, maximum }
+        Self { aliases: BTreeMap::new(), slots: Vec::new(), newest: 0, maximum, bytes: 0 }
+    }
+
+    /// Bytes of the topics kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The peer takes aliases at all.
@@ -105,6 +123,7 @@ impl AliasOut {
             return Some((alias, true));
         }
         let topic: Arc<str> = topic.into();
+        self.bytes += topic.len();
         let alias = if self.slots.len() < usize::from(self.maximum) {
             self.slots.push(Slot { topic: Arc::clone(&topic), older: 0, newer: 0 });
             let alias = self.slots.len() as u16;
@@ -114,6 +133,7 @@ impl AliasOut {
             let oldest = self.slot(self.newest).newer;
             self.touch(oldest);
             let replaced = core::mem::replace(&mut self.slot(oldest).topic, Arc::clone(&topic));
+            self.bytes -= replaced.len();
             self.aliases.remove(&replaced);
             oldest
         };

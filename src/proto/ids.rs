@@ -32,6 +32,14 @@ impl Default for PacketIds {
 }
 
 impl PacketIds {
+    /// Memory taken; nothing for a usual number of members.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Small(_) => 0,
+            Self::Large(_) => size_of::<Bitmap>(),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Small(ids) => ids.len(),

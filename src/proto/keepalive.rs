@@ -1,38 +1,9 @@
-//! Keep-alive (MQTT 5 §3.1.2.10): when to ping, and when the other side is taken for dead.
+//! A client's keep-alive (MQTT 5 §3.1.2.10): when to ping, and when the server is taken for dead.
+//! (A server only looks at the clock of its last input: see `broker/shard`.)
 
 use crate::base::{Duration, Instant};
 
-/// The server's half: a client that sends nothing for one and a half intervals is gone.
-#[derive(Clone, Copy, Debug)]
-pub struct ServerKeepAlive {
-    grace: Option<Duration>,
-    heard: Instant,
-}
-
-impl ServerKeepAlive {
-    /// For the interval in force (the client's, or Server Keep Alive); 0 = never closes.
-    pub fn new(now: Instant, keep_alive_s: u16) -> Self {
-        let grace = Duration::from_millis(u64::from(keep_alive_s) * 1_500);
-        Self { grace: (keep_alive_s > 0).then_some(grace), heard: now }
-    }
-
-    /// A complete packet of any kind came.
-    pub fn received(&mut self, now: Instant) {
-        self.heard = now;
-    }
-
-    /// When the client is to be closed with 0x8D unless something comes before.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.grace.map(|grace| self.heard + grace)
-    }
-
-    /// True when the deadline has come.
-    pub fn is_dead(&self, now: Instant) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= now)
-    }
-}
-
-/// The client's half: pings when nothing went out for the interval, and also when nothing came in
+/// Pings when nothing went out for the interval, and also when nothing came in
 /// (a client that only publishes QoS 0 would not notice a dead server).
 #[derive(Clone, Copy, Debug)]
 pub struct ClientKeepAlive {
@@ -106,16 +77,6 @@ mod tests {
 
     fn at(seconds: u64) -> Instant {
         Instant::START + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn the_server_closes_after_one_and_a_half_intervals_of_silence() {
-        let mut keep_alive = ServerKeepAlive::new(at(0), 10);
-        assert!(!keep_alive.is_dead(at(14)));
-        keep_alive.received(at(14));
-        assert_eq!(keep_alive.deadline(), Some(at(29)));
-        assert!(keep_alive.is_dead(at(29)));
-        assert_eq!(ServerKeepAlive::new(at(0), 0).deadline(), None);
     }
 
     #[test]

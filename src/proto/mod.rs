@@ -23,6 +23,6 @@ mod sender;
 
 pub use alias::{AliasIn, AliasOut, Resolved};
 pub use error::Error;
-pub use keepalive::{ClientKeepAlive, KeepAliveAction, ServerKeepAlive};
+pub use keepalive::{ClientKeepAlive, KeepAliveAction};
 pub use receiver::{Arrival, Receiver};
 pub use sender::{PubRecOutcome, Resend, Sender};

@@ -93,6 +93,12 @@ impl Receiver {
         self.pubrel(id);
     }
 
+    /// The session turns out to be another than that of earlier connections: a repetition would have
+    /// said DUP (MQTT-3.3.1-1), so this identifier names something new.
+    pub fn forget_earlier(&mut self, id: PacketId) {
+        self.earlier.remove(id);
+    }
+
     /// A PUBREL came. False for an unknown identifier: answer PUBCOMP with 0x92.
     pub fn pubrel(&mut self, id: PacketId) -> bool {
         self.counted.remove(id) || self.earlier.remove(id)
@@ -111,6 +117,11 @@ impl Receiver {
     /// The session ended: forgets everything.
     pub fn clear(&mut self) {
         *self = Self::new(self.receive_maximum);
+    }
+
+    /// Memory taken beyond what a usual session takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.counted.memory_bytes() + self.earlier.memory_bytes()
     }
 
     /// QoS 2 messages that wait for PUBREL and QoS 1 messages that wait for our PUBACK.

@@ -264,6 +264,12 @@ impl<M> Sender<M> {
         self.take(index)
     }
 
+    /// Gives a message up that cannot be sent (again): it is done, whatever its state was.
+    pub fn abandon(&mut self, id: PacketId) -> Option<M> {
+        let index = self.find(id)?;
+        self.take(index)
+    }
+
     /// The position of the message with this identifier.
     fn find(&self, id: PacketId) -> Option<usize> {
         let Some(index) = &self.index else {
@@ -324,6 +330,14 @@ impl<M> Sender<M> {
         let before = self.queue.iter().take(self.resend_from as usize);
         self.resend_from = before.filter(|entry| entry.message.is_some()).count() as u32;
         self.queue.retain(|entry| entry.message.is_some());
+    }
+
+    /// Memory taken beyond what a usual session takes.
+    pub fn memory_bytes(&self) -> usize {
+        match self.index {
+            None => 0,
+            Some(_) => self.queue.capacity() * (size_of::<Entry<M>>() + 2 * size_of::<u64>()),
+        }
     }
 
     /// Messages in flight.

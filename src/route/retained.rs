@@ -21,7 +21,8 @@ use crate::codec::Message;
 /// Steps towards the place sought before the walk descends from the root of the tree again.
 const STEPS_MAX: u32 = 6;
 
-/// What may be retained. An update of a topic that is held is always allowed.
+/// What may be retained. An update of a topic that is held is allowed as long as it is not larger
+/// than what it replaces, or there is room for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RetainedLimits {
     /// Topics.
@@ -45,7 +46,8 @@ pub enum SetOutcome {
     Replaced,
 }
 
-/// A new topic was refused because of [`RetainedLimits`] (reason code 0x97); nothing changed.
+/// A new topic, or a larger message of a known one, was refused because of [`RetainedLimits`]
+/// (reason code 0x97); nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RetainedFull;
 
@@ -92,12 +94,15 @@ impl Retained {
     }
 
     /// Keeps `message` as the last one of its topic. An empty payload is the caller's to
-    /// [`Retained::clear`] (§3.3.1.3).
-    pub fn set(&mut self, message: Arc<Message>) -> Result<SetOutcome, RetainedFull> {
+    /// [`Retained::clear`] (§3.3.1.3). With `may_not_grow` it must replace one at least as large.
+    pub fn set(&mut self, message: Arc<Message>, may_not_grow: bool) -> Result<SetOutcome, RetainedFull> {
         let bytes = message.len_bytes();
-        let is_full = self.set.len() >= self.limits.count_max
-            || self.bytes.saturating_add(bytes) > self.limits.bytes_max;
-        if is_full && self.get(message.topic()).is_none() {
+        let replaced = self.get(message.topic()).map(|old| old.len_bytes());
+        let grows = bytes > replaced.unwrap_or(0);
+        let is_full = may_not_grow
+            || (replaced.is_none() && self.set.len() >= self.limits.count_max)
+            || (self.bytes - replaced.unwrap_or(0)).saturating_add(bytes) > self.limits.bytes_max;
+        if is_full && grows {
             return Err(RetainedFull);
         }
         self.bytes += bytes;
@@ -120,6 +125,11 @@ impl Retained {
                 true
             }
         }
+    }
+
+    /// Forgets all.
+    pub fn clear_all(&mut self) {
+        *self = Self::new(self.limits);
     }
 
     /// The message of `topic`, which may have expired since the last [`Retained::expire`].
@@ -478,7 +488,7 @@ mod tests {
                     continue;
                 }
                 let expires = rng.chance(300).then(|| 1 + rng.below(20));
-                let outcome = retained.set(message(&topic, "x", expires));
+                let outcome = retained.set(message(&topic, "x", expires), false);
                 let was_there = model.insert(topic, expires).is_some();
                 let expected = if was_there { SetOutcome::Replaced } else { SetOutcome::New };
                 assert_eq!(outcome, Ok(expected));
@@ -510,7 +520,7 @@ mod tests {
                 let topic = random_topic(&mut rng);
                 let stable = rng.chance(500);
                 *stays.entry(topic.clone()).or_insert(stable) |= stable;
-                let _ = retained.set(message(&topic, "x", None));
+                let _ = retained.set(message(&topic, "x", None), false);
             }
             let filter = random_filter(&mut rng);
             let (mut cursor, mut out) = (RetainedCursor::default(), Vec::new());
@@ -519,7 +529,7 @@ mod tests {
                 for _ in 0..6 {
                     let topic = random_topic(&mut rng);
                     if rng.chance(500) {
-                        let _ = retained.set(message(&topic, "later", None));
+                        let _ = retained.set(message(&topic, "later", None), false);
                     } else if stays.get(&topic) != Some(&true) {
                         retained.clear(&topic);
                     }
@@ -544,9 +554,9 @@ mod tests {
         let mut retained = Retained::new(NO_LIMITS);
         for device in 0..50 {
             for sensor in 0..100 {
-                let _ = retained.set(message(&format!("d/{device}/s/{sensor:03}"), "x", None));
+                let _ = retained.set(message(&format!("d/{device}/s/{sensor:03}"), "x", None), false);
             }
-            let _ = retained.set(message(&format!("d/{device}/status"), "x", None));
+            let _ = retained.set(message(&format!("d/{device}/status"), "x", None), false);
         }
         let (mut cursor, mut out) = (RetainedCursor::default(), Vec::new());
         let mut steps = 1;
@@ -562,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn new_topics_are_refused_at_either_limit_and_updates_never() {
+    fn new_topics_are_refused_at_either_limit_and_updates_that_do_not_grow_never() {
         let size = message("t/0", "1234", None).len_bytes();
         for limits in [
             RetainedLimits { count_max: 3, bytes_max: usize::MAX },
@@ -570,15 +580,19 @@ mod tests {
         ] {
             let mut retained = Retained::new(limits);
             for topic in ["t/0", "t/1", "t/2"] {
-                assert_eq!(retained.set(message(topic, "1234", None)), Ok(SetOutcome::New));
+                assert_eq!(retained.set(message(topic, "1234", None), false), Ok(SetOutcome::New));
             }
-            assert_eq!(retained.set(message("t/3", "1234", None)), Err(RetainedFull));
+            assert_eq!(retained.set(message("t/3", "1234", None), false), Err(RetainedFull));
             assert_eq!((retained.count(), retained.bytes()), (3, 3 * size));
+            assert_eq!(retained.set(message("t/1", "5678", None), true), Ok(SetOutcome::Replaced));
             let longer = message("t/1", &"x".repeat(100), None);
-            assert_eq!(retained.set(longer), Ok(SetOutcome::Replaced));
-            assert_eq!(retained.get("t/1").map(|message| message.payload().len()), Some(100));
+            assert_eq!(retained.set(Arc::clone(&longer), true), Err(RetainedFull), "may not grow");
+            let has_room = limits.bytes_max == usize::MAX;
+            assert_eq!(retained.set(longer, false).is_ok(), has_room, "not beyond the limit in bytes");
+            let expected = if has_room { 100 } else { 4 };
+            assert_eq!(retained.get("t/1").map(|message| message.payload().len()), Some(expected));
             assert!(retained.clear("t/1") && !retained.clear("t/1"));
-            assert_eq!(retained.set(message("t/3", "1234", None)), Ok(SetOutcome::New));
+            assert_eq!(retained.set(message("t/3", "1234", None), false), Ok(SetOutcome::New));
             assert_eq!(retained.bytes(), 3 * size);
         }
     }
@@ -588,7 +602,7 @@ mod tests {
         let mut retained = Retained::new(NO_LIMITS);
         for n in 0..100 {
             let expires = (n % 3 == 0).then_some(10);
-            let _ = retained.set(message(&format!("t/{n}"), "x", expires));
+            let _ = retained.set(message(&format!("t/{n}"), "x", expires), false);
         }
         let sweep =
             |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7)).sum::<usize>();

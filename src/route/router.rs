@@ -159,16 +159,23 @@ impl Router {
         }
     }
 
+    /// A number for a client id, the same on every shard: what messages call their publisher, so
+    /// that it is known again when its session is another (§3.8.3.1, No Local), and what
+    /// [`ShareStrategy::HashClientId`] goes by. Peers cannot guess it.
+    pub fn publisher_number(&self, client_id: &str) -> u64 {
+        self.exact.hasher().hash_one(client_id)
+    }
+
     /// Everyone who gets a message to `topic` (valid), in place of what `out` held. Overlapping
     /// plain subscriptions of a target are one hit; No Local subscriptions of `publisher` are none
     /// (§3.8.3.1). Every shared group with a matching filter adds one hit.
     ///
-    /// `publisher_hash`: of the publisher's client id, for [`ShareStrategy::HashClientId`].
+    /// `publisher_number`: see [`Router::publisher_number`].
     pub fn matching(
         &self,
         topic: &str,
         publisher: Option<Target>,
-        publisher_hash: u64,
+        publisher_number: u64,
         out: &mut Matches,
     ) {
         out.clear();
@@ -186,7 +193,7 @@ impl Router {
         }
         let occasion = Occasion {
             publisher_shard: publisher.map(|publisher| publisher.shard),
-            publisher_hash,
+            publisher_hash: publisher_number,
             topic_hash: self.exact.hasher().hash_one(topic),
         };
         for index in 0..out.shares.len() {

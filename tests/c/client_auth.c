@@ -58,7 +58,7 @@ int main(void)
     callbacks.auth = on_auth;
     CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &record.client));
     CHECK_OK(nlmqtt_client_start(record.client));
-    CHECK_OK(nlmqtt_client_connect_wait(record.client, 5000));
+    CHECK_OK(nlmqtt_client_connect_wait(record.client, 20000));
     AWAIT(&record, auths, 1);
     CHECK(exchanges == 1);
     CHECK_OK(nlmqtt_client_reauthenticate(record.client, "that", 4));

@@ -153,7 +153,7 @@ static void run(nlmqtt_runtime *runtime)
     CHECK_OK(nlmqtt_client_new(runtime, config, &callbacks, &client));
     ready = client;
     CHECK_OK(nlmqtt_client_start(client));
-    CHECK_OK(nlmqtt_client_connect_wait(client, 5000));
+    CHECK_OK(nlmqtt_client_connect_wait(client, 20000));
     CHECK_OK(nlmqtt_client_subscribe(client, "mine", 1, NULL, NULL, NULL, NULL));
     CHECK_OK(nlmqtt_client_subscribe(client, "own", 1, own_message, &record, NULL, NULL));
     CHECK_OK(nlmqtt_client_flush(client, 5000));

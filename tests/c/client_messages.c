@@ -16,7 +16,7 @@ static nlmqtt_client *online(const char *version, const char *key, const char *v
     client_with(NULL, config, &record);
     nlmqtt_client_config_free(config);
     CHECK_OK(nlmqtt_client_start(record.client));
-    CHECK_OK(nlmqtt_client_connect_wait(record.client, 5000));
+    CHECK_OK(nlmqtt_client_connect_wait(record.client, 20000));
     return record.client;
 }
 
@@ -33,11 +33,11 @@ static void every_quality_arrives_and_completes(const char *version)
     uint64_t token = 0;
     int qos;
     CHECK_OK(nlmqtt_client_subscribe(client, "all/#", 2, NULL, NULL, NULL, &token));
-    CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+    CHECK_OK(nlmqtt_client_wait(client, token, 20000));
     CHECK(record.subscribed == 1 && record.token == token && record.reasons_len == 1 && record.reasons[0] == 2);
     for (qos = 0; qos < 3; qos++) {
         CHECK_OK(nlmqtt_client_publish(client, "all/x", "payload", 7, (uint8_t)qos, false, &token));
-        CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+        CHECK_OK(nlmqtt_client_wait(client, token, 20000));
         AWAIT(&record, messages, qos + 1);
         CHECK(record.qos == qos && strcmp(record.topic, "all/x") == 0 && strcmp(record.payload, "payload") == 0);
         CHECK(record.ack.connection == 0);
@@ -55,7 +55,7 @@ static void every_quality_arrives_and_completes(const char *version)
     CHECK_STATUS(NLMQTT_INVALID_ARGUMENT, nlmqtt_client_wait(client, 999999, 10));
     CHECK_STATUS(NLMQTT_NOT_FOUND, nlmqtt_client_cancel(client, 0));
     CHECK_OK(nlmqtt_client_unsubscribe(client, "all/#", &token));
-    CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+    CHECK_OK(nlmqtt_client_wait(client, token, 20000));
     AWAIT(&record, unsubscribed, 1);
     CHECK(record.token == token && record.reasons_len == 1);
     end();
@@ -85,7 +85,7 @@ static void a_request_has_a_callback_of_its_own(void)
     subscribing.completion = on_completion;
     subscribing.completion_user_data = &own;
     CHECK_OK(nlmqtt_client_subscribe_many(client, filters, 2, &subscribing, &token));
-    CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+    CHECK_OK(nlmqtt_client_wait(client, token, 20000));
     CHECK(own.completions == 1 && own.token == token && own.reasons_len == 2);
     CHECK(own.reasons[0] == 1 && own.reasons[1] == 2);
 
@@ -112,7 +112,7 @@ static void a_request_has_a_callback_of_its_own(void)
     {
         nlmqtt_message *made = NULL;
         CHECK_OK(nlmqtt_client_publish_message(client, own.kept, &token));
-        CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+        CHECK_OK(nlmqtt_client_wait(client, token, 20000));
         AWAIT(&own, own_messages, 2);
         CHECK(strcmp(own.content_type, "text/plain") == 0);
         CHECK_OK(nlmqtt_message_new("other", "made", 4, 2, false, NULL, &made));
@@ -123,7 +123,7 @@ static void a_request_has_a_callback_of_its_own(void)
     }
     /* The last filter is gone: nothing can come, and the user data is released. */
     CHECK_OK(nlmqtt_client_unsubscribe_many(client, both, 2, &token));
-    CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+    CHECK_OK(nlmqtt_client_wait(client, token, 20000));
     AWAIT(&own, freed, 3);
     end();
 }
@@ -133,7 +133,7 @@ static void subscriptions_come_back_when_the_session_is_lost(const char *version
     nlmqtt_client *client = online(version, NULL, NULL);
     uint64_t token = 0;
     CHECK_OK(nlmqtt_client_subscribe(client, "back", 1, on_own_message, &own, NULL, &token));
-    CHECK_OK(nlmqtt_client_wait(client, token, 5000));
+    CHECK_OK(nlmqtt_client_wait(client, token, 20000));
     CHECK_OK(nlmqtt_server_kick(server, "bench", 0x8B, true));
     AWAIT(&record, connected, 2);
     AWAIT(&record, resubscribed, 1);
@@ -170,14 +170,16 @@ static void a_full_queue_refuses_at_once_and_tells_its_level(void)
     CHECK_OK(nlmqtt_client_stats(record.client, &statistics));
     CHECK(statistics.queued_count == 10 && statistics.queued_bytes > 10);
     CHECK_OK(nlmqtt_client_cancel(record.client, first));
-    CHECK_STATUS(NLMQTT_CANCELLED, nlmqtt_client_wait(record.client, first, 5000));
+    CHECK_STATUS(NLMQTT_CANCELLED, nlmqtt_client_wait(record.client, first, 20000));
     AWAIT(&record, published, 1);
     CHECK(record.status == NLMQTT_CANCELLED && record.token == first);
     CHECK_OK(nlmqtt_client_publish(record.client, "t", "x", 1, 1, false, NULL));
-    CHECK_OK(nlmqtt_client_stop(record.client, 0));
+    /* Without any time to drain it may be over a little later. */
+    status = nlmqtt_client_stop(record.client, 0);
+    CHECK(status == NLMQTT_OK || status == NLMQTT_TIMEOUT);
     AWAIT(&record, published, 11);
     CHECK_OK(nlmqtt_client_flush(record.client, 5000));
-    CHECK_STATUS(NLMQTT_CANCELLED, nlmqtt_client_wait(record.client, token, 5000));
+    CHECK_STATUS(NLMQTT_CANCELLED, nlmqtt_client_wait(record.client, token, 20000));
     AWAIT(&record, levels_low, 1);
     nlmqtt_client_config_free(config);
     end();
@@ -211,7 +213,7 @@ static void lower_versions_refuse_what_they_do_not_have(void)
     CHECK_OK(nlmqtt_properties_add_string(properties, NLMQTT_PROPERTY_CONTENT_TYPE, "x"));
     options.properties = properties;
     CHECK_OK(nlmqtt_client_publish_ex(client, "t", "x", 1, &options, &token));
-    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_wait(client, token, 5000));
+    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_wait(client, token, 20000));
     AWAIT(&record, published, 1);
     CHECK(record.status == NLMQTT_UNSUPPORTED);
     nlmqtt_properties_free(properties);

@@ -19,37 +19,56 @@ check() { # NAME COMMAND...
     shift
     if "$@" >"$work/log" 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $name"; tail -n 5 "$work/log"; fi
 }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# The first and the second port of a program's ready line: it was given port 0.
+ready_port() { # FILE NUMBER
+    for _ in $(seq 300); do grep -q ' ready on ' "$1" && break; sleep 0.1; done
+    sed -n 's/.* ready on //p' "$1" | head -n 1 | cut -d ' ' -f "$2" | sed 's/.*://'
+}
 waits_for() { # FILE TEXT
-    for _ in $(seq 100); do grep -q "$2" "$1" && return 0; sleep 0.1; done
+    for _ in $(seq 300); do grep -q "$2" "$1" && return 0; sleep 0.1; done
     echo "no '$2' in:"; cat "$1"; return 1
 }
 
 embed() { timeout 20 "$bin/embed" >"$work/embed" && grep -q '10 readings received on 1 thread' "$work/embed"; }
 check "embed receives its readings on one thread" embed
 
-port=$(free_port)
-"$bin/storage" -p "$port" -f "$work/stored" >"$work/storage.log" 2>&1 &
+"$bin/storage" -p 0 -f "$work/stored" >"$work/storage.log" 2>&1 &
 storage=$!
 children+=("$storage")
+port=$(ready_port "$work/storage.log" 1)
 publishes() { for n in 1 2 3; do "$bin/publish" -h 127.0.0.1 -p "$port" -q 1 -t "store/$n" -m "value $n" || return 1; done; }
-sleep 0.5
 check "storage acknowledges publishes" publishes
 # Killed, not stopped: what was acknowledged is in the file already.
 kill -KILL "$storage"
 stored() { "$bin/storage" -d "$work/stored" | tee /dev/stderr | grep -c 'value [123]' | grep -qx 3; }
 check "storage has every acknowledged publish after a kill" stored
 
-port=$(free_port)
-"$bin/nlmqttd" -p "$port" >"$work/gateway.log" 2>&1 &
+cat >"$work/gateway.toml" <<'END'
+max_keepalive = 600
+[[listener]]
+uri = "mqtt://127.0.0.1:0?allow_anonymous=false"
+END
+"$bin/nlmqttd" -p 0 -c "$work/gateway.toml" -v >"$work/gateway.log" 2>"$work/gateway.err" &
 gateway=$!
 children+=("$gateway")
-check "the gateway says that it is ready" waits_for "$work/gateway.log" "ready on 127.0.0.1:$port"
+check "the gateway says that it is ready" waits_for "$work/gateway.log" "nlmqttd .* ready on 127.0.0.1:"
+# The file comes first: its listener, then 127.0.0.1 and, where there is IPv6, ::1.
+closed_port=$(ready_port "$work/gateway.log" 1)
+port=$(ready_port "$work/gateway.log" 2)
+six_port=$(ready_port "$work/gateway.log" 3)
+publishes_once() { timeout 30 "$bin/publish" -h "$1" -p "$2" -q 1 -t once -m x "${@:3}"; }
+is_refused() { ! timeout 5 "$bin/publish" -h "$1" -p "$2" -q 1 -t once -m x "${@:3}"; }
+check "anonymous clients are let in on loopback" publishes_once 127.0.0.1 "$port"
+if [ -n "$six_port" ]; then check "-p listens on ::1 as well" publishes_once ::1 "$six_port"; fi
+check "a listener may refuse anonymous clients" is_refused 127.0.0.1 "$closed_port"
+check "a user name is enough there" publishes_once 127.0.0.1 "$closed_port" -u somebody -P secret
 "$bin/subscribe" -h 127.0.0.1 -p "$port" -v -t '#' >"$work/seen" 2>"$work/subscribe.log" &
 children+=($!)
 "$bin/sensor" -h 127.0.0.1 -p "$port" >"$work/sensor.log" 2>&1 &
 children+=($!)
 check "the sensor's readings arrive" waits_for "$work/seen" 'reading {"sequence":2'
+chat() { printf '%s\n' first second third | timeout 20 "$bin/dispatch" "mqtt://127.0.0.1:$port" >"$work/chat" && printf '%s\n' '1: first' '2: second' '3: third' | diff - "$work/chat"; }
+check "dispatch hears what it says, in order" chat
 
 refused() { # TEXT ARGUMENT...
     local text=$1 status=0
@@ -58,6 +77,29 @@ refused() { # TEXT ARGUMENT...
     [ "$status" -ne 0 ] && [ "$(wc -l <"$work/refusal")" -eq 1 ] && grep -q "$text" "$work/refusal"
 }
 check "a taken port is one clear line" refused 'in use' -p "$port"
+reloads() {
+    printf 'allow_anonymous = false\nmax_retained_messages = 5\n[[listener]]\nuri = "mqtt://127.0.0.1:0?allow_anonymous=false"\n' >"$work/gateway.toml"
+    kill -HUP "$gateway"
+    waits_for "$work/gateway.err" 'reload: done' &&
+        waits_for "$work/gateway.err" 'applied: allow_anonymous' &&
+        waits_for "$work/gateway.err" 'applied: max_keepalive' &&
+        waits_for "$work/gateway.err" 'only after a restart: max_retained_messages'
+}
+check "SIGHUP applies what can change and names what cannot" reloads
+check "what SIGHUP changed holds for the open listeners" is_refused 127.0.0.1 "$port"
+check "and lets in who has a name" publishes_once 127.0.0.1 "$port" -u somebody -P secret
+spoils() { echo 'max_keepalive = "soon"' >"$work/gateway.toml"; kill -HUP "$gateway"; waits_for "$work/gateway.err" 'nothing was changed'; }
+check "a bad file changes nothing" spoils
+anywhere() {
+    "$bin/nlmqttd" -l mqtt://0.0.0.0:0 >"$work/anywhere.log" 2>&1 &
+    local status=0 process=$!
+    children+=("$process")
+    is_refused 127.0.0.1 "$(ready_port "$work/anywhere.log" 1)" || status=1
+    kill -INT "$process"
+    wait "$process" || status=1
+    return "$status"
+}
+check "elsewhere than on loopback anonymous clients are refused, and SIGINT stops" anywhere
 check "a bad option is one clear line" refused 'unknown option' --bogus
 check "an unknown key names the nearest" refused "did you mean 'max_queued_messages'" --set max_queue_messages=3
 check "a transport that is not there is named" refused "'mqtts' is not supported" -l mqtts://127.0.0.1:1

@@ -9,6 +9,7 @@ out=$PWD/target/c-tests
 passed=0 failed=0
 mkdir -p "$out"
 flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c)
+export LIBRARY_UNDER_TEST="$dist/lib/libnlmqtt.so.1" # for the test that loads it by itself
 libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 
 check() { # NAME COMMAND...
@@ -44,7 +45,7 @@ fi
 
 for source in tests/c/*.c; do
     name=$(basename "$source" .c)
-    check "$name: builds, shared" cc "${flags[@]}" -I"$dist/include" -o "$out/$name" "$source" -L"$dist/lib" -lnlmqtt -lpthread -Wl,-rpath,"$dist/lib"
+    check "$name: builds, shared" cc "${flags[@]}" -I"$dist/include" -o "$out/$name" "$source" -Wl,--as-needed -L"$dist/lib" -lnlmqtt -lpthread -ldl -Wl,-rpath,"$dist/lib"
     check "$name" "$out/$name"
     check "$name: builds, static" cc "${flags[@]}" -I"$dist/include" -o "$out/$name-static" "$source" "$dist/lib/libnlmqtt.a" "${libraries[@]}"
     check "$name: valgrind" valgrind -q --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite "$out/$name-static"

@@ -186,7 +186,7 @@ static void loop_mode_serves_and_stops_inside_poll(void)
     OK(nlmqtt_server_each_client(owner.server, count_client, NULL));
     CHECK_EQ(nlmqtt_server_stop(owner.server, 0, 100), NLMQTT_IN_PROGRESS);
     OK(nlmqtt_server_stop(owner.server, 0, 100));
-    for (i = 0; i < 100 && counter_get(&owner.stopped) == 0; i++)
+    for (i = 0; i < 1000 && counter_get(&owner.stopped) == 0; i++)
         OK(nlmqtt_runtime_poll(runtime, 100));
     CHECK_EQ(counter_get(&owner.stopped), 1);
     OK(nlmqtt_server_start(owner.server)); /* begins anew */

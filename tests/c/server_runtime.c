@@ -130,10 +130,11 @@ struct lines {
     char last[256];
 };
 
-static void on_line(void *user_data, int32_t level, const char *text)
+static void on_line(void *user_data, int32_t level, const char *module, const char *text)
 {
     struct lines *lines = (struct lines *)user_data;
     CHECK(level >= NLMQTT_LOG_ERROR && level <= NLMQTT_LOG_INFO);
+    CHECK_TEXT(module, "server");
     snprintf(lines->last, sizeof lines->last, "%s", text);
     counter_add(&lines->counter);
 }

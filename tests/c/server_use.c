@@ -163,7 +163,7 @@ static void clients_are_listed_counted_and_kicked(void)
     CHECK_EQ(read_packet(client, &packet), 0xE0);
     CHECK_EQ(packet.body[0], 0x9C);
     close(client);
-    for (i = 0; i < 100; i++) {
+    for (i = 0; i < 2000; i++) {
         OK(nlmqtt_server_stat(server, "clients_connected", &value));
         if (value == 0)
             break;

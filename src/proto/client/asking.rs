@@ -125,6 +125,7 @@ impl Subscriptions {
             // Marked at once: the same filter may stand in `wanted` a second time.
             if let Some(subscription) = self.table.get_mut(&filter) {
                 subscription.state = Stage::Asked(id);
+                subscription.is_unsure = true;
                 subscription.with_id = terms.use_ids && subscription.has_handler;
                 let waiters = core::mem::take(&mut subscription.waiters);
                 filters.push((filter, waiters));
@@ -181,6 +182,11 @@ impl Subscriptions {
             if is_subscribe && current == Some(Stage::Asked(id)) {
                 self.answered(&filter, waiters, reason, events);
             } else {
+                // The answer to an older request for a filter that is asked for again.
+                let agreed = is_subscribe && !reason.is_error();
+                if let Some(subscription) = self.table.get_mut(&filter).filter(|_| agreed) {
+                    subscription.was_held = true;
+                }
                 self.answer(&waiters, reason, events);
             }
         }
@@ -195,6 +201,7 @@ impl Subscriptions {
         subscription.state = if reason.is_error() { Stage::Refused } else { Stage::Held };
         let again = subscription.was_held && waiters.is_empty();
         subscription.was_held |= !reason.is_error();
+        subscription.is_unsure = false;
         if !subscription.was_held {
             self.forget(filter, events);
         }

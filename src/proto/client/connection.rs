@@ -23,6 +23,8 @@ pub(super) struct Connection {
     /// The server waits for our AUTH.
     pub(super) auth_expected: bool,
     pub(super) reauthenticating: bool,
+    /// The session may be another than the one this side has the rest of.
+    pub(super) is_session_unsure: bool,
 }
 
 /// What the server said in CONNACK (§3.2.2.3), or the defaults.
@@ -77,6 +79,7 @@ impl Connection {
             partial: Vec::new(),
             auth_expected: false,
             reauthenticating: false,
+            is_session_unsure: false,
         }
     }
 

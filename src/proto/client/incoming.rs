@@ -123,9 +123,10 @@ impl Client {
         } else if self.client_id.is_empty() && self.options.version == Version::V5 {
             return Err(Error::Protocol("no client identifier assigned"));
         }
-        // MQTT 3.1 does not tell; a session that was asked for is there unless this one is the first.
-        let silent = self.options.version == Version::V31 && !connection.clean_start && self.has_connected;
-        let session_present = ack.session_present || silent;
+        // MQTT 3.1 does not tell. A session that was asked for may be there, from before a stop, too:
+        // what belongs to it is sent again, which a server without it takes as new.
+        let may_be_present = self.options.version == Version::V31 && !connection.clean_start;
+        let session_present = ack.session_present || (may_be_present && self.has_connected);
         connection.accepted(now, &self.options, ack.properties);
         let limits = connection.limits;
         self.deadline = None;
@@ -143,13 +144,19 @@ impl Client {
             keep_alive_s: limits.keep_alive_s.unwrap_or(self.options.keep_alive_s),
             properties,
         })));
-        if session_present {
+        let keeps = session_present || may_be_present;
+        if keeps {
             self.receiver.connected();
         } else {
             self.session_lost();
         }
         self.sender.connected(limits.receive_maximum);
-        self.subscriptions.connected(session_present, &self.options, &mut self.events);
+        let unsure = self.unsure_connections > 0 || self.options.version == Version::V31;
+        self.unsure_connections = self.unsure_connections.saturating_sub(1);
+        if let Some(connection) = &mut self.connection {
+            connection.is_session_unsure = unsure;
+        }
+        self.subscriptions.connected(keeps, unsure, &self.options, &mut self.events);
         self.expire_queue(now);
         Ok(())
     }
@@ -199,6 +206,9 @@ impl Client {
         let topic = connection.alias_in.resolve(alias, publish.topic)?;
         let mut ack = None;
         if let Some(id) = publish.packet_id {
+            if connection.is_session_unsure && !publish.dup {
+                self.receiver.forget_earlier(id);
+            }
             let arrival = self.receiver.publish(publish.qos, id)?;
             let reserved = connection.acks.reserve(id, publish.qos);
             let serial = reserved.ok_or(Error::ReceiveMaximumExceeded)?;

@@ -213,6 +213,11 @@ impl Client {
     pub(super) fn lost(&mut self, now: Instant, ending: Ending<'_>) {
         let was_online = matches!(self.state, State::Online | State::Stopping);
         let was_waiting = self.state == State::Waiting;
+        if self.state == State::Connecting {
+            self.unsure_connections = 2;
+        } else if ending.cause == Cause::TakenOver {
+            self.unsure_connections = self.unsure_connections.max(1);
+        }
         let server = self.reconnect.server();
         self.connection = None;
         self.subscriptions.connection_lost(&mut self.events);

@@ -91,6 +91,10 @@ pub struct Client {
     client_id: String,
     /// A CONNACK came since `start`.
     has_connected: bool,
+    /// So many of the next CONNACKs may speak of a session this side knows nothing of: a CONNECT
+    /// went out whose CONNACK did not come, and the server took it as the begin of a new session,
+    /// before the next connection or, if it was slow on its way, even after it.
+    unsure_connections: u8,
     queue: Queue,
     subscriptions: Subscriptions,
     reconnect: Reconnect,
@@ -117,6 +121,7 @@ impl Client {
             out: OutBuffer::default(),
             is_touched: false,
             has_connected: false,
+            unsure_connections: 0,
             connection: None,
             connection_last: 0,
             statistics: Statistics::default(),
@@ -147,9 +152,10 @@ impl Client {
     }
 
     /// False while so much waits to be written that no more packets should be read: their answers
-    /// would pile up.
+    /// would pile up. Not before there are more of them than packet identifiers: two sides that
+    /// both have much to write and do not read would wait for each other for ever.
     pub fn wants_input(&self) -> bool {
-        self.out.len() < self.options.out_bytes_max
+        self.out.len() < self.options.out_bytes_max + OWED_BYTES_MAX
     }
 
     /// Where it stands.
@@ -187,6 +193,9 @@ impl Client {
         self.subscriptions.len()
     }
 }
+
+/// Answers that may wait beyond the mark of the out-buffer: 65,535 acknowledgements.
+const OWED_BYTES_MAX: usize = 512 << 10;
 
 /// A burst of events leaves no more room behind than this.
 const EVENTS_KEPT: usize = 64;

@@ -133,7 +133,8 @@ impl Client {
                 return Err(Error::OptionInvalid("properties"));
             }
         }
-        if self.subscriptions.len() + request.filters.len() > self.options.subscriptions_max {
+        let new = request.filters.iter().filter(|(filter, _)| !self.subscriptions.table.contains_key(*filter)).count();
+        if new > 0 && self.subscriptions.len() + new > self.options.subscriptions_max {
             return Err(Error::QueueFull);
         }
         Ok(self.subscriptions.subscribe(token, request, &mut self.events))

@@ -49,6 +49,8 @@ pub(super) struct Subscription {
     pub(super) properties: Option<Arc<PropertyList>>,
     pub(super) state: Stage,
     pub(super) was_held: bool,
+    /// It was asked for since the last answer: the server may have it.
+    pub(super) is_unsure: bool,
     /// The server knows it under its group's identifier.
     pub(super) with_id: bool,
     pub(super) waiters: Vec<Waiter>,
@@ -113,6 +115,7 @@ impl Subscriptions {
                 properties: properties.clone(),
                 state: Stage::Wanted,
                 was_held: false,
+                is_unsure: false,
                 with_id: false,
                 waiters: Vec::new(),
                 serial: self.serial_last,
@@ -122,6 +125,7 @@ impl Subscriptions {
             }
             if let Some(replaced) = self.table.remove(&filter) {
                 subscription.was_held = replaced.was_held;
+                subscription.is_unsure = replaced.is_unsure;
                 subscription.waiters.clone_from(&replaced.waiters);
                 self.release(&replaced, events);
             }
@@ -166,14 +170,20 @@ impl Subscriptions {
         true
     }
 
-    /// Completes every request; what the server never agreed to is forgotten.
+    /// Completes every request; what the server never agreed to is forgotten. Where an answer was
+    /// lost with its connection, a server that keeps the session is told to forget it, too.
     pub(super) fn fail_all(&mut self, failure: Failure, events: &mut Events) {
         for (token, request) in core::mem::take(&mut self.requests) {
             events.push_back(completion(token, request, Some(failure)));
         }
         let never_held = self.table.iter().filter(|(_, subscription)| !subscription.was_held);
         let never_held: Vec<Arc<str>> = never_held.map(|(filter, _)| Arc::clone(filter)).collect();
-        never_held.iter().for_each(|filter| self.forget(filter, events));
+        for filter in never_held {
+            if self.table[&filter].is_unsure {
+                self.unwanted.push_back((Arc::clone(&filter), Vec::new()));
+            }
+            self.forget(&filter, events);
+        }
         self.table.values_mut().for_each(|subscription| subscription.waiters.clear());
         self.unwanted.iter_mut().for_each(|(_, waiters)| waiters.clear());
     }
@@ -229,8 +239,8 @@ impl Subscriptions {
         }
     }
 
-    /// A session is there, new or resumed.
-    pub(super) fn connected(&mut self, session_present: bool, options: &Options, events: &mut Events) {
+    /// A session is there, new or resumed; `unsure`: it may be one that does not know the filters.
+    pub(super) fn connected(&mut self, session_present: bool, unsure: bool, options: &Options, events: &mut Events) {
         let lost = !session_present;
         if lost && options.resubscribe == Resubscribe::Never {
             let held = self.table.iter().filter(|(_, subscription)| subscription.state == Stage::Held);
@@ -246,8 +256,7 @@ impl Subscriptions {
                 self.answer(&waiters, none, events);
             }
         }
-        // MQTT 3.1 does not say whether it has kept the session.
-        let again = lost || options.resubscribe == Resubscribe::Always || options.version == Version::V31;
+        let again = lost || unsure || options.resubscribe == Resubscribe::Always;
         for subscription in self.table.values_mut() {
             let retry = subscription.state == Stage::Refused;
             if retry || (again && subscription.state == Stage::Held) {

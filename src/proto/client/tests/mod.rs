@@ -2,8 +2,10 @@
 //! apart with it and compared as lines of text.
 
 mod lifecycle;
+mod limits;
 mod naive_server;
 mod publish;
+mod replaced;
 mod simulation;
 mod subscribe;
 

@@ -1,0 +1,85 @@
+//! Options of a runtime.
+
+use std::sync::Arc;
+
+use super::dispatch::EVENTS_MAX;
+use super::error::Error;
+use super::log::Log;
+use super::resolver::{HELPER_THREADS, Resolve};
+use super::threads::ThreadOptions;
+
+/// Who turns the worker, and who runs callbacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// A thread of the library does both.
+    #[default]
+    Thread,
+    /// The owner does both, by [`super::Runtime::poll`].
+    Loop,
+    /// A thread of the library turns the worker, the owner runs callbacks, by
+    /// [`super::Runtime::dispatch`].
+    Dispatch,
+}
+
+/// Options of a runtime.
+#[derive(Clone)]
+pub struct RuntimeOptions {
+    /// Who does what.
+    pub mode: Mode,
+    /// Workers; 1 is what there is.
+    pub workers: usize,
+    /// Threads of the library.
+    pub threads: ThreadOptions,
+    /// Threads that look names up, at one time; 0 forbids them.
+    pub helper_threads: usize,
+    /// Looks names up in their place.
+    pub resolve: Option<Resolve>,
+    /// Events that wait for a dispatch before the worker rests.
+    pub events_max: usize,
+    /// Bytes of everything that waits in this runtime: the hard mark.
+    pub memory_limit: usize,
+    /// The soft mark; `None`: seven eighths of the hard one.
+    pub memory_soft: Option<usize>,
+    /// Where lines of log go.
+    pub log: Option<Arc<dyn Log>>,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Thread,
+            workers: 1,
+            threads: ThreadOptions::default(),
+            helper_threads: HELPER_THREADS,
+            resolve: None,
+            events_max: EVENTS_MAX,
+            memory_limit: 512 << 20,
+            memory_soft: None,
+            log: None,
+        }
+    }
+}
+
+impl RuntimeOptions {
+    /// The soft mark in force.
+    pub fn memory_soft_in_force(&self) -> usize {
+        self.memory_soft.unwrap_or(self.memory_limit - self.memory_limit / 8)
+    }
+
+    /// What cannot be.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.mode == Mode::Loop && self.workers != 1 {
+            return Err(Error::Invalid(format!("LOOP mode has exactly one worker, not {}", self.workers)));
+        }
+        if self.workers != 1 {
+            return Err(Error::Unsupported("more than one worker"));
+        }
+        if self.memory_soft_in_force() > self.memory_limit {
+            return Err(Error::Invalid("the soft memory limit is above the hard one".to_owned()));
+        }
+        if self.events_max == 0 {
+            return Err(Error::Invalid("a queue of 0 events".to_owned()));
+        }
+        Ok(())
+    }
+}

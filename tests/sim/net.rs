@@ -1,0 +1,132 @@
+//! The second implementation of [`Net`]: a host's view of the world.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nlmqtt::base::{Duration, Instant, UnixTime};
+use nlmqtt::net::{Command, DialOptions, Inbox, LinkId, ListenerId, LogSequence, Net, Ready, Worker};
+
+use crate::stream::EndState;
+use crate::world::{Happening, Listener, World};
+
+/// One host's network, clock and log.
+pub struct SimNet {
+    world: Rc<RefCell<World>>,
+    host: usize,
+}
+
+impl SimNet {
+    /// A worker on this host.
+    pub fn worker(world: &Rc<RefCell<World>>, host: usize) -> Worker<Self> {
+        let woken = world.borrow().hosts[host].woken.clone();
+        let inbox: Inbox<Command<Self>> = Inbox::new(Box::new(move || woken.store(true, Ordering::Relaxed)));
+        Worker::new(Self { world: world.clone(), host }, Arc::new(inbox))
+    }
+}
+
+impl Net for SimNet {
+    fn now(&self) -> Instant {
+        self.world.borrow().now
+    }
+
+    fn unix_time(&self) -> UnixTime {
+        let world = self.world.borrow();
+        UnixTime(world.now.as_micros() / 1_000 + world.wall_offset_ms)
+    }
+
+    /// Never sleeps: the scheduler gives a turn when there is something.
+    fn wait(&mut self, _: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        let world = &mut *world;
+        let host = &mut world.hosts[self.host];
+        host.begin_turn();
+        host.woken.store(false, Ordering::Relaxed);
+        let first = ready.len();
+        let edges = core::mem::take(&mut host.edges);
+        ready.extend(edges.into_iter().map(|(link, (readable, writable))| {
+            let side = host.links[link as usize].map(|(stream, end)| (&world.streams[stream].pipes[end], world.streams[stream].ends[end].state));
+            let ended = side.is_some_and(|(pipe, state)| pipe.ended || state == EndState::Reset);
+            Ready::Link { link: LinkId(link), readable, writable, ended }
+        }));
+        let listeners = core::mem::take(&mut host.listener_edges);
+        ready.extend(listeners.into_iter().map(|listener| Ready::Listener(ListenerId(listener))));
+        ready.extend(host.resolved.drain(..).map(|(ticket, addresses)| Ready::Resolved { ticket, addresses }));
+        // A poll promises no order.
+        for last in (first + 1..ready.len()).rev() {
+            let other = first + world.rng.below((last - first + 1) as u64) as usize;
+            ready.swap(last, other);
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
+        let mut world = self.world.borrow_mut();
+        let listeners = &mut world.hosts[self.host].listeners;
+        listeners.push(Some(Listener { address, waiting: Default::default() }));
+        Ok((ListenerId(listeners.len() as u32 - 1), address))
+    }
+
+    fn unlisten(&mut self, listener: ListenerId) {
+        let mut world = self.world.borrow_mut();
+        let closed = world.hosts[self.host].listeners[listener.0 as usize].take();
+        for stream in closed.into_iter().flat_map(|closed| closed.waiting) {
+            world.streams[stream].ends[1].state = EndState::Closed;
+            let delay = world.latency();
+            world.after(delay, Happening::Reset(stream, 0));
+        }
+    }
+
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>> {
+        Ok(self.world.borrow_mut().accept_at(self.host, listener.0).map(|(link, peer)| (LinkId(link), peer)))
+    }
+
+    fn dial(&mut self, address: SocketAddr, _: &DialOptions) -> io::Result<LinkId> {
+        self.world.borrow_mut().dial_from(self.host, address).map(LinkId)
+    }
+
+    fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
+        let world = self.world.borrow();
+        let (stream, end) = world.link(self.host, link.0).ok()?;
+        match world.streams[stream].ends[end].state {
+            EndState::Dialing => None,
+            EndState::Open | EndState::Waiting => Some(Ok(())),
+            EndState::Refused => Some(Err(io::ErrorKind::ConnectionRefused.into())),
+            EndState::Reset | EndState::Closed => Some(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
+        self.world.borrow_mut().read_from(self.host, link.0, buffer)
+    }
+
+    fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.world.borrow_mut().write_to(self.host, link.0, slices)
+    }
+
+    fn shutdown(&mut self, link: LinkId) {
+        self.world.borrow_mut().shutdown_link(self.host, link.0);
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.world.borrow_mut().close_link(self.host, link.0);
+    }
+
+    fn resolve(&mut self, ticket: u64, host: &str, port: u16) {
+        let mut world = self.world.borrow_mut();
+        world.hosts[self.host].lookups.insert(ticket, (host.to_owned(), port));
+        let (delay, boot) = (world.latency() * 2, world.hosts[self.host].boot);
+        world.after(delay, Happening::Resolved(self.host, boot, ticket));
+    }
+
+    fn append(&mut self, record: &[u8]) -> LogSequence {
+        self.world.borrow_mut().hosts[self.host].journal.append(record)
+    }
+
+    fn confirmed(&mut self) -> LogSequence {
+        self.world.borrow_mut().hosts[self.host].journal.confirmed()
+    }
+}
