@@ -14,6 +14,7 @@ cat >"$work/inside.sh" <<'END'
 set -Eeuo pipefail
 trap 'echo "failed: $BASH_COMMAND"' ERR
 export DEBIAN_FRONTEND=noninteractive
+unset LD_LIBRARY_PATH
 dpkg -i /packages/*.deb
 systemd-analyze verify --man=no nlmqttd.service
 test -L /etc/systemd/system/multi-user.target.wants/nlmqttd.service

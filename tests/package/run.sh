@@ -57,7 +57,7 @@ moved() {
 # The example programs by pkg-config alone, shared and without any shared object, and a message through them.
 by_pkg_config() {
     local name kind flags folder port broker
-    export PKG_CONFIG_PATH=$dist/lib/pkgconfig LD_LIBRARY_PATH=$dist/lib
+    local -x PKG_CONFIG_PATH=$dist/lib/pkgconfig LD_LIBRARY_PATH=$dist/lib
     for kind in shared static; do
         folder=$out/by-pkg-config-$kind
         mkdir -p "$folder"
