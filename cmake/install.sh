@@ -69,7 +69,7 @@ $objcopy --strip-debug -R .llvmbc -R .llvmcmd -w --keep-global-symbol='nlmqtt_*'
 rm -f "$lib/libnlmqtt.a"
 $ar rcs "$lib/libnlmqtt.a" "$work/all.o"
 
-cp "$root/include/nlmqtt.h" "$prefix/include/"
+cp "$root"/include/nlmqtt.h* "$prefix/include/"
 # From the library's folder up to the prefix: one step for each of its parts.
 up=$(sed 's|[^/][^/]*|..|g' <<<"$libdir")
 fill() { sed "s|@VERSION@|$version|g; s|@LIBDIR@|$libdir|g; s|@UP@|$up|g" "$root/cmake/$1.in" >"$2/$1"; }

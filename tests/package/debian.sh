@@ -71,6 +71,6 @@ left=$(find "$work/upper" ! -type c -iname '*nlmqtt*' ! -path '*/var/log/*' ! -p
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
 END
 mkdir "$work/mount"
-namespace=(unshare --mount)
-[ "$(id -u)" -eq 0 ] || namespace=(unshare --map-root-user --mount)
-"${namespace[@]}" bash "$work/outside.sh" "$work/mount" "$(realpath "$out")" "$PWD/tests/package" <"$work/inside.sh"
+sudo=''
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+$sudo unshare --mount bash "$work/outside.sh" "$work/mount" "$(realpath "$out")" "$PWD/tests/package" <"$work/inside.sh"
