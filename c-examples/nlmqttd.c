@@ -7,6 +7,8 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include "service.h"
+
 #include <nlmqtt.h>
 
 #include <errno.h>
@@ -272,7 +274,7 @@ static void print_ready(const nlmqtt_server *server)
 {
     char address[64];
     size_t index;
-    printf("nlmqttd %s ready on", nlmqtt_version());
+    printf("nlmqttd %s ready on", nlmqtt_version_string());
     for (index = 0; nlmqtt_server_listener_address(server, index, address, sizeof address) == NLMQTT_OK; index++)
         printf(" %s", address);
     putchar('\n');
@@ -325,15 +327,17 @@ static void reload(nlmqtt_server *server, const struct arguments *arguments)
     nlmqtt_server_config_free(config);
 }
 
-static void serve(nlmqtt_server *server, const struct arguments *arguments, const sigset_t *signals)
+static void serve(nlmqtt_server *server, nlmqtt_runtime *runtime, const struct arguments *arguments,
+                  const sigset_t *signals, struct service *service)
 {
-    int signal_number;
     print_ready(server);
-    while (sigwait(signals, &signal_number) == 0) {
-        if (signal_number != SIGHUP)
-            break;
+    service_ready(service);
+    while (service_wait(service, runtime, signals) == SIGHUP) {
+        service_reloading(service);
         reload(server, arguments);
+        service_ready(service);
     }
+    service_notify(service, "STOPPING=1\nSTATUS=stopping");
     nlmqtt_server_stop(server, 0, DRAIN_MS);
 }
 
@@ -343,6 +347,7 @@ int main(int argc, char **argv)
     nlmqtt_server_config *config;
     nlmqtt_runtime *runtime;
     nlmqtt_server *server = NULL;
+    struct service service;
     sigset_t signals;
     char memory_limit[32] = "0";
     int outcome, exit_code = EXIT_FAILURE;
@@ -364,6 +369,11 @@ int main(int argc, char **argv)
         nlmqtt_server_config_free(config);
         return good ? EXIT_SUCCESS : EXIT_USAGE;
     }
+    if (!service_open(&service)) {
+        complain("NOTIFY_SOCKET: %s: no socket to write to", getenv("NOTIFY_SOCKET"));
+        nlmqtt_server_config_free(config);
+        return EXIT_FAILURE;
+    }
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
@@ -381,12 +391,13 @@ int main(int argc, char **argv)
         } else if (nlmqtt_server_start(server) != NLMQTT_OK) {
             complain_of_last_error("");
         } else {
-            serve(server, &arguments, &signals);
+            serve(server, runtime, &arguments, &signals, &service);
             exit_code = EXIT_SUCCESS;
         }
     }
     nlmqtt_server_free(server);
     nlmqtt_runtime_free(runtime);
+    service_close(&service);
     nlmqtt_server_config_free(config);
     return exit_code;
 }

@@ -53,3 +53,26 @@ fn every_function_is_named_nlmqtt_and_documented() {
     }
     assert!(functions > 50, "only {functions} functions were found");
 }
+
+#[test]
+fn every_name_in_the_header_is_ours() {
+    let text = std::fs::read_to_string(header()).expect("include/nlmqtt.h");
+    let mut names = 0;
+    for line in text.lines().map(|line| line.trim_end_matches(';')) {
+        // A macro, a type at the end of its struct, a type of one line, an enumeration.
+        let name = if let Some(rest) = line.strip_prefix("#define ") {
+            rest.split_whitespace().next()
+        } else if line.starts_with("} ") || (line.starts_with("typedef ") && !line.contains(['(', '{'])) {
+            line.split_whitespace().last()
+        } else if let Some(rest) = line.strip_prefix("enum ").or_else(|| line.strip_prefix("struct ")) {
+            rest.split_whitespace().next()
+        } else {
+            continue;
+        };
+        let name = name.unwrap_or_default();
+        names += 1;
+        let is_ours = ["nlmqtt_", "NLMQTT_"].iter().any(|prefix| name.starts_with(prefix)) || line.contains("extern \"C\"");
+        assert!(is_ours, "not a name of this library: {line}");
+    }
+    assert!(names > 100, "only {names} names were found");
+}

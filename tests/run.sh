@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, build, c, examples, readme, features, interop, bench
-#   --long        more of what is drawn at random, and the whole comparison with mosquitto; not in CI
+#   --only PART   one part: rust, build, c, examples, readme, features, package, interop, bench
+#   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
+#   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
 cd "$(dirname "$0")/.."
 only='' long=''
@@ -10,8 +11,8 @@ while [ $# -gt 0 ]; do
     case $1 in
         --only) only=${2:?--only PART}; shift ;;
         --long) long=1 ;;
-        --arm) echo "tests/run.sh: --arm is not there yet" >&2; exit 2 ;;
-        *) echo "usage: tests/run.sh [--only PART] [--long]" >&2; exit 2 ;;
+        --arm) only=arm ;;
+        *) echo "usage: tests/run.sh [--only PART | --arm] [--long]" >&2; exit 2 ;;
     esac
     shift
 done
@@ -53,19 +54,22 @@ part() {
 
 rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
 
-install_missing
+[ "$only" = arm ] || install_missing
 part rust rust
 part build c-examples/run.sh --build-only
 part c tests/c/run.sh
 part examples tests/c/examples.sh
 part readme tests/c/readme.sh
 part features tests/c/features.sh
+part package tests/package/run.sh
 part interop tests/interop/run.sh
 if [ -n "$long" ]; then
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd
+    [ "$only" = arm ] || part older tests/arm/older.sh
 else
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd --quick
 fi
+[ "$only" != arm ] || part arm tests/arm/run.sh
 
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" -eq 0 ]

@@ -25,7 +25,7 @@ const FEATURES: [(&str, bool); 8] = [
 
 /// The version of the library as text, such as "0.1.0". Lives as long as the library. Any thread.
 #[unsafe(no_mangle)]
-pub extern "C" fn nlmqtt_version() -> *const c_char {
+pub extern "C" fn nlmqtt_version_string() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_package() {
         let text = format!("{NLMQTT_VERSION_MAJOR}.{NLMQTT_VERSION_MINOR}.{NLMQTT_VERSION_PATCH}");
-        assert_eq!(unsafe { CStr::from_ptr(nlmqtt_version()) }.to_str(), Ok(text.as_str()));
+        assert_eq!(unsafe { CStr::from_ptr(nlmqtt_version_string()) }.to_str(), Ok(text.as_str()));
         assert_eq!(nlmqtt_version_number(), 1_000);
     }
 }

@@ -206,12 +206,16 @@ static void stop_with_a_reason_publishes_the_will(uint16_t port)
     nlmqtt_client_config_free(config);
 }
 
-/* Frees the client in its own callback. */
+/* Frees the client in its own callback; the lock says that nlmqtt_client_start has returned to the one who uses the handle. */
 static void free_connected(void *user_data, const nlmqtt_connected *connected)
 {
     struct record *into = (struct record *)user_data;
+    nlmqtt_client *client;
     (void)connected;
-    nlmqtt_client_free(into->client);
+    pthread_mutex_lock(&into->lock);
+    client = into->client;
+    pthread_mutex_unlock(&into->lock);
+    nlmqtt_client_free(client);
     pthread_mutex_lock(&into->lock);
     note(into, &into->connected);
 }

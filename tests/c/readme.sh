@@ -8,28 +8,27 @@ work=$(mktemp -d)
 broker=''
 end() { [ -z "$broker" ] || kill "$broker" 2>/dev/null || true; rm -rf "$work"; }
 trap end EXIT
-awk -v out="$work" '/^```c$/ {n++; on=1; next} /^```/ {on=0} on {print > (out "/snippet" n ".c")}' README.md
+awk -v out="$work" '/^```c$/ {n++; on=1; file=out "/snippet" n ".c"; next} /^```cmake$/ {on=1; file=out "/five-lines"; next}
+    /^```/ {on=0} on {print > file}' README.md
+[ "$(wc -l <"$work/five-lines")" -eq 5 ]
 # A free port in place of 1883, so that a gateway on this machine does not matter.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 sed -i "s/127.0.0.1:1883/127.0.0.1:$port/" "$work"/*.c
 passed=0
 for library in nlmqtt::nlmqtt nlmqtt::static; do
-    cat >"$work/CMakeLists.txt" <<END
-cmake_minimum_required(VERSION 3.16)
-project(snippets C)
-find_package(nlmqtt CONFIG REQUIRED)
-foreach(n 1 2)
-  add_executable(snippet\${n} snippet\${n}.c)
-  target_link_libraries(snippet\${n} $library)
-endforeach()
-END
-    rm -rf "$work/build"
-    cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$dist" >"$work/log"
-    cmake --build "$work/build" >>"$work/log" || { cat "$work/log"; exit 1; }
-    "$work/build/snippet2" &
+    for n in 1 2; do
+        # An empty folder, the program, five lines.
+        rm -rf "$work/$n"
+        mkdir "$work/$n"
+        cp "$work/snippet$n.c" "$work/$n/hello.c"
+        sed "s/nlmqtt::nlmqtt/$library/" "$work/five-lines" >"$work/$n/CMakeLists.txt"
+        cmake -S "$work/$n" -B "$work/$n/build" -DCMAKE_PREFIX_PATH="$dist" >"$work/log"
+        cmake --build "$work/$n/build" >>"$work/log" || { cat "$work/log"; exit 1; }
+    done
+    "$work/2/build/hello" &
     broker=$!
     sleep 1
-    text=$("$work/build/snippet1")
+    text=$("$work/1/build/hello")
     [ "$text" = "hello/world: hi" ] || { echo "the client printed: $text"; exit 1; }
     wait "$broker"
     broker=''

@@ -23,9 +23,9 @@ static void the_library_says_what_it_is(void)
 {
     char text[32];
     snprintf(text, sizeof text, "%d.%d.%d", NLMQTT_VERSION_MAJOR, NLMQTT_VERSION_MINOR, NLMQTT_VERSION_PATCH);
-    CHECK_TEXT(nlmqtt_version(), text);
+    CHECK_TEXT(nlmqtt_version_string(), text);
     CHECK_EQ(nlmqtt_version_number(), NLMQTT_VERSION_MAJOR * 1000000 + NLMQTT_VERSION_MINOR * 1000 + NLMQTT_VERSION_PATCH);
-    CHECK(strstr(nlmqtt_build_info(), nlmqtt_version()) != NULL);
+    CHECK(strstr(nlmqtt_build_info(), nlmqtt_version_string()) != NULL);
     CHECK(nlmqtt_has_feature("mqtt5") && !nlmqtt_has_feature("teleport") && !nlmqtt_has_feature(NULL));
 }
 

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# The ARM part: fetches the cross compilers, builds the library and the C programs for aarch64 and armv7 hard-float, and
+# runs the pure part of the Rust tests, the C tests and the examples under qemu-user, linked shared and static, with
+# traffic over loopback against the x86 build: ARM publishes, x86 serves, ARM subscribes, and the other way round.
+#
+# Both targets are worked on at the same time, each in target/arm/TARGET. The x86 programs are those of target/dist.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+. tests/arm/common.sh
+
+# Rust target, Debian's name, qemu's name, toolchain file.
+targets=('aarch64-unknown-linux-gnu aarch64-linux-gnu aarch64 aarch64-linux-gnu'
+    'armv7-unknown-linux-gnueabihf arm-linux-gnueabihf arm armv7-linux-gnueabihf')
+# Below `net` nothing does I/O; these rooms have to behave the same on every machine.
+pure=(base:: topic:: codec:: proto:: route:: broker:: config::)
+# runtime_options compares numbers of threads at once; under qemu-user a thread that ended is seen for a while.
+not_under_qemu=(runtime_options)
+
+rust_tests() {
+    local log=$out/rust.log sum
+    for_target cargo test --locked --no-fail-fast --target "$rust_target" --lib -- "${pure[@]}" >"$log" 2>&1
+    local status=$?
+    for_target cargo test --locked --no-fail-fast --target "$rust_target" --test codec_random >>"$log" 2>&1 || status=1
+    sum() { grep '^test result' "$log" | grep -oE "[0-9]+ $1" | awk '{s += $1} END {print s + 0}'; }
+    passed=$((passed + $(sum passed))) failed=$((failed + $(sum failed)))
+    if [ $status -ne 0 ]; then
+        [ "$(sum failed)" -gt 0 ] || failed=$((failed + 1))
+        echo "FAIL $rust_target: Rust tests"
+        grep -vE '^test .* ok$' "$log" | tail -n 40
+    fi
+}
+
+# The examples, once with each library, from the installed package by its cmake files.
+examples() {
+    local library
+    for library in nlmqtt static; do
+        cmake -S c-examples -B "$out/examples-$library" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$out/dist" \
+            -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchains/$toolchain.cmake" -DNLMQTT_LIBRARY="nlmqtt::$library" \
+            -DCMAKE_INSTALL_PREFIX="$out/$library" &&
+            cmake --build "$out/examples-$library" && cmake --install "$out/examples-$library" || return 1
+    done
+    # The shared programs look for the library beside them.
+    mkdir -p "$out/nlmqtt/lib" && cp -P "$out"/dist/lib/libnlmqtt.so* "$out/nlmqtt/lib/"
+}
+
+is_for_target() {
+    file=$("$gnu-readelf" -h "$1" | grep Machine:)
+    case $qemu in *aarch64*) [[ $file == *AArch64* ]] ;; *) [[ $file == *ARM* ]] ;; esac
+}
+
+c_tests() {
+    local source name flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c "-I$out/dist/include")
+    export LIBRARY_UNDER_TEST=$out/dist/lib/libnlmqtt.so.1
+    for source in tests/c/*.c; do
+        name=$(basename "$source" .c)
+        case " ${not_under_qemu[*]} " in *" $name "*) continue ;; esac
+        check "$name: builds, shared" "$gnu-gcc" "${flags[@]}" -o "$out/$name" "$source" -Wl,--as-needed -L"$out/dist/lib" -lnlmqtt -lpthread -ldl \
+            "-Wl,-rpath,$out/dist/lib" && check "$name: shared" timeout 300 $run "$out/$name"
+        check "$name: builds, static" "$gnu-gcc" "${flags[@]}" -o "$out/$name-static" "$source" "$out/dist/lib/libnlmqtt.a" \
+            -lpthread -lm -ldl && check "$name: static" timeout 300 $run "$out/$name-static"
+    done
+}
+
+# qemu-user has one thread of its own.
+embed() { timeout 100 $run "$out/nlmqtt/bin/embed" | grep '10 readings received on [12] thread'; }
+
+# The hello program by cmake and by pkg-config, the ABI, the sizes, the Debian packages.
+consumes() { CC=$gnu-gcc RUN="$run" tests/package/consume.sh "$out/dist" -DCMAKE_TOOLCHAIN_FILE="$root/cmake/toolchains/$toolchain.cmake"; }
+abi() {
+    local model=lp64
+    [ "$machine" = arm ] && model=ilp32
+    tests/package/abi.py "tests/package/abi-$model.txt" "$gnu-gcc" "$gnu-nm"
+}
+sizes() { tests/package/sizes.py "$1" "${toolchain%%-*}" "$2/lib/libnlmqtt.so.1"; }
+debian() {
+    for_target cmake/debian.sh --target "$rust_target" --out "$out/debian" || return 1
+    [ "$(dpkg-deb --field "$out"/debian/libnlmqtt1_*.deb Architecture)" = "$1" ] &&
+        [ "$(dpkg-deb --contents "$out"/debian/nlmqttd_*.deb | grep -cE '/usr/(s?bin)/nlmqtt')" -eq 3 ]
+}
+# Another Rust archive beside ours, which unwinds.
+second_archive() {
+    "$rust_for_arm/bin/rustc" --edition 2024 --target "$rust_target" --crate-type staticlib -O -o "$out/libsecond.a" tests/package/second/second.rs &&
+        "$gnu-gcc" -std=gnu99 "-I$out/dist/include" -o "$out/second" tests/package/second/main.c "$out/dist/lib/libnlmqtt.a" "$out/libsecond.a" \
+            -lpthread -lm -ldl && timeout 100 $run "$out/second"
+}
+
+# Everything for one target, in a subshell; ends with the line that tests/run.sh adds up.
+target() {
+    read -r rust_target gnu machine toolchain <<<"$1"
+    out=$here/$rust_target qemu=qemu-$machine-static passed=0 failed=0
+    run="$qemu -L /usr/$gnu"
+    mkdir -p "$out"
+    if check "library" for_target cmake/install.sh --target "$rust_target" --prefix "$out/dist" && check "examples build" examples; then
+        for file in dist/lib/libnlmqtt.so.1 nlmqtt/bin/nlmqttd static/bin/nlmqttd; do check "$file is ARM" is_for_target "$out/$file"; done
+        for side in nlmqtt static; do
+            check "traffic: ARM client ($side), x86 server" traffic x86 "$out/$side"
+            check "traffic: x86 client, ARM server ($side)" traffic "$out/$side" x86
+        done
+        check "embed on one thread" embed
+        check "cmake and pkg-config" consumes
+        check "the ABI is the committed one" abi
+        check "two Rust archives in one program" second_archive
+        check "Debian packages" debian "$([ "$machine" = arm ] && echo armhf || echo arm64)"
+        check "size, release" sizes release "$out/dist"
+        check "small profile" for_target cmake/install.sh --target "$rust_target" --prefix "$out/small" --profile small &&
+            check "size, small" sizes small "$out/small"
+        c_tests
+    fi
+    rust_tests
+    echo "$rust_target: $(du -L -k "$out/dist/lib/libnlmqtt.so.1" | cut -f 1) KiB shared object, $("$rust_for_arm/bin/rustc" --version)"
+    echo "arm: $passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}
+
+install_missing || exit 1
+cmake/toolchains/rust-for-arm.sh "$rust_for_arm" || exit 1
+c-examples/run.sh --build-only || exit 1
+jobs=()
+for row in "${targets[@]}"; do
+    (target "$row") >"$here/${row%% *}.log" 2>&1 &
+    jobs+=($!)
+done
+status=0
+for job in "${jobs[@]}"; do wait "$job" || status=1; done
+for row in "${targets[@]}"; do cat "$here/${row%% *}.log"; done
+exit $status
