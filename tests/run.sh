@@ -52,6 +52,9 @@ part() {
     rm -f "$log"
 }
 
+# With --long ten times as many worlds.
+simulation() { SIM_FIRST=1000 SIM_SEEDS=9000 cargo test --locked --test sim; }
+
 rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
 
 [ "$only" = arm ] || install_missing
@@ -64,6 +67,7 @@ part features tests/c/features.sh
 part package tests/package/run.sh
 part interop tests/interop/run.sh
 if [ -n "$long" ]; then
+    part simulation simulation
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd
     [ "$only" = arm ] || part older tests/arm/older.sh
 else
