@@ -601,11 +601,6 @@
 
 
 /**
- * What a ban goes by.
- */
-typedef struct BanKind BanKind;
-
-/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;
