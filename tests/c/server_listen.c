@@ -101,7 +101,7 @@ static void a_passed_descriptor_is_listened_on(void)
     client = dial(port); /* waits in the queue of the socket */
     OK(nlmqtt_server_add_listener_fd(server, descriptor, "max_connections=1", &told));
     CHECK_EQ(told, port);
-    CHECK(!is_open(descriptor)); /* the library's now */
+    /* The descriptor is the library's now; what its number means since, the accepted client may be, is not ours to ask. */
     send_connect(client, 4, "activated", NULL, NULL);
     EXPECT(client, 0x20, "\0\0", 2);
     {
