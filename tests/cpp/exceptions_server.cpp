@@ -114,6 +114,8 @@ static void refused(const char *name, uint8_t reason, bool by_auth)
     std::mutex mutex; // the client is there before a callback uses it
     std::unique_lock<std::mutex> lock(mutex);
     callbacks.disconnected = [&](const nlmqtt_disconnected &disconnected) {
+        if (disconnected.cause == NLMQTT_CAUSE_STOPPED) // the client is freed
+            return;
         CHECK(disconnected.has_reason == (reason != 0) && disconnected.reason == reason);
         times.add();
     };
