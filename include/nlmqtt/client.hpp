@@ -296,6 +296,7 @@ private:
         using boxed = detail::box<client_callbacks>;
         nlmqtt_client_callbacks table;
         nlmqtt_client_callbacks_init(&table);
+/** @cond */ // puts the trampoline of one member into the C table
 #define NLMQTT_TELL(name)                                                                                                    \
     detail::fill(table.name, callbacks.name,                                                                                 \
                  &detail::tell<client_callbacks, decltype(client_callbacks::name), &client_callbacks::name, detail::names::name>)
@@ -312,6 +313,7 @@ private:
         NLMQTT_TELL(auth);
         NLMQTT_TELL(dropped);
 #undef NLMQTT_TELL
+/** @endcond */
         client made;
         made.escaped_ = detail::share(std::move(callbacks.escaped));
         table.user_data = new boxed{std::move(callbacks), made.escaped_};

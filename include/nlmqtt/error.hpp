@@ -20,6 +20,7 @@
 /** The compiler knows exceptions: trampolines catch them. */
 #define NLMQTT_CATCHES 1
 #else
+/** The compiler knows no exceptions. */
 #define NLMQTT_CATCHES 0
 #endif
 #if NLMQTT_CATCHES && !defined(NLMQTT_RETURN_ERRORS)
@@ -28,13 +29,16 @@
 /** The namespace of this style, for the linker's eyes only. */
 #define NLMQTT_STYLE throwing
 #else
+/** Calls that fail return the status. */
 #define NLMQTT_THROWS 0
+/** The namespace of this style, for the linker's eyes only. */
 #define NLMQTT_STYLE returning
 #endif
 #if __cplusplus >= 201703L
 /** A result is to be looked at. */
 #define NLMQTT_NODISCARD [[nodiscard]]
 #else
+/** C++11 has no word for it. */
 #define NLMQTT_NODISCARD
 #endif
 

@@ -252,6 +252,7 @@ private:
         using boxed = detail::box<server_hooks>;
         nlmqtt_server_hooks table;
         nlmqtt_server_hooks_init(&table);
+/** @cond */ // puts the trampoline of one member into the C table
 #define NLMQTT_HOOK(way, name) \
     detail::fill(table.name, hooks.name, &detail::way<server_hooks, decltype(server_hooks::name), &server_hooks::name, detail::names::name>)
         NLMQTT_HOOK(decide, accept);
@@ -282,6 +283,7 @@ private:
         NLMQTT_HOOK(tell, tick);
         NLMQTT_HOOK(tell, stopped);
 #undef NLMQTT_HOOK
+/** @endcond */
         server made;
         made.escaped_ = detail::share(std::move(hooks.escaped));
         table.user_data = new boxed{std::move(hooks), made.escaped_};
