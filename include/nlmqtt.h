@@ -1469,7 +1469,8 @@ typedef struct {
   void (*session_taken_over)(void *user_data, const nlmqtt_client_info *client);
   /**
    * May this client publish to this topic, or subscribe to this filter (`access`: NLMQTT_ACCESS_*)? ALLOW, DENY, PENDING. Asked before
-   * `publish` and `subscribe`; `topic` is borrowed until it returns.
+   * `publish` and `subscribe`, and, after `authenticate`, about the topic of a will: DENY refuses the CONNECT then. `topic` is borrowed until it
+   * returns.
    */
   int32_t (*authorize)(void *user_data,
                        const nlmqtt_client_info *client,
@@ -3344,7 +3345,8 @@ nlmqtt_status nlmqtt_server_retained_clear(nlmqtt_server *server,
 
 /**
  * Publishes to whoever subscribed, past hooks and access control: this is the owner speaking. Copied; it happens soon. `properties` may be NULL,
- * `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped.
+ * `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped. QUEUE_FULL: the options
+ * `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already; nothing was published.
  */
 nlmqtt_status nlmqtt_server_publish(nlmqtt_server *server,
                                     const char *topic,
@@ -3361,7 +3363,7 @@ nlmqtt_status nlmqtt_server_publish_message(nlmqtt_server *server, const nlmqtt_
 
 /**
  * Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` and `message` are borrowed
- * for the call. It happens soon; nothing happens if there is no such client.
+ * for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_publish.
  */
 nlmqtt_status nlmqtt_server_publish_to(nlmqtt_server *server,
                                        const char *client_id,

@@ -3,6 +3,7 @@
 mod admin;
 #[cfg(feature = "json")]
 mod control;
+mod posted;
 mod reload;
 
 #[cfg(feature = "json")]
@@ -30,6 +31,7 @@ pub struct Server {
     key: ServerKey,
     /// It was told to stop: dropping it says no more.
     stopping: AtomicBool,
+    posted: Arc<posted::Posted>,
     next_subscription: AtomicU64,
     subscriptions: Arc<Mutex<Subscriptions>>,
 }
@@ -60,6 +62,7 @@ impl Server {
     pub fn new(runtime: &Runtime, options: Options, hooks: Option<Box<dyn Hooks>>) -> Result<Self, Error> {
         let mut rng = runtime.rng();
         let budget = runtime.budget().clone();
+        let posted = posted::Posted::new(&options);
         let key = runtime.request(ANSWER_WAIT, move |worker| {
             let router = Arc::new(RwLock::new(route::Router::new(router_options(&options), rng.fork())));
             worker.add_server(hooks, |hooks| Shard::new(0, options, router, budget, rng, hooks))
@@ -68,6 +71,7 @@ impl Server {
             runtime: runtime.clone(),
             key,
             stopping: AtomicBool::new(false),
+            posted,
             next_subscription: AtomicU64::new(1),
             subscriptions: Arc::default(),
         })
@@ -108,10 +112,12 @@ impl Server {
     /// Publishes to whoever subscribed, past hooks and access control. Posted: it happens soon.
     ///
     /// # Errors
-    /// `Invalid`: not a topic name.
+    /// `Invalid`: not a topic name; `Client(QueueFull)`: `max_posted_messages` or `max_posted_bytes` wait already.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<(), Error> {
         let message = self.owned(publication)?;
+        let place = self.posted.admit(message.bytes())?;
         self.post(move |shard, now| {
+            drop(place);
             // A retained message without room is counted by the shard.
             let _ = shard.publish(now, &message.into_message(shard, now));
         });
@@ -121,11 +127,13 @@ impl Server {
     /// Sends to one client, whatever it subscribed to; queued while it is away.
     ///
     /// # Errors
-    /// `Invalid`: not a topic name.
+    /// As [`Server::publish`].
     pub fn publish_to(&self, client_id: &str, publication: &Publication<'_>) -> Result<(), Error> {
         let message = self.owned(publication)?;
+        let place = self.posted.admit(message.bytes() + client_id.len())?;
         let client_id = client_id.to_owned();
         self.post(move |shard, now| {
+            drop(place);
             shard.publish_to(now, &client_id, &message.into_message(shard, now));
         });
         Ok(())
@@ -281,8 +289,12 @@ impl Server {
     }
 
     fn request<R: Send + 'static>(&self, ask: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
-        let key = self.key;
-        let answer = self.runtime.request(ANSWER_WAIT, move |worker| worker.shard(key).map(|(shard, now)| ask(shard, now)))?;
+        let (key, posted) = (self.key, self.posted.clone());
+        let answer = self.runtime.request(ANSWER_WAIT, move |worker| {
+            let (shard, now) = worker.shard(key)?;
+            shard.count_posts_refused(posted.take_refused());
+            Some(ask(shard, now))
+        })?;
         answer.ok_or(Error::Gone)
     }
 }
@@ -305,6 +317,10 @@ struct OwnedPublication {
 }
 
 impl OwnedPublication {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
     fn into_message(self, shard: &Shard, now: Instant) -> Arc<Message> {
         let properties = Properties::parse(crate::codec::Place::Publish, &self.properties).unwrap_or_default();
         let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(u64::from(seconds)));

@@ -47,6 +47,8 @@ pub struct Options {
     pub max_retained_bytes: usize,
     /// Subscriptions of one session at most (0x97).
     pub max_subscriptions_per_client: usize,
+    /// Filters of one SUBSCRIBE, each further one is refused (0x97), and of one UNSUBSCRIBE, more end the connection (0x97).
+    pub max_subscribe_filters: usize,
     /// Subscriptions of all sessions at most (0x97).
     pub max_subscriptions: usize,
     /// Distinct filters of all sessions at most; a shared group counts as one more (0x97).
@@ -73,6 +75,10 @@ pub struct Options {
     pub max_bans: usize,
     /// Tasks of the owner that wait for their time; one more is refused.
     pub max_scheduled_tasks: usize,
+    /// Messages the owner has published and the worker has not taken yet; one more is refused.
+    pub max_posted_messages: usize,
+    /// Their bytes; one message of any size is taken when nothing else waits.
+    pub max_posted_bytes: usize,
     /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest. From
     /// seven eighths of it on, queues, sessions, subscriptions and the retained store do not grow.
     pub memory_limit: usize,
@@ -101,6 +107,7 @@ impl Default for Options {
             retain_available: true,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 256 << 20,
+            max_subscribe_filters: 10_000,
             max_subscriptions_per_client: 100_000,
             max_subscriptions: 10_000_000,
             max_filters: 1_000_000,
@@ -115,6 +122,8 @@ impl Default for Options {
             tick_interval: Duration::from_secs(1),
             max_bans: 10_000,
             max_scheduled_tasks: 10_000,
+            max_posted_messages: 65_536,
+            max_posted_bytes: 64 << 20,
             memory_limit: 512 << 20,
             memory_pause: Duration::from_secs(10),
         }

@@ -86,6 +86,7 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     number!(max_retained_messages, "max_retained_messages", Kind::Number(0, MANY), RESTART, "retained messages"),
     number!(max_retained_bytes, "max_retained_bytes", Kind::Bytes(0, MANY), RESTART, "bytes of retained messages"),
     number!(max_subscriptions_per_client, "max_subscriptions_per_client", Kind::Number(1, MANY), LIVE, "subscriptions of one session"),
+    number!(max_subscribe_filters, "max_subscribe_filters", Kind::Number(1, MANY), LIVE, "filters in one SUBSCRIBE, further ones are refused; in one UNSUBSCRIBE, more end the connection"),
     number!(max_subscriptions, "max_subscriptions", Kind::Number(1, MANY), RESTART, "subscriptions of all sessions"),
     number!(max_filters, "max_filters", Kind::Number(1, MANY), RESTART, "distinct filters of all sessions"),
     number!(max_topic_levels, "max_topic_levels", Kind::Number(1, 65_535), LIVE, "levels of a topic or filter"),
@@ -107,6 +108,8 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     milliseconds!(tick_interval, "tick_interval_ms", 1, "how often the hook `tick` is called"),
     number!(max_bans, "max_bans", Kind::Number(0, 1_000_000), LIVE, "client identifiers, user names and addresses that are banned"),
     number!(max_scheduled_tasks, "max_scheduled_tasks", Kind::Number(0, 1_000_000), LIVE, "tasks of the application that wait for their time"),
+    number!(max_posted_messages, "max_posted_messages", Kind::Number(1, MANY), RESTART, "messages the application has published and the server has not taken yet"),
+    number!(max_posted_bytes, "max_posted_bytes", Kind::Bytes(1, MANY), RESTART, "their bytes; one message of any size is taken when nothing else waits"),
     number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits"),
     milliseconds!(memory_pause, "memory_pause_ms", 1, "while the memory limit is exceeded: how long a client may keep an unfinished packet"),
 ];

@@ -414,8 +414,8 @@ static void completions_that_nobody_hears_are_limited(void)
     CHECK_EQ(published, 65536);
     nlmqtt_runtime_statistics_init(&statistics);
     OK(nlmqtt_runtime_stats(runtime, &statistics));
-    /* That it was dropped, and that it is over. */
-    CHECK(statistics.events_peak < 2 * 65536 + 1000);
+    /* Each is told of twice at most: that it was pushed out, and that it is done. The rest are tries to connect. */
+    CHECK(statistics.events_peak < 2 * 65536 + 5000);
     OK(nlmqtt_runtime_dispatch(runtime, -1));
     status = NLMQTT_QUEUE_FULL;
     for (published = 0; published < 1000 && status == NLMQTT_QUEUE_FULL; published++) {
