@@ -16,7 +16,7 @@ libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 check() { # NAME COMMAND...
     local name=$1 log=$out/log
     shift
-    if timeout 120 "$@" >"$log" 2>&1; then
+    if timeout 300 "$@" >"$log" 2>&1; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
