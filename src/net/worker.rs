@@ -34,11 +34,13 @@ pub struct Worker<N: Net> {
     pub(super) net: N,
     pub(super) now: Instant,
     pub(super) scratch: Box<[u8]>,
-    pub(super) servers: SlotMap<ServerKey, ServerHost>,
+    pub(super) servers: SlotMap<ServerKey, ServerHost<N>>,
     pub(super) clients: SlotMap<ClientKey, ClientHost>,
     /// Names being looked up, and for whom.
     pub(super) lookups: IdMap<u64, ClientKey>,
     pub(super) lookup_serial: u64,
+    /// Which of the runtime's workers it is.
+    pub(super) index: u16,
     /// DISPATCH mode: where callbacks wait for the application's thread.
     pub(super) events: Option<Arc<EventQueue>>,
     pub(super) log: Option<Arc<dyn Log>>,
@@ -101,6 +103,7 @@ impl<N: Net> Worker<N> {
             clients: SlotMap::with_key(),
             lookups: IdMap::default(),
             lookup_serial: 0,
+            index: 0,
             events: None,
             log: None,
             tasks: Arc::default(),
@@ -117,8 +120,11 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Adds what a runtime has around its worker.
-    pub(super) fn furnish(&mut self, tasks: Arc<Tasks>, events: Option<Arc<EventQueue>>, log: Option<Arc<dyn Log>>) {
+    /// Adds what a runtime has around its workers.
+    pub(super) fn furnish(&mut self, index: u16, tasks: Arc<Tasks>, events: Option<Arc<EventQueue>>, log: Option<Arc<dyn Log>>) {
+        self.index = index;
+        // A ticket says whose it is.
+        self.lookup_serial = index.into();
         self.tasks = tasks;
         self.events = events;
         self.log = log;
@@ -140,6 +146,9 @@ impl<N: Net> Worker<N> {
         self.inbox.awake();
         self.now = self.net.now();
         self.run_commands();
+        for key in self.servers.keys().collect::<Vec<_>>() {
+            self.take_posts(key);
+        }
         // Those that had more in an earlier turn; what has more in this one waits for the next, when
         // its answers are out.
         let mut waiting = core::mem::take(&mut self.again);
@@ -323,6 +332,7 @@ impl<N: Net> Worker<N> {
         for _ in 0..FLUSH_ROUNDS {
             let mut wrote = false;
             for key in self.servers.keys().collect::<Vec<_>>() {
+                self.see_off(key);
                 wrote |= self.flush_server(key);
             }
             for key in self.clients.keys().collect::<Vec<_>>() {
@@ -331,6 +341,9 @@ impl<N: Net> Worker<N> {
             if !wrote {
                 break;
             }
+        }
+        for key in self.servers.keys().collect::<Vec<_>>() {
+            self.hand_over(key);
         }
     }
 
@@ -346,9 +359,14 @@ impl<N: Net> Worker<N> {
         self.links[index] = LinkState { owner, listed: false, ended: false };
     }
 
+    /// A link is nobody's any more.
+    pub(super) fn disown(&mut self, link: LinkId) {
+        self.links[link.0 as usize] = LinkState::default();
+    }
+
     /// Closes a link at once.
     pub(super) fn close(&mut self, link: LinkId) {
-        self.links[link.0 as usize] = LinkState::default();
+        self.disown(link);
         self.net.close(link);
     }
 
