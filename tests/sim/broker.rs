@@ -127,7 +127,7 @@ impl Broker {
     }
 
     /// Counters and gauges of all its shards.
-    fn stats(&mut self) -> Stats {
+    pub fn stats(&mut self) -> Stats {
         let mut stats = Stats::default();
         for index in 0..self.workers.len() {
             if let Some((shard, _)) = self.shard(index) {

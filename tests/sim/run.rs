@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use nlmqtt::base::{Duration, Instant, Rng};
-use nlmqtt::broker::Options;
+use nlmqtt::broker::{Options, Stats};
 
 use crate::broker::{self, BROKER_NAME, Broker, SharedModel, lock};
 use crate::device::Device;
@@ -83,7 +83,8 @@ impl Run {
         }
     }
 
-    pub fn run(mut self) {
+    /// Runs it; what the broker counted since its last start.
+    pub fn run(mut self) -> Stats {
         while self.now() < Instant::START + FAULTY_TIME {
             self.step(Some(self.next_act.min(self.next_mishap)));
             self.applications_act();
@@ -92,7 +93,9 @@ impl Run {
         self.heal();
         self.demand_liveness();
         self.judge();
+        let stats = self.broker.as_mut().map(Broker::stats).unwrap_or_default();
         self.close_everything();
+        stats
     }
 
     fn now(&self) -> Instant {
