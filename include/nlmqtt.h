@@ -12,11 +12,6 @@
 #include <stdint.h>
 
 /**
- * The most shards a server can have: a hook token has a byte for them.
- */
-#define SHARDS_MAX 256
-
-/**
  * Not started, stopped, or given up.
  */
 #define NLMQTT_CLIENT_STOPPED 0
@@ -602,11 +597,6 @@
  * Patch version of this header.
  */
 #define NLMQTT_VERSION_PATCH 0
-
-/**
- * The most workers of a runtime: hook tokens and look-up tickets have a byte for them.
- */
-#define WORKERS_MAX 256
 
 
 
