@@ -58,7 +58,7 @@ static void complain_of_last_error(const char *what)
 
 static void print_help(void)
 {
-    puts("usage: nlmqttd [-p PORT] [-l URI]... [-c FILE] [--set KEY=VALUE]... [-v] [-h]\n"
+    puts("usage: nlmqttd [-p PORT] [-l URI]... [-c FILE] [--env] [--set KEY=VALUE]... [--check] [--keys] [-v] [--version] [-h]\n"
          "\n"
          "  -p PORT          listen on 127.0.0.1 and ::1; 0 takes a free port (default 1883)\n"
          "  -l URI           listen there too, such as mqtt://0.0.0.0:1883; may be repeated\n"
@@ -68,6 +68,7 @@ static void print_help(void)
          "  --check          tell every problem of the configuration, and end\n"
          "  --keys           print every option with its default as a TOML file, and end\n"
          "  -v               tell on stderr who comes and goes; -vv tells more\n"
+         "  --version        print the version, and end\n"
          "  -h               this help\n"
          "\n"
          "Clients without a user name are let in if every listener is on loopback, unless\n"
@@ -204,6 +205,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
         bool known = true;
         if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
             print_help();
+            return EXIT_SUCCESS + 1;
+        } else if (strcmp(option, "--version") == 0) {
+            printf("nlmqttd %s\n", nlmqtt_version_string());
             return EXIT_SUCCESS + 1;
         } else if (strcmp(option, "-v") == 0) {
             arguments->verbosity++;

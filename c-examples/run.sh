@@ -15,7 +15,7 @@ while [ $# -gt 0 ]; do
 done
 
 missing=()
-for pair in cc:gcc cmake:cmake make:make pkg-config:pkg-config objcopy:binutils; do
+for pair in cc:gcc c++:g++ cmake:cmake make:make pkg-config:pkg-config objcopy:binutils; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -8,7 +8,7 @@
 #
 #   lib/libnlmqtt.so.1, libnlmqtt.so   linked from the static library with symbol versions made from the header
 #   lib/libnlmqtt.a                    localised: only nlmqtt_* is visible, two Rust archives can share a program
-#   include/nlmqtt.h, lib/cmake/nlmqtt, lib/pkgconfig/nlmqtt.pc   all relocatable
+#   include/nlmqtt.h and nlmqtt.hpp, lib/cmake/nlmqtt, lib/pkgconfig/nlmqtt.pc   all relocatable
 #   with --programs: sbin/nlmqttd, bin/nlmqtt-pub, bin/nlmqtt-sub and their manual pages
 #
 # --no-strip is for distributions that strip themselves. P may lie below a staging folder (DESTDIR/usr): nothing installed names it.
@@ -72,7 +72,7 @@ $objcopy --strip-debug -R .llvmbc -R .llvmcmd -w --keep-global-symbol='nlmqtt_*'
 rm -f "$lib/libnlmqtt.a"
 $ar rcs "$lib/libnlmqtt.a" "$work/all.o"
 
-cp "$root"/include/nlmqtt.h* "$prefix/include/"
+cp -R "$root"/include/. "$prefix/include/"
 # From the library's folder up to the prefix: one step for each of its parts.
 up=$(sed 's|[^/][^/]*|..|g' <<<"$libdir")
 fill() { sed "s|@VERSION@|$version|g; s|@LIBDIR@|$libdir|g; s|@UP@|$up|g" "$root/cmake/$1.in" >"$2/$1"; }

@@ -601,11 +601,6 @@
 
 
 /**
- * What a ban goes by.
- */
-typedef struct BanKind BanKind;
-
-/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;
@@ -1477,7 +1472,8 @@ typedef struct {
   void (*session_taken_over)(void *user_data, const nlmqtt_client_info *client);
   /**
    * May this client publish to this topic, or subscribe to this filter (`access`: NLMQTT_ACCESS_*)? ALLOW, DENY, PENDING. Asked before
-   * `publish` and `subscribe`; `topic` is borrowed until it returns.
+   * `publish` and `subscribe`, and, after `authenticate`, about the topic of a will: DENY refuses the CONNECT then. `topic` is borrowed until it
+   * returns.
    */
   int32_t (*authorize)(void *user_data,
                        const nlmqtt_client_info *client,
@@ -2159,7 +2155,8 @@ void nlmqtt_publish_options_init(nlmqtt_publish_options *options);
  * Queues a message, connected or not; it is sent as soon as there is a connection, and again after each lost one until the
  * server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
  * NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
- * messages or bytes wait as the options allow, try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+ * messages or bytes wait as the options allow, 65,536 completions wait to be dispatched, or the runtime's memory limit is
+ * reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
  * Nothing was queued then, and no callback comes.
  */
 nlmqtt_status nlmqtt_client_publish(nlmqtt_client *client,
@@ -3355,7 +3352,8 @@ nlmqtt_status nlmqtt_server_retained_clear(nlmqtt_server *server,
 
 /**
  * Publishes to whoever subscribed, past hooks and access control: this is the owner speaking. Copied; it happens soon. `properties` may be NULL,
- * `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped.
+ * `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped. QUEUE_FULL: the options
+ * `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already; nothing was published.
  */
 nlmqtt_status nlmqtt_server_publish(nlmqtt_server *server,
                                     const char *topic,
@@ -3372,7 +3370,7 @@ nlmqtt_status nlmqtt_server_publish_message(nlmqtt_server *server, const nlmqtt_
 
 /**
  * Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` and `message` are borrowed
- * for the call. It happens soon; nothing happens if there is no such client.
+ * for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_publish.
  */
 nlmqtt_status nlmqtt_server_publish_to(nlmqtt_server *server,
                                        const char *client_id,

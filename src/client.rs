@@ -459,8 +459,9 @@ impl Client {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
-        // What is over, but not told yet (DISPATCH mode), holds memory, too.
-        if self.tracker.lock().pending.len() >= REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2)) {
+        // What is over, but not told yet (DISPATCH mode), holds memory, too: its message until then.
+        let untold = self.tracker.lock().pending.len() >= REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2));
+        if untold || self.runtime.budget().is_exhausted() {
             return Err(proto::Error::QueueFull.into());
         }
         let arrivals = self.posted.hold_arrivals();

@@ -3,6 +3,7 @@
 mod admin;
 #[cfg(feature = "json")]
 mod control;
+mod posted;
 mod reload;
 
 #[cfg(feature = "json")]
@@ -38,6 +39,7 @@ pub struct Server {
     next_listener: AtomicUsize,
     /// It was told to stop: dropping it says no more.
     stopping: AtomicBool,
+    posted: Arc<posted::Posted>,
     next_subscription: AtomicU64,
     subscriptions: Arc<Mutex<Subscriptions>>,
 }
@@ -81,6 +83,7 @@ impl Server {
     /// As [`Runtime::request`].
     pub fn with_hooks(runtime: &Runtime, options: Options, mut make_hooks: impl FnMut(usize) -> Option<Box<dyn Hooks>>) -> Result<Self, Error> {
         let mut rng = runtime.rng();
+        let posted = posted::Posted::new(&options);
         let router = Arc::new(RwLock::new(Router::new(router_options(&options), rng.fork())));
         let mut server = Self {
             runtime: runtime.at(0),
@@ -88,6 +91,7 @@ impl Server {
             router: router.clone(),
             next_listener: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            posted,
             next_subscription: AtomicU64::new(1),
             subscriptions: Arc::default(),
         };
@@ -144,10 +148,12 @@ impl Server {
     /// Publishes to whoever subscribed, past hooks and access control. Posted: it happens soon.
     ///
     /// # Errors
-    /// `Invalid`: not a topic name.
+    /// `Invalid`: not a topic name; `Client(QueueFull)`: `max_posted_messages` or `max_posted_bytes` wait already.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<(), Error> {
         let message = self.owned(publication)?;
+        let place = self.posted.admit(message.bytes())?;
         self.post(move |shard, now| {
+            drop(place);
             // A retained message without room is counted by the shard.
             let _ = shard.publish(now, &message.into_message(shard, now));
         });
@@ -157,12 +163,14 @@ impl Server {
     /// Sends to one client, whatever it subscribed to; queued while it is away.
     ///
     /// # Errors
-    /// `Invalid`: not a topic name.
+    /// As [`Server::publish`].
     pub fn publish_to(&self, client_id: &str, publication: &Publication<'_>) -> Result<(), Error> {
         let message = self.owned(publication)?;
+        let place = self.posted.admit(message.bytes() + client_id.len())?;
         let home = self.home_of(client_id);
         let client_id = client_id.to_owned();
         self.post_to(home, move |shard, now| {
+            drop(place);
             shard.publish_to(now, &client_id, &message.into_message(shard, now));
         });
         Ok(())
@@ -365,8 +373,12 @@ impl Server {
 
     fn request_of<R: Send + 'static>(&self, shard: usize, ask: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
         let (runtime, key) = &self.shards[shard];
-        let key = *key;
-        let answer = runtime.request(ANSWER_WAIT, move |worker| worker.shard(key).map(|(shard, now)| ask(shard, now)))?;
+        let (key, posted) = (*key, self.posted.clone());
+        let answer = runtime.request(ANSWER_WAIT, move |worker| {
+            let (shard, now) = worker.shard(key)?;
+            shard.count_posts_refused(posted.take_refused());
+            Some(ask(shard, now))
+        })?;
         answer.ok_or(Error::Gone)
     }
 
@@ -405,6 +417,10 @@ struct OwnedPublication {
 }
 
 impl OwnedPublication {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
     fn into_message(self, shard: &Shard, now: Instant) -> Arc<Message> {
         let properties = Properties::parse(crate::codec::Place::Publish, &self.properties).unwrap_or_default();
         let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(u64::from(seconds)));

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, build, c, examples, readme, features, package, interop, bench
+#   --only PART   one part: rust, build, c, cpp, examples, loops, readme, features, package, interop, bench
 #   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
 #   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
@@ -26,6 +26,9 @@ install_missing() {
     done
     [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    for pair in libuv:libuv1-dev glib-2.0:libglib2.0-dev libsystemd:libsystemd-dev; do
+        pkg-config --exists "${pair%%:*}" 2>/dev/null || missing+=("${pair##*:}")
+    done
     [ ${#missing[@]} -eq 0 ] && return
     [ "$(id -u)" -eq 0 ] || sudo=sudo
     $sudo apt-get -qq update
@@ -52,18 +55,24 @@ part() {
     rm -f "$log"
 }
 
+# With --long ten times as many worlds.
+simulation() { SIM_FIRST=1000 SIM_SEEDS=9000 cargo test --locked --test sim; }
+
 rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
 
 [ "$only" = arm ] || install_missing
 part rust rust
 part build c-examples/run.sh --build-only
 part c tests/c/run.sh
+part cpp tests/cpp/run.sh
 part examples tests/c/examples.sh
+part loops tests/c/loops.sh
 part readme tests/c/readme.sh
 part features tests/c/features.sh
 part package tests/package/run.sh
 part interop tests/interop/run.sh
 if [ -n "$long" ]; then
+    part simulation simulation
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd
     [ "$only" = arm ] || part older tests/arm/older.sh
 else

@@ -36,6 +36,11 @@ pub struct ClientSummary {
 }
 
 impl Shard {
+    /// So many messages of the owner were refused before they came here.
+    pub fn count_posts_refused(&mut self, count: u64) {
+        self.stats.posts_refused += count;
+    }
+
     /// The budget of this server, for messages made outside.
     pub fn budget(&self) -> &crate::base::Budget {
         &self.budget

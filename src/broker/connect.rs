@@ -12,7 +12,7 @@ use crate::topic;
 
 use super::connection::{Auth, ConnKey, Resumed, Stage, State};
 use super::ending::forwarded;
-use super::hooks::{Decision, SessionEvent};
+use super::hooks::{Access, Decision, SessionEvent};
 use super::session::{Session, SessionKey, Will};
 use super::shard::{Fault, Shard, client_info, protocol_error};
 use super::tell::tell;
@@ -58,24 +58,47 @@ impl Shard {
             Decision::Allow
         };
         if let Some(method) = method {
-            self.connections[key].auth = Some(Box::new(Auth { method: method.into(), connect: whole.to_vec(), again: false }));
+            let auth = || Box::new(Auth { method: method.into(), connect: whole.to_vec(), again: false, last_data: None });
+            self.connections[key].auth.get_or_insert_with(auth);
         }
-        self.authenticated(now, key, connect, decision)
+        self.authenticated(now, key, connect, whole, decision, resumed);
+        Ok(())
     }
 
     /// Goes on after a decision about a CONNECT, be it at once, late or after AUTH packets.
-    fn authenticated(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, decision: Decision) -> Result<(), Fault> {
-        match decision {
-            Decision::Allow => self.accept(now, key, connect, None),
-            Decision::AllowWith(data) => self.accept(now, key, connect, Some(&data)),
-            Decision::Challenge(data) if self.connections[key].auth.is_some() => {
+    fn authenticated(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, whole: &[u8], decision: Decision, resumed: Option<Resumed>) {
+        let auth = self.connections[key].auth.as_deref_mut();
+        let auth_data = match decision {
+            Decision::Allow => auth.and_then(|auth| auth.last_data.take()),
+            Decision::AllowWith(data) => Some(data),
+            Decision::Challenge(data) if auth.is_some() => {
                 self.connections[key].state = State::Authenticating;
-                self.send_auth(key, Reason::CONTINUE_AUTHENTICATION, &data);
+                return self.send_auth(key, Reason::CONTINUE_AUTHENTICATION, &data);
             }
-            Decision::Deny(reason) => self.refuse(now, key, reason),
-            _ => self.refuse(now, key, Reason::NOT_AUTHORIZED),
+            Decision::Deny(reason) => return self.refuse(now, key, reason),
+            _ => return self.refuse(now, key, Reason::NOT_AUTHORIZED),
+        };
+        match self.authorize_will(now, key, connect, whole, resumed) {
+            Some(Decision::Allow) => self.accept(now, key, connect, auth_data.as_deref()),
+            Some(Decision::Deny(reason)) => self.refuse(now, key, reason),
+            Some(_) => self.refuse(now, key, Reason::NOT_AUTHORIZED),
+            // Kept for CONNACK: when the CONNECT goes on, nobody asks again who it is.
+            None => {
+                if let Some(auth) = &mut self.connections[key].auth {
+                    auth.last_data = auth_data;
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// May the client publish to the topic of its will? Asked before the session is there, because the will comes when nobody
+    /// can be told any more. `None`: the hook answers later.
+    fn authorize_will(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Option<Decision> {
+        let Some(will) = connect.will.as_ref().filter(|_| self.interest.authorize) else { return Some(Decision::Allow) };
+        self.decide(now, key, Stage::Authorize, whole, &mut resumed, |shard, token| {
+            let client = client_info(&shard.connections[key], connect.client_id, connect.username);
+            shard.hooks.authorize(client, Access::Publish, will.topic, will.qos, will.retain, token)
+        })
     }
 
     /// What can be refused without asking anybody.
@@ -359,9 +382,10 @@ impl Shard {
     fn go_on_connecting(&mut self, now: Instant, key: ConnKey, packet: &[u8], decision: Decision) -> Result<(), Fault> {
         let (frame, _) = codec::split(packet, usize::MAX)?.expect("CONNECT was kept whole");
         match codec::decode(Version::V5, codec::Sender::Client, frame)? {
-            codec::Packet::Connect(connect) => self.authenticated(now, key, &connect, decision),
+            codec::Packet::Connect(connect) => self.authenticated(now, key, &connect, packet, decision, None),
             _ => unreachable!("only CONNECT is kept"),
         }
+        Ok(())
     }
 
     fn reauthenticated(&mut self, key: ConnKey, data: &[u8]) {

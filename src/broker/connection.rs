@@ -102,6 +102,8 @@ pub(super) struct Auth {
     pub connect: Vec<u8>,
     /// Re-authentication began and is not finished.
     pub again: bool,
+    /// For CONNACK, while the hook `authorize` thinks about the will.
+    pub last_data: Option<Vec<u8>>,
 }
 
 /// By filter: a client that subscribes again and again has one job for each filter, which begins
@@ -179,7 +181,7 @@ impl Connection {
     /// AUTH, topics behind aliases.
     pub fn kept_bytes(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.capacity());
-        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len());
+        let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len() + auth.last_data.as_ref().map_or(0, Vec::capacity));
         self.partial.capacity() + parked + auth + self.alias_in.bytes()
     }
 

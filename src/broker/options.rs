@@ -47,6 +47,8 @@ pub struct Options {
     pub max_retained_bytes: usize,
     /// Subscriptions of one session at most (0x97).
     pub max_subscriptions_per_client: usize,
+    /// Filters of one SUBSCRIBE, each further one is refused (0x97), and of one UNSUBSCRIBE, more end the connection (0x97).
+    pub max_subscribe_filters: usize,
     /// Subscriptions of all sessions at most (0x97).
     pub max_subscriptions: usize,
     /// Distinct filters of all sessions at most; a shared group counts as one more (0x97).
@@ -73,6 +75,10 @@ pub struct Options {
     pub max_bans: usize,
     /// Tasks of the owner that wait for their time; one more is refused.
     pub max_scheduled_tasks: usize,
+    /// Messages the owner has published and the worker has not taken yet; one more is refused.
+    pub max_posted_messages: usize,
+    /// Their bytes; one message of any size is taken when nothing else waits.
+    pub max_posted_bytes: usize,
     /// Messages that wait for one worker, from all others together; beyond it they wait with their
     /// senders, and a worker with so many for another one reads no publishers.
     pub max_inbox_posts: usize,
@@ -108,6 +114,7 @@ impl Default for Options {
             retain_available: true,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 256 << 20,
+            max_subscribe_filters: 10_000,
             max_subscriptions_per_client: 100_000,
             max_subscriptions: 10_000_000,
             max_filters: 1_000_000,
@@ -122,6 +129,8 @@ impl Default for Options {
             tick_interval: Duration::from_secs(1),
             max_bans: 10_000,
             max_scheduled_tasks: 10_000,
+            max_posted_messages: 65_536,
+            max_posted_bytes: 64 << 20,
             max_inbox_posts: 65_536,
             max_inbox_bytes: 8 << 20,
             workers: 1,

@@ -147,7 +147,7 @@ impl Shard {
                 let post = Post { message: message.clone(), hits: vec![posted], charge };
                 outbox.bytes += post.len_bytes();
                 outbox.posts.push(post);
-                self.stats.messages_posted += 1;
+                self.stats.messages_handed_over += 1;
             }
         }
         self.outbox_full |= outbox.posts.len() >= self.options.max_inbox_posts || outbox.bytes >= self.options.max_inbox_bytes;

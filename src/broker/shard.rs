@@ -150,6 +150,10 @@ impl Shard {
                 }
                 self.on_connect(now, key, &connect, whole, resumed)
             }
+            // After AUTH packets it goes on when the hook about its will has answered.
+            (State::Authenticating, Packet::Connect(connect)) if resumed.is_some() => {
+                self.on_connect(now, key, &connect, whole, resumed)
+            }
             (State::AwaitConnect, _) => Err(protocol_error("the first packet must be CONNECT")),
             (State::Authenticating | State::Connected, Packet::Auth(auth)) => {
                 self.on_auth(now, key, &auth, whole, resumed)

@@ -140,7 +140,7 @@ stats! {
     /// Shared messages handed to another member.
     shared_reoffered,
     /// Messages handed to another worker.
-    messages_posted,
+    messages_handed_over,
     /// Connections handed to the worker their client belongs to.
     connections_handed_over,
     /// Times a worker's inbox was full, and messages waited with their sender.
@@ -157,6 +157,8 @@ stats! {
     bans_refused,
     /// Tasks refused because `max_scheduled_tasks` waited.
     scheduled_tasks_refused,
+    /// Messages of the owner refused because `max_posted_messages` or `max_posted_bytes` waited to be taken by the server.
+    posts_refused,
     /// Times a client was not read for a while because the budget was exhausted.
     budget_pauses,
     /// Times a client was not read for a while because it did not read itself.

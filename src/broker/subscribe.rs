@@ -68,6 +68,11 @@ impl Shard {
             if resumed.stage == Stage::Act { acting = Some(resumed.decision) } else { given = Some(resumed.decision) }
         }
         for (filter, options) in subscribe.filters.iter().skip(verdicts.len()) {
+            if verdicts.len() >= self.options.max_subscribe_filters {
+                self.refuse_filters_beyond(session, verdicts.len());
+                verdicts.push(Reason::QUOTA_EXCEEDED);
+                continue;
+            }
             let verdict = match given.take() {
                 Some(decision) => reason_of(&decision),
                 None => match self.authorize_filter(key, session, filter, options) {
@@ -90,6 +95,14 @@ impl Shard {
             if verdict.is_error() { Err(verdict) } else { answered.next().unwrap_or(Err(Reason::UNSPECIFIED_ERROR)) }
         });
         Some(merged.collect())
+    }
+
+    /// One packet asks for more than it may: counted for each filter, told once.
+    fn refuse_filters_beyond(&mut self, session: SessionKey, index: usize) {
+        self.stats.subscriptions_refused += 1;
+        if index == self.options.max_subscribe_filters {
+            self.tell_client_quota(session, "max_subscribe_filters");
+        }
     }
 
     fn granted(&self, options: SubscribeOptions) -> SubscribeOptions {
@@ -170,7 +183,13 @@ impl Shard {
 
     pub(super) fn on_unsubscribe(&mut self, key: ConnKey, now: Instant, unsubscribe: &Unsubscribe<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
         let session = self.connections[key].session.expect("connected");
-        let filters: Vec<&str> = unsubscribe.filters.iter().collect();
+        let filters_max = self.options.max_subscribe_filters;
+        let filters: Vec<&str> = unsubscribe.filters.iter().take(filters_max + 1).collect();
+        if filters.len() > filters_max {
+            // 3.x could not be told that some of them were not looked at.
+            self.tell_client_quota(session, "max_subscribe_filters");
+            return Err(Fault::Reason(Reason::QUOTA_EXCEEDED, "more filters in one UNSUBSCRIBE than max_subscribe_filters"));
+        }
         let decision = if self.interest.unsubscribe {
             let decision = self.decide(now, key, Stage::Act, whole, &mut resumed, |shard, token| {
                 let state = &shard.sessions[session];

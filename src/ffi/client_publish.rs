@@ -156,7 +156,8 @@ pub unsafe extern "C" fn nlmqtt_publish_options_init(options: *mut nlmqtt_publis
 /// Queues a message, connected or not; it is sent as soon as there is a connection, and again after each lost one until the
 /// server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
 /// NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
-/// messages or bytes wait as the options allow, try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+/// messages or bytes wait as the options allow, 65,536 completions wait to be dispatched, or the runtime's memory limit is
+/// reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
 /// Nothing was queued then, and no callback comes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_publish(

@@ -146,7 +146,8 @@ pub struct nlmqtt_server_hooks {
     /// A newer connection of the same client identifier takes the session of this one, which will be closed with 0x8E.
     pub session_taken_over: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info)>,
     /// May this client publish to this topic, or subscribe to this filter (`access`: NLMQTT_ACCESS_*)? ALLOW, DENY, PENDING. Asked before
-    /// `publish` and `subscribe`; `topic` is borrowed until it returns.
+    /// `publish` and `subscribe`, and, after `authenticate`, about the topic of a will: DENY refuses the CONNECT then. `topic` is borrowed until it
+    /// returns.
     pub authorize: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, access: i32, topic: nlmqtt_str, qos: u8, retain: bool, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
     /// Decides about a SUBSCRIBE: ALLOW (nlmqtt_decision_set_filter and _refuse_filter change single filters), DENY (all), PENDING. Only filters
     /// that were authorized are listed.

@@ -36,6 +36,7 @@ pub(crate) struct ServerInner {
     changing: Mutex<()>,
     pub table: Arc<HookTable>,
     pub parts: RuntimeParts,
+    has_own_runtime: bool,
     health: Health,
 }
 
@@ -131,7 +132,14 @@ pub unsafe extern "C" fn nlmqtt_server_new(runtime: *mut nlmqtt_runtime, config:
             unsafe { runtime_or_private(runtime) }?
         };
         let state = State { config: config.clone(), running: None, listeners: Vec::new(), started: false };
-        let inner = Arc::new(ServerInner { state: Mutex::new(state), changing: Mutex::new(()), table, parts, health: Health::new() });
+        let inner = Arc::new(ServerInner {
+            state: Mutex::new(state),
+            changing: Mutex::new(()),
+            table,
+            parts,
+            has_own_runtime: runtime.is_null(),
+            health: Health::new(),
+        });
         let running = inner.make(&config)?;
         inner.state().running = Some(running);
         unsafe { *server_out = Box::into_raw(Box::new(nlmqtt_server(inner))) };
@@ -151,6 +159,10 @@ pub unsafe extern "C" fn nlmqtt_server_free(server: *mut nlmqtt_server) {
         let inner = unsafe { Box::from_raw(server) }.0;
         if inner.health.is_forked() {
             return Ok(());
+        }
+        if inner.has_own_runtime && inner.parts.runtime.is_turning() {
+            // Another thread may be inside a function of this server: it must not wait for the end of this callback.
+            inner.parts.runtime.detach();
         }
         inner.table.closed.store(true, std::sync::atomic::Ordering::Release);
         let running = inner.state().running.take();

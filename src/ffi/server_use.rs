@@ -72,7 +72,8 @@ impl Receiver {
 }
 
 /// Publishes to whoever subscribed, past hooks and access control: this is the owner speaking. Copied; it happens soon. `properties` may be NULL,
-/// `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped.
+/// `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped. QUEUE_FULL: the options
+/// `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already; nothing was published.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_publish(
     server: *mut nlmqtt_server,
@@ -105,7 +106,7 @@ pub unsafe extern "C" fn nlmqtt_server_publish_message(server: *mut nlmqtt_serve
 }
 
 /// Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` and `message` are borrowed
-/// for the call. It happens soon; nothing happens if there is no such client.
+/// for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_publish.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_publish_to(server: *mut nlmqtt_server, client_id: *const c_char, message: *const nlmqtt_message) -> nlmqtt_status {
     unsafe {

@@ -121,6 +121,8 @@ checks() {
         grep -q 'bad.toml:3: ' "$work/problems"
 }
 check "--check tells every problem of a file with its line" checks
+version() { grep -q "^$("$bin/nlmqttd" --version) ready on " "$work/gateway.log"; }
+check "--version is what the ready line says" version
 complains() { # TEXT ARGUMENT...
     local text=$1 status=0
     shift

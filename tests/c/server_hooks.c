@@ -284,6 +284,108 @@ static void authorize(int later)
     nlmqtt_server_free(server);
 }
 
+/* The topic of a will is asked about before the client is connected; a refusal is one of the CONNECT. */
+static void authorize_a_will(int later)
+{
+    struct plan plan;
+    nlmqtt_server_hooks hooks;
+    nlmqtt_server *server;
+    struct packet packet;
+    uint16_t port;
+    int allowed, client;
+    plan_init(&plan, later);
+    nlmqtt_server_hooks_init(&hooks);
+    hooks.user_data = &plan;
+    hooks.authorize = on_authorize;
+    hooks.connected = on_connected;
+    server = serve(NULL, &hooks, &port);
+    for (allowed = 1; allowed >= 0; allowed--) {
+        plan.code = allowed ? NLMQTT_ALLOW : NLMQTT_DENY;
+        client = dial(port);
+        packet.first = 0x10;
+        packet.len = 0;
+        put_text(&packet, "MQTT");
+        put_u8(&packet, 4);
+        put_u8(&packet, 2 | 4 | 8 | 0x20); /* clean, a will of QoS 1, retained */
+        put_u16(&packet, 0);
+        put_text(&packet, "mortal");
+        put_text(&packet, "last/words");
+        put_text(&packet, "gone");
+        send_packet(client, &packet);
+        complete(server, &plan, allowed ? 1 : 2);
+        CHECK_TEXT(plan.seen, "1 last/words 1 1");
+        if (allowed)
+            EXPECT(client, 0x20, "\0\0", 2);
+        else
+            EXPECT(client, 0x20, "\0\5", 2);
+        close(client);
+    }
+    CHECK_EQ(counter_get(&plan.connected), 1);
+    nlmqtt_server_free(server);
+}
+
+static int32_t on_authorize_a_will(void *user_data, const nlmqtt_client_info *client, int32_t access, nlmqtt_str topic, uint8_t qos,
+                                   bool retain, nlmqtt_hook_token token, nlmqtt_decision *decision)
+{
+    struct plan *plan = (struct plan *)user_data;
+    CHECK(client->protocol_level == 5 && access == NLMQTT_ACCESS_PUBLISH && qos == 0 && !retain);
+    snprintf(plan->seen, sizeof plan->seen, "%s", topic.data);
+    plan->code = NLMQTT_ALLOW;
+    plan->details = NULL;
+    return answer(plan, token, decision);
+}
+
+/* Behind an exchange of AUTH, too, and the last data of that comes with CONNACK. */
+static void authorize_a_will_after_auth(int later)
+{
+    struct plan plan;
+    nlmqtt_server_hooks hooks;
+    nlmqtt_server *server;
+    struct packet packet;
+    uint16_t port;
+    size_t at;
+    int client, found = 0;
+    plan_init(&plan, later);
+    plan.code = NLMQTT_CHALLENGE;
+    plan.details = challenge_one;
+    nlmqtt_server_hooks_init(&hooks);
+    hooks.user_data = &plan;
+    hooks.authenticate = on_authenticate;
+    hooks.auth_exchange = on_auth_exchange;
+    hooks.authorize = on_authorize_a_will;
+    server = serve(NULL, &hooks, &port);
+    client = dial(port);
+    packet.first = 0x10;
+    packet.len = 0;
+    put_text(&packet, "MQTT");
+    put_u8(&packet, 5);
+    put_u8(&packet, 2 | 4);
+    put_u16(&packet, 0);
+    put_bytes(&packet, "\4\x15\0\1M", 5);
+    put_text(&packet, "mortal");
+    put_u8(&packet, 0);
+    put_text(&packet, "last/words");
+    put_text(&packet, "gone");
+    send_packet(client, &packet);
+    complete(server, &plan, 1);
+    EXPECT(client, 0xF0, "\x18\x0A\x15\0\1M\x16\0\3one", 12);
+    packet.first = 0xF0;
+    packet.len = 0;
+    put_bytes(&packet, "\x18\x0A\x15\0\1M\x16\0\3two", 12);
+    send_packet(client, &packet);
+    complete(server, &plan, 2);
+    complete(server, &plan, 3);
+    CHECK_EQ(read_packet(client, &packet), 0x20);
+    CHECK_EQ(packet.body[1], 0);
+    CHECK_TEXT(plan.seen, "last/words");
+    for (at = 0; at + 6 <= packet.len; at++)
+        found += memcmp(packet.body + at, "\x16\0\3one", 6) == 0;
+    CHECK_EQ(found, 1);
+    ping(client);
+    close(client);
+    nlmqtt_server_free(server);
+}
+
 static void move_filters(nlmqtt_decision *decision)
 {
     OK(nlmqtt_decision_set_filter(decision, 0, "moved/#", 2));
@@ -514,6 +616,8 @@ int main(void)
         authenticate(later);
         exchange(later);
         authorize(later);
+        authorize_a_will(later);
+        authorize_a_will_after_auth(later);
         subscribe_and_unsubscribe(later);
         publish(later);
     }

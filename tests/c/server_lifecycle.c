@@ -140,6 +140,54 @@ static void a_server_may_be_freed_by_its_own_hook(void)
     }
 }
 
+/* Another thread is inside a function of the server while a hook frees it, and the hook waits for that thread. */
+struct contest {
+    nlmqtt_server *server;
+    struct counter asking, freed, returned;
+};
+
+static void wait_for_free(void *user_data, const char *name, uint64_t value)
+{
+    struct contest *contest = (struct contest *)user_data;
+    (void)name, (void)value;
+    if (counter_get(&contest->asking) == 0) {
+        counter_add(&contest->asking);
+        CHECK(counter_wait(&contest->freed, 1));
+    }
+}
+
+static void *ask_for_long(void *user_data)
+{
+    struct contest *contest = (struct contest *)user_data;
+    OK(nlmqtt_server_each_stat(contest->server, wait_for_free, contest));
+    counter_add(&contest->returned);
+    return NULL;
+}
+
+static void free_in_contest(void *user_data)
+{
+    struct contest *contest = (struct contest *)user_data;
+    CHECK(counter_wait(&contest->asking, 1));
+    nlmqtt_server_free(contest->server);
+    counter_add(&contest->freed);
+    CHECK(counter_wait(&contest->returned, 1));
+}
+
+static void freed_in_a_callback_it_makes_no_other_thread_wait(void)
+{
+    struct contest contest;
+    pthread_t thread;
+    counter_init(&contest.asking);
+    counter_init(&contest.freed);
+    counter_init(&contest.returned);
+    OK(nlmqtt_server_new(NULL, NULL, NULL, &contest.server));
+    CHECK(pthread_create(&thread, NULL, ask_for_long, &contest) == 0);
+    CHECK(counter_wait(&contest.asking, 1));
+    OK(nlmqtt_server_schedule(contest.server, 0, 0, free_in_contest, &contest, NULL, NULL));
+    CHECK(counter_wait(&contest.returned, 1));
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 static void a_stop_in_a_hook_is_told_by_a_hook(void)
 {
     struct owner owner;
@@ -236,6 +284,7 @@ int main(void)
     a_taken_port_is_told_and_can_be_tried_again();
     clients_hear_why_a_server_stops();
     a_server_may_be_freed_by_its_own_hook();
+    freed_in_a_callback_it_makes_no_other_thread_wait();
     a_stop_in_a_hook_is_told_by_a_hook();
     loop_mode_serves_and_stops_inside_poll();
     hooks_are_released_also_when_no_server_comes_of_it();

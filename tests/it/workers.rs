@@ -126,7 +126,7 @@ fn every_message_reaches_every_subscriber_once_and_in_order_whatever_worker_it_l
     }
     is_over.store(true, Ordering::Relaxed);
     churn.into_iter().for_each(|thread| thread.join().expect("no panic"));
-    assert!(broker.stat("messages_posted") > 0 && broker.stat("connections_handed_over") > 0 && broker.stat("take_overs") > 0);
+    assert!(broker.stat("messages_handed_over") > 0 && broker.stat("connections_handed_over") > 0 && broker.stat("take_overs") > 0);
     broker.is_left_without_a_byte();
 }
 

@@ -129,4 +129,5 @@ def main():
     return 1 if gone or new else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

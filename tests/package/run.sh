@@ -136,5 +136,7 @@ check "sizes, release" sizes release "$dist"
 check "the small profile builds" cmake/install.sh --prefix "$out/small" --profile small
 check "the small profile serves cmake and pkg-config" "$tests/consume.sh" "$out/small"
 check "sizes, small" sizes small "$out/small"
+check "the client alone builds" cmake/install.sh --prefix "$out/client" --profile small --no-default-features
+check "sizes, the client alone" "$tests/sizes.py" "small, the client alone" x86-64 "$out/client/lib/libnlmqtt.so.1"
 echo "package: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

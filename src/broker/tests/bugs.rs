@@ -34,7 +34,7 @@ fn a_client_that_writes_all_it_may_before_it_reads_is_not_stuck() {
 
 #[test]
 fn retained_jobs_neither_pile_up_nor_cost_more_than_they_are() {
-    let mut world = World::new(Options::default());
+    let mut world = World::new(Options { max_subscribe_filters: 100_000, ..Options::default() });
     let publisher = world.join(V3, "p");
     world.publish(publisher, "r/1", 0, true, b"x");
     let client = world.join(V3, "c");

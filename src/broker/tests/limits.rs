@@ -330,3 +330,24 @@ fn hook_timeout_ms_refuses_what_waits() {
     assert_eq!(world.stats().hook_timeouts, 2);
     world.end();
 }
+
+#[test]
+fn max_subscribe_filters_refuses_further_ones_and_ends_an_unsubscribe() {
+    let mut world = with(|options| options.max_subscribe_filters = 2);
+    let client = world.join(V5, "c");
+    let filters = |first: u8, has_options: bool| {
+        let mut body = vec![0, 9, 0];
+        for filter in [b'a', b'b', b'c', b'd'] {
+            body.extend([0, 1, filter]);
+            body.extend(has_options.then_some(0));
+        }
+        [&[first, body.len() as u8][..], &body].concat()
+    };
+    world.send(client, &filters(0x82, true));
+    assert_eq!(world.lines(client), ["SUBACK 9 00 00 97 97"]);
+    assert_eq!((world.stats().subscriptions, world.stats().subscriptions_refused), (2, 2));
+    world.send(client, &filters(0xA2, false));
+    assert_eq!(world.lines(client), ["DISCONNECT 97"]);
+    assert_eq!(world.stats().protocol_errors, 1);
+    world.end();
+}

@@ -173,7 +173,7 @@ fn one_post_carries_a_message_for_all_its_targets_in_order() {
     for payload in [b"1", b"2"] {
         pair.worlds[0].publish(publisher, "t/1", 0, false, payload);
     }
-    assert_eq!(pair.worlds[0].stats().messages_posted, 2);
+    assert_eq!(pair.worlds[0].stats().messages_handed_over, 2);
     assert_eq!(pair.worlds[1].lines(there[0]), [""; 0]);
     pair.exchange();
     let expected = ["PUBLISH t/1=1 q0", "PUBLISH t/1=2 q0"];
