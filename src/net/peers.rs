@@ -16,6 +16,9 @@ use super::worker::{Command, Owner, Worker};
 use super::Net;
 use crate::broker::{Post, Traveller};
 
+/// An empty vector of posts keeps room for so many.
+const POSTS_KEPT: usize = 256;
+
 /// The places of one server, one on each of its workers.
 pub struct Peers<N: Net>(Box<[Place<N>]>);
 
@@ -122,6 +125,7 @@ impl<N: Net> Worker<N> {
         // Set once: a server joins when it is made.
         let _ = peers.0[usize::from(own)].server.set(server);
         host.seat = Some(Seat { peers, own, taken: Vec::new() });
+        self.has_peers = true;
     }
 
     /// Takes what other workers have for a server.
@@ -138,6 +142,8 @@ impl<N: Net> Worker<N> {
             }
         }
         if let Some(seat) = self.servers.get_mut(server).and_then(|host| host.seat.as_mut()) {
+            // A burst does not keep its memory.
+            posts.shrink_to(POSTS_KEPT);
             seat.taken = posts;
         }
     }

@@ -44,6 +44,8 @@ pub struct Worker<N: Net> {
     /// DISPATCH mode: where callbacks wait for the application's thread.
     pub(super) events: Option<Arc<EventQueue>>,
     pub(super) log: Option<Arc<dyn Log>>,
+    /// Some server has shards on other workers.
+    pub(super) has_peers: bool,
     tasks: Arc<Tasks>,
     inbox: Arc<Inbox<Command<N>>>,
     commands: Vec<Command<N>>,
@@ -106,6 +108,7 @@ impl<N: Net> Worker<N> {
             index: 0,
             events: None,
             log: None,
+            has_peers: false,
             tasks: Arc::default(),
             inbox,
             commands: Vec::new(),
@@ -146,9 +149,7 @@ impl<N: Net> Worker<N> {
         self.inbox.awake();
         self.now = self.net.now();
         self.run_commands();
-        for key in self.servers.keys().collect::<Vec<_>>() {
-            self.take_posts(key);
-        }
+        self.exchange_posts();
         // Those that had more in an earlier turn; what has more in this one waits for the next, when
         // its answers are out.
         let mut waiting = core::mem::take(&mut self.again);
@@ -331,8 +332,10 @@ impl<N: Net> Worker<N> {
     fn flush(&mut self) {
         for _ in 0..FLUSH_ROUNDS {
             let mut wrote = false;
-            for key in self.servers.keys().collect::<Vec<_>>() {
+            for key in self.peered() {
                 self.see_off(key);
+            }
+            for key in self.servers.keys().collect::<Vec<_>>() {
                 wrote |= self.flush_server(key);
             }
             for key in self.clients.keys().collect::<Vec<_>>() {
@@ -342,9 +345,23 @@ impl<N: Net> Worker<N> {
                 break;
             }
         }
-        for key in self.servers.keys().collect::<Vec<_>>() {
+        for key in self.peered() {
             self.hand_over(key);
         }
+    }
+
+    /// Takes what other workers have for this one, and tries to get rid of what they had no room for:
+    /// before anything is read, because that depends on it.
+    fn exchange_posts(&mut self) {
+        for key in self.peered() {
+            self.take_posts(key);
+            self.hand_over(key);
+        }
+    }
+
+    /// The servers that may have shards on other workers.
+    fn peered(&self) -> Vec<ServerKey> {
+        if self.has_peers { self.servers.keys().collect() } else { Vec::new() }
     }
 
     pub(super) fn owner(&self, link: LinkId) -> Owner {
