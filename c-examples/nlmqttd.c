@@ -2,7 +2,7 @@
  * nlmqttd: a gateway's MQTT broker.
  *
  * Everything the broker does is in the library; this file reads options, waits for signals and
- * says what happened. Signals are blocked before the library starts its thread and then simply
+ * says what happened. Signals are blocked before the library starts its threads and then simply
  * waited for, so that no handler interrupts anything.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -258,15 +258,19 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
     return 0;
 }
 
-static nlmqtt_runtime *make_runtime(int verbosity, char *memory_limit)
+static nlmqtt_runtime *make_runtime(int verbosity, const nlmqtt_server_config *server)
 {
     nlmqtt_runtime *runtime = NULL;
     nlmqtt_runtime_config *config = nlmqtt_runtime_config_new();
+    uint64_t memory_limit = 0, workers = 1;
     int32_t level = verbosity == 0 ? NLMQTT_LOG_WARNING : NLMQTT_LOG_INFO + verbosity - 1;
     if (config == NULL)
         return NULL;
     nlmqtt_runtime_config_set_thread_name(config, "nlmqttd");
-    nlmqtt_runtime_config_set_memory_limit(config, strtoul(memory_limit, NULL, 10));
+    nlmqtt_server_config_get_number(server, "memory_limit", &memory_limit);
+    nlmqtt_server_config_get_number(server, "workers", &workers);
+    nlmqtt_runtime_config_set_memory_limit(config, (size_t)memory_limit);
+    nlmqtt_runtime_config_set_workers(config, (size_t)workers);
     nlmqtt_runtime_config_set_log(config, level, log_line, NULL, NULL);
     if (nlmqtt_runtime_new(config, &runtime) != NLMQTT_OK)
         complain_of_last_error("");
@@ -353,7 +357,6 @@ int main(int argc, char **argv)
     nlmqtt_server *server = NULL;
     struct service service;
     sigset_t signals;
-    char memory_limit[32] = "0";
     int outcome, exit_code = EXIT_FAILURE;
 
     memset(&arguments, 0, sizeof arguments);
@@ -385,8 +388,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    nlmqtt_server_config_get(config, "memory_limit", memory_limit, sizeof memory_limit, NULL);
-    runtime = make_runtime(arguments.verbosity, memory_limit);
+    runtime = make_runtime(arguments.verbosity, config);
     if (runtime != NULL) {
         if (nlmqtt_server_new(runtime, config, NULL, &server) != NLMQTT_OK) {
             complain_of_last_error("");

@@ -504,7 +504,7 @@
 #define NLMQTT_PLACE_AUTH 15
 
 /**
- * One library thread does the work and runs the callbacks. The default.
+ * A library thread does the work and runs the callbacks; with more than one worker, one thread for each. The default.
  */
 #define NLMQTT_MODE_THREAD 0
 
@@ -514,7 +514,7 @@
 #define NLMQTT_MODE_LOOP 1
 
 /**
- * One library thread does the work; callbacks wait until the application calls nlmqtt_runtime_dispatch, and run inside it.
+ * A library thread for each worker does the work; callbacks wait until the application calls nlmqtt_runtime_dispatch, and run inside it.
  */
 #define NLMQTT_MODE_DISPATCH 2
 
@@ -836,7 +836,7 @@ typedef struct {
 
 /**
  * What a client tells. Fill it with nlmqtt_client_callbacks_init, then set what you want; NULL: not interested. Every
- * callback runs on the thread that does the work (the library's in THREAD mode, the one that polls in LOOP mode, the one that dispatches in DISPATCH mode), one at a
+ * callback runs on the thread that does the work (in THREAD mode the library's, of many workers always the same one, the one that polls in LOOP mode, the one that dispatches in DISPATCH mode), one at a
  * time. It may call every function; what changes something happens after it has returned, and what waits answers
  * WOULD_DEADLOCK. Everything it is given is borrowed until it returns.
  */
@@ -1385,8 +1385,11 @@ typedef struct {
  * "allow" or "not interested" and costs nothing. They stand in the order of a client's life; new ones will come at the end.
  *
  * Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
- * nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
- * blocks stalls this server; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
+ * nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. On a runtime with more than one worker they are called on
+ * the worker of the client they are about (`tick`: on the first; `accept`: on the one that listens; `retained_set` and `retained_cleared`: on the
+ * publisher's): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
+ * application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
+ * blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
  * from the question on.
  *
  * The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
@@ -1629,7 +1632,7 @@ typedef struct {
    */
   uint64_t tasks_refused;
   /**
-   * Look-ups of names that failed because 1,024 waited for a helper thread.
+   * Look-ups of names that failed because 1,024 of one worker waited for a helper thread.
    */
   uint64_t lookups_refused;
 } nlmqtt_runtime_statistics;
@@ -1650,7 +1653,7 @@ typedef void (*nlmqtt_resolve_fn)(void *user_data, const char *host, uint64_t lo
 /**
  * Receives one line, without a line end. `module` says who speaks: "client", "server", "runtime", or the name of a crate
  * inside such as "mio". Both are borrowed until the callback returns and end with a NUL. Called on the thread that has
- * something to say, mostly the library's, in DISPATCH mode, too; it must not block.
+ * something to say, mostly the library's, in DISPATCH mode, too, and on many at the same time; it must not block.
  */
 typedef void (*nlmqtt_log_fn)(void *user_data, int32_t level, const char *module, const char *text);
 
@@ -1766,7 +1769,7 @@ typedef void (*nlmqtt_text_fn)(void *user_data, const char *text, size_t len);
 
 /**
  * Receives a message of nlmqtt_server_subscribe. It is lent until the callback returns; keep it with nlmqtt_message_ref. Called on the thread that
- * does the server's work; what it calls on the server is done after it returns.
+ * does the server's work (of many workers, the first one's), one at a time; what it calls on the server is done after it returns.
  */
 typedef void (*nlmqtt_server_message_fn)(void *user_data, const nlmqtt_message *message);
 
@@ -2718,15 +2721,15 @@ nlmqtt_status nlmqtt_properties_validate(const nlmqtt_properties *properties,
                                          int32_t place);
 
 /**
- * Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD and DISPATCH mode its thread starts
- * now, with every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left, or the
- * thread may not have the scheduling or the CPUs it was given. UNSUPPORTED, INVALID_ARGUMENT: options that cannot be.
+ * Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD and DISPATCH mode its threads start
+ * now, one for each worker, with every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left, or a
+ * thread may not have the scheduling or the CPUs it was given. INVALID_ARGUMENT: options that cannot be.
  */
 nlmqtt_status nlmqtt_runtime_new(const nlmqtt_runtime_config *config,
                                  nlmqtt_runtime **runtime_out);
 
 /**
- * Gives the runtime back. It ends when its clients and servers are freed, too; then its thread has ended when the last of
+ * Gives the runtime back. It ends when its clients and servers are freed, too; then its threads have ended when the last of
  * these calls returns (inside a callback: when the callback has returned). NULL is fine.
  */
 void nlmqtt_runtime_free(nlmqtt_runtime *runtime);
@@ -2795,14 +2798,17 @@ nlmqtt_status nlmqtt_runtime_config_set_mode(nlmqtt_runtime_config *config,
                                              int32_t mode);
 
 /**
- * Among how many workers the clients are shared out. Default 1, which is best for a gateway, and all there is: with another
- * number nlmqtt_runtime_new answers UNSUPPORTED, in LOOP mode INVALID_ARGUMENT.
+ * How many workers, each with a thread of its own, share the work; 0 = one for each core, 256 at most. Default 1, which is best for a
+ * gateway. Clients made on the runtime are dealt out among them; of a server, each connected client lives on one of them, which
+ * follows from its client identifier. Callbacks of one client, and hooks about one client of a server, are still called one at a
+ * time and in order; those of different clients at the same time, unless the mode is DISPATCH. In LOOP mode there is exactly one worker:
+ * nlmqtt_runtime_new answers INVALID_ARGUMENT to another number, and to more than 256.
  */
 nlmqtt_status nlmqtt_runtime_config_set_workers(nlmqtt_runtime_config *config,
                                                 size_t workers);
 
 /**
- * The name of the thread, copied; the system shows its first 15 bytes. Threads that look names up have "-dns" behind it.
+ * The name of the first worker's thread, copied; the system shows its first 15 bytes. Those of other workers have "-1", "-2" and so on behind it, threads that look names up "-dns".
  * Default "nlmqtt".
  */
 nlmqtt_status nlmqtt_runtime_config_set_thread_name(nlmqtt_runtime_config *config,
@@ -2815,7 +2821,7 @@ nlmqtt_status nlmqtt_runtime_config_set_stack_bytes(nlmqtt_runtime_config *confi
                                                     size_t stack_bytes);
 
 /**
- * The scheduling policy of the thread that does the work, one of NLMQTT_SCHEDULING_*, and its priority: 1 to 99 for FIFO and
+ * The scheduling policy of the threads that do the work, one of NLMQTT_SCHEDULING_*, and its priority: 1 to 99 for FIFO and
  * ROUND_ROBIN, else 0. Threads that look names up never run in real time. Without the right to it nlmqtt_runtime_new answers
  * IO. INVALID_ARGUMENT: no such policy or priority.
  */
@@ -2844,8 +2850,9 @@ nlmqtt_status nlmqtt_runtime_config_set_thread_hooks(nlmqtt_runtime_config *conf
 
 /**
  * How many threads may look names up at one time, 0 to 64; default 8. They begin when they are needed and end with their
- * answer; literal addresses need none. 0 forbids them: then no thread but the worker's is ever made, and a client of a server with a
- * name can be made only with a resolver (nlmqtt_runtime_config_set_resolver). INVALID_ARGUMENT: more than 64.
+ * answer; literal addresses need none. 0 forbids them: then no thread but the workers' is ever made, and a client of a server with a
+ * name can be made only with a resolver (nlmqtt_runtime_config_set_resolver). Among many workers they are shared out, with one for each at
+ * least. INVALID_ARGUMENT: more than 64.
  */
 nlmqtt_status nlmqtt_runtime_config_set_helper_threads(nlmqtt_runtime_config *config,
                                                        size_t count);
@@ -3038,7 +3045,7 @@ nlmqtt_status nlmqtt_server_each_ban(const nlmqtt_server *server,
                                      void *user_data);
 
 /**
- * Runs `task` on the thread that runs the server's hooks after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
+ * Runs `task` on the thread that runs the server's hooks (of many workers, the first one's) after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
  * returns. `user_data` is moved and released with `free_fn` (may be NULL) after the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out`
  * (may be NULL) is what nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
  */

@@ -155,9 +155,10 @@ impl Client {
         let intake = receive.map(|options| Box::new(Pulled { tracker: tracker.clone(), options }) as Box<dyn MessageIntake>);
         let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
         let hosted = gauge.clone();
+        let runtime = runtime.at_next();
         let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, hosted, intake, handler))?;
         Ok(Self {
-            runtime: runtime.clone(),
+            runtime,
             key,
             next_token: AtomicU64::new(1),
             queue,
@@ -170,7 +171,7 @@ impl Client {
         })
     }
 
-    /// The runtime it lives on.
+    /// The runtime it lives on; the handle speaks to its worker.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }

@@ -11,14 +11,14 @@ pub use control::{changes_json, given_config, problems_json};
 pub use reload::{Change, Listening};
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::base::{Duration, IdMap, Instant};
-use crate::broker::{ClientSummary, Decision, HookToken, Hooks, LocalKey, Options, Shard, Stats};
+use crate::broker::{ClientSummary, Decision, HookToken, Hooks, Levels, LocalKey, Options, Shard, Stats};
 use crate::codec::{Message, Properties, Qos, Reason};
-use crate::net::{self, Error, ListenerOptions, MioNet, Runtime, ServerKey, Worker};
-use crate::route;
+use crate::net::{self, Error, ListenerOptions, MioNet, Peers, Runtime, ServerKey, Worker};
+use crate::route::{self, Router};
 
 /// How long a call waits for the worker's answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -26,9 +26,17 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// A broker on a runtime. Dropping it stops it without ceremony; [`Server::stop`] is the polite
 /// way. Every method may be called from any thread; those that wait for an answer refuse to inside
 /// a callback ([`Error::WouldDeadlock`]).
+///
+/// It has a shard on every worker of its runtime. A client lives on one of them; what its owner
+/// publishes, subscribes and schedules is done by the first one, in order.
 pub struct Server {
+    /// Speaks to the first worker.
     runtime: Runtime,
-    key: ServerKey,
+    /// In the order of the workers, each with a handle that speaks to its worker.
+    shards: Vec<(Runtime, ServerKey)>,
+    router: Arc<RwLock<Router>>,
+    /// A listener is one worker's, and the next one the next worker's.
+    next_listener: AtomicUsize,
     /// It was told to stop: dropping it says no more.
     stopping: AtomicBool,
     posted: Arc<posted::Posted>,
@@ -58,23 +66,53 @@ impl Server {
     /// A broker that listens nowhere yet.
     ///
     /// # Errors
-    /// As [`Runtime::request`].
+    /// `Invalid`: hooks, and more than one worker; see [`Server::with_hooks`]. Else as
+    /// [`Runtime::request`].
     pub fn new(runtime: &Runtime, options: Options, hooks: Option<Box<dyn Hooks>>) -> Result<Self, Error> {
+        if hooks.is_some() && runtime.workers() > 1 {
+            return Err(Error::Invalid("hooks for one worker, and there are more".to_owned()));
+        }
+        let mut hooks = hooks;
+        Self::with_hooks(runtime, options, |_| hooks.take())
+    }
+
+    /// As [`Server::new`], with hooks for each worker, by its number. Those of different workers are
+    /// called at the same time, but in DISPATCH mode.
+    ///
+    /// # Errors
+    /// As [`Runtime::request`].
+    pub fn with_hooks(runtime: &Runtime, options: Options, mut make_hooks: impl FnMut(usize) -> Option<Box<dyn Hooks>>) -> Result<Self, Error> {
         let mut rng = runtime.rng();
-        let budget = runtime.budget().clone();
         let posted = posted::Posted::new(&options);
-        let key = runtime.request(ANSWER_WAIT, move |worker| {
-            let router = Arc::new(RwLock::new(route::Router::new(router_options(&options), rng.fork())));
-            worker.add_server(hooks, |hooks| Shard::new(0, options, router, budget, rng, hooks))
-        })?;
-        Ok(Self {
-            runtime: runtime.clone(),
-            key,
+        let router = Arc::new(RwLock::new(Router::new(router_options(&options), rng.fork())));
+        let mut server = Self {
+            runtime: runtime.at(0),
+            shards: Vec::new(),
+            router: router.clone(),
+            next_listener: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             posted,
             next_subscription: AtomicU64::new(1),
             subscriptions: Arc::default(),
-        })
+        };
+        let count = runtime.workers();
+        let peers = (count > 1).then(|| Peers::new(runtime.inboxes().iter().cloned()));
+        let levels = Levels::default();
+        for index in 0..count {
+            let (options, router, budget, levels, peers) = (options.clone(), router.clone(), runtime.budget().clone(), levels.clone(), peers.clone());
+            let (hooks, rng, runtime) = (make_hooks(index), rng.fork(), runtime.at(index));
+            let number = index as u16;
+            let key = runtime.request(ANSWER_WAIT, move |worker| {
+                let make = |hooks| Shard::new(number, options, router, budget, rng, hooks).among(count as u16, &levels);
+                let key = worker.add_server(hooks, make);
+                if let Some(peers) = peers {
+                    worker.join_peers(key, peers, number);
+                }
+                key
+            })?;
+            server.shards.push((runtime, key));
+        }
+        Ok(server)
     }
 
     /// The runtime it lives on.
@@ -87,8 +125,8 @@ impl Server {
     /// # Errors
     /// `Io`: the address is taken or not allowed; else as [`Runtime::request`].
     pub fn add_listener(&self, options: ListenerOptions) -> Result<SocketAddr, Error> {
-        let key = self.key;
-        Ok(self.runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options))??)
+        let (runtime, key) = self.next_shard();
+        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options))??)
     }
 
     /// Other rules for whoever connects there from now on. False: it did not listen there.
@@ -96,8 +134,7 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`].
     pub fn change_listener(&self, address: SocketAddr, options: ListenerOptions) -> Result<bool, Error> {
-        let key = self.key;
-        self.runtime.request(ANSWER_WAIT, move |worker| worker.change_listener(key, address, &options))
+        self.some_worker(move |worker, key| worker.change_listener(key, address, &options))
     }
 
     /// Stops listening there; connections stay. False: it did not listen there.
@@ -105,8 +142,7 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`].
     pub fn remove_listener(&self, address: SocketAddr) -> Result<bool, Error> {
-        let key = self.key;
-        self.runtime.request(ANSWER_WAIT, move |worker| worker.remove_listener(key, address))
+        self.some_worker(move |worker, key| worker.remove_listener(key, address))
     }
 
     /// Publishes to whoever subscribed, past hooks and access control. Posted: it happens soon.
@@ -131,8 +167,9 @@ impl Server {
     pub fn publish_to(&self, client_id: &str, publication: &Publication<'_>) -> Result<(), Error> {
         let message = self.owned(publication)?;
         let place = self.posted.admit(message.bytes() + client_id.len())?;
+        let home = self.home_of(client_id);
         let client_id = client_id.to_owned();
-        self.post(move |shard, now| {
+        self.post_to(home, move |shard, now| {
             drop(place);
             shard.publish_to(now, &client_id, &message.into_message(shard, now));
         });
@@ -150,7 +187,7 @@ impl Server {
         }
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
         let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
-        let server = self.key;
+        let (_, server) = self.shards[0];
         self.runtime.post(Box::new(move |worker| {
             let receive = worker.receiver(server, Box::new(receive));
             let Some((shard, now)) = worker.shard(server) else { return };
@@ -175,17 +212,22 @@ impl Server {
 
     /// Closes a client's connection, and ends its session if wanted. Posted.
     pub fn kick(&self, client_id: &str, reason: Reason, end_session: bool) {
+        let home = self.home_of(client_id);
         let client_id = client_id.to_owned();
-        self.post(move |shard, now| {
+        self.post_to(home, move |shard, now| {
             shard.kick(now, &client_id, reason, end_session);
         });
     }
 
     /// A hook's late answer. Posted; one that comes too late is counted.
     pub fn complete(&self, token: HookToken, decision: Decision) {
-        self.post(move |shard, now| {
-            shard.complete(now, token, decision);
-        });
+        let shard = usize::from(token.shard());
+        // Nobody of another number has asked.
+        if shard < self.shards.len() {
+            self.post_to(shard, move |shard, now| {
+                shard.complete(now, token, decision);
+            });
+        }
     }
 
     /// Every client with a session.
@@ -193,7 +235,8 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`].
     pub fn clients(&self) -> Result<Vec<ClientSummary>, Error> {
-        self.request(|shard, _| shard.clients().collect())
+        let lists = self.request_all(|shard, _| shard.clients().collect::<Vec<_>>())?;
+        Ok(lists.into_iter().flatten().collect())
     }
 
     /// Counters and gauges.
@@ -201,7 +244,10 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`].
     pub fn stats(&self) -> Result<Stats, Error> {
-        self.request(|shard, _| shard.stats())
+        let mut all = self.request_all(|shard, _| shard.stats())?.into_iter();
+        let mut stats = all.next().unwrap_or_default();
+        all.for_each(|other| stats.add(&other));
+        Ok(stats)
     }
 
     /// The statistics in Prometheus' text format, or as JSON.
@@ -227,28 +273,42 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`].
     pub fn reload(&self, options: Options) -> Result<(), Error> {
-        self.request(|shard, _| shard.set_options(options))
+        self.request_all(move |shard, _| shard.set_options(options.clone())).map(drop)
     }
 
     /// Begins to stop: no new connections, DISCONNECT with `reason` to every client (5.0), at most
     /// `drain` for that to go out. `done` is called where hooks are when all is over.
     pub fn stop(&self, reason: Reason, drain: Duration, done: impl FnOnce() + Send + 'static) {
-        let key = self.key;
         self.stopping.store(true, Ordering::Relaxed);
-        self.runtime.post(Box::new(move |worker| worker.stop_server(key, reason, drain, Box::new(done))));
+        // The last of the workers calls it.
+        let done = Arc::new(Mutex::new(Some(done)));
+        let left = Arc::new(AtomicUsize::new(self.shards.len()));
+        for (runtime, key) in &self.shards {
+            let (key, done, left) = (*key, done.clone(), left.clone());
+            let ended = move || {
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    let done = lock(&done).take();
+                    done.into_iter().for_each(|done| done());
+                }
+            };
+            runtime.post(Box::new(move |worker| worker.stop_server(key, reason, drain, Box::new(ended))));
+        }
     }
 
     /// Ends it at once, without a word to its clients, and waits for a callback that is running:
     /// afterwards hooks and subscribers are dropped. Inside a callback it is only posted.
     pub fn end(&self) {
-        let key = self.key;
         self.stopping.store(true, Ordering::Relaxed);
-        if self.runtime.is_turning() {
-            return self.runtime.post(Box::new(move |worker| worker.remove_server(key)));
+        for (runtime, key) in &self.shards {
+            let key = *key;
+            if runtime.is_turning() {
+                runtime.post(Box::new(move |worker| worker.remove_server(key)));
+                continue;
+            }
+            // The only failure is a worker that has ended already, and its servers with it.
+            let _ = runtime.request(Duration::MAX, move |worker| worker.remove_server(key));
+            runtime.settle_server(key);
         }
-        // The only failure is a worker that has ended already, and its servers with it.
-        let _ = self.runtime.request(Duration::MAX, move |worker| worker.remove_server(key));
-        self.runtime.settle_server(key);
     }
 
     /// As [`Server::stop`], and waits until it is over.
@@ -279,9 +339,28 @@ impl Server {
         })
     }
 
+    /// On which worker a client lives.
+    fn home_of(&self, client_id: &str) -> usize {
+        match self.shards.len() {
+            0 | 1 => 0,
+            count => (self.router.read().expect("router lock").publisher_number(client_id) % count as u64) as usize,
+        }
+    }
+
+    /// Whose turn it is to listen, or to take a stream.
+    fn next_shard(&self) -> (&Runtime, ServerKey) {
+        let (runtime, key) = &self.shards[self.next_listener.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
+        (runtime, *key)
+    }
+
     fn post(&self, act: impl FnOnce(&mut Shard, Instant) + Send + 'static) {
-        let key = self.key;
-        self.runtime.post(Box::new(move |worker: &mut Worker<MioNet>| {
+        self.post_to(0, act);
+    }
+
+    fn post_to(&self, shard: usize, act: impl FnOnce(&mut Shard, Instant) + Send + 'static) {
+        let (runtime, key) = &self.shards[shard];
+        let key = *key;
+        runtime.post(Box::new(move |worker: &mut Worker<MioNet>| {
             if let Some((shard, now)) = worker.shard(key) {
                 act(shard, now);
             }
@@ -289,13 +368,34 @@ impl Server {
     }
 
     fn request<R: Send + 'static>(&self, ask: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
-        let (key, posted) = (self.key, self.posted.clone());
-        let answer = self.runtime.request(ANSWER_WAIT, move |worker| {
+        self.request_of(0, ask)
+    }
+
+    fn request_of<R: Send + 'static>(&self, shard: usize, ask: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
+        let (runtime, key) = &self.shards[shard];
+        let (key, posted) = (*key, self.posted.clone());
+        let answer = runtime.request(ANSWER_WAIT, move |worker| {
             let (shard, now) = worker.shard(key)?;
             shard.count_posts_refused(posted.take_refused());
             Some(ask(shard, now))
         })?;
         answer.ok_or(Error::Gone)
+    }
+
+    /// What every shard answers, one after the other.
+    fn request_all<R: Send + 'static>(&self, ask: impl Fn(&mut Shard, Instant) -> R + Clone + Send + 'static) -> Result<Vec<R>, Error> {
+        (0..self.shards.len()).map(|shard| self.request_of(shard, ask.clone())).collect()
+    }
+
+    /// Asks the workers one after the other until one says yes.
+    fn some_worker(&self, ask: impl Fn(&mut Worker<MioNet>, ServerKey) -> bool + Clone + Send + 'static) -> Result<bool, Error> {
+        for (runtime, key) in &self.shards {
+            let (key, ask) = (*key, ask.clone());
+            if runtime.request(ANSWER_WAIT, move |worker| ask(worker, key))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

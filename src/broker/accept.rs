@@ -12,16 +12,14 @@ impl Shard {
     /// no; close it. `listener` is where it came in; `allow_anonymous` is what that says of clients
     /// without a user name, if it says anything.
     pub fn open(&mut self, now: Instant, peer: &str, listener: &str, allow_anonymous: Option<bool>) -> Option<ConnKey> {
-        if self.connections.len() >= self.options.max_connections {
-            return self.turn_away();
-        }
+        let Some(seat) = self.levels.connections.take_seat(self.options.max_connections) else { return self.turn_away() };
         self.stats.connections_accepted += 1;
         if self.bans.has_peer(now, peer) {
             self.stats.connections_banned += 1;
             return None;
         }
         let charge = self.budget.charge(size_of::<Connection>() + peer.len());
-        let mut connection = Connection::new(now, peer, charge);
+        let mut connection = Connection::new(now, peer, charge, seat);
         connection.flags.allow_anonymous = allow_anonymous;
         let key = self.connections.insert(connection);
         if self.interest.accept {

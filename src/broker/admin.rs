@@ -49,10 +49,10 @@ impl Shard {
     /// Publishes a message of the owner's; how many subscriptions it met. `Err`: it is to be
     /// retained and there is no room (0x97).
     pub fn publish(&mut self, now: Instant, message: &Arc<Message>) -> Result<usize, Reason> {
-        if message.retain() && !self.retain(message) {
+        if !self.find_receivers(message, None) {
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        Ok(self.route(now, message, None))
+        Ok(self.hand_out(now, message))
     }
 
     /// Sends a message to one client whatever it subscribed to; queued if it is away and its
@@ -75,15 +75,9 @@ impl Shard {
     /// A subscriber inside this process: `receive` is called with the shard borrowed, in the
     /// publisher's turn. Retained messages that match are handed over at once. `Err`: not a filter,
     /// or the router is full (0x97).
-    pub fn subscribe_local(&mut self, now: Instant, filter: &str, mut receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Result<LocalKey, Reason> {
+    pub fn subscribe_local(&mut self, now: Instant, filter: &str, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Result<LocalKey, Reason> {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Reason::TOPIC_FILTER_INVALID);
-        }
-        if crate::topic::split_share(filter).is_none() {
-            let mut cursor = Default::default();
-            let mut messages = Vec::new();
-            while self.router.read().expect("router lock").retained().collect(filter, &mut cursor, 64, now, &mut messages) {}
-            messages.iter().for_each(&mut receive);
         }
         let charge = self.budget.charge(size_of::<Session>());
         let key = self.sessions.insert(Session {
@@ -107,11 +101,21 @@ impl Shard {
             charge,
         });
         let options = SubscribeOptions { qos: Qos::ExactlyOnce, retain_as_published: true, ..Default::default() };
-        if let Err(reason) = self.add_subscription(key, filter, options, None) {
-            self.sessions.remove(key);
-            return Err(reason);
-        }
+        let mut cursor = match self.add_subscription(key, filter, options, None) {
+            Ok((_, cursor)) => cursor,
+            Err(reason) => {
+                self.sessions.remove(key);
+                return Err(reason);
+            }
+        };
         self.set_shares_available(key, true);
+        if crate::topic::split_share(filter).is_none() {
+            let mut messages = Vec::new();
+            while self.router.read().expect("router lock").retained().collect(filter, &mut cursor, 64, now, &mut messages) {}
+            if let Some(receive) = &mut self.sessions[key].local {
+                messages.iter().for_each(receive);
+            }
+        }
         Ok(key)
     }
 

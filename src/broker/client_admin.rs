@@ -51,7 +51,7 @@ impl Shard {
             return Some(Err(Reason::TOPIC_FILTER_INVALID));
         }
         let options = SubscribeOptions { qos: options.qos.min(self.options.maximum_qos), ..options };
-        let granted = match self.add_subscription(key, filter, options, None) {
+        let (granted, cursor) = match self.add_subscription(key, filter, options, None) {
             Ok(granted) => granted,
             Err(reason) => return Some(Err(reason)),
         };
@@ -63,7 +63,7 @@ impl Shard {
         };
         let connection = self.sessions[key].connection.filter(|_| wants_retained && topic::split_share(filter).is_none());
         if let Some(connection) = connection {
-            let job = RetainedJob { options, subscription_id: None, cursor: Default::default() };
+            let job = RetainedJob { options, subscription_id: None, cursor };
             self.connections[connection].retained.get_or_insert_default().insert(filter.into(), job);
             self.pump(now, connection);
         }

@@ -191,7 +191,7 @@ impl Shard {
 
         self.send_connack(key, connect, session_present, assigned.as_deref(), auth_data);
         self.stats.clients_connected += 1;
-        self.stats.clients_maximum = self.stats.clients_maximum.max(self.stats.clients_connected);
+        self.levels.clients.raise();
         self.arm_connection(key);
         self.set_shares_available(session, true);
         let (connection, state) = (&self.connections[key], &self.sessions[session]);
@@ -204,7 +204,7 @@ impl Shard {
     fn invent_client_id(&mut self) -> String {
         loop {
             let id = format!("{}{:016x}", self.options.auto_id_prefix, self.rng.u64());
-            if !self.by_client_id.contains_key(id.as_str()) {
+            if self.home_of(&id) == self.id && !self.by_client_id.contains_key(id.as_str()) {
                 return id;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Charge, Instant, OutBuffer};
+use crate::base::{Charge, Instant, OutBuffer, Seat};
 use crate::codec::{Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
@@ -61,6 +61,8 @@ pub(super) struct Connection {
     pub auth: Option<Box<Auth>>,
     pub retained: Option<Box<RetainedJobs>>,
     pub charge: Charge,
+    /// Its place among all connections of the server.
+    pub _seat: Seat,
 }
 
 /// Why this server does not read from a client. Keep-alive rests meanwhile: the silence is ours.
@@ -70,6 +72,8 @@ pub(super) enum Pause {
     Memory,
     /// Its out-buffer is over its mark, and its socket full.
     Output,
+    /// What it publishes might be for a worker that has no room.
+    Outbox,
 }
 
 /// Single bits of a connection.
@@ -85,6 +89,8 @@ pub(super) struct Flags {
     pub no_problem_information: bool,
     /// The will was discarded by DISCONNECT, or is not to be sent.
     pub discard_will: bool,
+    /// It is about to be handed to the shard its client is at home in.
+    pub leaving: bool,
     /// What the listener says of clients without a user name.
     pub allow_anonymous: Option<bool>,
 }
@@ -144,7 +150,7 @@ pub(super) struct Resumed {
 }
 
 impl Connection {
-    pub fn new(now: Instant, peer: &str, charge: Charge) -> Self {
+    pub fn new(now: Instant, peer: &str, charge: Charge, seat: Seat) -> Self {
         Self {
             state: State::AwaitConnect,
             version: Version::V311,
@@ -167,6 +173,7 @@ impl Connection {
             auth: None,
             retained: None,
             charge,
+            _seat: seat,
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::Instant;
 use crate::codec::{self, Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason};
 use crate::proto::Resend;
-use crate::route::{Hit, Matches, ShareId, Target};
+use crate::route::{Hit, Matches, Router, ShareId, Target};
 
 use super::connection::{ConnKey, Connection};
 use super::hooks::DropReason;
@@ -27,12 +27,27 @@ const OVERSHOOT: usize = 4;
 const SHARE_TRIES_MAX: usize = 16;
 
 impl Shard {
-    /// Hands a message to every subscriber; how many there were. `publisher` is the session it
-    /// comes from.
-    pub(super) fn route(&mut self, now: Instant, message: &Arc<Message>, publisher: Option<SessionKey>) -> usize {
+    /// Keeps a message that is to be retained and finds who subscribed to it, both at one moment: who
+    /// subscribes before gets it now, who does later finds it kept. `publisher` is the session it
+    /// comes from. False: it could not be kept.
+    pub(super) fn find_receivers(&mut self, message: &Arc<Message>, publisher: Option<SessionKey>) -> bool {
         let mut matches = core::mem::take(&mut self.matches);
         let target = publisher.map(|session| self.target(session));
-        self.router.read().expect("router lock").matching(message.topic(), target, message.publisher(), &mut matches);
+        let mut find = |router: &Router| router.matching(message.topic(), target, message.publisher(), &mut matches);
+        let is_kept = match message.retain() {
+            true => self.retain(message, true, find),
+            false => {
+                find(&self.router.read().expect("router lock"));
+                true
+            }
+        };
+        self.matches = matches;
+        is_kept
+    }
+
+    /// Hands a message to those that were found; how many there are.
+    pub(super) fn hand_out(&mut self, now: Instant, message: &Arc<Message>) -> usize {
+        let matches = core::mem::take(&mut self.matches);
         self.deliver_all(now, message, &matches);
         let count = matches.len();
         self.matches = matches;
@@ -41,8 +56,9 @@ impl Shard {
 
     fn deliver_all(&mut self, now: Instant, message: &Arc<Message>, matches: &Matches) {
         for (hit, subscription_ids) in matches.iter() {
-            debug_assert_eq!(hit.target.shard, self.id, "one worker: every session is here");
-            if hit.share.is_some() {
+            if hit.target.shard != self.id {
+                self.post(hit, subscription_ids, message, &[]);
+            } else if hit.share.is_some() {
                 self.deliver_shared(now, hit, subscription_ids, message);
             } else {
                 self.deliver(now, hit, subscription_ids, message);
@@ -61,23 +77,26 @@ impl Shard {
             return;
         }
         if let Some(share) = hit.share {
-            self.reoffer(now, share, hit.target, message);
+            self.reoffer(now, share, vec![hit.target], message);
         }
     }
 
-    /// Another member for a message that `target` did not take or acknowledge.
-    pub(super) fn reoffer(&mut self, now: Instant, share: ShareId, target: Target, message: &Arc<Message>) {
-        let mut tried = vec![target];
+    /// Another member for a message that those who were tried did not take or acknowledge.
+    pub(super) fn reoffer(&mut self, now: Instant, share: ShareId, mut tried: Vec<Target>, message: &Arc<Message>) {
         while tried.len() < SHARE_TRIES_MAX {
             let other = self.router.read().expect("router lock").another(share, &tried);
             let Some(other) = other else { break };
             self.stats.shared_reoffered += 1;
+            if other.target.shard != self.id {
+                return self.post(&other, other.subscription_id().as_slice(), message, &tried);
+            }
             if self.deliver(now, &other, other.subscription_id().as_slice(), message) {
                 return;
             }
             tried.push(other.target);
         }
-        match self.sessions.get(SessionKey::from_u64(target.key)) {
+        let first = tried.first().filter(|target| target.shard == self.id);
+        match first.and_then(|target| self.sessions.get(SessionKey::from_u64(target.key))) {
             Some(session) => tell!(self).dropped(session, None, message, DropReason::QueueFull),
             None => self.stats.dropped_queue_full += 1,
         }

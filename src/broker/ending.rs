@@ -51,6 +51,7 @@ impl Shard {
         session.connection = None;
         if was_connected {
             self.stats.clients_connected -= 1;
+            self.levels.clients.lower();
             self.hooks.disconnected(client_info(connection, &session.client_id, session.username.as_deref()), reason);
         }
         if discard_will {
@@ -147,7 +148,7 @@ impl Shard {
         }
         for outgoing in moved {
             if let Some(share) = outgoing.share {
-                self.reoffer(now, share, target, &outgoing.message);
+                self.reoffer(now, share, vec![target], &outgoing.message);
             }
         }
     }
@@ -199,7 +200,7 @@ impl Shard {
         }
         for outgoing in orphans {
             if let Some(share) = outgoing.share {
-                self.reoffer(now, share, target, &outgoing.message);
+                self.reoffer(now, share, vec![target], &outgoing.message);
             }
         }
     }
@@ -216,9 +217,8 @@ impl Shard {
             }
         };
         self.stats.wills_published += 1;
-        if message.retain() {
-            self.retain(&message);
-        }
-        self.route(now, &message, Some(session));
+        // One that cannot be kept goes out all the same.
+        self.find_receivers(&message, Some(session));
+        self.hand_out(now, &message);
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use slotmap::{Key, KeyData};
 
 use super::connection::ConnKey;
+use super::peers::SHARDS_MAX;
 use crate::codec::{Connect, Message, Properties, Qos, Reason, SubscribeOptions};
 
 /// Names one question to a hook; `Copy`, may travel to any thread.
@@ -27,6 +28,11 @@ impl HookToken {
     /// The two numbers it consists of, for those who cannot hold the type.
     pub fn to_numbers(self) -> (u64, u32) {
         (self.connection.data().as_ffi(), self.serial)
+    }
+
+    /// Which shard of the server asked.
+    pub fn shard(self) -> u16 {
+        (self.serial % SHARDS_MAX as u32) as u16
     }
 
     /// The token of two numbers. Any numbers are fine: those of no question find none.

@@ -97,7 +97,7 @@ impl Shard {
                 *rest = &[];
                 return Ok(());
             }
-            if connection.parked.is_some() {
+            if connection.parked.is_some() || connection.flags.leaving {
                 connection.partial.extend_from_slice(rest);
                 *rest = &[];
                 return Ok(());
@@ -117,6 +117,9 @@ impl Shard {
                     let whole = &rest[..length];
                     *rest = &rest[length..];
                     self.handle_frame(now, key, frame, whole, None)?;
+                    if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.flags.leaving) {
+                        connection.partial.extend_from_slice(whole);
+                    }
                 }
                 None => {
                     connection.partial.extend_from_slice(rest);
@@ -139,6 +142,11 @@ impl Shard {
             taken += length;
             self.handle_frame(now, key, frame, whole, None)?;
             match self.connections.get(key) {
+                Some(connection) if connection.flags.leaving => {
+                    // It goes along, to be taken there.
+                    taken -= length;
+                    break;
+                }
                 Some(connection) if connection.parked.is_none() && connection.state != State::Closing => {}
                 _ => break,
             }
@@ -160,7 +168,7 @@ impl Shard {
     /// sent, and memory is left.
     pub fn wants_input(&mut self, now: Instant, key: ConnKey) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
-        if connection.parked.is_some() || connection.state == State::Closing {
+        if connection.parked.is_some() || connection.flags.leaving || connection.state == State::Closing {
             return false;
         }
         let pause = self.reason_to_pause(connection);
@@ -175,6 +183,7 @@ impl Shard {
             None => connection.last_input = now,
             Some(Pause::Memory) => self.stats.budget_pauses += 1,
             Some(Pause::Output) => self.stats.output_pauses += 1,
+            Some(Pause::Outbox) => self.stats.outbox_pauses += 1,
         }
         self.arm_connection(key);
         pause.is_none()
@@ -186,6 +195,9 @@ impl Shard {
         }
         if connection.is_owed_too_much(self.options.max_output_bytes) {
             return Some(Pause::Output);
+        }
+        if self.outbox_full {
+            return Some(Pause::Outbox);
         }
         if !self.budget.is_exhausted() {
             return None;

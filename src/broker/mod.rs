@@ -9,7 +9,7 @@
 //!   closed ───────┘                                  └─> hooks, called with the shard borrowed
 //! ```
 //! A shard is one worker's part of a server. A client id lives in one shard for ever, so nothing
-//! here is locked but the router. One input is taken, then its output is drained: the host calls
+//! here is locked but the router; what goes from shard to shard is in `peers`. One input is taken, then its output is drained: the host calls
 //! `handle_input`, and at the end of its turn writes each connection of the dirty list once.
 //!
 //! The way of a PUBLISH: `shard` frames it, `publish` does the QoS bookkeeping and asks the hooks,
@@ -27,6 +27,7 @@ mod hooks;
 mod input;
 mod options;
 mod park;
+mod peers;
 mod publish;
 mod retain;
 mod retained_admin;
@@ -48,6 +49,7 @@ pub use hooks::{
     SessionEvent,
 };
 pub use options::Options;
+pub use peers::{Levels, Post, SHARDS_MAX, Traveller};
 pub use schedule::{Task, TaskId};
 pub use session::SessionKey;
 pub use input::Progress;

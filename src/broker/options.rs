@@ -79,6 +79,13 @@ pub struct Options {
     pub max_posted_messages: usize,
     /// Their bytes; one message of any size is taken when nothing else waits.
     pub max_posted_bytes: usize,
+    /// Messages that wait for one worker, from all others together; beyond it they wait with their
+    /// senders, and a worker with so many for another one reads no publishers.
+    pub max_inbox_posts: usize,
+    /// Bytes of messages that wait for one worker; as `max_inbox_posts`.
+    pub max_inbox_bytes: usize,
+    /// Workers of the private runtime of a server; 0 = one for each core.
+    pub workers: usize,
     /// Bytes of everything that waits; beyond it CONNECT is answered 0x89 and publishers rest. From
     /// seven eighths of it on, queues, sessions, subscriptions and the retained store do not grow.
     pub memory_limit: usize,
@@ -124,6 +131,9 @@ impl Default for Options {
             max_scheduled_tasks: 10_000,
             max_posted_messages: 65_536,
             max_posted_bytes: 64 << 20,
+            max_inbox_posts: 65_536,
+            max_inbox_bytes: 8 << 20,
+            workers: 1,
             memory_limit: 512 << 20,
             memory_pause: Duration::from_secs(10),
         }

@@ -5,13 +5,15 @@ use crate::codec;
 
 use super::connection::{ConnKey, Parked, Resumed, Stage};
 use super::hooks::{Answer, Decision, HookToken};
+use super::peers::SHARDS_MAX;
 use super::shard::Shard;
 use crate::codec::Reason;
 
 impl Shard {
     /// A token for the next question about this connection.
     pub(super) fn next_token(&mut self, connection: ConnKey) -> HookToken {
-        self.hook_serial = self.hook_serial.wrapping_add(1);
+        // The last byte says which shard is asking.
+        self.hook_serial = self.hook_serial.wrapping_add(SHARDS_MAX as u32);
         HookToken { connection, serial: self.hook_serial }
     }
 

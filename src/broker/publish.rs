@@ -7,6 +7,7 @@ use crate::codec::{
     Ack, Message, PacketId, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason,
 };
 use crate::proto::{Arrival, PubRecOutcome};
+use crate::route::Router;
 
 use super::connection::{ConnKey, Resumed, Stage};
 use super::ending::forwarded;
@@ -142,28 +143,36 @@ impl Shard {
             self.sessions[session].publisher_number,
             now,
         );
-        if message.retain() && !self.retain(&message) {
+        if !self.find_receivers(&message, Some(session)) {
             return Reason::QUOTA_EXCEEDED;
         }
-        match self.route(now, &message, Some(session)) {
+        match self.hand_out(now, &message) {
             0 => Reason::NO_MATCHING_SUBSCRIBERS,
             _ => Reason::SUCCESS,
         }
     }
 
-    /// Keeps, replaces or clears the retained message of a topic (§3.3.1.3). False: no room.
-    pub(super) fn retain(&mut self, message: &Arc<Message>) -> bool {
+    /// Keeps, replaces or clears the retained message of a topic (§3.3.1.3), and does `then` under the
+    /// same lock. `is_published`: it goes to those who subscribed already, too. False: no room.
+    pub(super) fn retain(&mut self, message: &Arc<Message>, is_published: bool, then: impl FnOnce(&Router)) -> bool {
         let is_tight = self.budget.is_tight();
         let mut router = self.router.write().expect("router lock");
         if message.payload().is_empty() {
             let cleared = router.retained_mut().clear(message.topic());
+            then(&router);
             drop(router);
             if cleared && self.interest.retained {
                 self.hooks.retained_cleared(message.topic());
             }
             return true;
         }
-        let kept = router.retained_mut().set(message.clone(), is_tight).is_ok();
+        let retained = router.retained_mut();
+        let kept = match is_published {
+            true => retained.set(message.clone(), is_tight),
+            false => retained.set_unpublished(message.clone(), is_tight),
+        };
+        let kept = kept.is_ok();
+        then(&router);
         drop(router);
         if !kept {
             self.stats.retained_refused += 1;

@@ -36,7 +36,7 @@ impl Shard {
     /// # Errors
     /// 0x97: there is no room.
     pub fn set_retained(&mut self, message: &Arc<Message>) -> Result<(), Reason> {
-        if self.retain(message) { Ok(()) } else { Err(Reason::QUOTA_EXCEEDED) }
+        if self.retain(message, false, |_| {}) { Ok(()) } else { Err(Reason::QUOTA_EXCEEDED) }
     }
 
     /// Forgets the retained messages of all topics that meet `filter`; how many those were.

@@ -15,6 +15,7 @@ use super::ban::Bans;
 use super::connection::{ConnKey, Connection, Resumed, State};
 use super::hooks::{ClientInfo, Hooks, Interest, NoHooks};
 use super::options::Options;
+use super::peers::{Levels, Outbox};
 use super::schedule::Tasks;
 use super::session::{Session, SessionKey};
 use super::stats::Stats;
@@ -22,6 +23,13 @@ use super::stats::Stats;
 /// One worker's part of a server.
 pub struct Shard {
     pub(super) id: u16,
+    /// Shards of this server.
+    pub(super) count: u16,
+    pub(super) levels: Levels,
+    /// For each of the others what is to be handed to it; empty if there are none.
+    pub(super) outboxes: Vec<Outbox>,
+    pub(super) outbox_full: bool,
+    pub(super) leaving: Vec<(ConnKey, u16)>,
     pub(super) options: Options,
     pub(super) router: Arc<RwLock<Router>>,
     pub(super) sessions: SlotMap<SessionKey, Session>,
@@ -97,11 +105,17 @@ impl Shard {
         let hooks = hooks.unwrap_or_else(|| Box::new(NoHooks));
         let mut wheel = Wheel::default();
         wheel.insert(Instant::START + SWEEP_INTERVAL, TimerKey::Sweep);
-        if hooks.interest().tick {
+        // Of a server with many shards only one ticks.
+        if hooks.interest().tick && id == 0 {
             wheel.insert(Instant::START + options.tick_interval, TimerKey::Tick);
         }
         Self {
             id,
+            count: 1,
+            levels: Levels::default(),
+            outboxes: Vec::new(),
+            outbox_full: false,
+            leaving: Vec::new(),
             router,
             sessions: SlotMap::with_key(),
             by_client_id: peer_map(&mut rng),
@@ -118,7 +132,7 @@ impl Shard {
             dirty: Vec::new(),
             working: Vec::new(),
             flush_wanted: false,
-            hook_serial: 0,
+            hook_serial: id.into(),
             due: Vec::new(),
             options,
         }
@@ -131,6 +145,9 @@ impl Shard {
         let packet = codec::decode(version, codec::Sender::Client, frame)?;
         match (state, packet) {
             (State::AwaitConnect, Packet::Connect(connect)) => {
+                if resumed.is_none() && self.sends_home(key, &connect) {
+                    return Ok(());
+                }
                 self.on_connect(now, key, &connect, whole, resumed)
             }
             // After AUTH packets it goes on when the hook about its will has answered.
@@ -421,6 +438,7 @@ impl Shard {
     pub fn stats(&self) -> Stats {
         let router = self.router.read().expect("router lock");
         let mut stats = self.stats;
+        stats.clients_maximum = self.levels.clients.peak() as u64;
         stats.sessions_offline = self.sessions.values().filter(|session| session.connection.is_none() && session.local.is_none()).count() as u64;
         stats.subscriptions = router.subscription_count() as u64;
         stats.retained_messages = router.retained().count() as u64;

@@ -25,6 +25,9 @@ const GAUGES: [&str; 8] = [
     "scheduled_tasks",
 ];
 
+/// Of these every shard of a server has the same value, or the largest is true of all.
+const SHARED: [&str; 5] = ["clients_maximum", "subscriptions", "retained_messages", "memory_bytes", "bans"];
+
 macro_rules! stats {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
         /// Counters since the server began, and gauges of this moment.
@@ -34,6 +37,14 @@ macro_rules! stats {
             /// Name and value of each, in the order of their definition.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),*].into_iter()
+            }
+
+            /// Adds what another shard of the same server has counted.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name = match SHARED.contains(&stringify!($name)) {
+                    true => self.$name.max(other.$name),
+                    false => self.$name + other.$name,
+                };)*
             }
 
             /// As [`Stats::iter`], with what each means.
@@ -128,6 +139,14 @@ stats! {
     unknown_acknowledgements,
     /// Shared messages handed to another member.
     shared_reoffered,
+    /// Messages handed to another worker.
+    messages_handed_over,
+    /// Connections handed to the worker their client belongs to.
+    connections_handed_over,
+    /// Times a worker's inbox was full, and messages waited with their sender.
+    inbox_full,
+    /// Times a client was not read for a while because messages for another worker had to wait.
+    outbox_pauses,
     /// Wills published.
     wills_published,
     /// Hooks that did not answer in time.

@@ -5,7 +5,7 @@ use crate::codec::{
     Properties, PropertyId, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAck,
     Unsubscribe, Version,
 };
-use crate::route::Subscribed;
+use crate::route::{RetainedCursor, Subscribed};
 use crate::topic;
 
 use super::connection::{ConnKey, Resumed, RetainedJob, Stage};
@@ -25,7 +25,7 @@ impl Shard {
         let mut reasons = Vec::with_capacity(filters.len());
         for filter in filters {
             let granted = filter.and_then(|(filter, options)| {
-                let granted = self.add_subscription(session, &filter, options, subscription_id)?;
+                let (granted, cursor) = self.add_subscription(session, &filter, options, subscription_id)?;
                 self.tell_subscribed(session, &filter, options);
                 let wants_retained = match options.retain_handling {
                     RetainHandling::SendAtSubscribe => true,
@@ -33,7 +33,7 @@ impl Shard {
                     RetainHandling::DoNotSend => false,
                 };
                 if wants_retained && topic::split_share(&filter).is_none() {
-                    jobs.push((filter.into(), RetainedJob { options, subscription_id, cursor: Default::default() }));
+                    jobs.push((filter.into(), RetainedJob { options, subscription_id, cursor }));
                 } else if let Some(job) = self.connections[key].retained.as_mut().and_then(|jobs| jobs.get_mut(&*filter)) {
                     // What is still to come of the subscription that was replaced comes as the new one says.
                     (job.options, job.subscription_id) = (options, subscription_id);
@@ -158,15 +158,19 @@ impl Shard {
         })
     }
 
-    /// Puts a subscription into session and router.
-    pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<Subscribed, Reason> {
+    /// Puts a subscription into session and router. The cursor is for what was retained before.
+    pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<(Subscribed, RetainedCursor), Reason> {
         let target = self.target(key);
         let session = &mut self.sessions[key];
         let is_full = session.local.is_none()
             && (session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight());
-        let outcome = match is_full && !session.subscriptions.contains(filter) {
-            true => Subscribed::Full,
-            false => self.router.write().expect("router lock").subscribe(filter, target, options, id),
+        let (outcome, cursor) = match is_full && !session.subscriptions.contains(filter) {
+            true => (Subscribed::Full, RetainedCursor::default()),
+            false => {
+                let mut router = self.router.write().expect("router lock");
+                let outcome = router.subscribe(filter, target, options, id);
+                (outcome, router.retained().cursor())
+            }
         };
         if outcome == Subscribed::Full {
             self.stats.subscriptions_refused += 1;
@@ -174,7 +178,7 @@ impl Shard {
             return Err(Reason::QUOTA_EXCEEDED);
         }
         session.add_filter(filter);
-        Ok(outcome)
+        Ok((outcome, cursor))
     }
 
     pub(super) fn on_unsubscribe(&mut self, key: ConnKey, now: Instant, unsubscribe: &Unsubscribe<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {

@@ -24,7 +24,7 @@ pub(crate) struct HookTable {
     pub closed: AtomicBool,
 }
 
-// As said in the documentation of the table: its functions are called on the server's thread.
+// As said in the documentation of the table: its functions are called on the server's threads, at the same time if there are many.
 unsafe impl Send for HookTable {}
 unsafe impl Sync for HookTable {}
 

@@ -20,7 +20,7 @@ pub const NLMQTT_LOG_TRACE: i32 = 5;
 
 /// Receives one line, without a line end. `module` says who speaks: "client", "server", "runtime", or the name of a crate
 /// inside such as "mio". Both are borrowed until the callback returns and end with a NUL. Called on the thread that has
-/// something to say, mostly the library's, in DISPATCH mode, too; it must not block.
+/// something to say, mostly the library's, in DISPATCH mode, too, and on many at the same time; it must not block.
 pub type nlmqtt_log_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, level: i32, module: *const c_char, text: *const c_char)>;
 
 /// The callback, kept by a configuration and by every runtime made from it.

@@ -76,9 +76,9 @@ pub(crate) unsafe fn runtime_or_private(runtime: *const nlmqtt_runtime) -> Outco
     Ok(inner.parts.clone())
 }
 
-/// Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD and DISPATCH mode its thread starts
-/// now, with every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left, or the
-/// thread may not have the scheduling or the CPUs it was given. UNSUPPORTED, INVALID_ARGUMENT: options that cannot be.
+/// Makes a runtime. `config` is borrowed for the call; NULL means the defaults. In THREAD and DISPATCH mode its threads start
+/// now, one for each worker, with every signal masked. The caller frees it with nlmqtt_runtime_free. IO: no descriptor or thread is left, or a
+/// thread may not have the scheduling or the CPUs it was given. INVALID_ARGUMENT: options that cannot be.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_new(config: *const nlmqtt_runtime_config, runtime_out: *mut *mut nlmqtt_runtime) -> nlmqtt_status {
     fence(|| {
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn nlmqtt_runtime_new(config: *const nlmqtt_runtime_config
     })
 }
 
-/// Gives the runtime back. It ends when its clients and servers are freed, too; then its thread has ended when the last of
+/// Gives the runtime back. It ends when its clients and servers are freed, too; then its threads have ended when the last of
 /// these calls returns (inside a callback: when the callback has returned). NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_free(runtime: *mut nlmqtt_runtime) {
@@ -194,7 +194,7 @@ pub struct nlmqtt_runtime_statistics {
     pub tasks_waiting: usize,
     /// Such functions refused because 65,536 waited.
     pub tasks_refused: u64,
-    /// Look-ups of names that failed because 1,024 waited for a helper thread.
+    /// Look-ups of names that failed because 1,024 of one worker waited for a helper thread.
     pub lookups_refused: u64,
 }
 

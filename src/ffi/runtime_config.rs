@@ -9,11 +9,11 @@ use super::{
 };
 use crate::net::{Log, Mode, RuntimeOptions, Scheduling, ThreadHooks};
 
-/// One library thread does the work and runs the callbacks. The default.
+/// A library thread does the work and runs the callbacks; with more than one worker, one thread for each. The default.
 pub const NLMQTT_MODE_THREAD: i32 = 0;
 /// No thread: the application calls nlmqtt_runtime_poll, and callbacks run inside it.
 pub const NLMQTT_MODE_LOOP: i32 = 1;
-/// One library thread does the work; callbacks wait until the application calls nlmqtt_runtime_dispatch, and run inside it.
+/// A library thread for each worker does the work; callbacks wait until the application calls nlmqtt_runtime_dispatch, and run inside it.
 pub const NLMQTT_MODE_DISPATCH: i32 = 2;
 
 /// The policy of the thread that makes the runtime. The default.
@@ -90,8 +90,11 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_mode(config: *mut nlmqtt_runt
     })
 }
 
-/// Among how many workers the clients are shared out. Default 1, which is best for a gateway, and all there is: with another
-/// number nlmqtt_runtime_new answers UNSUPPORTED, in LOOP mode INVALID_ARGUMENT.
+/// How many workers, each with a thread of its own, share the work; 0 = one for each core, 256 at most. Default 1, which is best for a
+/// gateway. Clients made on the runtime are dealt out among them; of a server, each connected client lives on one of them, which
+/// follows from its client identifier. Callbacks of one client, and hooks about one client of a server, are still called one at a
+/// time and in order; those of different clients at the same time, unless the mode is DISPATCH. In LOOP mode there is exactly one worker:
+/// nlmqtt_runtime_new answers INVALID_ARGUMENT to another number, and to more than 256.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_workers(config: *mut nlmqtt_runtime_config, workers: usize) -> nlmqtt_status {
     fence(|| {
@@ -100,7 +103,7 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_workers(config: *mut nlmqtt_r
     })
 }
 
-/// The name of the thread, copied; the system shows its first 15 bytes. Threads that look names up have "-dns" behind it.
+/// The name of the first worker's thread, copied; the system shows its first 15 bytes. Those of other workers have "-1", "-2" and so on behind it, threads that look names up "-dns".
 /// Default "nlmqtt".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_thread_name(config: *mut nlmqtt_runtime_config, name: *const c_char) -> nlmqtt_status {
@@ -125,7 +128,7 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_stack_bytes(config: *mut nlmq
     })
 }
 
-/// The scheduling policy of the thread that does the work, one of NLMQTT_SCHEDULING_*, and its priority: 1 to 99 for FIFO and
+/// The scheduling policy of the threads that do the work, one of NLMQTT_SCHEDULING_*, and its priority: 1 to 99 for FIFO and
 /// ROUND_ROBIN, else 0. Threads that look names up never run in real time. Without the right to it nlmqtt_runtime_new answers
 /// IO. INVALID_ARGUMENT: no such policy or priority.
 #[unsafe(no_mangle)]
@@ -210,8 +213,9 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_thread_hooks(
 }
 
 /// How many threads may look names up at one time, 0 to 64; default 8. They begin when they are needed and end with their
-/// answer; literal addresses need none. 0 forbids them: then no thread but the worker's is ever made, and a client of a server with a
-/// name can be made only with a resolver (nlmqtt_runtime_config_set_resolver). INVALID_ARGUMENT: more than 64.
+/// answer; literal addresses need none. 0 forbids them: then no thread but the workers' is ever made, and a client of a server with a
+/// name can be made only with a resolver (nlmqtt_runtime_config_set_resolver). Among many workers they are shared out, with one for each at
+/// least. INVALID_ARGUMENT: more than 64.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_helper_threads(config: *mut nlmqtt_runtime_config, count: usize) -> nlmqtt_status {
     const COUNT_MAX: usize = 64;

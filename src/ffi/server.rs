@@ -10,6 +10,7 @@ use super::{
     fence_on, fence_or, nlmqtt_runtime, nlmqtt_server_config, nlmqtt_server_hooks, nlmqtt_status, reference, sized,
 };
 use crate::base::Duration;
+use crate::broker::Hooks;
 use crate::codec::Reason;
 use crate::config::ServerConfig;
 use crate::net::{Error, ListenerOptions, Mode, Runtime, RuntimeOptions};
@@ -83,8 +84,8 @@ impl ServerInner {
     }
 
     fn make(&self, config: &ServerConfig) -> Outcome<Arc<Server>> {
-        let hooks = TableHooks::new(self.table.clone(), &self.parts);
-        Ok(Arc::new(Server::new(&self.parts.runtime, config.options_in_force(), Some(Box::new(hooks)))?))
+        let hooks = |_| Some(Box::new(TableHooks::new(self.table.clone(), &self.parts)) as Box<dyn Hooks>);
+        Ok(Arc::new(Server::with_hooks(&self.parts.runtime, config.options_in_force(), hooks)?))
     }
 }
 
@@ -125,7 +126,7 @@ pub unsafe extern "C" fn nlmqtt_server_new(runtime: *mut nlmqtt_runtime, config:
         }
         let config = unsafe { config.as_ref() }.map(|config| config.config.clone()).unwrap_or_default();
         let parts = if runtime.is_null() {
-            let options = RuntimeOptions { memory_limit: config.options.memory_limit, ..RuntimeOptions::default() };
+            let options = RuntimeOptions { memory_limit: config.options.memory_limit, workers: config.options.workers, ..RuntimeOptions::default() };
             RuntimeParts { runtime: Runtime::new(&options)?, log: None }
         } else {
             unsafe { runtime_or_private(runtime) }?

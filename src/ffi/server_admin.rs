@@ -175,7 +175,7 @@ pub unsafe extern "C" fn nlmqtt_server_each_ban(server: *const nlmqtt_server, ea
     }
 }
 
-/// Runs `task` on the thread that runs the server's hooks after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
+/// Runs `task` on the thread that runs the server's hooks (of many workers, the first one's) after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
 /// returns. `user_data` is moved and released with `free_fn` (may be NULL) after the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out`
 /// (may be NULL) is what nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
 #[unsafe(no_mangle)]

@@ -15,7 +15,7 @@ use crate::codec::{Message, Reason};
 use crate::server::{Publication, Subscription};
 
 /// Receives a message of nlmqtt_server_subscribe. It is lent until the callback returns; keep it with nlmqtt_message_ref. Called on the thread that
-/// does the server's work; what it calls on the server is done after it returns.
+/// does the server's work (of many workers, the first one's), one at a time; what it calls on the server is done after it returns.
 pub type nlmqtt_server_message_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message)>;
 
 /// Is told one counter or gauge; `name` lives as long as the library.

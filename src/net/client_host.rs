@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::write::write_once;
 use super::worker::{After, Owner, Worker};
-use super::{DialOptions, LinkId, Net};
+use super::{DialOptions, LinkId, Net, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{
     Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey,
@@ -202,10 +202,10 @@ impl ClientHost {
 impl<N: Net> Worker<N> {
     /// Takes a client in; it does nothing before it is started.
     pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, gauge: Arc<ClientGauge>, intake: Option<Box<dyn MessageIntake>>, handler: Box<dyn ClientHandler>) -> ClientKey {
-        let queue = self.events.clone();
+        let (queue, worker) = (self.events.clone(), self.index);
         self.clients.insert_with_key(|key| ClientHost {
             machine,
-            handler: ClientSide::new(queue.as_ref(), EventOwner::Client(key), handler, gauge.clone()),
+            handler: ClientSide::new(queue.as_ref(), EventOwner::Client(worker, key), handler, gauge.clone()),
             callbacks: IdMap::default(),
             intake,
             servers,
@@ -228,7 +228,7 @@ impl<N: Net> Worker<N> {
 
     /// Calls something after everything the client has told so far was heard.
     pub fn tell_of_client(&self, client: ClientKey, what: Box<dyn FnOnce() + Send>) {
-        self.tell(EventOwner::Client(client), what);
+        self.tell(EventOwner::Client(self.index, client), what);
     }
 
     /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
@@ -245,7 +245,7 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return };
         match host.machine.subscribe(token, request) {
             Ok(Some(key)) => {
-                let side = callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(client), callback, host.gauge.clone()));
+                let side = callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(self.index, client), callback, host.gauge.clone()));
                 side.map(|side| host.callbacks.insert(key, side));
             }
             Ok(None) => {}
@@ -316,7 +316,7 @@ impl<N: Net> Worker<N> {
     }
 
     fn dial_server(&mut self, client: ClientKey, server: usize) {
-        self.lookup_serial += 1;
+        self.lookup_serial += WORKERS_MAX as u64;
         let ticket = self.lookup_serial;
         let inbox = self.inbox().clone();
         let host = &mut self.clients[client];

@@ -9,6 +9,8 @@ pub struct Inbox<C> {
     commands: Mutex<Vec<C>>,
     /// The worker is about to sleep, or sleeps: whoever posts must wake it.
     sleeping: AtomicBool,
+    /// There is something for it elsewhere.
+    nudged: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -16,12 +18,20 @@ impl<C> Inbox<C> {
     /// `wake` ends the worker's wait.
     pub fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
         // Until the first turn begins, every post must wake.
-        Self { commands: Mutex::new(Vec::new()), sleeping: AtomicBool::new(true), wake }
+        Self { commands: Mutex::new(Vec::new()), sleeping: AtomicBool::new(true), nudged: AtomicBool::new(false), wake }
     }
 
     /// Adds a command; from any thread.
     pub fn post(&self, command: C) {
         self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(command);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            (self.wake)();
+        }
+    }
+
+    /// Says that there is something for the worker elsewhere; wakes it if it sleeps.
+    pub fn nudge(&self) {
+        self.nudged.store(true, Ordering::SeqCst);
         if self.sleeping.swap(false, Ordering::SeqCst) {
             (self.wake)();
         }
@@ -40,18 +50,20 @@ impl<C> Inbox<C> {
         core::mem::swap(&mut *commands, into);
     }
 
-    /// The worker wants to sleep. False: something was posted, do not.
+    /// The worker wants to sleep. False: something was posted, or it was nudged: do not.
     pub fn may_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);
         let empty = self.commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_empty();
-        if !empty {
+        let may = empty && !self.nudged.load(Ordering::SeqCst);
+        if !may {
             self.sleeping.store(false, Ordering::SeqCst);
         }
-        empty
+        may
     }
 
-    /// The worker is awake again.
+    /// The worker is awake again, and looks everywhere.
     pub fn awake(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
+        self.nudged.store(false, Ordering::SeqCst);
     }
 }

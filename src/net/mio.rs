@@ -54,11 +54,11 @@ pub struct MioNet {
 }
 
 impl MioNet {
-    /// A poll of its own. Names are looked up by at most `helper_threads` such threads at a time.
+    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most `helper_threads` such threads at a time.
     ///
     /// # Errors
     /// The process has no descriptors left.
-    pub fn new(helper_threads: usize, threads: ThreadOptions) -> io::Result<Self> {
+    pub fn new(epoch: std::time::Instant, helper_threads: usize, threads: ThreadOptions) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
@@ -77,7 +77,7 @@ impl MioNet {
             freed: Vec::new(),
             resolver,
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
-            epoch: std::time::Instant::now(),
+            epoch,
         })
     }
 
@@ -89,11 +89,6 @@ impl MioNet {
     /// Counts look-ups that failed because too many waited.
     pub fn lookups_refused(&self) -> Arc<AtomicU64> {
         self.resolver.refused()
-    }
-
-    /// When time began, for clocks on other threads that must agree.
-    pub fn epoch(&self) -> std::time::Instant {
-        self.epoch
     }
 
     /// Ends a wait; from any thread.
@@ -180,6 +175,8 @@ fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
 }
 
 impl Net for MioNet {
+    type Stream = TcpStream;
+
     fn now(&self) -> Instant {
         Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
@@ -332,6 +329,16 @@ impl Net for MioNet {
         if let Slot::Stream(mut stream) | Slot::Dialing(mut stream) = self.remove(link.0) {
             let _ = self.poll.registry().deregister(&mut stream);
         }
+    }
+
+    fn detach(&mut self, link: LinkId) -> io::Result<TcpStream> {
+        let Slot::Stream(mut stream) = self.remove(link.0) else { return Err(io::ErrorKind::NotConnected.into()) };
+        self.poll.registry().deregister(&mut stream)?;
+        Ok(stream)
+    }
+
+    fn attach(&mut self, stream: TcpStream) -> io::Result<LinkId> {
+        self.insert_stream(stream)
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {

@@ -4,8 +4,9 @@
 //! no mocks: [`MioNet`] (epoll, edge-triggered) and the simulator of the tests. One turn:
 //!
 //! ```text
-//!   inbox ─> wait (not at all while work is left) ─> read each ready socket once, 64 KiB at most
-//!         ─> timers ─> retained deliveries ─> ONE write per dirty connection ─> done
+//!   inbox ─> wait (not at all while work is left) ─> messages of other workers
+//!         ─> read each ready socket once, 64 KiB at most ─> timers ─> retained deliveries
+//!         ─> ONE write per dirty connection ─> messages for other workers ─> done
 //! ```
 //! Nothing is written before the end of the turn, so all that a turn produces for one socket
 //! leaves in one system call. A socket that was not read to its end goes on the `again` list and
@@ -21,6 +22,8 @@ mod journal;
 mod log;
 mod mio;
 mod options;
+#[cfg(feature = "server")]
+mod peers;
 mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
@@ -45,9 +48,11 @@ pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 pub use log::{Log, route_facade};
 pub use mio::MioNet;
-pub use options::{Mode, RuntimeOptions};
+pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
+#[cfg(feature = "server")]
+pub use peers::Peers;
 #[cfg(feature = "server")]
 pub use server_host::{ListenerOptions, Receive};
 pub use server_host::ServerKey;
@@ -102,6 +107,9 @@ pub struct DialOptions {
 
 /// The world outside. Everything is non-blocking but [`Net::wait`].
 pub trait Net: 'static {
+    /// A stream between two workers.
+    type Stream: Send + 'static;
+
     /// Monotonic time since the runtime began.
     fn now(&self) -> Instant;
 
@@ -168,6 +176,19 @@ pub trait Net: 'static {
 
     /// Closes a stream.
     fn close(&mut self, link: LinkId);
+
+    /// Gives up a connected stream, for another worker's [`Net::attach`]; the link is free then.
+    ///
+    /// # Errors
+    /// There is no such stream, or it cannot be taken out of the poll; it is closed.
+    fn detach(&mut self, link: LinkId) -> io::Result<Self::Stream>;
+
+    /// Takes over a stream of another worker. What there is to be read of it is reported as if it
+    /// had just come.
+    ///
+    /// # Errors
+    /// Memory ran out; the stream is closed.
+    fn attach(&mut self, stream: Self::Stream) -> io::Result<LinkId>;
 
     /// Looks a name up; answers with [`Ready::Resolved`].
     fn resolve(&mut self, ticket: u64, host: &str, port: u16);

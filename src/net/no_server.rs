@@ -14,23 +14,34 @@ slotmap::new_key_type! {
 }
 
 /// There is none.
-pub(super) enum ServerHost {}
+pub(super) enum ServerHost<N: Net> {
+    #[allow(dead_code)]
+    Never(core::convert::Infallible, core::marker::PhantomData<N>),
+}
 
-impl ServerHost {
+impl<N: Net> ServerHost<N> {
     pub fn deadline(&self) -> Option<Instant> {
-        match *self {}
+        match *self {
+            Self::Never(never, _) => match never {},
+        }
     }
 
     pub fn writable(&mut self, _: ConnKey) {
-        match *self {}
+        match *self {
+            Self::Never(never, _) => match never {},
+        }
     }
 
     pub fn work(&mut self, _: Instant) {
-        match *self {}
+        match *self {
+            Self::Never(never, _) => match never {},
+        }
     }
 
     pub fn has_work(&self) -> bool {
-        match *self {}
+        match *self {
+            Self::Never(never, _) => match never {},
+        }
     }
 }
 
@@ -46,6 +57,12 @@ impl<N: Net> Worker<N> {
     pub(super) fn flush_server(&mut self, _: ServerKey) -> bool {
         false
     }
+
+    pub(super) fn take_posts(&mut self, _: ServerKey) {}
+
+    pub(super) fn hand_over(&mut self, _: ServerKey) {}
+
+    pub(super) fn see_off(&mut self, _: ServerKey) {}
 
     pub(super) fn server_timeout(&mut self, _: ServerKey) {}
 }

@@ -8,15 +8,18 @@ use super::log::Log;
 use super::resolver::{HELPER_THREADS, Resolve};
 use super::threads::ThreadOptions;
 
-/// Who turns the worker, and who runs callbacks.
+/// The most workers of a runtime: hook tokens and look-up tickets have a byte for them.
+pub const WORKERS_MAX: usize = 256;
+
+/// Who turns the workers, and who runs callbacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
-    /// A thread of the library does both.
+    /// Threads of the library do both.
     #[default]
     Thread,
     /// The owner does both, by [`super::Runtime::poll`].
     Loop,
-    /// A thread of the library turns the worker, the owner runs callbacks, by
+    /// Threads of the library turn the workers, the owner runs callbacks, by
     /// [`super::Runtime::dispatch`].
     Dispatch,
 }
@@ -26,15 +29,16 @@ pub enum Mode {
 pub struct RuntimeOptions {
     /// Who does what.
     pub mode: Mode,
-    /// Workers; 1 is what there is.
+    /// Workers among which clients are shared out; 0 = one for each core.
     pub workers: usize,
     /// Threads of the library.
     pub threads: ThreadOptions,
-    /// Threads that look names up, at one time; 0 forbids them.
+    /// Threads that look names up, at one time; 0 forbids them. They are shared out among the workers,
+    /// at least one to each.
     pub helper_threads: usize,
     /// Looks names up in their place.
     pub resolve: Option<Resolve>,
-    /// Events that wait for a dispatch before the worker rests.
+    /// Events that wait for a dispatch before the workers rest.
     pub events_max: usize,
     /// Bytes of everything that waits in this runtime: the hard mark.
     pub memory_limit: usize,
@@ -66,13 +70,26 @@ impl RuntimeOptions {
         self.memory_soft.unwrap_or(self.memory_limit - self.memory_limit / 8)
     }
 
+    /// How many workers there will be.
+    pub fn workers_in_force(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
+            count => count,
+        }
+    }
+
+    /// Threads that look names up for one worker.
+    pub(super) fn helper_threads_each(&self) -> usize {
+        self.helper_threads.min((self.helper_threads / self.workers_in_force()).max(1))
+    }
+
     /// What cannot be.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.mode == Mode::Loop && self.workers != 1 {
             return Err(Error::Invalid(format!("LOOP mode has exactly one worker, not {}", self.workers)));
         }
-        if self.workers != 1 {
-            return Err(Error::Unsupported("more than one worker"));
+        if self.workers_in_force() > WORKERS_MAX {
+            return Err(Error::Invalid(format!("{} workers are more than {WORKERS_MAX}", self.workers)));
         }
         if self.memory_soft_in_force() > self.memory_limit {
             return Err(Error::Invalid("the soft memory limit is above the hard one".to_owned()));

@@ -1,11 +1,14 @@
-//! A runtime: one worker, and whoever lends it a thread.
+//! A runtime: its workers, and whoever lends them threads.
 //!
-//! In THREAD mode a thread of the library turns the worker until the last handle is dropped. In
-//! DISPATCH mode it does, too, but what it has to tell waits in a queue until the owner calls
+//! In THREAD mode a thread of the library turns each worker until the last handle is dropped. In
+//! DISPATCH mode it does, too, but what they have to tell waits in a queue until the owner calls
 //! [`Runtime::dispatch`]. In LOOP mode there is no thread: the owner calls [`Runtime::poll`].
 //! Either is called whenever [`Runtime::fd`] is readable, or just so. The descriptor never changes;
 //! time is inside it, and while work is left it stays readable, so a foreign loop needs no
 //! time-out.
+//!
+//! A handle speaks to one of the workers, at first to the first; [`Runtime::at`] makes one that
+//! speaks to another. When one worker fails the runtime ends with all of them.
 //!
 //! Whoever is not the worker posts. A call that wants an answer waits for it, except inside a
 //! callback, where the worker would wait for itself: that is [`Error::WouldDeadlock`].
@@ -14,7 +17,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
@@ -25,7 +28,7 @@ use super::error::Error;
 use super::inbox::Inbox;
 use super::log::Log;
 use super::mio::MioNet;
-use super::options::{Mode, RuntimeOptions};
+use super::options::{Mode, RuntimeOptions, WORKERS_MAX};
 use super::resolver::Resolve;
 use super::server_host::ServerKey;
 use super::tasks::{Task, TaskId, Tasks};
@@ -42,15 +45,18 @@ const DISPATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A handle to a runtime; cloning gives another one. The runtime ends with its last handle.
 #[derive(Clone)]
-pub struct Runtime(Arc<Shared>);
+pub struct Runtime(Arc<Shared>, usize);
 
 struct Shared {
     id: u64,
-    inbox: Arc<Inbox<Command<MioNet>>>,
+    /// One for each worker.
+    inboxes: Vec<Arc<Inbox<Command<MioNet>>>>,
+    /// Where the next client goes.
+    next_worker: AtomicUsize,
     fd: RawFd,
     mode: Mode,
     can_resolve: bool,
-    lookups_refused: Arc<AtomicU64>,
+    lookups_refused: Vec<Arc<AtomicU64>>,
     budget: Budget,
     epoch: std::time::Instant,
     tasks: Arc<Tasks>,
@@ -59,8 +65,8 @@ struct Shared {
     log: Option<Arc<dyn Log>>,
     /// LOOP mode: the worker lies here between two polls.
     worker: Mutex<Option<Worker<MioNet>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    /// The thread is to end, or has ended.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The threads are to end, or one has ended.
     stopped: Arc<AtomicBool>,
 }
 
@@ -90,56 +96,80 @@ impl Runtime {
     pub fn new(options: &RuntimeOptions) -> Result<Self, Error> {
         options.check()?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let mut net = MioNet::new(options.helper_threads, options.threads.clone())?;
-        let waker = net.waker();
-        let inbox: Arc<Inbox<Command<MioNet>>> = Arc::new(Inbox::new(Box::new(move || {
-            // It fails only without descriptors, which it has.
-            let _ = waker.wake();
-        })));
+        let epoch = std::time::Instant::now();
+        let new_net = |_| MioNet::new(epoch, options.helper_threads_each(), options.threads.clone());
+        let mut nets = (0..options.workers_in_force()).map(new_net).collect::<io::Result<Vec<_>>>()?;
+        let inboxes: Vec<_> = nets.iter().map(inbox_of).collect();
         let events = match options.mode {
             Mode::Dispatch => {
-                let inbox = inbox.clone();
-                let resume = Box::new(move || inbox.post(Box::new(|_| {})));
+                let inboxes = inboxes.clone();
+                let resume = Box::new(move || inboxes.iter().for_each(|inbox| inbox.nudge()));
                 Some(Arc::new(EventQueue::new(id, options.log.clone(), options.events_max, resume)?))
             }
             Mode::Thread | Mode::Loop => None,
         };
         if let Some(resolve) = &options.resolve {
-            net.resolve_with(resolve_on(events.as_ref(), resolve.clone()));
+            nets.iter_mut().for_each(|net| net.resolve_with(resolve_on(events.as_ref(), resolve.clone())));
         }
-        let (fd, epoch) = (events.as_ref().map_or(net.poll_fd(), |events| events.fd()), net.epoch());
-        let lookups_refused = net.lookups_refused();
+        let fd = events.as_ref().map_or(nets[0].poll_fd(), |events| events.fd());
         let tasks = Arc::new(Tasks::default());
-        let mut worker = Worker::new(net, inbox.clone());
-        worker.furnish(tasks.clone(), events.clone(), options.log.clone());
         let shared = Arc::new(Shared {
             id,
-            inbox,
+            inboxes: inboxes.clone(),
+            next_worker: AtomicUsize::new(0),
             fd,
             mode: options.mode,
-            lookups_refused,
+            lookups_refused: nets.iter().map(MioNet::lookups_refused).collect(),
             can_resolve: options.resolve.is_some() || options.helper_threads > 0,
             budget: Budget::with_marks(options.memory_soft_in_force(), options.memory_limit),
             epoch,
-            tasks,
-            events,
+            tasks: tasks.clone(),
+            events: events.clone(),
             log: options.log.clone(),
             worker: Mutex::new(None),
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
             stopped: Arc::new(AtomicBool::new(false)),
         });
-        match options.mode {
-            Mode::Loop => *lock(&shared.worker) = Some(worker),
-            Mode::Thread | Mode::Dispatch => {
-                let (stopped, log) = (shared.stopped.clone(), options.log.clone());
-                let body = move || run(id, log.as_ref(), worker, &stopped);
-                *lock(&shared.thread) = Some(options.threads.spawn(Role::Worker, body)?);
+        for (index, (net, inbox)) in nets.into_iter().zip(inboxes).enumerate() {
+            let mut worker = Worker::new(net, inbox);
+            // The first one runs what the application posts.
+            let tasks = if index == 0 { tasks.clone() } else { Arc::default() };
+            worker.furnish(index as u16, tasks, events.clone(), options.log.clone());
+            match options.mode {
+                Mode::Loop => *lock(&shared.worker) = Some(worker),
+                Mode::Thread | Mode::Dispatch => {
+                    let (stopped, inboxes, log) = (shared.stopped.clone(), shared.inboxes.clone(), options.log.clone());
+                    let body = move || run(id, log.as_ref(), worker, &stopped, &inboxes);
+                    // If there is no thread for one of them, those before end with `shared`.
+                    lock(&shared.threads).push(options.threads.spawn(Role::Worker(index), body)?);
+                }
             }
         }
-        Ok(Self(shared))
+        Ok(Self(shared, 0))
     }
 
-    /// Who turns the worker.
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.0.inboxes.len()
+    }
+
+    /// A handle that speaks to this worker.
+    pub fn at(&self, worker: usize) -> Self {
+        Self(self.0.clone(), worker % self.workers())
+    }
+
+    /// A handle that speaks to the worker whose turn it is: so clients are shared out.
+    pub fn at_next(&self) -> Self {
+        self.at(self.0.next_worker.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What servers need to reach their other workers; in the order of the workers.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
+    pub(crate) fn inboxes(&self) -> &[Arc<Inbox<Command<MioNet>>>] {
+        &self.0.inboxes
+    }
+
+    /// Who turns the workers.
     pub fn mode(&self) -> Mode {
         self.0.mode
     }
@@ -164,7 +194,7 @@ impl Runtime {
             events: self.0.events.as_ref().map(|events| events.statistics()).unwrap_or_default(),
             tasks,
             tasks_refused,
-            lookups_refused: self.0.lookups_refused.load(Ordering::Relaxed),
+            lookups_refused: self.0.lookups_refused.iter().map(|refused| refused.load(Ordering::Relaxed)).sum(),
         }
     }
 
@@ -228,16 +258,16 @@ impl Runtime {
         events.dispatch(wait_max)
     }
 
-    /// After this, nothing of a client that was removed runs any more; inside a callback it has no
+    /// After this, nothing of a client of this worker that was removed runs any more; inside a callback it has no
     /// effect.
     pub(crate) fn settle_client(&self, client: ClientKey) {
-        self.settle(Owner::Client(client));
+        self.settle(Owner::Client(self.1 as u16, client));
     }
 
     /// As [`Runtime::settle_client`], of a server.
     #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub(crate) fn settle_server(&self, server: ServerKey) {
-        self.settle(Owner::Server(server));
+        self.settle(Owner::Server(self.1 as u16, server));
     }
 
     fn settle(&self, owner: Owner) {
@@ -253,7 +283,9 @@ impl Runtime {
             return;
         }
         // The only failure is a worker that has ended already, and its callbacks with it.
-        let _ = self.request(Duration::MAX, |_| {});
+        for worker in 0..self.workers() {
+            let _ = self.at(worker).request(Duration::MAX, |_| {});
+        }
         if let Some(events) = &self.0.events {
             events.fence();
         }
@@ -269,11 +301,11 @@ impl Runtime {
         let id = shared.tasks.insert(due, task)?;
         match (due, &shared.events) {
             // The worker learns of the new time.
-            (Some(_), _) => self.post(Box::new(|_| {})),
+            (Some(_), _) => self.at(0).post(Box::new(|_| {})),
             (None, Some(events)) => events.push(Owner::Task, shared.tasks.runner(id)),
             (None, None) => {
                 let run = shared.tasks.runner(id);
-                self.post(Box::new(move |_| run()));
+                self.at(0).post(Box::new(move |_| run()));
             }
         }
         Ok(id)
@@ -287,18 +319,22 @@ impl Runtime {
     /// The application's answer to [`RuntimeOptions::resolve`]; an empty one says that there is no
     /// such name. From any thread; one that comes too late is without effect.
     pub fn name_resolved(&self, ticket: u64, addresses: Vec<IpAddr>) {
-        self.post(Box::new(move |worker| worker.name_resolved(ticket, addresses)));
+        let worker = (ticket % WORKERS_MAX as u64) as usize;
+        // Of another number there was no look-up.
+        if worker < self.workers() {
+            self.at(worker).post(Box::new(move |worker| worker.name_resolved(ticket, addresses)));
+        }
     }
 
-    /// THREAD mode: the thread ends by itself with the last handle, and nobody waits for it: whoever lets go of that
+    /// THREAD mode: the threads end by themselves with the last handle, and nobody waits for them: whoever lets go of that
     /// handle may hold what a callback waits for.
     pub fn detach(&self) {
-        drop(lock(&self.0.thread).take());
+        lock(&self.0.threads).clear();
     }
 
     /// Runs `command` on the worker, soon. From any thread, callbacks included.
     pub fn post(&self, command: Command<MioNet>) {
-        self.0.inbox.post(command);
+        self.0.inboxes[self.1].post(command);
     }
 
     /// Runs `ask` on the worker and waits for its answer.
@@ -375,11 +411,11 @@ impl Runtime {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // Not a post: the worker could take that before it sleeps, and sleep for ever.
-        self.inbox.wake();
-        let thread = lock(&self.thread).take();
-        // The last handle may be dropped inside a callback: then the thread ends by itself.
-        if let Some(thread) = thread.filter(|_| !Turning::is(self.id)) {
+        // Not a post: a worker could take that before it sleeps, and sleep for ever.
+        self.inboxes.iter().for_each(|inbox| inbox.wake());
+        let threads = core::mem::take(&mut *lock(&self.threads));
+        // The last handle may be dropped inside a callback: then the threads end by themselves.
+        for thread in threads.into_iter().filter(|_| !Turning::is(self.id)) {
             let _ = thread.join();
         }
         // What the application handed over and was not used yet is given back.
@@ -399,14 +435,27 @@ fn resolve_on(events: Option<&Arc<EventQueue>>, resolve: Resolve) -> Resolve {
     })
 }
 
-/// The body of the library's thread.
-fn run(id: u64, log: Option<&Arc<dyn Log>>, mut worker: Worker<MioNet>, stopped: &AtomicBool) {
+/// How a worker is reached that waits here.
+fn inbox_of(net: &MioNet) -> Arc<Inbox<Command<MioNet>>> {
+    let waker = net.waker();
+    Arc::new(Inbox::new(Box::new(move || {
+        // It fails only without descriptors, which it has.
+        let _ = waker.wake();
+    })))
+}
+
+/// The body of a thread of the library.
+fn run(id: u64, log: Option<&Arc<dyn Log>>, mut worker: Worker<MioNet>, stopped: &AtomicBool, inboxes: &[Arc<Inbox<Command<MioNet>>>]) {
     let _turning = Turning::begin(id, log);
     let mut is_sound = true;
     while is_sound && !stopped.load(Ordering::SeqCst) {
         is_sound = turn_fenced(&mut worker, None).is_ok();
     }
     stopped.store(true, Ordering::SeqCst);
+    if !is_sound {
+        // Half a server is none: the others end, too.
+        inboxes.iter().for_each(|inbox| inbox.wake());
+    }
     // What was posted before the end is still done: a client that was freed in its own callback is stopped,
     // and everything it was asked for completes.
     if is_sound {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
+use super::peers::Seat;
 use super::worker::{After, Owner, Worker};
 use super::write::write_once;
 use super::{LinkId, ListenerId, Net};
@@ -39,31 +40,34 @@ impl ListenerOptions {
     }
 }
 
-/// The listener of a connection that came through none; serials begin at 1.
-const ADOPTED: u32 = 0;
-
-pub(super) struct ServerHost {
+pub(super) struct ServerHost<N: Net> {
     pub shard: Shard,
+    /// Its place among the workers of the server; `None`: this is the only one.
+    pub(super) seat: Option<Seat<N>>,
     links: SecondaryMap<ConnKey, Linked>,
     listeners: Vec<Listener>,
-    listener_serial: u32,
     dirty: Vec<ConnKey>,
     stopping: Option<Stopping>,
 }
 
-/// The link of a connection, and the listener it came through.
-struct Linked {
-    link: LinkId,
-    listener: u32,
+/// The link of a connection, and its place at the listener it came through, if any.
+pub(super) struct Linked {
+    pub(super) link: LinkId,
+    _place: Option<Arc<()>>,
 }
 
 struct Listener {
-    /// Names it for its connections; unlike its id never used again.
-    serial: u32,
     id: ListenerId,
     bound: SocketAddr,
     options: ListenerOptions,
-    connections: usize,
+    /// Each of its connections has one more, on whatever worker it is.
+    place: Arc<()>,
+}
+
+impl Listener {
+    fn connections(&self) -> usize {
+        Arc::strong_count(&self.place) - 1
+    }
 }
 
 struct Stopping {
@@ -74,9 +78,9 @@ struct Stopping {
 /// A callback of an in-process subscription.
 pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
 
-impl ServerHost {
+impl<N: Net> ServerHost<N> {
     fn new(shard: Shard) -> Self {
-        Self { shard, links: SecondaryMap::new(), listeners: Vec::new(), listener_serial: 0, dirty: Vec::new(), stopping: None }
+        Self { shard, seat: None, links: SecondaryMap::new(), listeners: Vec::new(), dirty: Vec::new(), stopping: None }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -99,13 +103,19 @@ impl ServerHost {
         self.shard.has_work()
     }
 
+    /// The connection has a link.
+    pub(super) fn link(&mut self, connection: ConnKey, linked: Linked) {
+        self.links.insert(connection, linked);
+    }
+
     /// The connection has no link any more; what it was.
-    fn unlink(&mut self, connection: ConnKey) -> Option<LinkId> {
-        let linked = self.links.remove(connection)?;
-        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.serial == linked.listener) {
-            listener.connections -= 1;
-        }
-        Some(linked.link)
+    pub(super) fn unlink(&mut self, connection: ConnKey) -> Option<Linked> {
+        self.links.remove(connection)
+    }
+
+    /// It takes nobody in any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
     }
 }
 
@@ -113,10 +123,10 @@ impl<N: Net> Worker<N> {
     /// Takes in the shard that `make` makes of its hooks, which in DISPATCH mode are called by the
     /// application's thread. It listens nowhere yet.
     pub fn add_server(&mut self, hooks: Option<Box<dyn Hooks>>, make: impl FnOnce(Option<Box<dyn Hooks>>) -> Shard) -> ServerKey {
-        let (events, inbox, log) = (self.events.clone(), self.inbox().clone(), self.log.clone());
+        let (events, inbox, log, index) = (self.events.clone(), self.inbox().clone(), self.log.clone(), self.index);
         let server = |key| {
             let hooks = match (events, hooks) {
-                (Some(events), Some(hooks)) => Some(Box::new(DispatchedHooks::new(&events, key, hooks, inbox, log)) as Box<dyn Hooks>),
+                (Some(events), Some(hooks)) => Some(Box::new(DispatchedHooks::new(&events, (index, key), hooks, inbox, log)) as Box<dyn Hooks>),
                 (_, hooks) => hooks,
             };
             ServerHost::new(make(hooks))
@@ -124,17 +134,21 @@ impl<N: Net> Worker<N> {
         self.servers.insert_with_key(server)
     }
 
+    fn of_server(&self, server: ServerKey) -> EventOwner {
+        EventOwner::Server(self.index, server)
+    }
+
     /// A scheduled task, as the mode wants it.
     pub fn task(&self, server: ServerKey, period: Option<Duration>, run: Box<dyn FnMut() + Send>) -> Task {
         let Some(events) = &self.events else { return Task { period, run, cancelled: None } };
-        let (run, cancelled) = dispatch::task(events, server, run);
+        let (run, cancelled) = dispatch::task(events, self.of_server(server), run);
         Task { period, run, cancelled: Some(cancelled) }
     }
 
     /// A callback of an in-process subscription, as the mode wants it.
     pub fn receiver(&self, server: ServerKey, receive: Receive) -> Receive {
         match &self.events {
-            Some(events) => dispatch::receiver(events, server, receive),
+            Some(events) => dispatch::receiver(events, self.of_server(server), receive),
             None => receive,
         }
     }
@@ -162,15 +176,14 @@ impl<N: Net> Worker<N> {
     }
 
     /// A server that is stopping listens no more.
-    fn accepting(&mut self, server: ServerKey) -> io::Result<&mut ServerHost> {
+    fn accepting(&mut self, server: ServerKey) -> io::Result<&mut ServerHost<N>> {
         let host = self.servers.get_mut(server).filter(|host| host.stopping.is_none());
         host.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: SocketAddr, options: &ListenerOptions) {
-        let host = &mut self.servers[server];
-        host.listener_serial += 1;
-        host.listeners.push(Listener { serial: host.listener_serial, id: listener, bound, options: options.clone(), connections: 0 });
+        let entry = Listener { id: listener, bound, options: options.clone(), place: Arc::default() };
+        self.servers[server].listeners.push(entry);
         self.listen_for(listener, Some(server));
     }
 
@@ -186,7 +199,7 @@ impl<N: Net> Worker<N> {
         let admitted = host.shard.open(now, &peer, "", allow_anonymous);
         match admitted {
             Some(connection) => {
-                host.links.insert(connection, Linked { link, listener: ADOPTED });
+                host.links.insert(connection, Linked { link, _place: None });
                 self.own(link, Owner::Connection(server, connection));
             }
             None => self.net.close(link),
@@ -220,7 +233,7 @@ impl<N: Net> Worker<N> {
     /// Stops a server: no new connections, DISCONNECT with `reason` to every client, at most
     /// `drain` for that to go out, then `done` is called and the server is gone.
     pub fn stop_server(&mut self, server: ServerKey, reason: Reason, drain: Duration, done: Box<dyn FnOnce() + Send>) {
-        let Some(host) = self.servers.get_mut(server) else { return self.tell(EventOwner::Server(server), done) };
+        let Some(host) = self.servers.get_mut(server) else { return self.tell(self.of_server(server), done) };
         for listener in core::mem::take(&mut host.listeners) {
             self.listen_for(listener.id, None);
             self.net.unlisten(listener.id);
@@ -243,15 +256,14 @@ impl<N: Net> Worker<N> {
     pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: SocketAddr) {
         let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
         let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
-        let is_full = entry.options.max_connections.is_some_and(|max| entry.connections >= max);
+        let is_full = entry.options.max_connections.is_some_and(|max| entry.connections() >= max);
         let admitted = match is_full {
             true => host.shard.turn_away(),
             false => host.shard.open(self.now, &peer.to_string(), &entry.bound.to_string(), entry.options.allow_anonymous),
         };
         match admitted {
             Some(connection) => {
-                entry.connections += 1;
-                host.links.insert(connection, Linked { link, listener: entry.serial });
+                host.links.insert(connection, Linked { link, _place: Some(entry.place.clone()) });
                 self.own(link, Owner::Connection(server, connection));
             }
             None => self.net.close(link),
@@ -303,8 +315,8 @@ impl<N: Net> Worker<N> {
     fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
         host.shard.closed(self.now, connection);
-        if let Some(link) = host.unlink(connection) {
-            self.close(link);
+        if let Some(linked) = host.unlink(connection) {
+            self.close(linked.link);
         }
     }
 
@@ -365,9 +377,10 @@ impl<N: Net> Worker<N> {
         host.shard.clear(self.now);
         let done = host.stopping.map(|stopping| stopping.done).unwrap_or_default();
         // Hooks and their data go before anybody hears that they are gone.
+        drop(host.seat);
         drop(host.shard);
         for done in done {
-            self.tell(EventOwner::Server(server), done);
+            self.tell(self.of_server(server), done);
         }
     }
 }

@@ -47,11 +47,11 @@ pub trait ThreadHooks: Send + Sync {
 /// Options of all threads of a runtime.
 #[derive(Clone)]
 pub struct ThreadOptions {
-    /// Name of the worker; helpers add a suffix. The system shows 15 bytes.
+    /// Name of the first worker; the others and helpers add a suffix. The system shows 15 bytes.
     pub name: String,
     /// Stack; 0 = the system's default.
     pub stack_bytes: usize,
-    /// When the worker runs.
+    /// When the workers run.
     pub scheduling: Scheduling,
     /// CPUs the threads may run on; none = all.
     pub cpus: Vec<usize>,
@@ -68,9 +68,16 @@ impl Default for ThreadOptions {
 /// What a thread is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Role {
-    Worker,
+    /// Which.
+    Worker(usize),
     /// With the suffix of its name.
     Helper(&'static str),
+}
+
+impl Role {
+    fn is_worker(self) -> bool {
+        matches!(self, Self::Worker(_))
+    }
 }
 
 /// How long a new thread may take to set itself up.
@@ -83,7 +90,8 @@ impl ThreadOptions {
     /// No thread is left; a worker may not have this policy or these CPUs.
     pub(super) fn spawn(&self, role: Role, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
         let name = match role {
-            Role::Worker => self.name.clone(),
+            Role::Worker(0) => self.name.clone(),
+            Role::Worker(index) => format!("{}-{index}", self.name),
             Role::Helper(suffix) => format!("{}{suffix}", self.name),
         };
         let mut builder = thread::Builder::new().name(name.clone());
@@ -94,7 +102,7 @@ impl ThreadOptions {
         let (answerer, asker) = answer::ask();
         let body = move || {
             let set_up = options.set_up(role);
-            let may_run = set_up.is_ok() || role != Role::Worker;
+            let may_run = set_up.is_ok() || !role.is_worker();
             answerer.answer(set_up);
             if may_run {
                 let _told = options.hooks.map(|hooks| Told::new(hooks, name));
@@ -102,7 +110,7 @@ impl ThreadOptions {
             }
         };
         let thread = with_signals_masked(|| builder.spawn(body))?;
-        if role == Role::Worker {
+        if role.is_worker() {
             match asker.wait(SETUP_WAIT) {
                 Waited::Answer(result) => result?,
                 Waited::Timeout | Waited::Gone => return Err(io::Error::other("a new thread did not begin")),
@@ -122,13 +130,13 @@ impl ThreadOptions {
         let policy = match (role, self.scheduling) {
             (_, Scheduling::Inherited) => return Ok(()),
             (Role::Helper(_), _) => ThreadSchedulePolicy::Normal(Normal::Other),
-            (Role::Worker, Scheduling::Batch) => ThreadSchedulePolicy::Normal(Normal::Batch),
-            (Role::Worker, Scheduling::Idle) => ThreadSchedulePolicy::Normal(Normal::Idle),
-            (Role::Worker, Scheduling::Fifo(_)) => ThreadSchedulePolicy::Realtime(Realtime::Fifo),
-            (Role::Worker, Scheduling::RoundRobin(_)) => ThreadSchedulePolicy::Realtime(Realtime::RoundRobin),
+            (Role::Worker(_), Scheduling::Batch) => ThreadSchedulePolicy::Normal(Normal::Batch),
+            (Role::Worker(_), Scheduling::Idle) => ThreadSchedulePolicy::Normal(Normal::Idle),
+            (Role::Worker(_), Scheduling::Fifo(_)) => ThreadSchedulePolicy::Realtime(Realtime::Fifo),
+            (Role::Worker(_), Scheduling::RoundRobin(_)) => ThreadSchedulePolicy::Realtime(Realtime::RoundRobin),
         };
         let priority = match self.scheduling {
-            Scheduling::Fifo(number) | Scheduling::RoundRobin(number) if role == Role::Worker => number.try_into().map(ThreadPriority::Crossplatform),
+            Scheduling::Fifo(number) | Scheduling::RoundRobin(number) if role.is_worker() => number.try_into().map(ThreadPriority::Crossplatform),
             _ => Ok(ThreadPriority::Min),
         };
         let priority = priority.map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
@@ -202,6 +210,6 @@ mod tests {
     #[test]
     fn a_worker_that_cannot_have_its_cpus_never_begins() {
         let options = ThreadOptions { cpus: vec![1_000_000], ..ThreadOptions::default() };
-        assert!(options.spawn(Role::Worker, || panic!("it began")).is_err());
+        assert!(options.spawn(Role::Worker(0), || panic!("it began")).is_err());
     }
 }

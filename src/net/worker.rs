@@ -34,14 +34,18 @@ pub struct Worker<N: Net> {
     pub(super) net: N,
     pub(super) now: Instant,
     pub(super) scratch: Box<[u8]>,
-    pub(super) servers: SlotMap<ServerKey, ServerHost>,
+    pub(super) servers: SlotMap<ServerKey, ServerHost<N>>,
     pub(super) clients: SlotMap<ClientKey, ClientHost>,
     /// Names being looked up, and for whom.
     pub(super) lookups: IdMap<u64, ClientKey>,
     pub(super) lookup_serial: u64,
+    /// Which of the runtime's workers it is.
+    pub(super) index: u16,
     /// DISPATCH mode: where callbacks wait for the application's thread.
     pub(super) events: Option<Arc<EventQueue>>,
     pub(super) log: Option<Arc<dyn Log>>,
+    /// Some server has shards on other workers.
+    pub(super) has_peers: bool,
     tasks: Arc<Tasks>,
     inbox: Arc<Inbox<Command<N>>>,
     commands: Vec<Command<N>>,
@@ -101,8 +105,10 @@ impl<N: Net> Worker<N> {
             clients: SlotMap::with_key(),
             lookups: IdMap::default(),
             lookup_serial: 0,
+            index: 0,
             events: None,
             log: None,
+            has_peers: false,
             tasks: Arc::default(),
             inbox,
             commands: Vec::new(),
@@ -117,8 +123,11 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Adds what a runtime has around its worker.
-    pub(super) fn furnish(&mut self, tasks: Arc<Tasks>, events: Option<Arc<EventQueue>>, log: Option<Arc<dyn Log>>) {
+    /// Adds what a runtime has around its workers.
+    pub(super) fn furnish(&mut self, index: u16, tasks: Arc<Tasks>, events: Option<Arc<EventQueue>>, log: Option<Arc<dyn Log>>) {
+        self.index = index;
+        // A ticket says whose it is.
+        self.lookup_serial = index.into();
         self.tasks = tasks;
         self.events = events;
         self.log = log;
@@ -140,6 +149,7 @@ impl<N: Net> Worker<N> {
         self.inbox.awake();
         self.now = self.net.now();
         self.run_commands();
+        self.exchange_posts();
         // Those that had more in an earlier turn; what has more in this one waits for the next, when
         // its answers are out.
         let mut waiting = core::mem::take(&mut self.again);
@@ -322,6 +332,9 @@ impl<N: Net> Worker<N> {
     fn flush(&mut self) {
         for _ in 0..FLUSH_ROUNDS {
             let mut wrote = false;
+            for key in self.peered() {
+                self.see_off(key);
+            }
             for key in self.servers.keys().collect::<Vec<_>>() {
                 wrote |= self.flush_server(key);
             }
@@ -332,6 +345,23 @@ impl<N: Net> Worker<N> {
                 break;
             }
         }
+        for key in self.peered() {
+            self.hand_over(key);
+        }
+    }
+
+    /// Takes what other workers have for this one, and tries to get rid of what they had no room for:
+    /// before anything is read, because that depends on it.
+    fn exchange_posts(&mut self) {
+        for key in self.peered() {
+            self.take_posts(key);
+            self.hand_over(key);
+        }
+    }
+
+    /// The servers that may have shards on other workers.
+    fn peered(&self) -> Vec<ServerKey> {
+        if self.has_peers { self.servers.keys().collect() } else { Vec::new() }
     }
 
     pub(super) fn owner(&self, link: LinkId) -> Owner {
@@ -346,9 +376,14 @@ impl<N: Net> Worker<N> {
         self.links[index] = LinkState { owner, listed: false, ended: false };
     }
 
+    /// A link is nobody's any more.
+    pub(super) fn disown(&mut self, link: LinkId) {
+        self.links[link.0 as usize] = LinkState::default();
+    }
+
     /// Closes a link at once.
     pub(super) fn close(&mut self, link: LinkId) {
-        self.links[link.0 as usize] = LinkState::default();
+        self.disown(link);
         self.net.close(link);
     }
 

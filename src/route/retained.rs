@@ -60,11 +60,20 @@ impl std::fmt::Display for RetainedFull {
 impl std::error::Error for RetainedFull {}
 
 /// Where a walk goes on. It remembers a place, not an entry, so that changes do no harm.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct RetainedCursor {
     /// The first topic not looked at yet is this one or the next after it.
     place: Vec<u8>,
     state: CursorState,
+    /// Messages with a higher number are passed over.
+    published_max: u64,
+}
+
+impl Default for RetainedCursor {
+    /// Finds everything.
+    fn default() -> Self {
+        Self { place: Vec::new(), state: CursorState::AtStart, published_max: u64::MAX }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -79,6 +88,8 @@ enum CursorState {
 #[derive(Debug)]
 pub struct Retained {
     set: BTreeSet<Entry>,
+    /// Counts the messages that were published; the last one's number.
+    published: u64,
     limits: RetainedLimits,
     bytes: usize,
     /// How many messages have an expiry: without any there is nothing to sweep.
@@ -90,12 +101,28 @@ pub struct Retained {
 impl Retained {
     /// Empty.
     pub fn new(limits: RetainedLimits) -> Self {
-        Self { set: BTreeSet::new(), limits, bytes: 0, expiring: 0, sweep: Vec::new() }
+        Self { set: BTreeSet::new(), published: 0, limits, bytes: 0, expiring: 0, sweep: Vec::new() }
     }
 
     /// Keeps `message` as the last one of its topic. An empty payload is the caller's to
     /// [`Retained::clear`] (§3.3.1.3). With `may_not_grow` it must replace one at least as large.
     pub fn set(&mut self, message: Arc<Message>, may_not_grow: bool) -> Result<SetOutcome, RetainedFull> {
+        self.published += 1;
+        self.put(message, self.published, may_not_grow)
+    }
+
+    /// As [`Retained::set`], of a message that nobody gets who subscribed before: cursors made before
+    /// find it, too.
+    pub fn set_unpublished(&mut self, message: Arc<Message>, may_not_grow: bool) -> Result<SetOutcome, RetainedFull> {
+        self.put(message, 0, may_not_grow)
+    }
+
+    /// For a subscription made now: passes over what is published later, which reaches it anyway.
+    pub fn cursor(&self) -> RetainedCursor {
+        RetainedCursor { published_max: self.published, ..RetainedCursor::default() }
+    }
+
+    fn put(&mut self, message: Arc<Message>, number: u64, may_not_grow: bool) -> Result<SetOutcome, RetainedFull> {
         let bytes = message.len_bytes();
         let replaced = self.get(message.topic()).map(|old| old.len_bytes());
         let grows = bytes > replaced.unwrap_or(0);
@@ -107,7 +134,7 @@ impl Retained {
         }
         self.bytes += bytes;
         self.expiring += usize::from(message.expires().is_some());
-        match self.set.replace(Entry(message)) {
+        match self.set.replace(Entry(message, number)) {
             None => Ok(SetOutcome::New),
             Some(old) => {
                 self.uncount(&old);
@@ -129,7 +156,7 @@ impl Retained {
 
     /// Forgets all.
     pub fn clear_all(&mut self) {
-        *self = Self::new(self.limits);
+        *self = Self { published: self.published, ..Self::new(self.limits) };
     }
 
     /// The message of `topic`, which may have expired since the last [`Retained::expire`].
@@ -158,7 +185,7 @@ impl Retained {
         let mut walk = self.from(&cursor.place);
         let mut steps = 0;
         for _ in 0..topics_max {
-            let Some(Entry(message)) = walk.next() else {
+            let Some(Entry(message, number)) = walk.next() else {
                 cursor.state = CursorState::AtEnd;
                 return false;
             };
@@ -174,7 +201,7 @@ impl Retained {
             }
             steps = 0;
             let verdict = judge(&pattern, topic, &mut cursor.place);
-            if verdict.is_match && !message.is_expired(now) {
+            if verdict.is_match && *number <= cursor.published_max && !message.is_expired(now) {
                 out.push(Arc::clone(message));
             }
             if verdict.is_last {
@@ -333,9 +360,9 @@ fn order(one: &[u8], other: &[u8]) -> Ordering {
     one.len().cmp(&other.len())
 }
 
-/// A message, in the order of its topic.
+/// A message in the order of its topic, and the number [`Retained::cursor`] is about.
 #[derive(Debug)]
-struct Entry(Arc<Message>);
+struct Entry(Arc<Message>, u64);
 
 /// A place in the order that need not be a topic.
 struct Place<'a>(&'a [u8]);

@@ -25,8 +25,8 @@ impl Server {
     /// # Errors
     /// `Io`: it is not a listening TCP socket; else as [`Runtime::request`](crate::net::Runtime::request).
     pub fn add_listener_socket(&self, socket: OwnedFd, options: ListenerOptions) -> Result<SocketAddr, Error> {
-        let key = self.key;
-        Ok(self.runtime.request(ANSWER_WAIT, move |worker| worker.add_listener_socket(key, socket, &options))??)
+        let (runtime, key) = self.next_shard();
+        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener_socket(key, socket, &options))??)
     }
 
     /// Serves a client on a stream that is connected already. False: a limit, a ban or a hook did
@@ -35,19 +35,35 @@ impl Server {
     /// # Errors
     /// As [`Server::add_listener_socket`].
     pub fn adopt(&self, socket: OwnedFd, allow_anonymous: Option<bool>) -> Result<bool, Error> {
-        let key = self.key;
-        Ok(self.runtime.request(ANSWER_WAIT, move |worker| worker.adopt(key, socket, allow_anonymous))??)
+        let (runtime, key) = self.next_shard();
+        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.adopt(key, socket, allow_anonymous))??)
     }
 
     /// Does it now, or soon if this is a callback.
     fn change<R: Send + 'static>(&self, if_posted: R, act: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
+        self.change_of(0, if_posted, act)
+    }
+
+    /// As `change`, on one shard.
+    fn change_of<R: Send + 'static>(&self, shard: usize, if_posted: R, act: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
         if self.runtime.is_turning() {
-            self.post(move |shard, now| {
+            self.post_to(shard, move |shard, now| {
                 act(shard, now);
             });
             return Ok(if_posted);
         }
-        self.request(act)
+        self.request_of(shard, act)
+    }
+
+    /// As `change`, on every shard, which all hold the same; on the others only if the first one
+    /// agrees, whose answer it is.
+    pub(super) fn change_all<R: Send + 'static>(&self, if_posted: R, agrees: impl Fn(&R) -> bool, act: impl Fn(&mut Shard, Instant) -> R + Clone + Send + 'static) -> Result<R, Error> {
+        let answer = self.change_of(0, if_posted, act.clone())?;
+        for shard in (1..self.shards.len()).filter(|_| agrees(&answer)) {
+            let act = act.clone();
+            self.change_of(shard, (), move |shard, now| drop(act(shard, now)))?;
+        }
+        Ok(answer)
     }
 
     /// Runs `run` where hooks run after `delay`, and every `period` if there is one. `None`:
@@ -57,7 +73,7 @@ impl Server {
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn schedule(&self, delay: Duration, period: Option<Duration>, run: impl FnMut() + Send + 'static) -> Result<Option<TaskId>, Error> {
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
-        let server = self.key;
+        let (_, server) = self.shards[0];
         let act = move |worker: &mut Worker<MioNet>| {
             let task = worker.task(server, period, Box::new(run));
             worker.shard(server).map(|(shard, now)| shard.schedule(now, id, delay, task))
@@ -85,7 +101,7 @@ impl Server {
     /// Outside as [`Runtime::request`](crate::net::Runtime::request); inside [`BanError`].
     pub fn ban(&self, kind: BanKind, text: &str, time: Option<Duration>) -> Result<Result<(), BanError>, Error> {
         let text = text.to_owned();
-        self.change(Ok(()), move |shard, now| shard.ban(now, kind, &text, time))
+        self.change_all(Ok(()), Result::is_ok, move |shard, now| shard.ban(now, kind, &text, time))
     }
 
     /// Ends a ban. False: there was none.
@@ -94,7 +110,7 @@ impl Server {
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn unban(&self, kind: BanKind, text: &str) -> Result<bool, Error> {
         let text = text.to_owned();
-        self.change(true, move |shard, _| shard.unban(kind, &text))
+        self.change_all(true, |was_there| *was_there, move |shard, _| shard.unban(kind, &text))
     }
 
     /// The bans in force.
@@ -110,8 +126,8 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn client(&self, client_id: &str) -> Result<Option<ClientSummary>, Error> {
-        let client_id = client_id.to_owned();
-        self.request(move |shard, _| shard.client(&client_id))
+        let (home, client_id) = (self.home_of(client_id), client_id.to_owned());
+        self.request_of(home, move |shard, _| shard.client(&client_id))
     }
 
     /// The filters of one client.
@@ -119,8 +135,8 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn subscriptions(&self, client_id: &str) -> Result<Option<Vec<String>>, Error> {
-        let client_id = client_id.to_owned();
-        self.request(move |shard, _| shard.subscriptions(&client_id))
+        let (home, client_id) = (self.home_of(client_id), client_id.to_owned());
+        self.request_of(home, move |shard, _| shard.subscriptions(&client_id))
     }
 
     /// Subscribes for a client; as [`Shard::subscribe_client`].
@@ -128,8 +144,8 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn subscribe_client(&self, client_id: &str, filter: &str, options: SubscribeOptions) -> Result<Option<Result<(), Reason>>, Error> {
-        let (client_id, filter) = (client_id.to_owned(), filter.to_owned());
-        self.change(Some(Ok(())), move |shard, now| shard.subscribe_client(now, &client_id, &filter, options))
+        let (home, client_id, filter) = (self.home_of(client_id), client_id.to_owned(), filter.to_owned());
+        self.change_of(home, Some(Ok(())), move |shard, now| shard.subscribe_client(now, &client_id, &filter, options))
     }
 
     /// Ends a subscription of a client; as [`Shard::unsubscribe_client`].
@@ -137,8 +153,8 @@ impl Server {
     /// # Errors
     /// As [`Runtime::request`](crate::net::Runtime::request).
     pub fn unsubscribe_client(&self, client_id: &str, filter: &str) -> Result<Option<bool>, Error> {
-        let (client_id, filter) = (client_id.to_owned(), filter.to_owned());
-        self.change(Some(true), move |shard, _| shard.unsubscribe_client(&client_id, &filter))
+        let (home, client_id, filter) = (self.home_of(client_id), client_id.to_owned(), filter.to_owned());
+        self.change_of(home, Some(true), move |shard, _| shard.unsubscribe_client(&client_id, &filter))
     }
 
     /// The retained message of a topic.

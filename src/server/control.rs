@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::Server;
 use super::reload::Change;
 use crate::config::{Problem, ServerConfig};
+use crate::broker::Shard;
 use crate::net::Error;
-use crate::service::{ControlError, control};
+use crate::service::{self, ControlError, Scope, control};
 
 impl Server {
     /// Runs a method of [`control`].
@@ -14,8 +15,21 @@ impl Server {
     /// # Errors
     /// Outside as [`Runtime::request`](crate::net::Runtime::request); inside [`ControlError`].
     pub fn control(&self, method: &str, parameters: &str) -> Result<Result<String, ControlError>, Error> {
-        let (method, parameters) = (method.to_owned(), parameters.to_owned());
-        self.request(move |shard, now| control(shard, now, &method, &parameters))
+        let call = {
+            let (method, parameters) = (method.to_owned(), parameters.to_owned());
+            move |shard: &mut Shard, now| control(shard, now, &method, &parameters)
+        };
+        if self.shards.len() == 1 {
+            return self.request(call);
+        }
+        match service::scope(method, parameters) {
+            Err(error) => Ok(Err(error)),
+            Ok(Scope::First) => self.request(call),
+            Ok(Scope::Home(client_id)) => self.request_of(self.home_of(&client_id), call),
+            Ok(Scope::Every) => self.change_all(Ok(String::new()), Result::is_ok, call),
+            Ok(Scope::Clients) => Ok(service::clients_of_all(&self.clients()?, parameters)),
+            Ok(Scope::Statistics) => Ok(service::statistics_of_all(&self.stats()?, parameters)),
+        }
     }
 }
 

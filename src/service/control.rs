@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::base::{Duration, Instant};
-use crate::broker::{BanError, BanKind, ClientSummary, Shard};
+use crate::broker::{BanError, BanKind, ClientSummary, Shard, Stats};
 use crate::codec::{Message, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::route::RetainedCursor;
 use crate::topic;
@@ -27,9 +27,40 @@ pub enum ControlError {
 
 type Outcome = Result<Value, ControlError>;
 
+/// Which shards of a server a method is for, if there are many.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// The first one: it is about what they share or hold alike.
+    First,
+    /// The one its client is at home in.
+    Home,
+    /// Each of them.
+    Every,
+    /// What it lists is gathered from all, see [`clients_of_all`].
+    Clients,
+    /// As `Clients`, see [`statistics_of_all`].
+    Statistics,
+}
+
+/// Where a method is to be run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// On the first shard.
+    First,
+    /// Where this client id is at home.
+    Home(String),
+    /// On the first one, and if that goes well on the others.
+    Every,
+    /// Nowhere: [`clients_of_all`] does it.
+    Clients,
+    /// Nowhere: [`statistics_of_all`] does it.
+    Statistics,
+}
+
 struct Method {
     name: &'static str,
     parameters: &'static [&'static str],
+    which: Which,
     run: fn(&mut Shard, Instant, &Parameters) -> Outcome,
 }
 
@@ -42,19 +73,19 @@ const LIST_BYTES_MAX: usize = 16 << 20;
 const YEAR_S: u64 = 366 * 86_400;
 
 static METHODS: [Method; 13] = [
-    Method { name: "clients", parameters: &["limit", "offset"], run: clients },
-    Method { name: "client", parameters: &["client_id"], run: client },
-    Method { name: "kick", parameters: &["client_id", "reason", "end_session"], run: kick },
-    Method { name: "ban", parameters: &["client_id", "username", "address", "seconds"], run: ban },
-    Method { name: "unban", parameters: &["client_id", "username", "address"], run: unban },
-    Method { name: "bans", parameters: &[], run: bans },
-    Method { name: "subscribe", parameters: &["client_id", "filter", "qos"], run: subscribe },
-    Method { name: "unsubscribe", parameters: &["client_id", "filter"], run: unsubscribe },
-    Method { name: "retained", parameters: &["filter", "limit"], run: retained },
-    Method { name: "retained_get", parameters: &["topic"], run: retained_get },
-    Method { name: "retained_delete", parameters: &["filter"], run: retained_delete },
-    Method { name: "publish", parameters: &["topic", "payload", "payload_hex", "qos", "retain"], run: publish },
-    Method { name: "statistics", parameters: &[], run: statistics },
+    Method { name: "clients", parameters: &["limit", "offset"], which: Which::Clients, run: clients },
+    Method { name: "client", parameters: &["client_id"], which: Which::Home, run: client },
+    Method { name: "kick", parameters: &["client_id", "reason", "end_session"], which: Which::Home, run: kick },
+    Method { name: "ban", parameters: &["client_id", "username", "address", "seconds"], which: Which::Every, run: ban },
+    Method { name: "unban", parameters: &["client_id", "username", "address"], which: Which::Every, run: unban },
+    Method { name: "bans", parameters: &[], which: Which::First, run: bans },
+    Method { name: "subscribe", parameters: &["client_id", "filter", "qos"], which: Which::Home, run: subscribe },
+    Method { name: "unsubscribe", parameters: &["client_id", "filter"], which: Which::Home, run: unsubscribe },
+    Method { name: "retained", parameters: &["filter", "limit"], which: Which::First, run: retained },
+    Method { name: "retained_get", parameters: &["topic"], which: Which::First, run: retained_get },
+    Method { name: "retained_delete", parameters: &["filter"], which: Which::First, run: retained_delete },
+    Method { name: "publish", parameters: &["topic", "payload", "payload_hex", "qos", "retain"], which: Which::First, run: publish },
+    Method { name: "statistics", parameters: &[], which: Which::Statistics, run: statistics },
 ];
 
 /// Runs `method` with `parameters`, the text of a JSON object (empty: none); answers with JSON.
@@ -62,13 +93,49 @@ static METHODS: [Method; 13] = [
 /// # Errors
 /// [`ControlError`].
 pub fn control(shard: &mut Shard, now: Instant, method: &str, parameters: &str) -> Result<String, ControlError> {
-    let found = METHODS.iter().find(|known| known.name == method);
-    let method = found.ok_or_else(|| {
-        let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
-        ControlError::Invalid(format!("no method '{method}'; there are {}", names.join(", ")))
-    })?;
+    let method = find(method)?;
     let parameters = Parameters::parse(parameters, method.parameters)?;
     Ok((method.run)(shard, now, &parameters)?.to_string())
+}
+
+/// On which of several shards a call is to be made.
+///
+/// # Errors
+/// [`ControlError`], as the call would.
+pub fn scope(method: &str, parameters: &str) -> Result<Scope, ControlError> {
+    let method = find(method)?;
+    Ok(match method.which {
+        Which::First => Scope::First,
+        Which::Home => Scope::Home(Parameters::parse(parameters, method.parameters)?.needed("client_id")?.to_owned()),
+        Which::Every => Scope::Every,
+        Which::Clients => Scope::Clients,
+        Which::Statistics => Scope::Statistics,
+    })
+}
+
+/// `clients`, of all shards.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn clients_of_all(clients: &[ClientSummary], parameters: &str) -> Result<String, ControlError> {
+    let parameters = Parameters::parse(parameters, find("clients")?.parameters)?;
+    Ok(listed(clients.len(), clients.iter().cloned(), &parameters)?.to_string())
+}
+
+/// `statistics`, of all shards.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn statistics_of_all(stats: &Stats, parameters: &str) -> Result<String, ControlError> {
+    Parameters::parse(parameters, find("statistics")?.parameters)?;
+    Ok(counted(stats).to_string())
+}
+
+fn find(name: &str) -> Result<&'static Method, ControlError> {
+    METHODS.iter().find(|known| known.name == name).ok_or_else(|| {
+        let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
+        ControlError::Invalid(format!("no method '{name}'; there are {}", names.join(", ")))
+    })
 }
 
 struct Parameters(Map<String, Value>);
@@ -159,10 +226,13 @@ fn client_value(client: &ClientSummary) -> Value {
 }
 
 fn clients(shard: &mut Shard, _: Instant, parameters: &Parameters) -> Outcome {
+    listed(shard.clients().count(), shard.clients(), parameters)
+}
+
+fn listed(total: usize, clients: impl Iterator<Item = ClientSummary>, parameters: &Parameters) -> Outcome {
     let limit = parameters.number("limit", LIST_DEFAULT, LIST_MAX)? as usize;
     let offset = parameters.number("offset", 0, u64::from(u32::MAX))? as usize;
-    let total = shard.clients().count();
-    let listed: Vec<Value> = shard.clients().skip(offset).take(limit).map(|client| client_value(&client)).collect();
+    let listed: Vec<Value> = clients.skip(offset).take(limit).map(|client| client_value(&client)).collect();
     Ok(json!({ "total": total, "clients": listed }))
 }
 
@@ -286,8 +356,11 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 fn statistics(shard: &mut Shard, _: Instant, _: &Parameters) -> Outcome {
-    let members = shard.stats().iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<Map<_, _>>();
-    Ok(Value::Object(members))
+    Ok(counted(&shard.stats()))
+}
+
+fn counted(stats: &Stats) -> Value {
+    Value::Object(stats.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect())
 }
 
 #[cfg(test)]
@@ -367,6 +440,20 @@ mod tests {
         assert_eq!(run(&mut shard, "retained_get", "{\"topic\":\"a/1\"}")["payload"], json!("one"));
         assert_eq!(run(&mut shard, "retained_delete", "{\"filter\":\"a/#\"}"), json!({ "deleted": 2 }));
         assert_eq!(run(&mut shard, "statistics", "{}")["retained_messages"], json!(0));
+    }
+
+    #[test]
+    fn each_method_knows_its_shards_and_what_is_gathered_looks_as_of_one() {
+        let mut shard = served();
+        assert_eq!(scope("kick", "{\"client_id\":\"c\"}"), Ok(Scope::Home("c".to_owned())));
+        assert!(scope("kick", "{}").is_err() && scope("nothing", "").is_err());
+        assert_eq!([scope("ban", ""), scope("publish", "")], [Ok(Scope::Every), Ok(Scope::First)]);
+        let list: Vec<ClientSummary> = shard.clients().collect();
+        assert_eq!(scope("clients", ""), Ok(Scope::Clients));
+        assert_eq!(clients_of_all(&list, ""), control(&mut shard, Instant::START, "clients", ""));
+        assert!(clients_of_all(&list, "{\"limits\":1}").is_err());
+        assert_eq!(scope("statistics", ""), Ok(Scope::Statistics));
+        assert_eq!(statistics_of_all(&shard.stats(), ""), control(&mut shard, Instant::START, "statistics", ""));
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod control;
 mod metrics;
 
 #[cfg(feature = "json")]
-pub use control::{ControlError, control};
+pub use control::{ControlError, Scope, clients_of_all, control, scope, statistics_of_all};
 pub use metrics::{metrics_json, metrics_prometheus};

@@ -143,18 +143,25 @@ static void real_time_is_given_or_refused(void)
     }
 }
 
-static void one_worker_is_all_there_is(void)
+static void workers_are_counted_and_loop_mode_has_one(void)
 {
     nlmqtt_runtime_config *config = nlmqtt_runtime_config_new();
     nlmqtt_runtime *runtime = NULL;
     char text[128];
-    OK(nlmqtt_runtime_config_set_workers(config, 2));
-    CHECK_EQ(nlmqtt_runtime_new(config, &runtime), NLMQTT_UNSUPPORTED);
+    OK(nlmqtt_runtime_config_set_workers(config, 257));
+    CHECK_EQ(nlmqtt_runtime_new(config, &runtime), NLMQTT_INVALID_ARGUMENT);
     nlmqtt_last_error(text, sizeof text);
-    CHECK_TEXT(text, "not supported: more than one worker");
+    CHECK_TEXT(text, "257 workers are more than 256");
+    OK(nlmqtt_runtime_config_set_workers(config, 2));
     OK(nlmqtt_runtime_config_set_mode(config, NLMQTT_MODE_LOOP));
     CHECK_EQ(nlmqtt_runtime_new(config, &runtime), NLMQTT_INVALID_ARGUMENT);
+    OK(nlmqtt_runtime_config_set_workers(config, 0));
+    CHECK_EQ(nlmqtt_runtime_new(config, &runtime), NLMQTT_INVALID_ARGUMENT);
     OK(nlmqtt_runtime_config_set_workers(config, 1));
+    OK(nlmqtt_runtime_new(config, &runtime));
+    nlmqtt_runtime_free(runtime);
+    OK(nlmqtt_runtime_config_set_workers(config, 0));
+    OK(nlmqtt_runtime_config_set_mode(config, NLMQTT_MODE_THREAD));
     runtime = runtime_from(config);
     nlmqtt_runtime_free(runtime);
 }
@@ -485,7 +492,7 @@ int main(void)
     int i;
     threads_are_as_the_options_say();
     real_time_is_given_or_refused();
-    one_worker_is_all_there_is();
+    workers_are_counted_and_loop_mode_has_one();
     for (i = 0; i < 3; i++) {
         names_are_looked_up_by_the_application(modes[i]);
         delayed_functions_run_in_order_or_are_cancelled(modes[i]);

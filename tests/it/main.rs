@@ -5,6 +5,7 @@ mod listeners;
 mod newlife_client;
 mod newlife_server;
 mod wire;
+mod workers;
 
 /// Raises the limit of open files for `connections` with both ends in this process; how many it
 /// allows.

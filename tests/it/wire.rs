@@ -27,11 +27,17 @@ impl Broker {
     }
 
     pub fn with_hooks(change: impl FnOnce(&mut Options), hooks: Option<Box<dyn Hooks>>) -> Self {
+        let mut hooks = hooks;
+        Self::with_workers(1, change, |_| hooks.take())
+    }
+
+    /// With so many workers, and hooks for each of them.
+    pub fn with_workers(workers: usize, change: impl FnOnce(&mut Options), make_hooks: impl FnMut(usize) -> Option<Box<dyn Hooks>>) -> Self {
         let mut options = Options::default();
         change(&mut options);
         let memory_limit = options.memory_limit;
-        let runtime = Runtime::new(&RuntimeOptions { memory_limit, ..RuntimeOptions::default() }).expect("a runtime");
-        let server = Server::new(&runtime, options, hooks).expect("a server");
+        let runtime = Runtime::new(&RuntimeOptions { memory_limit, workers, ..RuntimeOptions::default() }).expect("a runtime");
+        let server = Server::with_hooks(&runtime, options, make_hooks).expect("a server");
         let address = server.add_listener(ListenerOptions::at(([127, 0, 0, 1], 0).into())).expect("a listener");
         Self { server, address, runtime }
     }

@@ -1,4 +1,4 @@
-//! The broker's host: a worker with one server, hooks that feed the model, and answers that come
+//! The broker's host: its workers with one server on all of them, hooks that feed the model, and answers that come
 //! later.
 
 use std::cell::RefCell;
@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use nlmqtt::base::{Budget, Duration, Instant, Rng};
-use nlmqtt::broker::{Answer, ClientInfo, Decision, HookToken, Hooks, Interest, Options, PublishInfo, Shard};
+use nlmqtt::broker::{Answer, ClientInfo, Decision, HookToken, Hooks, Interest, Levels, Options, PublishInfo, Shard, Stats};
 use nlmqtt::codec::{self, PropertyId, Qos, Reason, SubscribeOptions};
-use nlmqtt::net::{ListenerOptions, ServerKey, Worker};
+use nlmqtt::net::{ListenerOptions, Peers, ServerKey, Worker};
 use nlmqtt::route::{Options as RouterOptions, Router, ShareStrategy};
 
 use crate::faults::Faults;
@@ -29,8 +29,9 @@ pub const BROKER_PORT: u16 = 1883;
 
 /// The broker while it lives.
 pub struct Broker {
-    pub worker: Worker<SimNet>,
-    pub server: ServerKey,
+    pub workers: Vec<Worker<SimNet>>,
+    servers: Vec<ServerKey>,
+    peers: Arc<Peers<SimNet>>,
     pub budget: Budget,
     late: Arc<Mutex<Vec<LateAnswer>>>,
 }
@@ -64,6 +65,8 @@ pub fn draw_options(rng: &mut Rng, faults: &Faults) -> Options {
         shared_ack_timeout: Duration::from_secs(of(&[0, 3, 30])),
         max_output_bytes: of(&[100, 5_000, 262_144]) as usize,
         slow_consumer_grace: Duration::from_secs(of(&[20, 60])),
+        max_inbox_posts: of(&[1, 3, 65_536]) as usize,
+        max_inbox_bytes: of(&[1, 2_000, 8 << 20]) as usize,
         ..Options::default()
     };
     if !faults.tiny_limits {
@@ -79,28 +82,59 @@ pub fn draw_options(rng: &mut Rng, faults: &Faults) -> Options {
 }
 
 impl Broker {
-    pub fn start(world: &Rc<RefCell<World>>, host: usize, options: &Options, model: &SharedModel) -> Self {
+    pub fn start(world: &Rc<RefCell<World>>, host: usize, count: usize, options: &Options, model: &SharedModel) -> Self {
+        world.borrow_mut().set_workers(host, count);
         let mut rng = world.borrow_mut().rng.fork();
         let trace = world.borrow().trace.clone();
         let faults = world.borrow().faults.clone();
         let late: Arc<Mutex<Vec<LateAnswer>>> = Arc::default();
-        let hooks = Recorder { model: model.clone(), late: late.clone(), rng: rng.fork(), faults, trace, hook_timeout: options.hook_timeout };
         let router_options = RouterOptions {
             share_strategy: options.shared_subscription_strategy,
             ..RouterOptions::default()
         };
         let router = Arc::new(RwLock::new(Router::new(router_options, rng.fork())));
         let budget = Budget::new(options.memory_limit);
-        let mut worker = SimNet::worker(world, host);
-        let server = worker.add_server(Some(Box::new(hooks)), |hooks| Shard::new(0, options.clone(), router, budget.clone(), rng, hooks));
-        let address = std::net::SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
-        worker.add_listener(server, &ListenerOptions::at(address)).expect("nobody else listens");
-        let seen = model.clone();
-        if let Some((shard, now)) = worker.shard(server) {
-            let watch = Box::new(move |message: &Arc<codec::Message>| lock(&seen).will_seen(message.topic()));
-            shard.subscribe_local(now, "w/#", watch).expect("a filter");
+        let mut workers: Vec<_> = (0..count).map(|index| SimNet::worker(world, host, index)).collect();
+        let peers = Peers::new(workers.iter().map(|worker| worker.inbox().clone()));
+        let levels = Levels::default();
+        let mut servers = Vec::new();
+        for (index, worker) in workers.iter_mut().enumerate() {
+            let hooks = Recorder { model: model.clone(), late: late.clone(), rng: rng.fork(), faults: faults.clone(), trace: trace.clone(), hook_timeout: options.hook_timeout };
+            let (number, rng) = (index as u16, rng.fork());
+            let make = |hooks| Shard::new(number, options.clone(), router.clone(), budget.clone(), rng, hooks).among(count as u16, &levels);
+            let server = worker.add_server(Some(Box::new(hooks)), make);
+            if count > 1 {
+                worker.join_peers(server, peers.clone(), number);
+            }
+            servers.push(server);
         }
-        Self { worker, server, budget, late }
+        let address = std::net::SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
+        let listening = rng.below(count as u64) as usize;
+        workers[listening].add_listener(servers[listening], &ListenerOptions::at(address)).expect("nobody else listens");
+        Self { workers, servers, peers, budget, late }
+    }
+
+    /// The shard on one of its workers.
+    pub fn shard(&mut self, index: usize) -> Option<(&mut Shard, Instant)> {
+        self.workers[index].shard(self.servers[index])
+    }
+
+    /// Says good-bye on every worker.
+    pub fn stop(&mut self) {
+        for (worker, server) in self.workers.iter_mut().zip(&self.servers) {
+            worker.stop_server(*server, Reason::SERVER_SHUTTING_DOWN, Duration::from_secs(1), Box::new(|| {}));
+        }
+    }
+
+    /// Counters and gauges of all its shards.
+    pub fn stats(&mut self) -> Stats {
+        let mut stats = Stats::default();
+        for index in 0..self.workers.len() {
+            if let Some((shard, _)) = self.shard(index) {
+                stats.add(&shard.stats());
+            }
+        }
+        stats
     }
 
     /// When an answer is due.
@@ -108,16 +142,19 @@ impl Broker {
         self.late.lock().expect("no panic while locked").iter().map(|answer| answer.due).min()
     }
 
-    /// Gives the answers that are due.
-    pub fn answer(&mut self, now: Instant, model: &SharedModel) {
+    /// Gives the answers that are due; the workers they are for.
+    pub fn answer(&mut self, now: Instant, model: &SharedModel) -> Vec<usize> {
         let due: Vec<LateAnswer> = {
             let mut late = self.late.lock().expect("no panic while locked");
             let (due, rest) = late.drain(..).partition(|answer| answer.due <= now);
             *late = rest;
             due
         };
+        let mut answered = Vec::new();
         for LateAnswer { token, publication, is_void, .. } in due {
-            let Some((shard, now)) = self.worker.shard(self.server) else { return };
+            let worker = usize::from(token.shard());
+            let Some((shard, now)) = self.shard(worker) else { continue };
+            answered.push(worker);
             if is_void {
                 assert!(!shard.complete(now, token, Decision::Allow), "an answer for a connection that has ended");
                 continue;
@@ -131,20 +168,22 @@ impl Broker {
                 *lock(model) = before;
             }
         }
+        answered
     }
 
     /// Messages that were dropped because a limit was reached.
     pub fn dropped(&mut self) -> u64 {
-        let Some((shard, _)) = self.worker.shard(self.server) else { return 0 };
-        let stats = shard.stats();
+        let stats = self.stats();
         stats.dropped_output_full + stats.dropped_queue_full + stats.dropped_too_large + stats.retained_refused
     }
 
     /// Nothing waits for anybody who is connected.
     pub fn is_idle(&mut self) -> bool {
         let no_answer = self.late.lock().expect("no panic while locked").is_empty();
-        let Some((shard, _)) = self.worker.shard(self.server) else { return true };
-        no_answer && !shard.has_work() && shard.clients().filter(|client| client.connected).all(|client| client.queued_messages == 0 && client.in_flight_messages == 0)
+        let is_idle = |(shard, _): (&mut Shard, Instant)| {
+            !shard.has_work() && !shard.has_posts() && shard.clients().filter(|client| client.connected).all(|client| client.queued_messages == 0 && client.in_flight_messages == 0)
+        };
+        no_answer && !self.peers.has_posts() && (0..self.workers.len()).all(|index| self.shard(index).is_none_or(is_idle))
     }
 }
 
@@ -182,7 +221,7 @@ impl Recorder {
 
 impl Hooks for Recorder {
     fn interest(&self) -> Interest {
-        Interest { authenticate: true, publish: true, subscribe: true, unsubscribe: true, ..Interest::default() }
+        Interest { authenticate: true, publish: true, subscribe: true, unsubscribe: true, will: true, ..Interest::default() }
     }
 
     fn authenticate(&mut self, client: ClientInfo<'_>, connect: &codec::Connect<'_>, token: HookToken) -> Answer {
@@ -232,6 +271,10 @@ impl Hooks for Recorder {
         late.iter_mut().filter(|answer| answer.peer == client.peer).for_each(|answer| answer.is_void = true);
         drop(late);
         lock(&self.model).disconnected(client.client_id, reason == Reason::NORMAL_DISCONNECTION);
+    }
+
+    fn will(&mut self, _: ClientInfo<'_>, message: &Arc<codec::Message>) {
+        lock(&self.model).will_seen(message.topic());
     }
 
     fn log(&mut self, level: u8, text: &dyn Fn() -> String) {

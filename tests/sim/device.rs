@@ -127,7 +127,7 @@ impl Device {
         self.restart_at = None;
         let budget = Budget::new(1 << 30);
         let machine = Client::new(options, budget.clone(), self.rng.fork()).expect("legal options");
-        let mut worker = SimNet::worker(world, self.host);
+        let mut worker = SimNet::worker(world, self.host, 0);
         let servers = vec![ServerAddress { host: BROKER_NAME.to_owned(), port: BROKER_PORT }];
         let app = App { name: self.name, book: self.book.clone(), model: model.clone(), trace: self.trace.clone() };
         let client = worker.add_client(machine, servers, DialOptions::default(), Arc::default(), None, Box::new(app));

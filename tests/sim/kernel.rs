@@ -11,7 +11,7 @@ use nlmqtt::base::Duration;
 
 use crate::stream::{EndState, Segment, Stream};
 use crate::trace::trace;
-use crate::world::{Happening, World};
+use crate::world::{Happening, NO_LINK, World};
 
 /// As a kernel sends SYN again: after 1, 2, 4 ... seconds.
 const KNOCKS_MAX: u32 = 6;
@@ -19,10 +19,10 @@ const KNOCKS_MAX: u32 = 6;
 const RETRANSMIT: Duration = Duration::from_millis(200);
 
 impl World {
-    pub fn dial_from(&mut self, host: usize, address: SocketAddr) -> io::Result<u32> {
+    pub fn dial_from(&mut self, host: usize, worker: usize, address: SocketAddr) -> io::Result<u32> {
         let to = self.hosts.iter().position(|other| other.ip == address.ip()).ok_or(io::ErrorKind::HostUnreachable)?;
         let stream = self.streams.len();
-        let link = self.hosts[host].take_index(stream, 0);
+        let link = self.hosts[host].take_index(worker, stream, 0);
         self.streams.push(Stream::dialed(host, self.hosts[host].boot, link, to, address.port()));
         let delay = self.latency();
         self.after(delay, Happening::Knock(stream, 0));
@@ -74,13 +74,13 @@ impl World {
         self.hosts[host].edge(link, !taken, true);
     }
 
-    pub fn accept_at(&mut self, host: usize, listener: u32) -> Option<(u32, SocketAddr)> {
+    pub fn accept_at(&mut self, host: usize, worker: usize, listener: u32) -> Option<(u32, SocketAddr)> {
         loop {
             let stream = self.hosts[host].listeners.get_mut(listener as usize)?.as_mut()?.waiting.pop_front()?;
             if self.streams[stream].ends[1].state != EndState::Waiting {
                 continue; // Reset while it waited.
             }
-            let link = self.hosts[host].take_index(stream, 1);
+            let link = self.hosts[host].take_index(worker, stream, 1);
             let readable = self.streams[stream].pipes[1].is_readable();
             let end = &mut self.streams[stream].ends[1];
             (end.link, end.state) = (link, EndState::Open);
@@ -259,6 +259,24 @@ impl World {
             self.shutdown_link(host, link);
         }
         self.forget_link(host, link);
+    }
+
+    /// No poll watches a stream any more; what happens to it is not reported.
+    pub fn unwatch(&mut self, host: usize, link: u32) -> io::Result<(usize, usize)> {
+        let (stream, end) = self.link(host, link)?;
+        self.hosts[host].free_index(link);
+        self.streams[stream].ends[end].link = NO_LINK;
+        Ok((stream, end))
+    }
+
+    /// A worker's poll watches a stream, and reports what there is.
+    pub fn watch(&mut self, host: usize, worker: usize, (stream, end): (usize, usize)) -> u32 {
+        let link = self.hosts[host].take_index(worker, stream, end);
+        let side = &mut self.streams[stream].ends[end];
+        side.link = link;
+        let is_readable = side.state != EndState::Open || self.streams[stream].pipes[end].is_readable();
+        self.hosts[host].edge(link, is_readable, true);
+        link
     }
 
     /// The link is gone; the other side hears nothing.

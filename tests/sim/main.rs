@@ -4,14 +4,16 @@
 //! ```text
 //!   seed ─> faults, options, plan
 //!   ┌────────────────────────── one thread, one clock, one generator ──────────────────────────┐
-//!   │  broker host: Worker<SimNet>, one server     device hosts: Worker<SimNet>, one client    │
+//!   │  broker host: 1 to 4 Worker<SimNet>          device hosts: Worker<SimNet>, one client    │
+//!   │        with one server on all of them                                                    │
 //!   │        │ hooks                                   │ events                                │
 //!   │        └────────────> model (naive broker) ──> ledger (must, may, did) <─┘               │
 //!   │  world: heap of happenings, streams cut into segments, stalls, resets, cuts, crashes     │
 //!   └──────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //! The code under test is the product's own worker with its own `turn`; only [`Net`](nlmqtt::net::Net)
-//! is another. The scheduler picks at random which host takes the next turn. Three phases: safety
+//! is another. The scheduler picks at random which worker of which host takes the next turn, so that
+//! the interleavings of threads are explored without one. Three phases: safety
 //! while things go wrong; then nothing goes wrong any more, and everything that was promised must
 //! arrive; then everything is closed and nothing may be left.
 //!
@@ -31,8 +33,10 @@ mod trace;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nlmqtt::broker::Stats;
 use run::Run;
 use trace::Trace;
 
@@ -47,12 +51,12 @@ struct Failure {
     line: String,
 }
 
-/// Runs one seed; the fingerprint of its trace, or why it failed.
-fn run_seed(seed: u64) -> Result<(u64, u64), Failure> {
+/// Runs one seed; the fingerprint of its trace and what the broker counted, or why it failed.
+fn run_seed(seed: u64) -> Result<((u64, u64), Stats), Failure> {
     let trace = Trace::default();
     let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed, trace.clone()).run()));
     match result {
-        Ok(()) => Ok(trace.fingerprint()),
+        Ok(stats) => Ok((trace.fingerprint(), stats)),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(Failure { tail: trace.tail(), line: format!("SIM_SEED={seed} commit {} {}", commit(), text.unwrap_or_default()) })
@@ -74,7 +78,7 @@ fn the_broker_agrees_with_the_model_in_every_world() {
     if let Some(seed) = number("SIM_SEED") {
         let result = run_seed(seed);
         match result {
-            Ok(fingerprint) => return println!("seed {seed}: {fingerprint:?}"),
+            Ok((fingerprint, stats)) => return println!("seed {seed}: {fingerprint:?} {stats:?}"),
             Err(failure) => panic!("\n{}\n{}", failure.tail, failure.line),
         }
     }
@@ -82,6 +86,7 @@ fn the_broker_agrees_with_the_model_in_every_world() {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let all = Mutex::new(Stats::default());
     let failures: Vec<Failure> = std::thread::scope(|scope| {
         let work = || {
             let mut failures = Vec::new();
@@ -90,7 +95,10 @@ fn the_broker_agrees_with_the_model_in_every_world() {
                 if seed >= first + count || failures.len() >= FAILURES_MAX {
                     return failures;
                 }
-                failures.extend(run_seed(seed).err());
+                match run_seed(seed) {
+                    Ok((_, stats)) => all.lock().expect("no panic while locked").add(&stats),
+                    Err(failure) => failures.push(failure),
+                }
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -101,6 +109,11 @@ fn the_broker_agrees_with_the_model_in_every_world() {
         panic!("\n{}\n{}", first.tail, lines.join("\n"));
     }
     println!("{count} seeds from {first}, the model silent");
+    if count >= SEEDS {
+        let all = all.into_inner().expect("no panic while locked");
+        let ways = [all.connections_handed_over, all.messages_handed_over, all.inbox_full, all.outbox_pauses, all.shared_reoffered, all.take_overs];
+        assert!(ways.iter().all(|count| *count > 100), "these worlds leave out what workers do to each other: {all:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The second implementation of [`Net`]: a host's view of the world.
+//! The second implementation of [`Net`]: a worker's view of the world.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -14,22 +15,28 @@ use nlmqtt::net::{Command, DialOptions, Inbox, LinkId, ListenerId, LogSequence, 
 use crate::stream::EndState;
 use crate::world::{Happening, Listener, World};
 
-/// One host's network, clock and log.
+/// One host's network, clock and log, as one of its workers has them.
 pub struct SimNet {
     world: Rc<RefCell<World>>,
     host: usize,
+    worker: usize,
 }
 
 impl SimNet {
     /// A worker on this host.
-    pub fn worker(world: &Rc<RefCell<World>>, host: usize) -> Worker<Self> {
-        let woken = world.borrow().hosts[host].woken.clone();
+    pub fn worker(world: &Rc<RefCell<World>>, host: usize, worker: usize) -> Worker<Self> {
+        let woken = world.borrow().hosts[host].woken[worker].clone();
         let inbox: Inbox<Command<Self>> = Inbox::new(Box::new(move || woken.store(true, Ordering::Relaxed)));
-        Worker::new(Self { world: world.clone(), host }, Arc::new(inbox))
+        Worker::new(Self { world: world.clone(), host, worker }, Arc::new(inbox))
     }
 }
 
+/// An end of a stream between two workers.
+pub struct Moving((usize, usize));
+
 impl Net for SimNet {
+    type Stream = Moving;
+
     fn now(&self) -> Instant {
         self.world.borrow().now
     }
@@ -45,17 +52,22 @@ impl Net for SimNet {
         let world = &mut *world;
         let host = &mut world.hosts[self.host];
         host.begin_turn();
-        host.woken.store(false, Ordering::Relaxed);
+        host.woken[self.worker].store(false, Ordering::Relaxed);
         let first = ready.len();
-        let edges = core::mem::take(&mut host.edges);
+        let (edges, others) = core::mem::take(&mut host.edges).into_iter().partition(|(link, _)| host.watcher(*link) == self.worker);
+        let edges: BTreeMap<_, _> = edges;
+        host.edges = others;
         ready.extend(edges.into_iter().map(|(link, (readable, writable))| {
             let side = host.links[link as usize].map(|(stream, end)| (&world.streams[stream].pipes[end], world.streams[stream].ends[end].state));
             let ended = side.is_some_and(|(pipe, state)| pipe.ended || state == EndState::Reset);
             Ready::Link { link: LinkId(link), readable, writable, ended }
         }));
-        let listeners = core::mem::take(&mut host.listener_edges);
+        let (listeners, others) = core::mem::take(&mut host.listener_edges).into_iter().partition(|listener| host.accepts(*listener, self.worker));
+        let listeners: BTreeSet<_> = listeners;
+        host.listener_edges = others;
         ready.extend(listeners.into_iter().map(|listener| Ready::Listener(ListenerId(listener))));
-        ready.extend(host.resolved.drain(..).map(|(ticket, addresses)| Ready::Resolved { ticket, addresses }));
+        let resolved = if self.worker == 0 { core::mem::take(&mut host.resolved) } else { Vec::new() };
+        ready.extend(resolved.into_iter().map(|(ticket, addresses)| Ready::Resolved { ticket, addresses }));
         // A poll promises no order.
         for last in (first + 1..ready.len()).rev() {
             let other = first + world.rng.below((last - first + 1) as u64) as usize;
@@ -67,7 +79,7 @@ impl Net for SimNet {
     fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
         let mut world = self.world.borrow_mut();
         let listeners = &mut world.hosts[self.host].listeners;
-        listeners.push(Some(Listener { address, waiting: Default::default() }));
+        listeners.push(Some(Listener { address, worker: self.worker, waiting: Default::default() }));
         Ok((ListenerId(listeners.len() as u32 - 1), address))
     }
 
@@ -91,11 +103,11 @@ impl Net for SimNet {
     }
 
     fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>> {
-        Ok(self.world.borrow_mut().accept_at(self.host, listener.0).map(|(link, peer)| (LinkId(link), peer)))
+        Ok(self.world.borrow_mut().accept_at(self.host, self.worker, listener.0).map(|(link, peer)| (LinkId(link), peer)))
     }
 
     fn dial(&mut self, address: SocketAddr, _: &DialOptions) -> io::Result<LinkId> {
-        self.world.borrow_mut().dial_from(self.host, address).map(LinkId)
+        self.world.borrow_mut().dial_from(self.host, self.worker, address).map(LinkId)
     }
 
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
@@ -123,6 +135,14 @@ impl Net for SimNet {
 
     fn close(&mut self, link: LinkId) {
         self.world.borrow_mut().close_link(self.host, link.0);
+    }
+
+    fn detach(&mut self, link: LinkId) -> io::Result<Moving> {
+        self.world.borrow_mut().unwatch(self.host, link.0).map(Moving)
+    }
+
+    fn attach(&mut self, Moving(end): Moving) -> io::Result<LinkId> {
+        Ok(LinkId(self.world.borrow_mut().watch(self.host, self.worker, end)))
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {

@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use nlmqtt::base::{Duration, Instant, Rng};
-use nlmqtt::broker::Options;
-use nlmqtt::codec::Reason;
+use nlmqtt::broker::{Options, Stats};
 
 use crate::broker::{self, BROKER_NAME, Broker, SharedModel, lock};
 use crate::device::Device;
@@ -20,7 +19,11 @@ const NAMES: [&str; 5] = ["c0", "c1", "c2", "c3", "c4"];
 const FAULTY_TIME: Duration = Duration::from_secs(60);
 /// In which everything must come to an end once nothing goes wrong any more.
 const LIVENESS_TIME: Duration = Duration::from_secs(900);
-/// Turns of one host in one simulated second: more is a loop that spins.
+/// Workers of the broker at most.
+const WORKERS_MAX: u64 = 4;
+/// Of a thousand turns a lazy worker could have, so many it does not get.
+const LAZINESS: u32 = 950;
+/// Turns of one worker in one simulated second: more is a loop that spins.
 const TURNS_PER_SECOND_MAX: u32 = 60_000;
 
 /// A world with a broker, devices and a judge.
@@ -32,6 +35,9 @@ pub struct Run {
     options: Options,
     broker: Option<Broker>,
     broker_host: usize,
+    broker_workers: usize,
+    /// One of them gets few turns.
+    lazy_worker: Option<usize>,
     broker_restart_at: Option<Instant>,
     devices: Vec<Device>,
     turns: Vec<(u64, u32)>,
@@ -48,10 +54,13 @@ impl Run {
         let world = Rc::new(RefCell::new(World::new(seed, faults.clone(), trace.clone())));
         let broker_host = world.borrow_mut().add_host(BROKER_NAME);
         let options = broker::draw_options(&mut rng, &faults);
+        let broker_workers = 1 + rng.below(WORKERS_MAX) as usize;
+        let lazy_worker = rng.chance(300).then(|| rng.below(broker_workers as u64) as usize);
+        trace!(trace, "{broker_workers} workers, lazy {lazy_worker:?}");
         let mut model = Model::new(trace.clone(), options.persistent_client_expiration_s);
         model.ledger.is_reliable = faults.is_reliable() && options.max_output_bytes > 200_000;
         let model: SharedModel = Arc::new(Mutex::new(model));
-        let broker = Broker::start(&world, broker_host, &options, &model);
+        let broker = Broker::start(&world, broker_host, broker_workers, &options, &model);
         let count = 2 + rng.below(NAMES.len() as u64 - 1) as usize;
         let sessions_last = !faults.broker_crash && options.persistent_client_expiration_s == u32::MAX;
         let devices: Vec<Device> = NAMES[..count].iter().map(|name| Device::new(&world, name, &model, sessions_last)).collect();
@@ -64,6 +73,8 @@ impl Run {
             options,
             broker: Some(broker),
             broker_host,
+            broker_workers,
+            lazy_worker,
             broker_restart_at: None,
             devices,
             dropped_before: 0,
@@ -72,7 +83,8 @@ impl Run {
         }
     }
 
-    pub fn run(mut self) {
+    /// Runs it; what the broker counted since its last start.
+    pub fn run(mut self) -> Stats {
         while self.now() < Instant::START + FAULTY_TIME {
             self.step(Some(self.next_act.min(self.next_mishap)));
             self.applications_act();
@@ -81,7 +93,9 @@ impl Run {
         self.heal();
         self.demand_liveness();
         self.judge();
+        let stats = self.broker.as_mut().map(Broker::stats).unwrap_or_default();
         self.close_everything();
+        stats
     }
 
     fn now(&self) -> Instant {
@@ -92,13 +106,25 @@ impl Run {
         lock(&self.model).advance(self.now());
     }
 
-    /// One turn of one host that has something to do, or else time goes on to the next thing.
+    /// Host and number of every worker.
+    fn units(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        (0..=self.devices.len()).flat_map(|host| {
+            let count = if host == self.broker_host { self.broker_workers } else { 1 };
+            (0..count).map(move |worker| (host, worker))
+        })
+    }
+
+    /// One turn of one worker that has something to do, or else time goes on to the next thing.
     fn step(&mut self, at_latest: Option<Instant>) {
         let now = self.now();
-        let ready: Vec<usize> = (0..=self.devices.len()).filter(|host| self.is_ready(*host, now)).collect();
+        let mut ready: Vec<(usize, usize)> = self.units().filter(|unit| self.is_ready(*unit, now)).collect();
+        let lazy = self.lazy_worker.map(|worker| (self.broker_host, worker));
+        if lazy.is_some_and(|lazy| ready.contains(&lazy)) && self.rng.chance(LAZINESS) {
+            ready.retain(|unit| Some(*unit) != lazy);
+        }
         if ready.is_empty() {
-            let deadlines = (0..=self.devices.len()).filter_map(|host| self.deadline(host));
-                let thaw = self.world.borrow().hosts[self.broker_host].frozen_until;
+            let deadlines = self.units().filter_map(|unit| self.deadline(unit));
+            let thaw = self.world.borrow().hosts[self.broker_host].frozen_until;
         let answers = self.broker.as_ref().and_then(Broker::next_answer).map(|due| due.max(thaw));
             let restarts = self.devices.iter().filter_map(|device| device.restart_at).chain(self.broker_restart_at);
             let world_next = self.world.borrow().next();
@@ -106,8 +132,8 @@ impl Run {
             let tick = now + Duration::from_secs(1);
             self.world.borrow_mut().advance(next.unwrap_or(tick).min(tick).max(now + Duration::from_micros(1)));
         } else {
-            let host = ready[self.rng.below(ready.len() as u64) as usize];
-            self.turn(host);
+            let unit = ready[self.rng.below(ready.len() as u64) as usize];
+            self.turn(unit);
             // A turn takes time.
             let cost = Duration::from_micros(1 + self.rng.below(60));
             self.world.borrow_mut().advance(now + cost);
@@ -117,55 +143,60 @@ impl Run {
         let (now, model) = (self.now(), self.model.clone());
         let stands_still = self.world.borrow().hosts[self.broker_host].frozen_until > now;
         if let Some(broker) = self.broker.as_mut().filter(|_| !stands_still) {
-            broker.answer(now, &model);
+            for worker in broker.answer(now, &model) {
+                self.wake(self.broker_host, worker);
+            }
         }
     }
 
-    fn is_ready(&self, host: usize, now: Instant) -> bool {
+    fn is_ready(&self, (host, worker): (usize, usize), now: Instant) -> bool {
         let world = self.world.borrow();
         let machine = &world.hosts[host];
         if !machine.is_up || machine.frozen_until > now {
             return false;
         }
-        let has_news = machine.has_news();
+        let has_news = machine.has_news(worker);
         drop(world);
-        has_news || self.worker_deadline(host).is_some_and(|deadline| deadline <= now)
+        has_news || self.worker_deadline(host, worker).is_some_and(|deadline| deadline <= now)
     }
 
-    fn worker_deadline(&self, host: usize) -> Option<Instant> {
+    fn worker_deadline(&self, host: usize, worker: usize) -> Option<Instant> {
         if host == self.broker_host {
-            self.broker.as_ref().and_then(|broker| broker.worker.next_deadline())
+            self.broker.as_ref().and_then(|broker| broker.workers[worker].next_deadline())
         } else {
             self.devices[host - 1].life.as_ref().and_then(|life| life.worker.next_deadline())
         }
     }
 
-    /// When a host gets its next turn without news.
-    fn deadline(&self, host: usize) -> Option<Instant> {
+    /// When a worker gets its next turn without news.
+    fn deadline(&self, (host, worker): (usize, usize)) -> Option<Instant> {
         let world = self.world.borrow();
         let machine = &world.hosts[host];
         if !machine.is_up {
             return None;
         }
         let thaw = machine.frozen_until;
-        let has_news = machine.has_news();
+        let has_news = machine.has_news(worker);
         drop(world);
-        let deadline = if has_news { Some(thaw) } else { self.worker_deadline(host) };
+        let deadline = if has_news { Some(thaw) } else { self.worker_deadline(host, worker) };
         deadline.map(|deadline| deadline.max(thaw))
     }
 
-    fn turn(&mut self, host: usize) {
+    fn turn(&mut self, (host, worker): (usize, usize)) {
         let second = self.now().as_micros() / 1_000_000;
         let count = &mut self.turns[host];
         *count = if count.0 == second { (second, count.1 + 1) } else { (second, 1) };
-        assert!(count.1 < TURNS_PER_SECOND_MAX, "host {host} spins");
-        let result = if host == self.broker_host {
-            self.broker.as_mut().map(|broker| broker.worker.turn(Some(Duration::ZERO)))
+        assert!(count.1 < TURNS_PER_SECOND_MAX * WORKERS_MAX as u32, "host {host} spins");
+        let turning = if host == self.broker_host {
+            self.broker.as_mut().map(|broker| &mut broker.workers[worker])
         } else {
-            self.devices[host - 1].life.as_mut().map(|life| life.worker.turn(Some(Duration::ZERO)))
+            self.devices[host - 1].life.as_mut().map(|life| &mut life.worker)
         };
-        if let Some(result) = result {
-            result.expect("the simulated poll never fails");
+        let Some(turning) = turning else { return };
+        turning.turn(Some(Duration::ZERO)).expect("the simulated poll never fails");
+        // It would sleep now.
+        if !turning.inbox().may_sleep() {
+            self.wake(host, worker);
         }
     }
 
@@ -177,12 +208,12 @@ impl Run {
         self.devices[index].act();
         let pause = [1_000, 100_000, 500_000][self.rng.below(3) as usize];
         self.next_act = self.now() + Duration::from_micros(self.rng.below(pause));
-        self.wake(index + 1);
+        self.wake(index + 1, 0);
     }
 
     /// An application's call is followed by a turn.
-    fn wake(&mut self, host: usize) {
-        self.world.borrow_mut().hosts[host].woken.store(true, std::sync::atomic::Ordering::Relaxed);
+    fn wake(&self, host: usize, worker: usize) {
+        self.world.borrow().hosts[host].woken[worker].store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn restarts(&mut self) {
@@ -190,7 +221,7 @@ impl Run {
         if self.broker_restart_at.is_some_and(|when| when <= now) {
             self.broker_restart_at = None;
             self.world.borrow_mut().restart(self.broker_host);
-            self.broker = Some(Broker::start(&self.world, self.broker_host, &self.options, &self.model));
+            self.broker = Some(Broker::start(&self.world, self.broker_host, self.broker_workers, &self.options, &self.model));
         }
         for device in &mut self.devices {
             if device.restart_at.is_some_and(|when| when <= now) {
@@ -260,7 +291,7 @@ impl Run {
         self.restarts();
         for index in 0..self.devices.len() {
             self.devices[index].ensure_started();
-            self.wake(index + 1);
+            self.wake(index + 1, 0);
         }
     }
 
@@ -323,7 +354,7 @@ impl Run {
         let Some(broker) = &mut self.broker else { return Vec::new() };
         let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
         let sink = seen.clone();
-        let Some((shard, now)) = broker.worker.shard(broker.server) else { return Vec::new() };
+        let Some((shard, now)) = broker.shard(0) else { return Vec::new() };
         let collect = Box::new(move |message: &Arc<nlmqtt::codec::Message>| {
             sink.lock().expect("no panic while locked").push((message.topic().to_owned(), broker::id_of(message.payload())));
         });
@@ -338,7 +369,7 @@ impl Run {
     fn close_everything(&mut self) {
         for index in 0..self.devices.len() {
             self.devices[index].remove();
-            self.wake(index + 1);
+            self.wake(index + 1, 0);
         }
         self.go_on(Duration::from_secs(5));
         for device in &self.devices {
@@ -348,12 +379,12 @@ impl Run {
             assert_eq!(device.open_requests(), 0, "{}: requests", device.name);
         }
         let Some(broker) = &mut self.broker else { return };
-        broker.worker.stop_server(broker.server, Reason::SERVER_SHUTTING_DOWN, Duration::from_secs(1), Box::new(|| {}));
-        self.wake(self.broker_host);
+        broker.stop();
+        (0..self.broker_workers).for_each(|worker| self.wake(self.broker_host, worker));
         self.go_on(Duration::from_secs(10));
         let broker = self.broker.as_ref().expect("just stopped");
         assert_eq!(broker.budget.used_bytes(), 0, "the broker's memory");
-        assert_eq!(broker.worker.next_deadline(), None, "the broker's timers");
+        assert!(broker.workers.iter().all(|worker| worker.next_deadline().is_none()), "the broker's timers");
         let open = self.world.borrow().open_streams();
         assert_eq!(open, 0, "streams are left");
     }

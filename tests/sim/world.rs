@@ -51,7 +51,7 @@ pub enum Happening {
     Tick,
 }
 
-/// One machine with one worker.
+/// One machine with its workers, which share its address.
 pub struct Host {
     pub name: &'static str,
     pub ip: IpAddr,
@@ -63,6 +63,8 @@ pub struct Host {
     /// Nothing reaches it, and nothing it sends reaches others, before.
     pub cut: [Instant; 2],
     pub links: Vec<Option<(usize, usize)>>,
+    /// The worker whose poll watches a link.
+    watchers: Vec<usize>,
     free: Vec<u32>,
     freed: Vec<u32>,
     pub listeners: Vec<Option<Listener>>,
@@ -70,15 +72,21 @@ pub struct Host {
     pub listener_edges: BTreeSet<u32>,
     pub resolved: Vec<(u64, io::Result<Vec<SocketAddr>>)>,
     pub lookups: BTreeMap<u64, (String, u16)>,
-    pub woken: Arc<AtomicBool>,
+    /// One for each worker.
+    pub woken: Vec<Arc<AtomicBool>>,
     pub journal: MemoryJournal,
     port_last: u16,
 }
 
 pub struct Listener {
     pub address: SocketAddr,
+    /// The worker that accepts.
+    pub worker: usize,
     pub waiting: VecDeque<usize>,
 }
+
+/// The link of a stream that is on its way from one worker to another.
+pub const NO_LINK: u32 = u32::MAX;
 
 /// Towards a host, and from it: the two entries of [`Host::cut`].
 pub const INWARD: usize = 0;
@@ -110,6 +118,7 @@ impl World {
             frozen_until: Instant::START,
             cut: [Instant::START; 2],
             links: Vec::new(),
+            watchers: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
             listeners: Vec::new(),
@@ -117,11 +126,16 @@ impl World {
             listener_edges: BTreeSet::new(),
             resolved: Vec::new(),
             lookups: BTreeMap::new(),
-            woken: Arc::new(AtomicBool::new(false)),
+            woken: vec![Arc::default()],
             journal: MemoryJournal::new(1 << 16),
             port_last: 40_000,
         });
         index
+    }
+
+    /// Its process has so many workers from now on.
+    pub fn set_workers(&mut self, host: usize, count: usize) {
+        self.hosts[host].woken = (0..count).map(|_| Arc::default()).collect();
     }
 
     pub fn at(&mut self, when: Instant, what: Happening) {
@@ -190,6 +204,12 @@ impl World {
     /// other sides.
     pub fn crash(&mut self, host: usize, politely: bool) {
         trace!(self.trace, "{} dies{}", self.hosts[host].name, if politely { "" } else { " without a word" });
+        for stream in 0..self.streams.len() {
+            let ends = &self.streams[stream].ends;
+            if let Some(end) = (0..2).find(|end| ends[*end].host == host && ends[*end].link == NO_LINK) {
+                self.watch(host, 0, (stream, end));
+            }
+        }
         for index in 0..self.hosts[host].links.len() {
             if self.hosts[host].links[index].is_none() {
                 continue;
@@ -212,9 +232,10 @@ impl World {
         machine.resolved.clear();
         machine.lookups.clear();
         machine.links.clear();
+        machine.watchers.clear();
         machine.free.clear();
         machine.freed.clear();
-        machine.woken = Arc::new(AtomicBool::new(false));
+        machine.woken = vec![Arc::default()];
     }
 
     /// It is there again, without memory.
@@ -241,24 +262,41 @@ impl World {
 }
 
 impl Host {
-    /// Its process has something to look at.
-    pub fn has_news(&self) -> bool {
-        !self.edges.is_empty() || !self.listener_edges.is_empty() || !self.resolved.is_empty() || self.woken.load(Ordering::Relaxed)
+    /// One of its workers has something to look at.
+    pub fn has_news(&self, worker: usize) -> bool {
+        let has_edge = self.edges.keys().any(|link| self.watcher(*link) == worker);
+        let has_listener = self.listener_edges.iter().any(|listener| self.accepts(*listener, worker));
+        has_edge || has_listener || (worker == 0 && !self.resolved.is_empty()) || self.woken[worker].load(Ordering::Relaxed)
+    }
+
+    /// The worker whose poll watches a link.
+    pub fn watcher(&self, link: u32) -> usize {
+        self.watchers[link as usize]
+    }
+
+    /// It is this worker that accepts there.
+    pub fn accepts(&self, listener: u32, worker: usize) -> bool {
+        self.listeners[listener as usize].as_ref().is_none_or(|listening| listening.worker == worker)
     }
 
     pub fn edge(&mut self, link: u32, readable: bool, writable: bool) {
+        if link == NO_LINK {
+            return; // No poll watches it.
+        }
         let edge = self.edges.entry(link).or_insert((false, false));
         edge.0 |= readable;
         edge.1 |= writable;
     }
 
     /// A link's number: one that was freed in an earlier turn, or a new one.
-    pub fn take_index(&mut self, stream: usize, end: usize) -> u32 {
+    pub fn take_index(&mut self, worker: usize, stream: usize, end: usize) -> u32 {
         if let Some(index) = self.free.pop() {
             self.links[index as usize] = Some((stream, end));
+            self.watchers[index as usize] = worker;
             return index;
         }
         self.links.push(Some((stream, end)));
+        self.watchers.push(worker);
         self.links.len() as u32 - 1
     }
 

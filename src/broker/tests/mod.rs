@@ -5,6 +5,7 @@
 mod bugs;
 mod limits;
 mod memory;
+mod peers;
 mod shared;
 
 use std::sync::{Arc, RwLock};

@@ -45,9 +45,9 @@ impl Once {
 }
 
 impl<N: Net> DispatchedHooks<N> {
-    pub fn new(queue: &Arc<EventQueue>, server: ServerKey, hooks: Box<dyn Hooks>, inbox: Arc<Inbox<Command<N>>>, log: Option<Arc<dyn Log>>) -> Self {
+    pub fn new(queue: &Arc<EventQueue>, (worker, server): (u16, ServerKey), hooks: Box<dyn Hooks>, inbox: Arc<Inbox<Command<N>>>, log: Option<Arc<dyn Log>>) -> Self {
         let interest = hooks.interest();
-        Self { hooks: Later::new(queue.clone(), Owner::Server(server), hooks), interest, server, inbox, log, tick: Arc::default() }
+        Self { hooks: Later::new(queue.clone(), Owner::Server(worker, server), hooks), interest, server, inbox, log, tick: Arc::default() }
     }
 
     /// Puts a question; the answer is posted.
@@ -214,8 +214,8 @@ impl<N: Net> Hooks for DispatchedHooks<N> {
 }
 
 /// A callback of an in-process subscription that runs on the dispatching thread.
-pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, server: ServerKey, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Box<dyn FnMut(&Arc<Message>) + Send> {
-    let later = Later::new(queue.clone(), Owner::Server(server), receive);
+pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, owner: Owner, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Box<dyn FnMut(&Arc<Message>) + Send> {
+    let later = Later::new(queue.clone(), owner, receive);
     Box::new(move |message| {
         let message = message.clone();
         later.call(move |receive| receive(&message));
@@ -224,8 +224,8 @@ pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, server: ServerKey, recei
 
 /// A scheduled task that runs on the dispatching thread, and what keeps it from running when it
 /// waits there already and is cancelled.
-pub(in crate::net) fn task(queue: &Arc<EventQueue>, server: ServerKey, run: Box<dyn FnMut() + Send>) -> (Box<dyn FnMut() + Send>, Box<dyn FnOnce() + Send>) {
-    let later = Later::new(queue.clone(), Owner::Server(server), run);
+pub(in crate::net) fn task(queue: &Arc<EventQueue>, owner: Owner, run: Box<dyn FnMut() + Send>) -> (Box<dyn FnMut() + Send>, Box<dyn FnOnce() + Send>) {
+    let later = Later::new(queue.clone(), owner, run);
     let (once, is_cancelled) = (Arc::new(Once::default()), Arc::new(AtomicBool::new(false)));
     let cancel = is_cancelled.clone();
     let run = move || {

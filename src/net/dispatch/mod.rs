@@ -49,12 +49,12 @@ pub const EVENTS_MAX: usize = 1_024;
 /// Nobody waits longer, and every system's time has room for it.
 const WAIT_SECONDS_MAX: u64 = 365 * 86_400;
 
-/// Whom an event is of.
+/// Whom an event is of; a client or server of this worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Owner {
-    Client(ClientKey),
+    Client(u16, ClientKey),
     #[cfg_attr(not(feature = "server"), allow(dead_code))]
-    Server(ServerKey),
+    Server(u16, ServerKey),
     Task,
 }
 
@@ -364,7 +364,7 @@ mod tests {
     }
 
     fn server(number: u64) -> Owner {
-        Owner::Server(slotmap::KeyData::from_ffi(number).into())
+        Owner::Server(0, slotmap::KeyData::from_ffi(number).into())
     }
 
     #[test]
