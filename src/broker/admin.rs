@@ -47,7 +47,7 @@ impl Shard {
         if message.retain() && !self.retain(message) {
             return Err(Reason::QUOTA_EXCEEDED);
         }
-        Ok(self.route(now, message, None))
+        Ok(self.route(now, message.topic(), message, None))
     }
 
     /// Sends a message to one client whatever it subscribed to; queued if it is away and its

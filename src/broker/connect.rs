@@ -111,10 +111,12 @@ impl Shard {
         Ok(())
     }
 
-    /// A topic name clients may publish to: within the level limit, and not the server's own.
+    /// A topic name (valid: the codec lets no other through) that clients may publish to: within the
+    /// level limit, and not the server's own.
     pub(super) fn is_publishable(&self, name: &str) -> bool {
-        topic::is_valid_name(name)
-            && topic::levels(name).take(self.options.max_topic_levels + 1).count() <= self.options.max_topic_levels
+        debug_assert!(topic::is_valid_name(name));
+        // A name has at most one level more than it has bytes.
+        (name.len() < self.options.max_topic_levels || topic::levels(name).take(self.options.max_topic_levels + 1).count() <= self.options.max_topic_levels)
             && !(name == "$SYS" || name.starts_with("$SYS/"))
     }
 

@@ -168,6 +168,14 @@ impl Connection {
         }
     }
 
+    /// Puts it, whose key is `key`, on the list of those with something to send.
+    pub fn mark_dirty(&mut self, key: ConnKey, dirty: &mut Vec<ConnKey>) {
+        if !self.flags.dirty {
+            self.flags.dirty = true;
+            dirty.push(key);
+        }
+    }
+
     /// Bytes kept of what the client sent: unfinished and parked packets, the CONNECT that waits for
     /// AUTH, topics behind aliases.
     pub fn kept_bytes(&self) -> usize {

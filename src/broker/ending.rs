@@ -219,6 +219,6 @@ impl Shard {
         if message.retain() {
             self.retain(&message);
         }
-        self.route(now, &message, Some(session));
+        self.route(now, message.topic(), &message, Some(session));
     }
 }

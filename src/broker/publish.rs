@@ -123,6 +123,7 @@ impl Shard {
     /// Makes the message and hands it to everyone who subscribed.
     fn take_message(&mut self, now: Instant, session: SessionKey, topic: &str, publish: &Publish<'_>, rewrite: Option<Rewrite>) -> Reason {
         let rewrite = rewrite.unwrap_or_default();
+        let topic = rewrite.topic.as_deref().unwrap_or(topic);
         let expires = publish.properties.u32(PropertyId::MessageExpiryInterval).map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let mut kept = PropertyList::new();
         let properties = if publish.properties.iter().all(|(id, _)| forwarded(id)) {
@@ -133,7 +134,7 @@ impl Shard {
         };
         let message = Message::new(
             &self.budget,
-            rewrite.topic.as_deref().unwrap_or(topic),
+            topic,
             rewrite.payload.as_deref().unwrap_or(publish.payload),
             rewrite.qos.unwrap_or(publish.qos),
             rewrite.retain.unwrap_or(publish.retain),
@@ -145,7 +146,7 @@ impl Shard {
         if message.retain() && !self.retain(&message) {
             return Reason::QUOTA_EXCEEDED;
         }
-        match self.route(now, &message, Some(session)) {
+        match self.route(now, topic, &message, Some(session)) {
             0 => Reason::NO_MATCHING_SUBSCRIBERS,
             _ => Reason::SUCCESS,
         }

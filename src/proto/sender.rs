@@ -133,13 +133,21 @@ impl<M> Sender<M> {
     /// The same, for a client: its SUBSCRIBE and UNSUBSCRIBE packets take their identifiers from
     /// the same numbers (§2.2.1). At least one identifier must be left.
     pub fn begin_avoiding(&mut self, qos: Qos, message: M, is_taken: impl Fn(PacketId) -> bool) -> PacketId {
+        let id = self.unused_id(is_taken);
+        self.begin_as(id, qos, message);
+        id
+    }
+
+    /// The same under an identifier that [`Sender::unused_id`] gave, for a caller that sends first.
+    ///
+    /// # Panics
+    /// As [`Sender::begin`].
+    pub fn begin_as(&mut self, id: PacketId, qos: Qos, message: M) {
         assert!(self.can_send(), "asked to send without a quota");
         assert!(qos != Qos::AtMostOnce, "QoS 0 has no identifier");
-        let id = self.unused_id(is_taken);
         self.append(id, qos, false, message);
         self.resend_from = self.queue.len() as u32;
         self.awaited += 1;
-        id
     }
 
     /// An identifier that is neither in flight nor `is_taken`; it is not given again soon.
