@@ -80,7 +80,7 @@ impl Shard {
             while self.router.read().expect("router lock").retained().collect(filter, &mut cursor, 64, now, &mut messages) {}
             messages.iter().for_each(&mut receive);
         }
-        let charge = self.budget.charge(size_of::<Session>());
+        let charge = self.budget.charge(Session::own_bytes());
         let key = self.sessions.insert(Session {
             client_id: Arc::from(""),
             publisher_number: 0,

@@ -206,7 +206,7 @@ impl Shard {
             }
         }
         let client_id: Arc<str> = client_id.into();
-        let charge = self.budget.charge(size_of::<Session>() + client_id.len());
+        let charge = self.budget.charge(Session::own_bytes() + client_id.len());
         let publisher_number = self.router.read().expect("router lock").publisher_number(&client_id);
         let session = self.sessions.insert(Session {
             client_id: client_id.clone(),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Charge, Instant, OutBuffer};
+use crate::base::{Charge, Instant, OutBuffer, Wheel};
 use crate::codec::{Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
 
 use super::hooks::Decision;
-use super::session::SessionKey;
+use super::session::{SLOT_BYTES, SessionKey};
+use super::shard::TimerKey;
 
 slotmap::new_key_type! {
     /// Names a connection of a shard; an old key finds nothing.
@@ -184,9 +185,14 @@ impl Connection {
         self.partial.capacity() + parked + auth + self.alias_in.bytes()
     }
 
+    /// What every connection costs.
+    pub fn own_bytes() -> usize {
+        size_of::<Self>() + SLOT_BYTES + Wheel::<TimerKey>::ENTRY_BYTES
+    }
+
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.len());
+        self.charge.resize(Self::own_bytes() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.

@@ -61,7 +61,9 @@ impl Shard {
         if let Some(id) = publish.packet_id {
             let arrival = self.sessions[session].receiver.publish(publish.qos, id)?;
             debug_assert_eq!(arrival, Arrival::New, "duplicates were answered above");
-            self.sessions[session].recharge();
+            if publish.qos == Qos::ExactlyOnce {
+                self.sessions[session].recharge(); // Only these are remembered.
+            }
         }
         let reason = match verdict {
             Verdict::Accept(rewrite) => self.take_message(now, session, topic, publish, rewrite),

@@ -109,11 +109,6 @@ impl Message {
         self.apart.as_deref().map_or_else(|| &self.body[self.payload_start()..], |payload| &payload[..])
     }
 
-    /// The payload as a slice that shares the message's memory.
-    pub fn payload_bytes(&self) -> Bytes {
-        self.apart.as_deref().map_or_else(|| self.body.slice(self.payload_start()..), Bytes::clone)
-    }
-
     /// The forwarded properties.
     pub fn properties(&self) -> Properties<'_> {
         Properties::trusted(&self.body[usize::from(self.topic_len)..self.payload_start()])
@@ -209,7 +204,6 @@ pub(super) mod tests {
         assert_eq!(message.properties().utf8(PropertyId::ContentType), Some("text"));
         assert_eq!((message.qos(), message.retain(), message.publisher()), (Qos::ExactlyOnce, true, 7));
         assert_eq!((message.expires(), message.received()), (Some(at(9_000)), at(5)));
-        assert_eq!(message.payload_bytes().as_ptr(), message.payload().as_ptr());
         assert_eq!(budget.used_bytes(), message.len_bytes());
         assert!(message.len_bytes() < 200);
         drop(message);

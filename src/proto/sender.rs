@@ -56,6 +56,9 @@ struct Index {
 /// Up to this many in flight, a search is cheaper than an index.
 const SEARCHED_MAX: usize = 64;
 
+/// An entry of the index and its share of the table's control bytes; a table is filled to seven eighths.
+const NUMBER_BYTES: usize = (size_of::<(PacketId, u32)>() + 1) * 8 / 7;
+
 /// What [`Sender::next_resend`] wants on the wire.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resend<'a, M> {
@@ -340,12 +343,10 @@ impl<M> Sender<M> {
         self.queue.retain(|entry| entry.message.is_some());
     }
 
-    /// Memory taken beyond what a usual session takes.
+    /// Memory taken besides itself and what messages own.
     pub fn memory_bytes(&self) -> usize {
-        match self.index {
-            None => 0,
-            Some(_) => self.queue.capacity() * (size_of::<Entry<M>>() + 2 * size_of::<u64>()),
-        }
+        let index = self.index.as_ref().map_or(0, |index| size_of::<Index>() + index.used.memory_bytes() + index.numbers.capacity() * NUMBER_BYTES);
+        self.queue.capacity() * size_of::<Entry<M>>() + index
     }
 
     /// Messages in flight.

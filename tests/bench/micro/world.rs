@@ -60,7 +60,7 @@ impl World {
             let out = self.shard.output(key).expect("a connection");
             let count = out.len();
             if look_at == Some(key) {
-                self.sent.extend(out.slices().flatten());
+                out.slices().for_each(|slice| self.sent.extend_from_slice(slice));
             }
             bytes += count;
             self.shard.sent(Instant::START, key, count, false);
