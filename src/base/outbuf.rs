@@ -14,8 +14,9 @@ use bytes::Bytes;
 pub const SHARE_BYTES_MIN: usize = 1_024;
 
 /// What the tail takes at once when it takes memory: it is given back at the end of the turn, and
-/// what grows from nothing in small steps is moved at each of them.
-const TAIL_BYTES_MIN: usize = 512;
+/// what grows from nothing in small steps is moved at each of them. Allocators keep pieces below 1 KiB at
+/// hand.
+const TAIL_BYTES_MIN: usize = 1_000;
 
 /// Bytes to be sent, in order.
 #[derive(Debug, Default)]

@@ -168,7 +168,9 @@ impl<K> Wheel<K> {
     }
 
     /// What a key costs, about: slots are vectors that double.
-    pub const ENTRY_BYTES: usize = size_of::<(u64, K)>() * 3 / 2;
+    pub const fn entry_bytes() -> usize {
+        size_of::<(u64, K)>() * 3 / 2
+    }
 
     /// How late a key may come out.
     pub const RESOLUTION: Duration = Duration::from_micros(TICK_MICROS);

@@ -157,7 +157,7 @@ impl Shard {
         for session in self.sessions.values_mut() {
             session.will = None;
             // Nobody else is to get them.
-            session.queue.clear();
+            session.queue = Default::default();
             drop(session.sender.drain());
         }
         for key in self.sessions.keys().collect::<Vec<_>>() {

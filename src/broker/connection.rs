@@ -187,7 +187,7 @@ impl Connection {
 
     /// What every connection costs.
     pub fn own_bytes() -> usize {
-        size_of::<Self>() + SLOT_BYTES + Wheel::<TimerKey>::ENTRY_BYTES
+        size_of::<Self>() + SLOT_BYTES + Wheel::<TimerKey>::entry_bytes()
     }
 
     /// Charges what it keeps and what waits to be sent, as it is now.

@@ -136,7 +136,7 @@ impl Shard {
         };
         let mut moved = session.sender.take_unacknowledged(|outgoing| overdue(outgoing) && has_another(outgoing));
         if session.connection.is_none() {
-            for outgoing in core::mem::take(&mut session.queue) {
+            for outgoing in session.queue.drain() {
                 if has_another(&outgoing) {
                     session.queue_bytes -= outgoing.queue_bytes();
                     moved.push(outgoing);
@@ -194,7 +194,7 @@ impl Shard {
     /// other members; a QoS 2 message that was sent must not (§4.8.2).
     fn pass_on_shared(&mut self, now: Instant, target: Target, session: &mut Session) {
         let mut orphans = session.sender.take_unacknowledged(|outgoing| outgoing.share.is_some());
-        for outgoing in core::mem::take(&mut session.queue) {
+        for outgoing in session.queue.drain() {
             if outgoing.share.is_some() { orphans.push(outgoing) } else { session.queue.push_back(outgoing) }
         }
         for outgoing in orphans {

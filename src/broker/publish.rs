@@ -252,6 +252,11 @@ impl Shard {
             let client = client_info(&self.connections[key], &state.client_id, state.username.as_deref());
             self.hooks.delivered(client, &outgoing.message, outgoing.qos);
         }
+        // Mostly nothing waits for the room.
+        let state = &mut self.sessions[session];
+        if state.queue.is_empty() && !state.sender.must_resend() && self.connections[key].retained.is_none() {
+            return state.recharge();
+        }
         self.pump(now, key);
     }
 }

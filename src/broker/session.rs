@@ -50,7 +50,7 @@ pub(super) struct Session {
     pub subscriptions_bytes: usize,
     pub sender: Sender<Outgoing>,
     pub receiver: Receiver,
-    pub queue: VecDeque<Outgoing>,
+    pub queue: Queue,
     pub queue_bytes: usize,
     pub will: Option<Box<Will>>,
     /// When the will is due; set while the client is away.
@@ -71,6 +71,46 @@ pub(super) struct Outgoing {
     pub share: Option<ShareId>,
     /// When it was first sent (shared subscriptions only look at it).
     pub sent: Instant,
+}
+
+/// Messages in order. An empty queue owns no memory, and takes little of a session.
+#[derive(Default)]
+pub(super) struct Queue(Option<Box<VecDeque<Outgoing>>>);
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub fn push_back(&mut self, outgoing: Outgoing) {
+        self.0.get_or_insert_default().push_back(outgoing);
+    }
+
+    fn pop_front(&mut self) -> Option<Outgoing> {
+        let queue = self.0.as_mut()?;
+        let first = queue.pop_front();
+        if queue.is_empty() {
+            self.0 = None;
+        }
+        first
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Outgoing> {
+        self.0.iter().flat_map(|queue| queue.iter())
+    }
+
+    /// Takes all out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Outgoing> + use<> {
+        self.0.take().into_iter().flat_map(|queue| *queue)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| size_of::<VecDeque<Outgoing>>() + queue.capacity() * size_of::<Outgoing>())
+    }
 }
 
 /// What is published when the client goes without saying good-bye (§3.1.2.5).
@@ -121,7 +161,7 @@ impl Session {
     /// Charges its tables as they are now. (A message is charged by itself.)
     pub fn recharge(&mut self) {
         let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
-        let queue = self.queue.capacity() * size_of::<Outgoing>();
+        let queue = self.queue.memory_bytes();
         let flights = self.sender.memory_bytes() + self.receiver.memory_bytes();
         let bytes = Self::own_bytes() + names + self.subscriptions_bytes + queue + flights;
         self.charge.resize(bytes);
@@ -150,9 +190,9 @@ impl Session {
     /// Messages that wait for room in the in-flight window, or for the client to come back.
     pub fn enqueue(&mut self, outgoing: Outgoing) {
         self.queue_bytes += outgoing.queue_bytes();
-        let capacity = self.queue.capacity();
+        let before = self.queue.memory_bytes();
         self.queue.push_back(outgoing);
-        if self.queue.capacity() != capacity {
+        if self.queue.memory_bytes() != before {
             self.recharge();
         }
     }
@@ -162,7 +202,6 @@ impl Session {
         let outgoing = self.queue.pop_front()?;
         self.queue_bytes -= outgoing.queue_bytes();
         if self.queue.is_empty() {
-            self.queue = VecDeque::new();
             self.recharge();
         }
         Some(outgoing)

@@ -59,6 +59,9 @@ const SEARCHED_MAX: usize = 64;
 /// An entry of the index and its share of the table's control bytes; a table is filled to seven eighths.
 const NUMBER_BYTES: usize = (size_of::<(PacketId, u32)>() + 1) * 8 / 7;
 
+/// Room for so many is made with the first, so that a burst does not move them twice.
+const FIRST_ENTRIES: usize = 8;
+
 /// What [`Sender::next_resend`] wants on the wire.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resend<'a, M> {
@@ -121,7 +124,8 @@ impl<M> Sender<M> {
         self.awaited < self.quota && !self.must_resend() && self.in_flight < u16::MAX
     }
 
-    fn must_resend(&self) -> bool {
+    /// Something of an earlier connection waits to be sent again.
+    pub fn must_resend(&self) -> bool {
         (self.resend_from as usize) < self.queue.len()
     }
 
@@ -177,6 +181,9 @@ impl<M> Sender<M> {
     fn append(&mut self, id: PacketId, qos: Qos, released: bool, message: M) {
         if self.number_next == u32::MAX {
             self.renumber();
+        }
+        if self.queue.capacity() == 0 {
+            self.queue.reserve(FIRST_ENTRIES);
         }
         let number = self.number_next;
         self.queue.push_back(Entry { number, id, qos, released, message: Some(message) });
