@@ -126,10 +126,13 @@ impl Shard {
         }
     }
 
-    /// Forgets what has expired: retained messages and bans.
+    /// Forgets what has expired: retained messages, bans, and matches of an older generation.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.bans.expire(now);
-        let expired = self.router.write().expect("router lock").retained_mut().expire(now, SWEEP_TOPICS_MAX);
+        let mut router = self.router.write().expect("router lock");
+        let expired = router.retained_mut().expire(now, SWEEP_TOPICS_MAX);
+        self.matches.iter_mut().for_each(|matches| matches.forget_stale(router.generation()));
+        drop(router);
         if self.interest.expired {
             for message in &expired {
                 self.hooks.expired(None, message);
