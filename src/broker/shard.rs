@@ -107,6 +107,9 @@ impl Shard {
         let hooks = hooks.unwrap_or_else(|| Box::new(NoHooks));
         let mut wheel = Wheel::default();
         wheel.insert(Instant::START + SWEEP_INTERVAL, TimerKey::Sweep);
+        if id == 0 {
+            router.write().expect("router lock").retained_mut().charge_to(&budget);
+        }
         // Of a server with many shards only one ticks.
         if hooks.interest().tick && id == 0 {
             wheel.insert(Instant::START + options.tick_interval, TimerKey::Tick);

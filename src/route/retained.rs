@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, btree_set};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::base::Instant;
+use crate::base::{Budget, Charge, Instant};
 use crate::codec::Message;
 
 /// Steps towards the place sought before the walk descends from the root of the tree again.
@@ -88,6 +88,8 @@ enum CursorState {
 #[derive(Debug)]
 pub struct Retained {
     set: BTreeSet<Entry>,
+    /// What the table itself costs; a message is charged by itself.
+    charge: Option<Charge>,
     /// Counts the messages that were published; the last one's number.
     published: u64,
     limits: RetainedLimits,
@@ -101,7 +103,18 @@ pub struct Retained {
 impl Retained {
     /// Empty.
     pub fn new(limits: RetainedLimits) -> Self {
-        Self { set: BTreeSet::new(), published: 0, limits, bytes: 0, expiring: 0, sweep: Vec::new() }
+        Self { set: BTreeSet::new(), charge: None, published: 0, limits, bytes: 0, expiring: 0, sweep: Vec::new() }
+    }
+
+    /// From now on the table is charged there.
+    pub fn charge_to(&mut self, budget: &Budget) {
+        self.charge = Some(budget.charge(0));
+        self.recharge();
+    }
+
+    fn recharge(&mut self) {
+        let bytes = self.set.len() * ENTRY_BYTES;
+        self.charge.iter_mut().for_each(|charge| charge.resize(bytes));
     }
 
     /// Keeps `message` as the last one of its topic. An empty payload is the caller's to
@@ -135,7 +148,10 @@ impl Retained {
         self.bytes += bytes;
         self.expiring += usize::from(message.expires().is_some());
         match self.set.replace(Entry(message, number)) {
-            None => Ok(SetOutcome::New),
+            None => {
+                self.recharge();
+                Ok(SetOutcome::New)
+            }
             Some(old) => {
                 self.uncount(&old);
                 Ok(SetOutcome::Replaced)
@@ -149,6 +165,7 @@ impl Retained {
             None => false,
             Some(old) => {
                 self.uncount(&old);
+                self.recharge();
                 true
             }
         }
@@ -156,7 +173,9 @@ impl Retained {
 
     /// Forgets all.
     pub fn clear_all(&mut self) {
-        *self = Self { published: self.published, ..Self::new(self.limits) };
+        let charge = self.charge.take();
+        *self = Self { charge, published: self.published, ..Self::new(self.limits) };
+        self.recharge();
     }
 
     /// The message of `topic`, which may have expired since the last [`Retained::expire`].
@@ -259,6 +278,9 @@ impl Retained {
         self.expiring -= usize::from(old.0.expires().is_some());
     }
 }
+
+/// A place in a node of the set: nodes are half full after topics came in order.
+const ENTRY_BYTES: usize = 2 * size_of::<Entry>() + 2;
 
 struct Verdict {
     is_match: bool,
