@@ -27,8 +27,8 @@ fn the_committed_header_is_the_generated_one() {
 }
 
 #[test]
-fn the_header_compiles_alone_as_c99_and_as_cxx11() {
-    for (compiler, standard, language) in [("cc", "-std=c99", "c"), ("c++", "-std=c++11", "c++")] {
+fn the_header_compiles_alone_as_c99_and_as_cxx11_and_cxx20() {
+    for (compiler, standard, language) in [("cc", "-std=c99", "c"), ("c++", "-std=c++11", "c++"), ("c++", "-std=c++20", "c++")] {
         let status = Command::new(compiler)
             .args([standard, "-x", language, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
             .arg(header())

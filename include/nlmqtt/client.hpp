@@ -89,7 +89,7 @@ struct subscription {
     uint8_t retain_handling = 0;      ///< MQTT 5: 0 = send retained messages, 1 = only for a new subscription, 2 = do not.
 
     /** A filter, and else the defaults. */
-    subscription(std::string filter = std::string(), uint8_t qos = 0) : filter(std::move(filter)), qos(qos) {}
+    subscription(std::string asked = std::string(), uint8_t qos_max = 0) : filter(std::move(asked)), qos(qos_max) {}
 };
 
 /**

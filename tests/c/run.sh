@@ -13,15 +13,18 @@ flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c)
 export LIBRARY_UNDER_TEST="$dist/lib/libnlmqtt.so.1" # for the test that loads it by itself
 libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 
-check() { # NAME COMMAND...
-    local name=$1 log=$out/log
+check() { # NAME COMMAND...; the command may be a function of this script
+    local name=$1 log=$out/log limit=(timeout 300)
     shift
-    if timeout 120 "$@" >"$log" 2>&1; then
+    if declare -F "$1" >/dev/null; then limit=(); fi
+    if "${limit[@]}" "$@" >"$log" 2>&1; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
         echo "FAIL $name"
-        tail -n 20 "$log"
+        # What the program said, then what a checker said last.
+        grep -v '^==' "$log" | tail -n 10
+        grep '^==' "$log" | tail -n 20
     fi
 }
 

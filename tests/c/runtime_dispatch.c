@@ -430,7 +430,7 @@ static void completions_that_nobody_hears_are_limited(void)
 /* The same by bytes: what was pushed out and is not told yet holds its message. */
 static void messages_that_nobody_hears_of_are_limited(void)
 {
-    static const char payload[10000];
+    static const char payload[10000] = {0};
     nlmqtt_runtime_config *options = nlmqtt_runtime_config_new();
     nlmqtt_runtime *runtime;
     nlmqtt_runtime_statistics statistics;

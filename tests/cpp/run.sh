@@ -8,7 +8,7 @@ dist=$PWD/target/dist
 out=$PWD/target/cpp-tests
 passed=0 failed=0
 mkdir -p "$out"
-flags=(-g -Wall -Wextra -Wpedantic -Werror)
+flags=(-g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 bare=(-fno-exceptions -fno-rtti)
 
@@ -48,7 +48,18 @@ for standard in 11 14 17 20; do
         check "$name: compiles as C++$standard" c++ -std=c++$standard "${flags[@]}" "${style[@]}" -I"$dist/include" -fsyntax-only "$source"
     done
 done
-check "failures are returned on request" c++ -std=c++11 "${flags[@]}" -DNLMQTT_RETURN_ERRORS -I"$dist/include" -fsyntax-only "$out/alone.cpp"
+both() { # Both styles in one program, in either order of its halves.
+    local order
+    for order in 'throwing returning' 'returning throwing'; do
+        set -- $order
+        c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -I"$dist/include" -c -o "$out/throwing.o" tests/cpp/both/throwing.cpp &&
+            c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -DNLMQTT_RETURN_ERRORS -I"$dist/include" -c -o "$out/returning.o" tests/cpp/both/returning.cpp &&
+            c++ -o "$out/both" "$out/$1.o" "$out/$2.o" -L"$dist/lib" -lnlmqtt -Wl,-rpath,"$dist/lib" && "$out/both" || return 1
+    done
+}
+export -f both
+export dist
+check "both styles in one program" bash -c both
 
 asan=''
 if [ "${1:-}" != --no-asan ]; then
@@ -102,7 +113,6 @@ gateway() {
     return $status
 }
 export -f gateway ready port_of
-export dist
 check "the example gateway" bash -c gateway
 echo "cpp: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

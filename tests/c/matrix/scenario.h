@@ -463,7 +463,7 @@ int main(void)
     int32_t mode;
     signal(SIGALRM, on_alarm);
     for (mode = NLMQTT_MODE_THREAD; mode <= NLMQTT_MODE_DISPATCH; mode++) {
-        alarm(100);
+        alarm(90);
         run(mode);
     }
     check_slots();
