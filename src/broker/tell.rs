@@ -129,6 +129,9 @@ impl Shard {
     /// Forgets what has expired: retained messages and bans.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.bans.expire(now);
+        if self.id != 0 {
+            return; // What is retained is all shards', and the first one looks after it.
+        }
         let expired = self.router.write().expect("router lock").retained_mut().expire(now, SWEEP_TOPICS_MAX);
         if self.interest.expired {
             for message in &expired {

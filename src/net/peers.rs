@@ -6,7 +6,7 @@
 //!   CONNECT for another worker: link detached ──posted with what was read──> attached there
 //! ```
 //! Outboxes are handed over before sockets are written: what a client does when it sees an
-//! acknowledgement cannot overtake what was acknowledged.
+//! acknowledgement cannot overtake what was acknowledged, unless that mailbox is full.
 //!
 //! A mailbox holds a mutex for as long as a vector is appended or swapped, and its owner is woken
 //! only if it sleeps. Nobody waits for anybody.
