@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, workers, build, c, cpp, examples, loops, readme, features, package, interop, bench
+#   --only PART   one part: rust, workers, build, c, cpp, examples, loops, readme, features, package, interop, micro, bench
 #   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
 #   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
@@ -75,6 +75,7 @@ part readme tests/c/readme.sh
 part features tests/c/features.sh
 part package tests/package/run.sh
 part interop tests/interop/run.sh
+part micro tests/bench/micro.py
 if [ -n "$long" ]; then
     part simulation simulation
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd

@@ -127,7 +127,10 @@ impl Charge {
 
     /// Changes the sum, for a buffer that grew or shrank.
     pub fn resize(&mut self, bytes: usize) {
-        if bytes >= self.bytes {
+        if bytes == self.bytes {
+            return;
+        }
+        if bytes > self.bytes {
             self.budget.0.add(bytes - self.bytes);
         } else {
             self.budget.0.used_bytes.fetch_sub(self.bytes - bytes, Ordering::Relaxed);

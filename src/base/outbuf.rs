@@ -13,45 +13,87 @@ use bytes::Bytes;
 /// less than the bookkeeping of a part.
 pub const SHARE_BYTES_MIN: usize = 1_024;
 
+/// What the tail takes at once when it takes memory: it is given back at the end of the turn, and
+/// what grows from nothing in small steps is moved at each of them. Allocators keep pieces below 1 KiB at
+/// hand.
+const TAIL_BYTES_MIN: usize = 1_000;
+
 /// Bytes to be sent, in order.
 #[derive(Debug, Default)]
 pub struct OutBuffer {
-    /// Parts before the tail.
-    parts: VecDeque<Bytes>,
+    /// Parts before the tail; few connections have any.
+    parts: Option<Box<Parts>>,
     tail: Vec<u8>,
     /// Bytes of the first part (or of the tail, without parts) that went out already.
     sent: usize,
-    /// Bytes in `parts`.
-    parts_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    queue: VecDeque<Part>,
+    bytes: usize,
+    /// Those of the parts that were tails.
+    own_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Part {
+    bytes: Bytes,
+    was_tail: bool,
+}
+
+impl Parts {
+    fn push(&mut self, bytes: Bytes, was_tail: bool) {
+        self.bytes += bytes.len();
+        self.own_bytes += if was_tail { bytes.len() } else { 0 };
+        self.queue.push_back(Part { bytes, was_tail });
+    }
+
+    fn pop(&mut self) {
+        let Some(Part { bytes, was_tail }) = self.queue.pop_front() else { return };
+        self.bytes -= bytes.len();
+        self.own_bytes -= if was_tail { bytes.len() } else { 0 };
+    }
 }
 
 impl OutBuffer {
     /// The vector to append small packets to.
     pub fn tail(&mut self) -> &mut Vec<u8> {
+        if self.tail.capacity() == 0 {
+            self.tail.reserve_exact(TAIL_BYTES_MIN);
+        }
         &mut self.tail
     }
 
     /// Appends a payload, copied or shared.
     pub fn push(&mut self, payload: &Bytes) {
         if payload.len() <= SHARE_BYTES_MIN {
-            self.tail.extend_from_slice(payload);
+            self.tail().extend_from_slice(payload);
             return;
         }
-        self.seal_tail();
-        self.parts_bytes += payload.len();
-        self.parts.push_back(payload.clone());
+        let parts = self.parts.get_or_insert_default();
+        if !self.tail.is_empty() {
+            // A packet's head, mostly: it waits for its payload without room for more.
+            self.tail.shrink_to_fit();
+            parts.push(Bytes::from(core::mem::take(&mut self.tail)), true);
+        }
+        parts.push(payload.clone(), false);
     }
 
-    fn seal_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.parts_bytes += self.tail.len();
-            self.parts.push_back(Bytes::from(core::mem::take(&mut self.tail)));
-        }
+    fn parts_bytes(&self) -> usize {
+        self.parts.as_ref().map_or(0, |parts| parts.bytes)
     }
 
     /// Bytes not yet sent.
     pub fn len(&self) -> usize {
-        self.parts_bytes + self.tail.len() - self.sent
+        self.parts_bytes() + self.tail.len() - self.sent
+    }
+
+    /// Memory taken for what is not yet sent, shared payloads not counted: they are their messages'.
+    /// Bytes that were sent count while their part is not done.
+    pub fn memory_bytes(&self) -> usize {
+        let queue = self.parts.as_ref().map_or(0, |parts| size_of::<Parts>() + parts.queue.capacity() * size_of::<Part>() + parts.own_bytes);
+        self.tail.capacity() + queue
     }
 
     /// True when all was sent.
@@ -64,7 +106,8 @@ impl OutBuffer {
         let mut skip = self.sent;
         self.parts
             .iter()
-            .map(|part| &part[..])
+            .flat_map(|parts| parts.queue.iter())
+            .map(|part| &part.bytes[..])
             .chain(core::iter::once(&self.tail[..]))
             .map(move |slice| &slice[core::mem::take(&mut skip)..])
             .filter(|slice| !slice.is_empty())
@@ -77,13 +120,12 @@ impl OutBuffer {
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "more sent than there was");
         self.sent += count;
-        while let Some(first) = self.parts.front() {
-            if self.sent < first.len() {
+        while let Some(first) = self.parts.as_ref().and_then(|parts| parts.queue.front()).map(|part| part.bytes.len()) {
+            if self.sent < first {
                 return;
             }
-            self.sent -= first.len();
-            self.parts_bytes -= first.len();
-            self.parts.pop_front();
+            self.sent -= first;
+            self.parts.iter_mut().for_each(|parts| parts.pop());
         }
         if self.sent == self.tail.len() {
             self.tail.clear();

@@ -167,6 +167,11 @@ impl<K> Wheel<K> {
         self.len == 0
     }
 
+    /// What a key costs, about: slots are vectors that double.
+    pub const fn entry_bytes() -> usize {
+        size_of::<(u64, K)>() * 3 / 2
+    }
+
     /// How late a key may come out.
     pub const RESOLUTION: Duration = Duration::from_micros(TICK_MICROS);
 }

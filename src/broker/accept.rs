@@ -18,7 +18,7 @@ impl Shard {
             self.stats.connections_banned += 1;
             return None;
         }
-        let charge = self.budget.charge(size_of::<Connection>() + peer.len());
+        let charge = self.budget.charge(Connection::own_bytes() + peer.len());
         let mut connection = Connection::new(now, peer, charge, seat);
         connection.flags.allow_anonymous = allow_anonymous;
         let key = self.connections.insert(connection);

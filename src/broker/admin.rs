@@ -49,7 +49,7 @@ impl Shard {
     /// Publishes a message of the owner's; how many subscriptions it met. `Err`: it is to be
     /// retained and there is no room (0x97).
     pub fn publish(&mut self, now: Instant, message: &Arc<Message>) -> Result<usize, Reason> {
-        if !self.find_receivers(message, None) {
+        if !self.find_receivers(message.topic(), message, None) {
             return Err(Reason::QUOTA_EXCEEDED);
         }
         Ok(self.hand_out(now, message))
@@ -79,7 +79,7 @@ impl Shard {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
-        let charge = self.budget.charge(size_of::<Session>());
+        let charge = self.budget.charge(Session::own_bytes());
         let key = self.sessions.insert(Session {
             client_id: Arc::from(""),
             publisher_number: 0,
@@ -166,7 +166,7 @@ impl Shard {
         for session in self.sessions.values_mut() {
             session.will = None;
             // Nobody else is to get them.
-            session.queue.clear();
+            session.queue = Default::default();
             drop(session.sender.drain());
         }
         for key in self.sessions.keys().collect::<Vec<_>>() {

@@ -134,10 +134,12 @@ impl Shard {
         Ok(())
     }
 
-    /// A topic name clients may publish to: within the level limit, and not the server's own.
+    /// A topic name (valid: the codec lets no other through) that clients may publish to: within the
+    /// level limit, and not the server's own.
     pub(super) fn is_publishable(&self, name: &str) -> bool {
-        topic::is_valid_name(name)
-            && topic::levels(name).take(self.options.max_topic_levels + 1).count() <= self.options.max_topic_levels
+        debug_assert!(topic::is_valid_name(name));
+        // A name has at most one level more than it has bytes.
+        (name.len() < self.options.max_topic_levels || topic::levels(name).take(self.options.max_topic_levels + 1).count() <= self.options.max_topic_levels)
             && !(name == "$SYS" || name.starts_with("$SYS/"))
     }
 
@@ -227,7 +229,7 @@ impl Shard {
             }
         }
         let client_id: Arc<str> = client_id.into();
-        let charge = self.budget.charge(size_of::<Session>() + client_id.len());
+        let charge = self.budget.charge(Session::own_bytes() + client_id.len());
         let publisher_number = self.router.read().expect("router lock").publisher_number(&client_id);
         let session = self.sessions.insert(Session {
             client_id: client_id.clone(),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Charge, Instant, OutBuffer, Seat};
+use crate::base::{Charge, Instant, OutBuffer, Seat, Wheel};
 use crate::codec::{Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
 
 use super::hooks::Decision;
-use super::session::SessionKey;
+use super::session::{SLOT_BYTES, SessionKey};
+use super::shard::TimerKey;
 
 slotmap::new_key_type! {
     /// Names a connection of a shard; an old key finds nothing.
@@ -177,6 +178,14 @@ impl Connection {
         }
     }
 
+    /// Puts it, whose key is `key`, on the list of those with something to send.
+    pub fn mark_dirty(&mut self, key: ConnKey, dirty: &mut Vec<ConnKey>) {
+        if !self.flags.dirty {
+            self.flags.dirty = true;
+            dirty.push(key);
+        }
+    }
+
     /// Bytes kept of what the client sent: unfinished and parked packets, the CONNECT that waits for
     /// AUTH, topics behind aliases.
     pub fn kept_bytes(&self) -> usize {
@@ -185,9 +194,14 @@ impl Connection {
         self.partial.capacity() + parked + auth + self.alias_in.bytes()
     }
 
+    /// What every connection costs.
+    pub fn own_bytes() -> usize {
+        size_of::<Self>() + SLOT_BYTES + Wheel::<TimerKey>::entry_bytes()
+    }
+
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(size_of::<Self>() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.len());
+        self.charge.resize(Self::own_bytes() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.

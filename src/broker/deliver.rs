@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use crate::base::Instant;
-use crate::codec::{self, Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason};
+use crate::codec::{self, Ack, Delivery, FanOut, Message, PacketId, PacketType, Properties, Qos, Reason};
 use crate::proto::Resend;
-use crate::route::{Hit, Matches, Router, ShareId, Target};
+use crate::route::{Hit, Hits, Router, ShareId, Target};
 
 use super::connection::{ConnKey, Connection};
 use super::hooks::DropReason;
@@ -28,12 +28,13 @@ const SHARE_TRIES_MAX: usize = 16;
 
 impl Shard {
     /// Keeps a message that is to be retained and finds who subscribed to it, both at one moment: who
-    /// subscribes before gets it now, who does later finds it kept. `publisher` is the session it
-    /// comes from. False: it could not be kept.
-    pub(super) fn find_receivers(&mut self, message: &Arc<Message>, publisher: Option<SessionKey>) -> bool {
-        let mut matches = core::mem::take(&mut self.matches);
+    /// subscribes before gets it now, who does later finds it kept. `topic` is the message's,
+    /// `publisher` the session it comes from. False: it could not be kept.
+    pub(super) fn find_receivers(&mut self, topic: &str, message: &Arc<Message>, publisher: Option<SessionKey>) -> bool {
+        debug_assert_eq!(topic, message.topic());
+        let mut matches = self.matches.take().unwrap_or_default();
         let target = publisher.map(|session| self.target(session));
-        let mut find = |router: &Router| router.matching(message.topic(), target, message.publisher(), &mut matches);
+        let mut find = |router: &Router| matches.find(router, topic, target, message.publisher());
         let is_kept = match message.retain() {
             true => self.retain(message, true, find),
             false => {
@@ -41,21 +42,25 @@ impl Shard {
                 true
             }
         };
-        self.matches = matches;
+        self.matches = Some(matches);
         is_kept
     }
 
     /// Hands a message to those that were found; how many there are.
     pub(super) fn hand_out(&mut self, now: Instant, message: &Arc<Message>) -> usize {
-        let matches = core::mem::take(&mut self.matches);
-        self.deliver_all(now, message, &matches);
-        let count = matches.len();
-        self.matches = matches;
+        let Some(matches) = self.matches.take() else { return 0 };
+        self.deliver_all(now, message, matches.found());
+        let count = matches.found().len();
+        self.matches = Some(matches);
         count
     }
 
-    fn deliver_all(&mut self, now: Instant, message: &Arc<Message>, matches: &Matches) {
-        for (hit, subscription_ids) in matches.iter() {
+    fn deliver_all(&mut self, now: Instant, message: &Arc<Message>, hits: &Hits) {
+        let is_fan_out = hits.len() > 1;
+        if is_fan_out {
+            self.fan_out.begin(message);
+        }
+        for (hit, subscription_ids) in hits.iter() {
             if hit.target.shard != self.id {
                 self.post(hit, subscription_ids, message, &[]);
             } else if hit.share.is_some() {
@@ -63,6 +68,9 @@ impl Shard {
             } else {
                 self.deliver(now, hit, subscription_ids, message);
             }
+        }
+        if is_fan_out {
+            self.fan_out.end();
         }
     }
 
@@ -142,14 +150,14 @@ impl Shard {
             }
             self.flush_wanted = true;
         }
-        let delivery = Delivery { qos: Qos::AtMostOnce, dup: false, retain, packet_id: None, alias: None, omit_topic: false, subscription_ids };
-        if write_publish(now, session, connection, message, delivery, &mut tell) {
+        let delivery = Delivery { retain, subscription_ids, ..Delivery::default() };
+        if write_publish(now, session, connection, message, delivery, &mut self.fan_out, &mut tell) {
             tell.publish_out(session, connection, message, Qos::AtMostOnce);
             if self.interest.delivered {
                 self.hooks.delivered(session_info(session, Some(connection)), message, Qos::AtMostOnce);
             }
         }
-        self.mark_dirty(key);
+        connection.mark_dirty(key, &mut self.dirty);
         true
     }
 
@@ -166,8 +174,8 @@ impl Shard {
             let may_grow = !is_tight || session.sender.in_flight() == 0;
             if may_grow && session.queue.is_empty() && session.sender.can_send() && connection.out.len() <= output_max {
                 let is_shared = outgoing.share.is_some();
-                start(now, session, connection, outgoing, &mut tell!(self));
-                self.mark_dirty(connection_key);
+                start(now, session, connection, outgoing, &mut self.fan_out, &mut tell!(self));
+                connection.mark_dirty(connection_key, &mut self.dirty);
                 if is_shared {
                     self.arm_share(now, key);
                 }
@@ -204,8 +212,8 @@ impl Shard {
     /// Sends to an open connection without looking at queue or buffer limits; the caller did.
     pub(super) fn send_now(&mut self, now: Instant, session: SessionKey, key: ConnKey, outgoing: Outgoing) {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_open()) else { return };
-        start(now, &mut self.sessions[session], connection, outgoing, &mut tell!(self));
-        self.mark_dirty(key);
+        start(now, &mut self.sessions[session], connection, outgoing, &mut self.fan_out, &mut tell!(self));
+        connection.mark_dirty(key, &mut self.dirty);
     }
 
     /// Moves on whatever has room now: what must be sent again, what waits, what is retained.
@@ -220,7 +228,7 @@ impl Shard {
                 Some(Resend::Publish { packet_id, qos, message }) => {
                     let outgoing: Outgoing = message.clone();
                     let delivery = delivery_of(&outgoing, qos, Some(packet_id), true);
-                    if !write_publish(now, session, connection, &outgoing.message, delivery, &mut tell) {
+                    if !write_publish(now, session, connection, &outgoing.message, delivery, &mut self.fan_out, &mut tell) {
                         // Too large for this connection: as if it had been sent (MQTT-3.1.2-25).
                         session.sender.abandon(packet_id);
                     }
@@ -234,7 +242,7 @@ impl Shard {
         }
         while connection.out.len() <= output_max && session.sender.can_send() {
             let Some(outgoing) = session.dequeue() else { break };
-            start(now, session, connection, outgoing, &mut tell);
+            start(now, session, connection, outgoing, &mut self.fan_out, &mut tell);
         }
         session.recharge();
         let has_room = connection.out.len() <= output_max && session.queue.is_empty();
@@ -244,36 +252,33 @@ impl Shard {
             self.working.push(key);
         }
         if connection.out.len() != before {
-            self.mark_dirty(key);
+            connection.mark_dirty(key, &mut self.dirty);
         }
     }
 }
 
 /// First transmission of a message of a session with room in its window.
-fn start(now: Instant, session: &mut Session, connection: &mut Connection, mut outgoing: Outgoing, tell: &mut Tell<'_>) {
+fn start(now: Instant, session: &mut Session, connection: &mut Connection, mut outgoing: Outgoing, fan_out: &mut FanOut, tell: &mut Tell<'_>) {
     if outgoing.message.is_expired(now) {
         return tell.expired(session, connection, &outgoing.message);
     }
     outgoing.sent = now;
     let qos = outgoing.qos;
-    let message = outgoing.message.clone();
     if qos == Qos::AtMostOnce {
-        if write_publish(now, session, connection, &message, delivery_of(&outgoing, qos, None, false), tell) {
-            tell.publish_out(session, connection, &message, qos);
+        if write_publish(now, session, connection, &outgoing.message, delivery_of(&outgoing, qos, None, false), fan_out, tell) {
+            tell.publish_out(session, connection, &outgoing.message, qos);
         }
         return;
     }
     // The packet identifier has a fixed size: any will do to measure.
     let probe = delivery_of(&outgoing, qos, Some(PacketId::MIN), false);
-    if !fits(now, connection, &message, &probe) {
-        return tell.dropped(session, Some(connection), &message, DropReason::TooLarge);
+    if !fits(now, connection, &outgoing.message, &probe) {
+        return tell.dropped(session, Some(connection), &outgoing.message, DropReason::TooLarge);
     }
-    let ids = outgoing.subscription_ids.clone();
-    let retain = outgoing.retain;
-    let packet_id = session.sender.begin(qos, outgoing);
-    let delivery = Delivery { qos, dup: false, retain, packet_id: Some(packet_id), alias: None, omit_topic: false, subscription_ids: &ids };
-    write_publish(now, session, connection, &message, delivery, tell);
-    tell.publish_out(session, connection, &message, qos);
+    let packet_id = session.sender.unused_id(|_| false);
+    write_publish(now, session, connection, &outgoing.message, delivery_of(&outgoing, qos, Some(packet_id), false), fan_out, tell);
+    tell.publish_out(session, connection, &outgoing.message, qos);
+    session.sender.begin_as(packet_id, qos, outgoing);
 }
 
 fn delivery_of(outgoing: &Outgoing, qos: Qos, packet_id: Option<PacketId>, dup: bool) -> Delivery<'_> {
@@ -287,7 +292,7 @@ fn fits(now: Instant, connection: &Connection, message: &Message, delivery: &Del
 }
 
 /// Encodes one PUBLISH, with a topic alias if the client takes them. False: it is too large.
-fn write_publish(now: Instant, session: &Session, connection: &mut Connection, message: &Arc<Message>, mut delivery: Delivery<'_>, tell: &mut Tell<'_>) -> bool {
+fn write_publish(now: Instant, session: &Session, connection: &mut Connection, message: &Arc<Message>, mut delivery: Delivery<'_>, fan_out: &mut FanOut, tell: &mut Tell<'_>) -> bool {
     if !fits(now, connection, message, &delivery) {
         tell.dropped(session, Some(connection), message, DropReason::TooLarge);
         return false;
@@ -300,7 +305,7 @@ fn write_publish(now: Instant, session: &Session, connection: &mut Connection, m
             delivery.omit_topic = known;
         }
     }
-    codec::encode_delivery(message, &delivery, connection.version, now, &mut connection.out);
+    fan_out.encode(message, &delivery, connection.version, now, &mut connection.out);
     tell.stats.publish_sent += 1;
     true
 }

@@ -137,7 +137,7 @@ impl Shard {
         };
         let mut moved = session.sender.take_unacknowledged(|outgoing| overdue(outgoing) && has_another(outgoing));
         if session.connection.is_none() {
-            for outgoing in core::mem::take(&mut session.queue) {
+            for outgoing in session.queue.drain() {
                 if has_another(&outgoing) {
                     session.queue_bytes -= outgoing.queue_bytes();
                     moved.push(outgoing);
@@ -195,7 +195,7 @@ impl Shard {
     /// other members; a QoS 2 message that was sent must not (§4.8.2).
     fn pass_on_shared(&mut self, now: Instant, target: Target, session: &mut Session) {
         let mut orphans = session.sender.take_unacknowledged(|outgoing| outgoing.share.is_some());
-        for outgoing in core::mem::take(&mut session.queue) {
+        for outgoing in session.queue.drain() {
             if outgoing.share.is_some() { orphans.push(outgoing) } else { session.queue.push_back(outgoing) }
         }
         for outgoing in orphans {
@@ -218,7 +218,7 @@ impl Shard {
         };
         self.stats.wills_published += 1;
         // One that cannot be kept goes out all the same.
-        self.find_receivers(&message, Some(session));
+        self.find_receivers(message.topic(), &message, Some(session));
         self.hand_out(now, &message);
     }
 }

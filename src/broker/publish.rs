@@ -62,7 +62,9 @@ impl Shard {
         if let Some(id) = publish.packet_id {
             let arrival = self.sessions[session].receiver.publish(publish.qos, id)?;
             debug_assert_eq!(arrival, Arrival::New, "duplicates were answered above");
-            self.sessions[session].recharge();
+            if publish.qos == Qos::ExactlyOnce {
+                self.sessions[session].recharge(); // Only these are remembered.
+            }
         }
         let reason = match verdict {
             Verdict::Accept(rewrite) => self.take_message(now, session, topic, publish, rewrite),
@@ -124,6 +126,7 @@ impl Shard {
     /// Makes the message and hands it to everyone who subscribed.
     fn take_message(&mut self, now: Instant, session: SessionKey, topic: &str, publish: &Publish<'_>, rewrite: Option<Rewrite>) -> Reason {
         let rewrite = rewrite.unwrap_or_default();
+        let topic = rewrite.topic.as_deref().unwrap_or(topic);
         let expires = publish.properties.u32(PropertyId::MessageExpiryInterval).map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let mut kept = PropertyList::new();
         let properties = if publish.properties.iter().all(|(id, _)| forwarded(id)) {
@@ -134,7 +137,7 @@ impl Shard {
         };
         let message = Message::new(
             &self.budget,
-            rewrite.topic.as_deref().unwrap_or(topic),
+            topic,
             rewrite.payload.as_deref().unwrap_or(publish.payload),
             rewrite.qos.unwrap_or(publish.qos),
             rewrite.retain.unwrap_or(publish.retain),
@@ -143,7 +146,7 @@ impl Shard {
             self.sessions[session].publisher_number,
             now,
         );
-        if !self.find_receivers(&message, Some(session)) {
+        if !self.find_receivers(topic, &message, Some(session)) {
             return Reason::QUOTA_EXCEEDED;
         }
         match self.hand_out(now, &message) {
@@ -257,6 +260,11 @@ impl Shard {
             let state = &self.sessions[session];
             let client = client_info(&self.connections[key], &state.client_id, state.username.as_deref());
             self.hooks.delivered(client, &outgoing.message, outgoing.qos);
+        }
+        // Mostly nothing waits for the room.
+        let state = &mut self.sessions[session];
+        if state.queue.is_empty() && !state.sender.must_resend() && self.connections[key].retained.is_none() {
+            return state.recharge();
         }
         self.pump(now, key);
     }

@@ -9,6 +9,7 @@ use crate::base::{Charge, Duration, Instant};
 use crate::codec::{Message, Qos, Version};
 use crate::proto::{Receiver, Sender};
 use crate::route::ShareId;
+use crate::topic;
 
 use super::connection::ConnKey;
 
@@ -49,7 +50,7 @@ pub(super) struct Session {
     pub subscriptions_bytes: usize,
     pub sender: Sender<Outgoing>,
     pub receiver: Receiver,
-    pub queue: VecDeque<Outgoing>,
+    pub queue: Queue,
     pub queue_bytes: usize,
     pub will: Option<Box<Will>>,
     /// When the will is due; set while the client is away.
@@ -72,6 +73,46 @@ pub(super) struct Outgoing {
     pub sent: Instant,
 }
 
+/// Messages in order. An empty queue owns no memory, and takes little of a session.
+#[derive(Default)]
+pub(super) struct Queue(Option<Box<VecDeque<Outgoing>>>);
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub fn push_back(&mut self, outgoing: Outgoing) {
+        self.0.get_or_insert_default().push_back(outgoing);
+    }
+
+    fn pop_front(&mut self) -> Option<Outgoing> {
+        let queue = self.0.as_mut()?;
+        let first = queue.pop_front();
+        if queue.is_empty() {
+            self.0 = None;
+        }
+        first
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Outgoing> {
+        self.0.iter().flat_map(|queue| queue.iter())
+    }
+
+    /// Takes all out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Outgoing> + use<> {
+        self.0.take().into_iter().flat_map(|queue| *queue)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| size_of::<VecDeque<Outgoing>>() + queue.capacity() * size_of::<Outgoing>())
+    }
+}
+
 /// What is published when the client goes without saying good-bye (§3.1.2.5).
 #[derive(Debug)]
 pub(super) struct Will {
@@ -87,26 +128,50 @@ impl Outgoing {
     }
 }
 
-/// What a subscription costs beside twice its filter: nodes here and in the router.
-const SUBSCRIPTION_BYTES: usize = 256;
+/// An entry of a table of sessions or connections, and of the one of client ids, beside its value; hash
+/// tables are counted as if they were filled to seven eighths.
+pub(super) const SLOT_BYTES: usize = size_of::<u64>();
+const CLIENT_ID_BYTES: usize = (size_of::<(Arc<str>, SessionKey)>() + 1) * 8 / 7 + 2 * size_of::<usize>();
+
+/// Its share of a node of the set of filters; nodes are half full when filters come sorted.
+const FILTER_BYTES: usize = size_of::<Box<str>>() * 11 / 5;
+/// The entry of a filter without wildcards in the router: name, audience, control byte.
+const EXACT_BYTES: usize = (2 * size_of::<usize>() + 24 + 1) * 8 / 7;
+/// One with wildcards: its audience, a node for each level, and for a level with a name an edge and the
+/// name. The first levels are mostly those of other filters, too: half of the names are counted.
+const AUDIENCE_BYTES: usize = 24;
+const NODE_BYTES: usize = 16;
+const NAME_BYTES: usize = (12 + 1) * 8 / 7 + (32 + 1) * 8 / 7;
+
+/// What a subscription costs, here and in the router, if no other has the same filter.
+fn subscription_bytes(filter: &str) -> usize {
+    let in_router = match topic::has_wildcard(filter) {
+        true => AUDIENCE_BYTES + topic::levels(filter).map(|_| NODE_BYTES + NAME_BYTES / 2).sum::<usize>(),
+        false => EXACT_BYTES + filter.len(),
+    };
+    FILTER_BYTES + filter.len() + in_router
+}
 
 impl Session {
+    /// What every session costs.
+    pub fn own_bytes() -> usize {
+        size_of::<Self>() + SLOT_BYTES + CLIENT_ID_BYTES
+    }
+
     /// Charges its tables as they are now. (A message is charged by itself.)
     pub fn recharge(&mut self) {
         let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
-        let queue = self.queue.capacity() * size_of::<Outgoing>();
+        let queue = self.queue.memory_bytes();
         let flights = self.sender.memory_bytes() + self.receiver.memory_bytes();
-        let bytes = size_of::<Self>() + names + self.subscriptions_bytes + queue + flights;
-        if bytes != self.charge.bytes() {
-            self.charge.resize(bytes);
-        }
+        let bytes = Self::own_bytes() + names + self.subscriptions_bytes + queue + flights;
+        self.charge.resize(bytes);
     }
 
     /// Remembers a filter; false: it is known.
     pub fn add_filter(&mut self, filter: &str) -> bool {
         let is_new = self.subscriptions.insert(filter.into());
         if is_new {
-            self.subscriptions_bytes += SUBSCRIPTION_BYTES + 2 * filter.len();
+            self.subscriptions_bytes += subscription_bytes(filter);
             self.recharge();
         }
         is_new
@@ -116,7 +181,7 @@ impl Session {
     pub fn remove_filter(&mut self, filter: &str) -> bool {
         let was_known = self.subscriptions.remove(filter);
         if was_known {
-            self.subscriptions_bytes -= SUBSCRIPTION_BYTES + 2 * filter.len();
+            self.subscriptions_bytes -= subscription_bytes(filter);
             self.recharge();
         }
         was_known
@@ -125,9 +190,9 @@ impl Session {
     /// Messages that wait for room in the in-flight window, or for the client to come back.
     pub fn enqueue(&mut self, outgoing: Outgoing) {
         self.queue_bytes += outgoing.queue_bytes();
-        let capacity = self.queue.capacity();
+        let before = self.queue.memory_bytes();
         self.queue.push_back(outgoing);
-        if self.queue.capacity() != capacity {
+        if self.queue.memory_bytes() != before {
             self.recharge();
         }
     }
@@ -137,7 +202,6 @@ impl Session {
         let outgoing = self.queue.pop_front()?;
         self.queue_bytes -= outgoing.queue_bytes();
         if self.queue.is_empty() {
-            self.queue = VecDeque::new();
             self.recharge();
         }
         Some(outgoing)

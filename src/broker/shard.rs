@@ -6,10 +6,10 @@ use slotmap::SlotMap;
 
 use crate::base::{Budget, Duration, Instant, OutBuffer, PeerMap, Rng, Wheel, peer_map};
 use crate::codec::{
-    self, ConnAck, Disconnect, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value,
+    self, ConnAck, Disconnect, FanOut, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value,
     Version,
 };
-use crate::route::{Matches, Router};
+use crate::route::{MatchCache, Router};
 
 use super::ban::Bans;
 use super::connection::{ConnKey, Connection, Resumed, State};
@@ -41,7 +41,9 @@ pub struct Shard {
     pub(super) hooks: Box<dyn Hooks>,
     pub(super) interest: Interest,
     pub(super) stats: Stats,
-    pub(super) matches: Matches,
+    /// Away while a message is routed.
+    pub(super) matches: Option<Box<MatchCache>>,
+    pub(super) fan_out: FanOut,
     pub(super) dirty: Vec<ConnKey>,
     pub(super) working: Vec<ConnKey>,
     /// An out-buffer passed its mark: flush before more is taken in.
@@ -128,7 +130,8 @@ impl Shard {
             interest: hooks.interest(),
             hooks,
             stats: Stats::default(),
-            matches: Matches::default(),
+            matches: None,
+            fan_out: FanOut::default(),
             dirty: Vec::new(),
             working: Vec::new(),
             flush_wanted: false,
@@ -268,11 +271,7 @@ impl Shard {
     }
 
     pub(super) fn mark_dirty(&mut self, key: ConnKey) {
-        let connection = &mut self.connections[key];
-        if !connection.flags.dirty {
-            connection.flags.dirty = true;
-            self.dirty.push(key);
-        }
+        self.connections[key].mark_dirty(key, &mut self.dirty);
     }
 
     /// Moves the connections that have something to send, or to be closed, into `dirty`.

@@ -126,9 +126,11 @@ impl Shard {
         }
     }
 
-    /// Forgets what has expired: retained messages and bans.
+    /// Forgets what has expired: retained messages, bans, and matches of an older generation.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.bans.expire(now);
+        let generation = self.router.read().expect("router lock").generation();
+        self.matches.iter_mut().for_each(|matches| matches.forget_stale(generation));
         if self.id != 0 {
             return; // What is retained is all shards', and the first one looks after it.
         }

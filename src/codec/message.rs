@@ -1,20 +1,16 @@
-//! An application message in memory, and the PUBLISH packets made of it.
+//! An application message in memory.
 //!
 //! A message is made once, when its PUBLISH arrives, and shared by everyone who gets it: topic,
-//! forwarded properties and payload lie in one allocation. What differs between two receivers
-//! ([`Delivery`]) is written around those bytes into the receiver's out-buffer, small payloads by
-//! copy, large ones as a shared slice. A payload that its owner has handed over instead
-//! ([`Message::with_payload`]) stays where it is.
+//! forwarded properties and payload lie in one allocation. A payload that its owner has handed over
+//! instead ([`Message::with_payload`]) stays where it is. `delivery` makes packets of it.
 
 use core::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::primitive::{put_binary, put_u16, put_varint, varint_len};
-use super::publish::first_byte;
-use super::{PacketId, Properties, PropertyId, Qos, Version};
-use crate::base::{Budget, Charge, Instant, OutBuffer};
+use super::{Properties, PropertyId, Qos};
+use crate::base::{Budget, Charge, Instant};
 
 /// What the broker routes and what callbacks receive. Immutable; charged to the budget for as
 /// long as somebody holds it.
@@ -99,7 +95,8 @@ impl Message {
         core::str::from_utf8(self.topic_bytes()).expect("made of a string")
     }
 
-    fn topic_bytes(&self) -> &[u8] {
+    /// The topic name, where it need not be a `str`: that costs a look at every byte.
+    pub fn topic_bytes(&self) -> &[u8] {
         &self.body[..usize::from(self.topic_len)]
     }
 
@@ -110,11 +107,6 @@ impl Message {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         self.apart.as_deref().map_or_else(|| &self.body[self.payload_start()..], |payload| &payload[..])
-    }
-
-    /// The payload as a slice that shares the message's memory.
-    pub fn payload_bytes(&self) -> Bytes {
-        self.apart.as_deref().map_or_else(|| self.body.slice(self.payload_start()..), Bytes::clone)
     }
 
     /// The forwarded properties.
@@ -186,140 +178,22 @@ impl fmt::Debug for Message {
     }
 }
 
-/// What differs between two deliveries of one message.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Delivery<'a> {
-    /// The lower of the message's and the subscription's.
-    pub qos: Qos,
-    /// Sent before on an earlier connection.
-    pub dup: bool,
-    /// §3.3.1.3.
-    pub retain: bool,
-    /// There if and only if `qos` is above 0.
-    pub packet_id: Option<PacketId>,
-    /// §3.3.2.3.4, MQTT 5 only.
-    pub alias: Option<u16>,
-    /// The receiver knows the alias already.
-    pub omit_topic: bool,
-    /// §3.3.2.3.8, ignored in 3.x.
-    pub subscription_ids: &'a [u32],
-}
-
-/// Lengths of the parts of a PUBLISH.
-struct Layout {
-    /// Of the property block, without its own length; 0 in 3.x.
-    properties: usize,
-    remaining: usize,
-    expiry_s: Option<u32>,
-}
-
-#[inline]
-fn layout(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> Layout {
-    let topic = if delivery.omit_topic { 0 } else { usize::from(message.topic_len) };
-    let payload = message.payload().len();
-    let mut remaining = 2 + topic + payload + if delivery.packet_id.is_some() { 2 } else { 0 };
-    if !version.has_properties() {
-        return Layout { properties: 0, remaining, expiry_s: None };
-    }
-    let expiry_s = message.expiry_left_s(now);
-    let mut properties = message.properties_len as usize;
-    properties += if expiry_s.is_some() { 5 } else { 0 };
-    properties += if delivery.alias.is_some() { 3 } else { 0 };
-    properties += delivery.subscription_ids.iter().map(|&id| 1 + varint_len(id as usize)).sum::<usize>();
-    remaining += varint_len(properties) + properties;
-    Layout { properties, remaining, expiry_s }
-}
-
-/// The size a delivery has on the wire: to compare with the receiver's Maximum Packet Size.
-pub fn delivery_len(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> usize {
-    let remaining = layout(message, delivery, version, now).remaining;
-    1 + varint_len(remaining) + remaining
-}
-
-/// Payloads up to this size go straight into the tail; a longer one is offered to the out-buffer
-/// as a shared slice. Not above the out-buffer's own mark, or it would be sliced to be copied.
-const COPY_BYTES_MAX: usize = 1_024;
-
-/// Appends a PUBLISH of `message` to `out`.
-pub fn encode_delivery(
-    message: &Message,
-    delivery: &Delivery<'_>,
-    version: Version,
-    now: Instant,
-    out: &mut OutBuffer,
-) {
-    debug_assert_eq!(delivery.packet_id.is_some(), delivery.qos != Qos::AtMostOnce);
-    debug_assert!(!delivery.omit_topic || delivery.alias.is_some());
-    debug_assert!(version.has_properties() || delivery.alias.is_none());
-    let layout = layout(message, delivery, version, now);
-    let payload = message.payload();
-    let is_copied = payload.len() <= COPY_BYTES_MAX;
-    let tail = out.tail();
-    tail.reserve(5 + layout.remaining - if is_copied { 0 } else { payload.len() });
-    tail.push(first_byte(delivery.qos, delivery.dup, delivery.retain));
-    put_varint(tail, layout.remaining);
-    put_binary(tail, if delivery.omit_topic { &[] } else { message.topic_bytes() });
-    if let Some(packet_id) = delivery.packet_id {
-        put_u16(tail, packet_id.get());
-    }
-    if version.has_properties() {
-        put_varint(tail, layout.properties);
-        if layout.properties > 0 {
-            put_delivery_properties(message, delivery, layout.expiry_s, tail);
-        }
-    }
-    if is_copied {
-        tail.extend_from_slice(payload);
-    } else {
-        out.push(&message.payload_bytes());
-    }
-}
-
-fn put_delivery_properties(
-    message: &Message,
-    delivery: &Delivery<'_>,
-    expiry_s: Option<u32>,
-    tail: &mut Vec<u8>,
-) {
-    if let Some(expiry_s) = expiry_s {
-        tail.push(PropertyId::MessageExpiryInterval as u8);
-        tail.extend_from_slice(&expiry_s.to_be_bytes());
-    }
-    if let Some(alias) = delivery.alias {
-        tail.push(PropertyId::TopicAlias as u8);
-        put_u16(tail, alias);
-    }
-    for &id in delivery.subscription_ids {
-        tail.push(PropertyId::SubscriptionIdentifier as u8);
-        put_varint(tail, id as usize);
-    }
-    tail.extend_from_slice(message.properties().as_bytes());
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::base::Duration;
-    use crate::codec::{Packet, PropertyList, Sender, Value, decode, split};
+    use crate::codec::{PropertyList, Value};
 
-    fn at(millis: u64) -> Instant {
+    pub(in crate::codec) fn at(millis: u64) -> Instant {
         Instant::START + Duration::from_millis(millis)
     }
 
-    fn message(budget: &Budget, payload: &[u8], expires: Option<Instant>) -> Arc<Message> {
+    pub(in crate::codec) fn message(budget: &Budget, payload: &[u8], expires: Option<Instant>) -> Arc<Message> {
         let mut list = PropertyList::new();
         list.push(PropertyId::ContentType, Value::Utf8("text"));
         list.push(PropertyId::UserProperty, Value::Pair("k", "v"));
         let properties = list.as_properties();
         Message::new(budget, "a/b", payload, Qos::ExactlyOnce, true, properties, expires, 7, at(5))
-    }
-
-    fn sent(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> Vec<u8> {
-        let mut out = OutBuffer::default();
-        encode_delivery(message, delivery, version, now, &mut out);
-        let bytes: Vec<u8> = out.slices().flatten().copied().collect();
-        assert_eq!(bytes.len(), delivery_len(message, delivery, version, now));
-        bytes
     }
 
     #[test]
@@ -330,7 +204,6 @@ mod tests {
         assert_eq!(message.properties().utf8(PropertyId::ContentType), Some("text"));
         assert_eq!((message.qos(), message.retain(), message.publisher()), (Qos::ExactlyOnce, true, 7));
         assert_eq!((message.expires(), message.received()), (Some(at(9_000)), at(5)));
-        assert_eq!(message.payload_bytes().as_ptr(), message.payload().as_ptr());
         assert_eq!(budget.used_bytes(), message.len_bytes());
         assert!(message.len_bytes() < 200);
         drop(message);
@@ -348,95 +221,5 @@ mod tests {
         assert_eq!(left(2_999), (false, Some(1)));
         assert_eq!(left(3_000), (true, Some(0)));
         assert_eq!(left(9_000), (true, Some(0)));
-    }
-
-    #[test]
-    fn a_delivery_decodes_to_what_was_meant() {
-        let budget = Budget::new(10_000_000);
-        for size in [0, 1, 64, 127, 1_024, 1_025, 70_000] {
-            let payload: Vec<u8> = (0..size).map(|index| index as u8).collect();
-            let message = message(&budget, &payload, Some(at(10_000)));
-            let packet_id = PacketId::new(77);
-            let full = Delivery {
-                qos: Qos::AtLeastOnce,
-                dup: true,
-                retain: true,
-                packet_id,
-                alias: Some(3),
-                omit_topic: false,
-                subscription_ids: &[1, 268_435_455],
-            };
-            let bytes = sent(&message, &full, Version::V5, at(8_500));
-            let (frame, taken) = split(&bytes, usize::MAX).expect("legal").expect("whole");
-            assert_eq!(taken, bytes.len());
-            let Ok(Packet::Publish(publish)) = decode(Version::V5, Sender::Server, frame) else {
-                panic!("not a PUBLISH");
-            };
-            assert_eq!((publish.topic, publish.payload, publish.packet_id), ("a/b", &payload[..], packet_id));
-            assert!(publish.dup && publish.retain && publish.qos == Qos::AtLeastOnce);
-            assert_eq!(publish.properties.u32(PropertyId::MessageExpiryInterval), Some(2));
-            assert_eq!(publish.properties.u16(PropertyId::TopicAlias), Some(3));
-            assert_eq!(publish.properties.subscription_ids().collect::<Vec<_>>(), [1, 268_435_455]);
-            assert_eq!(publish.properties.user().collect::<Vec<_>>(), [("k", "v")]);
-            let short = Delivery { omit_topic: true, ..full };
-            let bytes = sent(&message, &short, Version::V5, at(8_500));
-            let (frame, _) = split(&bytes, usize::MAX).expect("legal").expect("whole");
-            let Ok(Packet::Publish(publish)) = decode(Version::V5, Sender::Server, frame) else {
-                panic!("not a PUBLISH");
-            };
-            assert_eq!((publish.topic, publish.payload), ("", &payload[..]));
-            let old = Delivery { subscription_ids: &[5], ..Delivery::default() };
-            let bytes = sent(&message, &old, Version::V311, at(0));
-            assert_eq!(bytes[bytes.len() - size - 5..][..5], *b"\0\x03a/b");
-        }
-    }
-
-    #[test]
-    fn a_large_payload_is_shared_not_copied() {
-        let budget = Budget::new(10_000_000);
-        let message = message(&budget, &[9; 5_000], None);
-        let mut out = OutBuffer::default();
-        encode_delivery(&message, &Delivery::default(), Version::V311, at(0), &mut out);
-        assert!(out.slices().any(|slice| slice.as_ptr() == message.payload().as_ptr()));
-    }
-    #[test]
-    fn a_payload_that_is_handed_over_is_neither_copied_nor_held_longer_than_needed() {
-        let budget = Budget::new(10_000_000);
-        let owner = Arc::new(vec![7_u8; 5_000]);
-        struct Held(Arc<Vec<u8>>);
-        impl AsRef<[u8]> for Held {
-            fn as_ref(&self) -> &[u8] {
-                &self.0
-            }
-        }
-        let mut list = PropertyList::new();
-        list.push(PropertyId::ContentType, Value::Utf8("text"));
-        let payload = Bytes::from_owner(Held(owner.clone()));
-        let message = Message::with_payload(
-            &budget,
-            "a/b",
-            payload,
-            Qos::AtLeastOnce,
-            false,
-            list.as_properties(),
-            Some(at(9_000)),
-        );
-        assert_eq!((message.topic(), message.payload().as_ptr()), ("a/b", owner.as_ptr()));
-        assert!(budget.used_bytes() > 5_000 && budget.used_bytes() == message.len_bytes());
-        let delivery = Delivery { qos: Qos::AtLeastOnce, packet_id: PacketId::new(1), ..Delivery::default() };
-        let bytes = sent(&message, &delivery, Version::V5, at(0));
-        let (frame, _) = split(&bytes, usize::MAX).expect("legal").expect("whole");
-        let Ok(Packet::Publish(publish)) = decode(Version::V5, Sender::Server, frame) else {
-            panic!("not a PUBLISH");
-        };
-        assert_eq!((publish.topic, publish.payload), ("a/b", &owner[..]));
-        assert_eq!(publish.properties.utf8(PropertyId::ContentType), Some("text"));
-        let mut out = OutBuffer::default();
-        encode_delivery(&message, &delivery, Version::V5, at(0), &mut out);
-        assert!(out.slices().any(|slice| slice.as_ptr() == owner.as_ptr()));
-        drop(message);
-        assert_eq!((Arc::strong_count(&owner), budget.used_bytes()), (2, 0), "the connection still sends it");
-        out.advance(out.len());
-        assert_eq!(Arc::strong_count(&owner), 1);
     }
 }

@@ -12,10 +12,16 @@ use crate::base::IdMap;
 /// What the peer's aliases stand for.
 #[derive(Debug)]
 pub struct AliasIn {
+    /// Made with the first alias: few connections have any.
+    bound: Option<Box<Bound>>,
+    maximum: u16,
+}
+
+#[derive(Debug, Default)]
+struct Bound {
     topics: IdMap<u16, Arc<str>>,
     /// The sum of the topics' lengths.
     bytes: usize,
-    maximum: u16,
 }
 
 /// A topic name after its alias was resolved.
@@ -40,7 +46,7 @@ impl core::ops::Deref for Resolved<'_> {
 impl AliasIn {
     /// `maximum` is the Topic Alias Maximum this side announced, 0 = none allowed.
     pub fn new(maximum: u16) -> Self {
-        Self { topics: IdMap::default(), bytes: 0, maximum }
+        Self { bound: None, maximum }
     }
 
     /// The topic of a PUBLISH with this alias and topic name. A topic name with an alias (re)binds
@@ -56,35 +62,46 @@ impl AliasIn {
             return Err(Error::TopicAliasInvalid);
         }
         if topic.is_empty() {
-            let known = self.topics.get(&alias).cloned();
+            let known = self.bound.as_ref().and_then(|bound| bound.topics.get(&alias)).cloned();
             return known.map(Resolved::Shared).ok_or(Error::Protocol("alias without a topic name"));
         }
-        if self.topics.get(&alias).is_none_or(|known| **known != *topic) {
-            self.bytes += topic.len();
-            let replaced = self.topics.insert(alias, topic.into());
-            self.bytes -= replaced.map_or(0, |replaced| replaced.len());
+        let bound = self.bound.get_or_insert_default();
+        if bound.topics.get(&alias).is_none_or(|known| **known != *topic) {
+            bound.bytes += topic.len();
+            let replaced = bound.topics.insert(alias, topic.into());
+            bound.bytes -= replaced.map_or(0, |replaced| replaced.len());
         }
         Ok(Resolved::Borrowed(topic))
     }
 }
 
 impl AliasIn {
-    /// Bytes of the topics kept.
+    /// Memory taken for what is bound.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bound.as_ref().map_or(0, |bound| size_of::<Bound>() + bound.topics.capacity() * BOUND_BYTES + bound.bytes)
     }
 }
+
+/// A binding in the table, its share of the table's control bytes, and the counters of its `Arc`.
+const BOUND_BYTES: usize = size_of::<(u16, Arc<str>)>() + 1 + ARC_BYTES;
+const ARC_BYTES: usize = 2 * size_of::<usize>();
 
 /// The aliases this side gave out; the one used longest ago is re-used.
 #[derive(Debug)]
 pub struct AliasOut {
+    /// Made with the first alias.
+    given: Option<Box<Given>>,
+    maximum: u16,
+}
+
+#[derive(Debug, Default)]
+struct Given {
     /// An ordered map, not a hash map: topics come from peers, and this needs no key.
     aliases: BTreeMap<Arc<str>, u16>,
     /// Index = alias - 1; a ring linked by use.
     slots: Vec<Slot>,
     /// The alias used last; its `older` neighbours follow, round to the one used longest ago.
     newest: u16,
-    maximum: u16,
     /// The sum of the topics' lengths.
     bytes: usize,
 }
@@ -99,12 +116,13 @@ struct Slot {
 impl AliasOut {
     /// `maximum` is the smaller of the peer's Topic Alias Maximum and this side's own limit.
     pub fn new(maximum: u16) -> Self {
-        Self { aliases: BTreeMap::new(), slots: Vec::new(), newest: 0, maximum, bytes: 0 }
+        Self { given: None, maximum }
     }
 
-    /// Bytes of the topics kept.
+    /// Memory taken for what was given out.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        let entry = size_of::<Slot>() + size_of::<(Arc<str>, u16)>() + ARC_BYTES;
+        self.given.as_ref().map_or(0, |given| size_of::<Given>() + given.slots.capacity() * entry + given.bytes)
     }
 
     /// The peer takes aliases at all.
@@ -118,13 +136,19 @@ impl AliasOut {
         if self.maximum == 0 {
             return None;
         }
+        Some(self.given.get_or_insert_default().assign(topic, self.maximum))
+    }
+}
+
+impl Given {
+    fn assign(&mut self, topic: &str, maximum: u16) -> (u16, bool) {
         if let Some(&alias) = self.aliases.get(topic) {
             self.touch(alias);
-            return Some((alias, true));
+            return (alias, true);
         }
         let topic: Arc<str> = topic.into();
         self.bytes += topic.len();
-        let alias = if self.slots.len() < usize::from(self.maximum) {
+        let alias = if self.slots.len() < usize::from(maximum) {
             self.slots.push(Slot { topic: Arc::clone(&topic), older: 0, newer: 0 });
             let alias = self.slots.len() as u16;
             self.link(alias);
@@ -138,7 +162,7 @@ impl AliasOut {
             oldest
         };
         self.aliases.insert(topic, alias);
-        Some((alias, false))
+        (alias, false)
     }
 
     fn slot(&mut self, alias: u16) -> &mut Slot {
@@ -224,7 +248,7 @@ mod tests {
                 let sent = if known { "" } else { topic.as_str() };
                 assert_eq!(&*incoming.resolve(Some(alias), sent).expect("legal"), topic);
             }
-            assert_eq!(out.aliases.len(), usize::from(maximum));
+            assert_eq!(out.given.map(|given| given.aliases.len()), Some(usize::from(maximum)));
         }
     }
 }

@@ -32,10 +32,10 @@ impl Default for PacketIds {
 }
 
 impl PacketIds {
-    /// Memory taken; nothing for a usual number of members.
+    /// Memory taken besides itself.
     pub(crate) fn memory_bytes(&self) -> usize {
         match self {
-            Self::Small(_) => 0,
+            Self::Small(ids) => ids.capacity() * size_of::<u16>(),
             Self::Large(_) => size_of::<Bitmap>(),
         }
     }

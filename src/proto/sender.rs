@@ -56,6 +56,12 @@ struct Index {
 /// Up to this many in flight, a search is cheaper than an index.
 const SEARCHED_MAX: usize = 64;
 
+/// An entry of the index and its share of the table's control bytes; a table is filled to seven eighths.
+const NUMBER_BYTES: usize = (size_of::<(PacketId, u32)>() + 1) * 8 / 7;
+
+/// Room for so many is made with the first, so that a burst does not move them twice.
+const FIRST_ENTRIES: usize = 8;
+
 /// What [`Sender::next_resend`] wants on the wire.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resend<'a, M> {
@@ -118,7 +124,8 @@ impl<M> Sender<M> {
         self.awaited < self.quota && !self.must_resend() && self.in_flight < u16::MAX
     }
 
-    fn must_resend(&self) -> bool {
+    /// Something of an earlier connection waits to be sent again.
+    pub fn must_resend(&self) -> bool {
         (self.resend_from as usize) < self.queue.len()
     }
 
@@ -133,13 +140,21 @@ impl<M> Sender<M> {
     /// The same, for a client: its SUBSCRIBE and UNSUBSCRIBE packets take their identifiers from
     /// the same numbers (§2.2.1). At least one identifier must be left.
     pub fn begin_avoiding(&mut self, qos: Qos, message: M, is_taken: impl Fn(PacketId) -> bool) -> PacketId {
+        let id = self.unused_id(is_taken);
+        self.begin_as(id, qos, message);
+        id
+    }
+
+    /// The same under an identifier that [`Sender::unused_id`] gave, for a caller that sends first.
+    ///
+    /// # Panics
+    /// As [`Sender::begin`].
+    pub fn begin_as(&mut self, id: PacketId, qos: Qos, message: M) {
         assert!(self.can_send(), "asked to send without a quota");
         assert!(qos != Qos::AtMostOnce, "QoS 0 has no identifier");
-        let id = self.unused_id(is_taken);
         self.append(id, qos, false, message);
         self.resend_from = self.queue.len() as u32;
         self.awaited += 1;
-        id
     }
 
     /// An identifier that is neither in flight nor `is_taken`; it is not given again soon.
@@ -166,6 +181,9 @@ impl<M> Sender<M> {
     fn append(&mut self, id: PacketId, qos: Qos, released: bool, message: M) {
         if self.number_next == u32::MAX {
             self.renumber();
+        }
+        if self.queue.capacity() == 0 {
+            self.queue.reserve(FIRST_ENTRIES);
         }
         let number = self.number_next;
         self.queue.push_back(Entry { number, id, qos, released, message: Some(message) });
@@ -332,12 +350,10 @@ impl<M> Sender<M> {
         self.queue.retain(|entry| entry.message.is_some());
     }
 
-    /// Memory taken beyond what a usual session takes.
+    /// Memory taken besides itself and what messages own.
     pub fn memory_bytes(&self) -> usize {
-        match self.index {
-            None => 0,
-            Some(_) => self.queue.capacity() * (size_of::<Entry<M>>() + 2 * size_of::<u64>()),
-        }
+        let index = self.index.as_ref().map_or(0, |index| size_of::<Index>() + index.used.memory_bytes() + index.numbers.capacity() * NUMBER_BYTES);
+        self.queue.capacity() * size_of::<Entry<M>>() + index
     }
 
     /// Messages in flight.

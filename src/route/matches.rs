@@ -61,12 +61,48 @@ impl Hit {
     }
 }
 
+/// Who receives one message.
+#[derive(Default, Debug)]
+pub struct Hits {
+    hits: Vec<Hit>,
+    ids: Vec<u32>,
+}
+
+impl Clone for Hits {
+    fn clone(&self) -> Self {
+        Self { hits: self.hits.clone(), ids: self.ids.clone() }
+    }
+
+    /// Into the memory that is there.
+    fn clone_from(&mut self, other: &Self) {
+        self.hits.clone_from(&other.hits);
+        self.ids.clone_from(&other.ids);
+    }
+}
+
+impl Hits {
+    /// The hits with their subscription identifiers (ascending, each once): first plain
+    /// subscribers by ascending target, that is shard by shard, then one hit per shared group.
+    pub fn iter(&self) -> impl Iterator<Item = (&Hit, &[u32])> {
+        self.hits.iter().map(|hit| (hit, hit.ids_in(&self.ids)))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// Nobody receives the message (reason code 0x10).
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+}
+
 /// What [`Router::matching`](super::Router::matching) found. Reused between calls: it keeps its
 /// memory.
 #[derive(Default, Debug)]
 pub struct Matches {
-    hits: Vec<Hit>,
-    ids: Vec<u32>,
+    hits: Hits,
     depends_on_publisher: bool,
     /// Matching subscriptions, in runs sorted by target.
     found: Vec<Subscriber>,
@@ -78,20 +114,9 @@ pub struct Matches {
 }
 
 impl Matches {
-    /// The hits with their subscription identifiers (ascending, each once): first plain
-    /// subscribers by ascending target, that is shard by shard, then one hit per shared group.
-    pub fn iter(&self) -> impl Iterator<Item = (&Hit, &[u32])> {
-        self.hits.iter().map(|hit| (hit, hit.ids_in(&self.ids)))
-    }
-
-    /// How many hits there are.
-    pub fn len(&self) -> usize {
-        self.hits.len()
-    }
-
-    /// Nobody receives the message (reason code 0x10).
-    pub fn is_empty(&self) -> bool {
-        self.hits.is_empty()
+    /// The result.
+    pub fn hits(&self) -> &Hits {
+        &self.hits
     }
 
     /// True if the same topic from another publisher, or once more from this one, may have other
@@ -102,8 +127,8 @@ impl Matches {
 
     /// Forgets everything but the memory.
     pub fn clear(&mut self) {
-        self.hits.clear();
-        self.ids.clear();
+        self.hits.hits.clear();
+        self.hits.ids.clear();
         self.found.clear();
         self.runs.clear();
         self.shares.clear();
@@ -133,6 +158,7 @@ impl Matches {
     /// Makes hits of the plain subscriptions gathered.
     pub(super) fn merge(&mut self) {
         self.merge_runs();
+        let Hits { hits, ids } = &mut self.hits;
         let mut rest = &self.found[..];
         while let Some(first) = rest.first() {
             let target = first.target();
@@ -143,31 +169,31 @@ impl Matches {
                 share: None,
                 ids: Ids { count: 0, id_or_start: 0 },
             };
-            let start = self.ids.len();
+            let start = ids.len();
             while let Some(one) = rest.first().filter(|one| one.target() == target) {
                 rest = &rest[1..];
                 hit.qos = hit.qos.max(one.qos);
                 hit.retain_as_published |= one.retain_as_published();
                 let id = one.subscription_id;
-                if id != 0 && self.ids[start..].last() != Some(&id) {
-                    self.ids.push(id);
+                if id != 0 && ids[start..].last() != Some(&id) {
+                    ids.push(id);
                 }
             }
-            hit.ids = match self.ids[start..] {
+            hit.ids = match ids[start..] {
                 [] => Ids { count: 0, id_or_start: 0 },
                 [id] => {
-                    self.ids.truncate(start);
+                    ids.truncate(start);
                     Ids { count: 1, id_or_start: id }
                 }
                 // 2^32 identifiers would be 2^32 subscriptions: out of memory long before.
                 ref many => Ids { count: many.len() as u32, id_or_start: start as u32 },
             };
-            self.hits.push(hit);
+            hits.push(hit);
         }
     }
 
     pub(super) fn push(&mut self, hit: Hit) {
-        self.hits.push(hit);
+        self.hits.hits.push(hit);
     }
 
     fn merge_runs(&mut self) {

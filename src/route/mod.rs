@@ -19,6 +19,7 @@
 
 mod arena;
 mod audience;
+mod cache;
 mod level;
 mod matches;
 mod retained;
@@ -26,7 +27,8 @@ mod router;
 mod share;
 mod trie;
 
-pub use matches::{Hit, Matches};
+pub use cache::MatchCache;
+pub use matches::{Hit, Hits, Matches};
 pub use retained::{Retained, RetainedCursor, RetainedFull, RetainedLimits, SetOutcome};
 pub use router::{Options, Router, Subscribed};
 pub use share::{ShareId, ShareStrategy};

@@ -189,7 +189,7 @@ impl Retained {
                 cursor.state = CursorState::AtEnd;
                 return false;
             };
-            let topic = message.topic().as_bytes();
+            let topic = message.topic_bytes();
             if order(topic, &cursor.place) == Ordering::Less {
                 // A short way is walked, a long one jumped.
                 steps += 1;
@@ -230,7 +230,7 @@ impl Retained {
         }
         let mut sweep = Vec::new();
         if let Some(last) = last.filter(|_| looked_at == max) {
-            set_after(&mut sweep, last.0.topic().as_bytes());
+            set_after(&mut sweep, last.0.topic_bytes());
         }
         self.sweep = sweep;
         for message in &expired {
@@ -375,7 +375,7 @@ trait Key {
 
 impl Key for Entry {
     fn bytes(&self) -> &[u8] {
-        self.0.topic().as_bytes()
+        self.0.topic_bytes()
     }
 }
 

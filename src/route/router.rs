@@ -348,8 +348,8 @@ mod tests {
     fn matching(router: &Router, topic: &str, publisher: Option<Target>) -> Vec<(Hit, Vec<u32>)> {
         let mut matches = Matches::default();
         router.matching(topic, publisher, 0, &mut matches);
-        assert_eq!(matches.iter().count(), matches.len());
-        matches.iter().map(|(hit, ids)| (hit.clone(), ids.to_vec())).collect()
+        assert_eq!(matches.hits().iter().count(), matches.hits().len());
+        matches.hits().iter().map(|(hit, ids)| (hit.clone(), ids.to_vec())).collect()
     }
 
     type Subscription = (SubscribeOptions, Option<u32>);

@@ -12,6 +12,7 @@ import time
 import brokers
 import cases
 import generator
+import plot
 import report
 
 ROOT = generator.HERE.parent.parent
@@ -32,6 +33,8 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float, default=SECONDS, help="measured part of a round")
     parser.add_argument("--quick", action="store_true", help="a minute; fails on loss or disorder, never on time")
     parser.add_argument("--gate", action="store_true", help="the gates of issue 1; fails when one is missed")
+    parser.add_argument("--save", metavar="NAME", help="write the tables to NAME.md and a picture of the ratios to NAME.svg")
+    parser.add_argument("--few-syscalls", action="store_true", help="count system calls only where something is aimed at")
     parser.add_argument("--no-pin", action="store_true", help="let the scheduler place broker and generator")
     options = parser.parse_args()
     wanted = [name for name in options.cases.split(",") if name]
@@ -113,7 +116,9 @@ class Bench:
 
         row = self.compare(case, measure)
         for side, medians in enumerate(row[1:3]):
-            if medians is not None:
+            if medians is not None and self.options.few_syscalls and case.syscall_target is None:
+                medians["syscalls"] = None
+            elif medians is not None:
                 with self.broker(side, case) as broker:
                     medians["syscalls"] = generator.count_syscalls(broker, arguments)
         return row
@@ -177,6 +182,15 @@ def faults(rows):
                 yield f"{case.name}: {ours[fault]:.0f} {fault.replace('_', ' ')}"
 
 
+def save(options, text, traffic_rows, memory_rows):
+    """What README.md shows."""
+    heading = f"nlmqttd beside mosquitto: {options.rounds} rounds of {options.seconds:g} s, medians"
+    pathlib.Path(options.save + ".md").write_text(f"# {heading}\n\nWritten by `compare.py --save`; do not edit.\n\n{text}\n")
+    rows = [(case.title, ratio, case.cpu_target) for case, _, _, ratio in traffic_rows]
+    rows += [(title, report.quotient(ours, peer), target) for title, ours, peer, target in memory_rows]
+    pathlib.Path(options.save + ".svg").write_text(plot.draw(rows, heading))
+
+
 def main():
     options = parse_arguments()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -198,7 +212,10 @@ def main():
         retained_rows and report.retained(retained_rows),
         (memory_rows or resident) and report.memory([row for _, row in memory_rows] + resident),
     ]
-    print("\n\n".join(text for text in tables if text))
+    text = "\n\n".join(text for text in tables if text)
+    print(text)
+    if options.save:
+        save(options, text, traffic_rows, [row for _, row in memory_rows] + resident)
     complaints = list(faults(traffic_rows + retained_rows)) if options.quick else []
     complaints += missed_gates(traffic_rows, memory_rows) if options.gate else []
     for complaint in complaints:

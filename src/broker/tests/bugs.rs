@@ -12,7 +12,7 @@ fn a_client_that_never_reads_cannot_make_the_output_grow_with_pings() {
     let taken = (0..1_000).filter(|_| world.send(client, &pings)).count();
     assert!(taken < 300, "{taken} times 1,000 answers for 10,000 bytes of room and half a megabyte that may be owed");
     let charged = world.stats().memory_bytes - before;
-    assert!((510_000..560_000).contains(&charged), "and they are charged: {charged}");
+    assert!((510_000..1_100_000).contains(&charged), "and what they take is charged, twice as much at most: {charged}");
     world.after_ms(61_000);
     assert!(world.is_closed(client));
     assert_eq!(world.stats().slow_consumers_closed, 1);

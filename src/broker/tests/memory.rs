@@ -140,7 +140,7 @@ fn whatever_a_session_keeps_is_charged() {
     let names: Vec<&str> = filters.iter().map(String::as_str).collect();
     world.send(client, &subscribe(V5, 1, &names, 1));
     let subscribed = world.stats().memory_bytes;
-    assert!(subscribed > before + 1_000 * 256);
+    assert!(subscribed > before + 1_000 * 150);
     let publisher = world.join(V5, "p");
     let alias = [0x23, 0, 1];
     let joined = world.stats().memory_bytes;

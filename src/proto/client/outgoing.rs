@@ -148,7 +148,7 @@ impl Client {
 
     fn send_publish(
         &mut self,
-        message: &Message,
+        message: &Arc<Message>,
         qos: Qos,
         retain: bool,
         packet_id: Option<PacketId>,

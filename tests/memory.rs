@@ -1,0 +1,291 @@
+//! The byte budget against a counting allocator: what the broker believes it holds is what it holds,
+//! within a twentieth, and a burst leaves nothing behind.
+//!
+//! The allocator counts what was asked for, per thread, so that tests do not count each other. A
+//! shard is driven by bytes, without sockets. Hash tables double when they grow; where tables are
+//! what is measured, as many entries are made as fill one.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::{Arc, RwLock};
+
+use nlmqtt::base::{Budget, Duration, Instant, Rng};
+use nlmqtt::broker::{ConnKey, Options, Progress, Shard};
+use nlmqtt::route::{self, Router};
+
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    // At the end of a thread there is nobody left to tell.
+    let _ = HELD.try_with(|held| held.set(held.get() + bytes));
+}
+
+#[allow(unsafe_code)]
+// SAFETY: every call goes to the system's allocator unchanged; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as isize - layout.size() as isize);
+        // SAFETY: as the caller promised.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What this thread holds on the heap.
+fn held() -> usize {
+    usize::try_from(HELD.get()).expect("no thread frees what another has made")
+}
+
+struct World {
+    shard: Shard,
+    budget: Budget,
+    now: Instant,
+    dirty: Vec<ConnKey>,
+}
+
+impl World {
+    fn new() -> Self {
+        let options = Options { max_inflight_messages: 1, max_queued_messages: 0, max_queued_bytes: 0, max_output_bytes: 64 << 20, ..Options::default() };
+        let (mut rng, budget) = (Rng::with_seed(5), Budget::new(1 << 30));
+        let router = Arc::new(RwLock::new(Router::new(route::Options::default(), rng.fork())));
+        let shard = Shard::new(0, options, router, budget.clone(), rng, None);
+        let mut world = Self { shard, budget, now: Instant::START, dirty: Vec::new() };
+        // Tables that have a first size have it.
+        let first = world.join("first", true);
+        world.subscribe(first, "first/filter", 0);
+        world.publish(first, "first/filter", 0, false, b"");
+        world
+    }
+
+    fn join(&mut self, client_id: &str, clean: bool) -> ConnKey {
+        let key = self.shard.open(self.now, "127.0.0.1:50000", "listener", None).expect("room");
+        let mut body = b"\0\x04MQTT\x04\0\0\0".to_vec();
+        body[7] = if clean { 2 } else { 0 };
+        string(&mut body, client_id);
+        self.input(key, &packet(0x10, &body));
+        key
+    }
+
+    fn subscribe(&mut self, key: ConnKey, filter: &str, qos: u8) {
+        let mut body = vec![0, 1];
+        string(&mut body, filter);
+        body.push(qos);
+        self.input(key, &packet(0x82, &body));
+    }
+
+    fn publish(&mut self, key: ConnKey, topic: &str, qos: u8, retain: bool, payload: &[u8]) {
+        let mut body = Vec::new();
+        string(&mut body, topic);
+        if qos > 0 {
+            body.extend([0, 1]);
+        }
+        body.extend_from_slice(payload);
+        self.input(key, &packet(0x30 | qos << 1 | u8::from(retain), &body));
+    }
+
+    /// One turn.
+    fn input(&mut self, key: ConnKey, mut bytes: &[u8]) {
+        while let Progress::Flush { consumed } = self.shard.handle_input(self.now, key, bytes) {
+            bytes = &bytes[consumed..];
+            self.flush(None);
+        }
+        self.flush(None);
+    }
+
+    /// Writes everything; the socket of `blocked` takes nothing.
+    fn flush(&mut self, blocked: Option<ConnKey>) {
+        self.shard.work(self.now);
+        self.shard.take_dirty(self.now, &mut self.dirty);
+        for key in core::mem::take(&mut self.dirty) {
+            let waiting = self.shard.output(key).map_or(0, |out| out.len());
+            let is_blocked = blocked == Some(key);
+            self.shard.sent(self.now, key, if is_blocked { 0 } else { waiting }, is_blocked);
+        }
+    }
+
+    /// What was charged and what was allocated between two moments differ by a twentieth at most.
+    fn check(&self, name: &str, before: (usize, usize)) {
+        self.check_within(name, before, 20);
+    }
+
+    /// By that part at most.
+    fn check_within(&self, name: &str, before: (usize, usize), part: usize) {
+        let (charged, real) = (self.budget.used_bytes() - before.0, held() - before.1);
+        println!("{name}: charged {charged}, held {real}");
+        assert!(charged.abs_diff(real) * part <= real, "{name}: {charged} bytes charged, {real} held");
+    }
+
+    fn level(&self) -> (usize, usize) {
+        (self.budget.used_bytes(), held())
+    }
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut length = body.len();
+    while length >= 0x80 {
+        packet.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    packet.push(length as u8);
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u16).to_be_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// Entries that leave a table just filled: the tables of a shard double at powers of two (vectors) and
+/// at seven eighths of them (hash tables).
+const FILLS_VECTORS: usize = 1 << 13;
+const FILLS_HASHES: usize = (1 << 14) * 7 / 8;
+
+#[test]
+fn queued_messages_are_charged_as_they_are() {
+    let mut world = World::new();
+    let (publisher, away) = (world.join("publisher", true), world.join("away", false));
+    world.subscribe(away, "q", 1);
+    world.shard.closed(world.now, away);
+    let before = world.level();
+    for _ in 0..4_096 {
+        world.publish(publisher, "q", 1, false, &[7; 100]);
+    }
+    world.check("queued", before);
+}
+
+#[test]
+fn retained_messages_are_charged_as_they_are() {
+    let mut world = World::new();
+    let publisher = world.join("publisher", true);
+    let before = world.level();
+    for number in 0..10_000 {
+        world.publish(publisher, &format!("site/{number:07}/temperature"), 0, true, &[7; 256]);
+    }
+    world.check("retained", before);
+}
+
+#[test]
+fn a_full_socket_is_charged_as_it_is_and_a_shared_payload_once() {
+    let mut world = World::new();
+    let publisher = world.join("publisher", true);
+    let receivers: Vec<ConnKey> = (0..50).map(|number| world.join(&format!("r{number}"), true)).collect();
+    for &receiver in &receivers {
+        world.subscribe(receiver, "t", 0);
+        // From now on it takes nothing.
+        world.shard.sent(world.now, receiver, 0, true);
+    }
+    let before = world.level();
+    for _ in 0..20 {
+        world.publish(publisher, "t", 0, false, &[7; 60_000]);
+    }
+    world.check("shared", before);
+    assert!(held() - before.1 < 3_000_000, "20 payloads, not 1,000");
+    let before = world.level();
+    for _ in 0..2_000 {
+        world.publish(publisher, "t", 0, false, &[7; 100]);
+    }
+    world.check("copied", before);
+}
+
+#[test]
+fn unfinished_packets_are_charged_as_they_are() {
+    let mut world = World::new();
+    let clients: Vec<ConnKey> = (0..50).map(|number| world.join(&format!("c{number}"), true)).collect();
+    let half = &packet(0x30, &[b'x'; 200_000])[..100_000];
+    let before = world.level();
+    for &client in &clients {
+        world.input(client, half);
+    }
+    world.check("unfinished", before);
+}
+
+#[test]
+fn connections_and_sessions_are_charged_as_they_are() {
+    let before = held();
+    let mut world = World::new();
+    let start = world.level();
+    for number in 0..FILLS_VECTORS - 2 {
+        world.join(&format!("client-{number:09}"), true);
+    }
+    // Vectors that were there hold what they held: counted from nothing.
+    let (charged, real) = (world.budget.used_bytes(), held() - before);
+    println!("idle: charged {charged}, held {real}, at the start {start:?}");
+    assert!(charged.abs_diff(real) * 20 <= real, "{charged} bytes charged, {real} held");
+}
+
+#[test]
+fn subscriptions_are_charged_as_they_are() {
+    let mut world = World::new();
+    let clients: Vec<ConnKey> = (0..20).map(|number| world.join(&format!("c{number}"), true)).collect();
+    let before = world.level();
+    for number in 0..FILLS_HASHES - 4 {
+        world.subscribe(clients[number % 20], &format!("site/{number:07}/temperature"), 0);
+    }
+    world.check("subscriptions", before);
+    // What filters with wildcards cost depends on the levels they share; here they share one of three.
+    let before = world.level();
+    for number in 0..FILLS_HASHES - 4 {
+        world.subscribe(clients[number % 20], &format!("site/{number:07}/+"), 0);
+    }
+    world.check_within("wildcards", before, 4);
+}
+
+#[test]
+fn a_burst_leaves_nothing_behind() {
+    let mut world = World::new();
+    let publisher = world.join("publisher", true);
+    let burst = |world: &mut World| {
+        let receivers: Vec<ConnKey> = (0..200).map(|number| world.join(&format!("r{number}"), true)).collect();
+        for &receiver in &receivers {
+            world.subscribe(receiver, "t/#", 1);
+            world.shard.sent(world.now, receiver, 0, true);
+        }
+        for number in 0..100 {
+            world.publish(publisher, &format!("t/{number}"), 1, true, &[7; 2_000]);
+        }
+        let peak = held();
+        for &receiver in &receivers {
+            world.shard.writable(receiver);
+        }
+        world.flush(None);
+        receivers.iter().for_each(|&receiver| world.shard.closed(world.now, receiver));
+        for number in 0..100 {
+            world.publish(publisher, &format!("t/{number}"), 0, true, b"");
+        }
+        // Stale timers and the like are looked at.
+        for _ in 0..20 {
+            world.now = world.now + Duration::from_secs(10);
+            world.shard.handle_timeout(world.now);
+        }
+        peak
+    };
+    // The first burst makes the tables as large as a burst needs them.
+    burst(&mut world);
+    let before = world.level();
+    let peak = burst(&mut world);
+    let after = world.level();
+    println!("burst: before {before:?}, peak {peak}, after {after:?}");
+    assert!(peak > before.1 + 1_000_000, "it was a burst");
+    assert_eq!(after.0, before.0, "charged");
+    assert!(after.1 <= before.1 + 10_000, "{} bytes held before, {} after", before.1, after.1);
+}
