@@ -63,7 +63,8 @@ public:
 
 /**
  * What an application watches and decides in a server, in the order of a client's life; empty: "allow", "not interested", and costs
- * nothing. nlmqtt_server_hooks has every word about each. They run where callbacks of the runtime's mode run, one at a time,
+ * nothing. nlmqtt_server_hooks has every word about each. They run where callbacks of the runtime's mode run, one at a time
+ * (with more than one worker: those about clients of different workers at the same time),
  * and are lent their arguments until they return.
  *
  * An exception of a hook that returns a verdict is told to `escaped`, and the answer is deny with 0x83; one of any other is told to

@@ -20,9 +20,12 @@ public:
     void set_escaped(escaped_function escaped) { escaped_ = detail::share(std::move(escaped)); }
     /** NLMQTT_MODE_THREAD, _LOOP or _DISPATCH. */
     returns<void> set_mode(int32_t mode) { return detail::answer(nlmqtt_runtime_config_set_mode(get(), mode)); }
-    /** Among how many workers the clients are shared out. */
+    /**
+     * How many workers, each with a thread, share the work; 0 = one for each core. With more than one, hooks and callbacks of different
+     * clients are called at the same time, unless the mode is DISPATCH.
+     */
     returns<void> set_workers(size_t workers) { return detail::answer(nlmqtt_runtime_config_set_workers(get(), workers)); }
-    /** The name of the thread; the system shows its first 15 bytes. */
+    /** The name of the first worker's thread; those of others have "-1" and so on behind it. The system shows its first 15 bytes. */
     returns<void> set_thread_name(c_text name) { return detail::answer(nlmqtt_runtime_config_set_thread_name(get(), name)); }
     /** The stack of each thread; 0 = 2 MiB. */
     returns<void> set_stack_bytes(size_t stack_bytes)

@@ -178,6 +178,10 @@ impl Shard {
     /// A message from another shard.
     pub fn take_post(&mut self, now: Instant, post: Post) {
         let Post { message, hits, charge: _charge } = post;
+        let is_fan_out = hits.len() > 1;
+        if is_fan_out {
+            self.fan_out.begin(&message);
+        }
         for PostedHit { hit, subscription_ids, tried } in hits {
             match hit.share {
                 Some(share) => self.take_shared(now, share, &hit, &subscription_ids, &message, &tried),
@@ -186,6 +190,9 @@ impl Shard {
                 }
                 None => self.stats.dropped_session_ended += 1,
             }
+        }
+        if is_fan_out {
+            self.fan_out.end();
         }
     }
 

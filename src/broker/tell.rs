@@ -129,10 +129,12 @@ impl Shard {
     /// Forgets what has expired: retained messages, bans, and matches of an older generation.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.bans.expire(now);
-        let mut router = self.router.write().expect("router lock");
-        let expired = router.retained_mut().expire(now, SWEEP_TOPICS_MAX);
-        self.matches.iter_mut().for_each(|matches| matches.forget_stale(router.generation()));
-        drop(router);
+        let generation = self.router.read().expect("router lock").generation();
+        self.matches.iter_mut().for_each(|matches| matches.forget_stale(generation));
+        if self.id != 0 {
+            return; // What is retained is all shards', and the first one looks after it.
+        }
+        let expired = self.router.write().expect("router lock").retained_mut().expire(now, SWEEP_TOPICS_MAX);
         if self.interest.expired {
             for message in &expired {
                 self.hooks.expired(None, message);

@@ -104,7 +104,7 @@ pub struct nlmqtt_subscription_info {
 /// Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
 /// nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. On a runtime with more than one worker they are called on
 /// the worker of the client they are about (`tick`: on the first; `accept`: on the one that listens; `retained_set` and `retained_cleared`: on the
-/// publisher's): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
+/// publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
 /// application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
 /// blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
 /// from the question on.

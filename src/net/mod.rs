@@ -6,7 +6,7 @@
 //! ```text
 //!   inbox ─> wait (not at all while work is left) ─> messages of other workers
 //!         ─> read each ready socket once, 64 KiB at most ─> timers ─> retained deliveries
-//!         ─> ONE write per dirty connection ─> messages for other workers ─> done
+//!         ─> messages for other workers ─> ONE write per dirty connection ─> done
 //! ```
 //! Nothing is written before the end of the turn, so all that a turn produces for one socket
 //! leaves in one system call. A socket that was not read to its end goes on the `again` list and

@@ -62,6 +62,10 @@ impl<N: Net> Worker<N> {
 
     pub(super) fn hand_over(&mut self, _: ServerKey) {}
 
+    pub(super) fn await_report(&mut self, _: ServerKey) {}
+
+    pub(super) fn welcome(&mut self, _: ServerKey) {}
+
     pub(super) fn see_off(&mut self, _: ServerKey) {}
 
     pub(super) fn server_timeout(&mut self, _: ServerKey) {}

@@ -1,10 +1,13 @@
 //! The workers of one server towards each other: mailboxes, and connections that go home.
 //!
 //! ```text
-//!   end of turn: outbox ──append, under the mutex──> mailbox of the other ──swapped out whole──> its turn
+//!   before a write: outbox ──append, under the mutex──> mailbox of the other ──swapped out whole──> its turn
 //!                  ^ what has no room stays                 └── whoever found it full is woken then
 //!   CONNECT for another worker: link detached ──posted with what was read──> attached there
 //! ```
+//! Outboxes are handed over before sockets are written: what a client does when it sees an
+//! acknowledgement cannot overtake what was acknowledged, unless that mailbox is full.
+//!
 //! A mailbox holds a mutex for as long as a vector is appended or swapped, and its owner is woken
 //! only if it sleeps. Nobody waits for anybody.
 
@@ -45,6 +48,16 @@ pub(super) struct Seat<N: Net> {
     own: u16,
     /// Posts that are being taken; kept for its memory.
     taken: Vec<Post>,
+    /// Connections that came home.
+    arrivals: Vec<Arrival<N>>,
+    /// So many of them came before the poll's last report.
+    arrivals_due: usize,
+}
+
+struct Arrival<N: Net> {
+    stream: N::Stream,
+    linked: Linked,
+    traveller: Traveller,
 }
 
 impl<N: Net> Peers<N> {
@@ -124,7 +137,7 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.servers.get_mut(server) else { return };
         // Set once: a server joins when it is made.
         let _ = peers.0[usize::from(own)].server.set(server);
-        host.seat = Some(Seat { peers, own, taken: Vec::new() });
+        host.seat = Some(Seat { peers, own, taken: Vec::new(), arrivals: Vec::new(), arrivals_due: 0 });
         self.has_peers = true;
     }
 
@@ -170,7 +183,7 @@ impl<N: Net> Worker<N> {
             let place = &seat.peers.0[usize::from(home)];
             let (inbox, there) = (place.inbox.clone(), place.server.get().copied());
             let Some(traveller) = host.shard.release(connection) else { continue };
-            let Some(mut linked) = host.unlink(connection) else { continue };
+            let Some(linked) = host.unlink(connection) else { continue };
             let Some(there) = there else {
                 self.close(linked.link);
                 continue;
@@ -179,20 +192,60 @@ impl<N: Net> Worker<N> {
             // A stream that cannot be detached is closed, and its client tries again.
             let Ok(stream) = self.net.detach(linked.link) else { continue };
             inbox.post(Box::new(move |worker: &mut Self| {
-                // The same if there is no descriptor to watch it with.
-                let Ok(link) = worker.net.attach(stream) else { return };
-                linked.link = link;
-                worker.welcome(there, linked, traveller);
+                match worker.servers.get_mut(there).and_then(|host| host.seat.as_mut()) {
+                    Some(seat) => seat.arrivals.push(Arrival { stream, linked, traveller }),
+                    None => worker.turn_back(stream),
+                }
             }));
         }
     }
 
-    /// A connection comes home.
-    fn welcome(&mut self, server: ServerKey, linked: Linked, traveller: Traveller) {
-        let Some(host) = self.servers.get_mut(server).filter(|host| !host.is_stopping()) else { return self.net.close(linked.link) };
-        let connection = host.shard.admit(self.now, traveller);
-        self.own(linked.link, Owner::Connection(server, connection));
-        self.servers[server].link(connection, linked);
+    /// A connection that comes home waits for the next report of the poll: what its client sent on an
+    /// older connection, such as acknowledgements, is in that, and is read before the old one is taken
+    /// over.
+    pub(super) fn await_report(&mut self, server: ServerKey) {
+        if let Some(seat) = self.servers.get_mut(server).and_then(|host| host.seat.as_mut()) {
+            seat.arrivals_due = seat.arrivals.len();
+        }
+    }
+
+    /// Lets those in that came before the report.
+    pub(super) fn welcome(&mut self, server: ServerKey) {
+        let Some(seat) = self.servers.get_mut(server).and_then(|host| host.seat.as_mut()) else { return };
+        let due = core::mem::take(&mut seat.arrivals_due);
+        for Arrival { stream, mut linked, traveller } in seat.arrivals.drain(..due).collect::<Vec<_>>() {
+            let Some(host) = self.servers.get_mut(server).filter(|host| !host.is_stopping()) else {
+                self.turn_back(stream);
+                continue;
+            };
+            // Without memory to watch it with it is closed, and its client tries again.
+            let Ok(link) = self.net.attach(stream) else { continue };
+            linked.link = link;
+            let connection = host.shard.admit(self.now, traveller);
+            host.link(connection, linked);
+            self.own(link, Owner::Connection(server, connection));
+        }
+    }
+
+    /// Nobody is there for it any more.
+    fn turn_back(&mut self, stream: N::Stream) {
+        if let Ok(link) = self.net.attach(stream) {
+            self.net.close(link);
+        }
+    }
+
+    /// The server has ended here: what comes for it is not kept.
+    pub(super) fn leave(&mut self, seat: Option<Seat<N>>) {
+        let Some(mut seat) = seat else { return };
+        seat.peers.close(seat.own);
+        seat.arrivals.drain(..).for_each(|arrival| self.turn_back(arrival.stream));
+    }
+}
+
+impl<N: Net> Seat<N> {
+    /// Connections wait to be let in.
+    pub fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
     }
 }
 

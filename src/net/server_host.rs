@@ -100,7 +100,7 @@ impl<N: Net> ServerHost<N> {
 
     /// Wants another turn at once.
     pub fn has_work(&self) -> bool {
-        self.shard.has_work()
+        self.shard.has_work() || self.seat.as_ref().is_some_and(Seat::has_arrivals)
     }
 
     /// The connection has a link.
@@ -322,6 +322,7 @@ impl<N: Net> Worker<N> {
 
     /// Writes every dirty connection once. False: there was none.
     pub(super) fn flush_server(&mut self, server: ServerKey) -> bool {
+        self.hand_over(server);
         let Some(host) = self.servers.get_mut(server) else { return false };
         let mut dirty = core::mem::take(&mut host.dirty);
         host.shard.take_dirty(self.now, &mut dirty);
@@ -377,7 +378,7 @@ impl<N: Net> Worker<N> {
         host.shard.clear(self.now);
         let done = host.stopping.map(|stopping| stopping.done).unwrap_or_default();
         // Hooks and their data go before anybody hears that they are gone.
-        drop(host.seat);
+        self.leave(host.seat.take());
         drop(host.shard);
         for done in done {
             self.tell(self.of_server(server), done);

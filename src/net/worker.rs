@@ -144,6 +144,9 @@ impl<N: Net> Worker<N> {
         let timeout = self.time_to_wait(wait_max);
         let sleeps = timeout != Some(Duration::ZERO) && self.inbox.may_sleep();
         let timeout = if sleeps { timeout } else { Some(Duration::ZERO) };
+        for key in self.peered() {
+            self.await_report(key);
+        }
         let mut ready = core::mem::take(&mut self.ready);
         self.net.wait(timeout, &mut ready)?;
         self.inbox.awake();
@@ -159,6 +162,9 @@ impl<N: Net> Worker<N> {
         }
         self.ready = ready;
         self.read_again(waiting);
+        for key in self.peered() {
+            self.welcome(key);
+        }
         self.accept_again();
         self.run_timers();
         for server in self.servers.values_mut() {
@@ -345,6 +351,7 @@ impl<N: Net> Worker<N> {
                 break;
             }
         }
+        // A connection that broke may have left a will.
         for key in self.peered() {
             self.hand_over(key);
         }

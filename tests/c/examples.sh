@@ -165,6 +165,19 @@ sys.exit(done.returncode or status)
 PY
 }
 check "a socket passed by systemd is served" activation
+# Four threads that do the work, and clients that talk to each other whatever thread they live on.
+workers() {
+    "$bin/nlmqttd" -p 0 --set workers=4 >"$work/workers.log" 2>&1 &
+    local status=0 process=$! port n
+    children+=("$process")
+    port=$(ready_port "$work/workers.log" 1)
+    [ "$(grep -lE '^nlmqttd(-[123])?$' /proc/"$process"/task/*/comm | wc -l)" -ge 5 ] || status=1 # the program's own and four
+    for n in 1 2 3 4 5 6; do "$bin/publish" -h 127.0.0.1 -p "$port" -q 1 -i "device$n" -t "state/$n" -r -m on || status=1; done
+    kill -TERM "$process"
+    wait "$process" || status=1
+    return "$status"
+}
+check "--set workers=4 makes four of them" workers
 stops() { kill -TERM "$gateway"; wait "$gateway"; }
 check "SIGTERM stops the gateway cleanly" stops
 

@@ -5,7 +5,8 @@
 //! with the product. Broker rows run against the broker of `broker.rs`,
 //! client rows drive the client of `subject.rs` while the judge plays the
 //! server. `CONFORMANCE_ONLY=text` runs the rows whose place, title or
-//! statement contains the text and prints their traces.
+//! statement contains the text and prints their traces. `CONFORMANCE_WORKERS=4`
+//! gives the broker so many workers: the judge must see no difference.
 
 mod bound;
 mod broker;

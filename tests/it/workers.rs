@@ -1,14 +1,16 @@
 //! A broker with four workers, each a thread: many clients at once, exact counts, order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, ThreadId};
 
 use nlmqtt::base::Duration;
 use nlmqtt::broker::{Answer, BanKind, ClientInfo, HookToken, Hooks, Interest, PublishInfo};
-use nlmqtt::codec::{self, Qos, Reason};
-use nlmqtt::net::{Mode, Runtime, RuntimeOptions};
+use nlmqtt::client::{Client, ClientParts, Event, Publish};
+use nlmqtt::codec::{self, PropertyList, Qos, Reason, SubscribeOptions};
+use nlmqtt::net::{ClientHandler, Mode, Runtime, RuntimeOptions, ServerAddress};
 use nlmqtt::server::{Publication, Server};
 
 use crate::wire::{Broker, V3, V5, Wire, ack, connect, publish};
@@ -372,6 +374,52 @@ fn in_dispatch_mode_the_hooks_of_all_workers_run_on_one_thread() {
     server.end();
     assert_eq!(seen.lock().expect("no panic").len(), 16);
     assert_eq!(runtime.budget().used_bytes(), 0);
+}
+
+/// Sends on which thread a client heard what.
+struct Listening(usize, Sender<(usize, ThreadId, Event)>);
+
+impl ClientHandler for Listening {
+    fn event(&mut self, _: nlmqtt::base::Instant, event: Event) {
+        // The test may be over.
+        let _ = self.1.send((self.0, thread::current().id(), event));
+    }
+}
+
+#[test]
+fn clients_are_dealt_out_among_the_workers_and_each_keeps_to_its_own() {
+    let broker = broker();
+    let runtime = Runtime::new(&RuntimeOptions { workers: WORKERS, ..RuntimeOptions::default() }).expect("a runtime");
+    let (sender, events) = channel();
+    let clients: Vec<Client> = (0..2 * WORKERS).map(|index| {
+        let options = nlmqtt::client::Options { servers: vec![0], client_id: format!("c{index}"), ..nlmqtt::client::Options::default() };
+        let servers = vec![ServerAddress { host: "127.0.0.1".to_owned(), port: broker.address.port() }];
+        let parts = ClientParts { options, servers, ..ClientParts::default() };
+        Client::new(&runtime, parts, Box::new(Listening(index, sender.clone()))).expect("a client")
+    }).collect();
+    for client in &clients {
+        client.start();
+        client.subscribe(&[("all", SubscribeOptions::default())], &PropertyList::new(), None, None).expect("posted");
+    }
+    let mut threads = BTreeMap::<usize, Vec<ThreadId>>::new();
+    let (mut subscribed, mut received) = (0, 0);
+    while received < clients.len() * clients.len() {
+        let (index, thread, event) = events.recv_timeout(crate::wire::PATIENCE).expect("an event");
+        threads.entry(index).or_default().push(thread);
+        match event {
+            Event::Subscribed { .. } => subscribed += 1,
+            Event::Message(_) => received += 1,
+            _ => continue,
+        }
+        if subscribed == clients.len() && received == 0 {
+            for client in &clients {
+                client.publish(Publish { topic: "all", payload: b"x", qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
+            }
+        }
+    }
+    assert!(threads.values().all(|on| on.iter().all(|thread| *thread == on[0])), "a client hears on one thread");
+    let used: HashSet<ThreadId> = threads.values().map(|on| on[0]).collect();
+    assert_eq!(used.len(), WORKERS);
 }
 
 #[test]
