@@ -21,7 +21,7 @@ use crate::net::{
 use crate::proto;
 use crate::proto::client as machine;
 use bytes::Bytes;
-use tracker::{Posted, Pulled, Reserved, Track, Tracker, Tracking};
+use tracker::{Posted, Pulled, Reserved, Track, Tracker, Tracking, Wakes};
 
 pub use crate::net::Credentials;
 pub use diagnostics::{Diagnostics, LastDisconnect};
@@ -244,7 +244,7 @@ impl Client {
     /// # Errors
     /// `Timeout`; `WouldDeadlock` inside a callback.
     pub fn flush(&self, wait_max: Duration) -> Result<(), Error> {
-        self.wait_until(wait_max, |track| track.pending.is_empty())
+        self.wait_for(wait_max, Wakes::AllDone, |track| track.pending.is_empty())
     }
 
     /// Waits until a request is done. `None`: it succeeded, or its failure was pushed out of
@@ -484,12 +484,16 @@ impl Client {
     }
 
     fn wait_until(&self, wait_max: Duration, is_done: impl Fn(&Track) -> bool) -> Result<(), Error> {
+        self.wait_for(wait_max, Wakes::Each, is_done)
+    }
+
+    fn wait_for(&self, wait_max: Duration, wakes: Wakes, is_done: impl Fn(&Track) -> bool) -> Result<(), Error> {
         if self.runtime.is_turning() {
             return Err(Error::WouldDeadlock);
         }
         let tracker = &self.tracker;
         let over = |track: &Track| track.is_closed || is_done(track);
-        self.runtime.wait_for(wait_max, || over(&tracker.lock()), |left| tracker.sleep(left, over))
+        self.runtime.wait_for(wait_max, || over(&tracker.lock()), |left| tracker.sleep(left, wakes, over))
     }
 
     fn post<R>(&self, act: impl FnOnce(&mut machine::Client, Instant) -> R + Send + 'static) {

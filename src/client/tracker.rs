@@ -82,10 +82,28 @@ pub(super) struct Track {
     pub client_id: String,
     pub server: Option<usize>,
     pub last_disconnect: Option<LastDisconnect>,
+    /// Who is to be woken by each change, and who only when nothing is pending any more.
     sleepers: usize,
+    flushers: usize,
+}
+
+/// What wakes who waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wakes {
+    /// Each change.
+    Each,
+    /// The end of the last request: a wake-up for each of a thousand would cost more than they do.
+    AllDone,
 }
 
 impl Track {
+    fn sleepers_of(&mut self, wakes: Wakes) -> &mut usize {
+        match wakes {
+            Wakes::Each => &mut self.sleepers,
+            Wakes::AllDone => &mut self.flushers,
+        }
+    }
+
     pub fn has_stopped(&self) -> bool {
         self.is_stopped && self.orders == 0
     }
@@ -136,21 +154,22 @@ impl Tracker {
         self.track.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn sleep(&self, wait_max: Duration, over: impl Fn(&Track) -> bool) -> bool {
+    pub fn sleep(&self, wait_max: Duration, wakes: Wakes, over: impl Fn(&Track) -> bool) -> bool {
         let mut track = self.lock();
-        track.sleepers += 1;
+        *track.sleepers_of(wakes) += 1;
         let (mut track, _) = self
             .changed
             .wait_timeout_while(track, wait_max, |track| !over(track))
             .unwrap_or_else(PoisonError::into_inner);
-        track.sleepers -= 1;
+        *track.sleepers_of(wakes) -= 1;
         over(&track)
     }
 
     pub fn change(&self, act: impl FnOnce(&mut Track)) {
         let mut track = self.lock();
         act(&mut track);
-        if track.sleepers > 0 {
+        let is_over = track.pending.is_empty() || track.is_closed;
+        if track.sleepers > 0 || (track.flushers > 0 && is_over) {
             self.changed.notify_all();
         }
     }

@@ -14,7 +14,6 @@ import report
 
 PAGE = generator.HERE / "SCALE.md"
 SETTLE_SECONDS = 0.5
-# Twice as many connections need no more than a factor of two: the fit is shown, not hidden.
 CONNECTIONS = (1_000, 2_000, 4_000, 8_000, 16_000)
 FILTERS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 RETAINED = (10_000, 30_000, 100_000, 300_000)
@@ -40,11 +39,14 @@ def measure(program, arguments):
 
 
 def fit(points):
-    """Least squares: (bytes at rest, bytes by unit, largest relative distance of a point)."""
-    count = len(points)
-    mean_x = sum(x for x, _ in points) / count
-    mean_y = sum(y for _, y in points) / count
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+    """Least squares of relative distances, so that small numbers count as much as large ones: (bytes at rest, bytes by
+    unit, largest relative distance of a point)."""
+    weights = [1 / y**2 for _, y in points]
+    total = sum(weights)
+    mean_x = sum(w * x for w, (x, _) in zip(weights, points)) / total
+    mean_y = sum(w * y for w, (_, y) in zip(weights, points)) / total
+    slope = (sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points))
+             / sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points)))
     base = mean_y - slope * mean_x
     return base, slope, max(abs(base + slope * x - y) / y for x, y in points)
 
@@ -98,8 +100,8 @@ little. Tables double as they grow, so a point may lie off the line by half a ta
 CONCLUSION = """
 ## What follows
 
-A connection at rest costs memory and nothing else: no timer runs for it but its keep-alive, and that is looked at once in two
-minutes at most. A message costs what its receivers cost (README.md, and the table of instruction counts in `micro.tsv`),
+A connection at rest costs memory and next to nothing else: its one timer is looked at when its keep-alive is over, and every
+two minutes. A message costs what its receivers cost (README.md, and the table of instruction counts in `micro.tsv`),
 whatever the number of connections: connections are found by index. The number of filters enters by the cache misses of one
 hash table look-up for filters without wildcards, and of one for each level with them; a topic that is published again is
 found without either while no subscription changes. Beyond the measured range the lines are the fit's and nothing more:
