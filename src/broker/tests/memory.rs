@@ -152,7 +152,7 @@ fn whatever_a_session_keeps_is_charged() {
         world.send(publisher, &publish(V5, "a/1/x", 1, false, 1 + n, &[], b""));
     }
     let queued = world.stats().memory_bytes - away;
-    assert!(queued > 1_000 * 10 * size_of::<usize>(), "messages and their places in the queue: {queued}");
+    assert!(queued > 1_000 * 10 * size_of::<usize>() as u64, "messages and their places in the queue: {queued}");
     let client = world.join_for_long(V5, "c", true);
     world.send(client, &unsubscribe(V5, 1, &names));
     world.end();
@@ -177,7 +177,7 @@ fn whatever_a_session_keeps_is_charged() {
     for id in 0..1_000 {
         world.send(named, &publish(V3, "own", 1, false, 1_000 + id, &[], b""));
     }
-    assert!(world.stats().memory_bytes >= before + 1_000 * 10 * size_of::<usize>(), "a thousand in flight");
+    assert!(world.stats().memory_bytes >= before + 1_000 * 10 * size_of::<usize>() as u64, "a thousand in flight");
     for id in 1..=1_000 {
         world.send(named, &puback(id));
     }
