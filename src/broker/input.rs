@@ -5,8 +5,8 @@
 //! is taken as bytes come, never because a length was announced, and it is charged to the budget
 //! when it is taken, so that ten thousand half packets are seen before they hurt:
 //!
-//! * A client that is not connected yet and whose CONNECT is unfinished is closed when the budget is
-//!   exhausted.
+//! * A client that is not connected yet and whose CONNECT is unfinished and not small is closed when
+//!   the budget is exhausted.
 //! * A connected one is not read any more (`pause`). If it keeps an unfinished packet for longer than
 //!   `memory_pause` it is closed with 0x97: otherwise unfinished packets could hold the memory for
 //!   ever that is missing for their ends.
@@ -66,7 +66,7 @@ impl Shard {
         if connection.kept_bytes() != kept_before {
             connection.recharge();
         }
-        let is_half = matches!(connection.state, State::AwaitConnect | State::Authenticating) && !connection.partial.is_empty() && connection.parked.is_none();
+        let is_half = matches!(connection.state, State::AwaitConnect | State::Authenticating) && connection.partial.len() >= SMALL_BYTES_MAX && connection.parked.is_none();
         if was_whole && connection.unfinished_since.is_some() {
             self.arm_connection(key);
         }
@@ -204,7 +204,7 @@ impl Shard {
         }
         // Acknowledgements make room, so who owes some is read on; they are small.
         let owes = connection.session.is_some_and(|session| self.sessions[session].sender.in_flight() > 0);
-        let is_free = owes && connection.partial.len() < ACKNOWLEDGEMENT_BYTES_MAX;
+        let is_free = owes && connection.partial.len() < SMALL_BYTES_MAX;
         (!is_free).then_some(Pause::Memory)
     }
 
@@ -225,8 +225,9 @@ impl Shard {
     }
 }
 
-/// While memory is short, this much of an unfinished packet may be the acknowledgement waited for.
-const ACKNOWLEDGEMENT_BYTES_MAX: usize = 1_024;
+/// While memory is short, this much of an unfinished packet may be kept: the acknowledgement that is
+/// waited for, or a CONNECT in two pieces that gets its answer.
+const SMALL_BYTES_MAX: usize = 1_024;
 
 /// Copies just enough of `rest` behind `partial` to make one whole packet; false: not enough yet.
 fn complete_partial(partial: &mut Vec<u8>, rest: &mut &[u8], packet_max: usize) -> Result<bool, Fault> {

@@ -245,3 +245,16 @@ fn a_hundred_thousand_retained_messages_reach_one_subscriber_without_a_heap_of_t
     assert_eq!(seen.len(), TOPICS);
     world.end();
 }
+
+#[test]
+fn a_connect_in_two_pieces_gets_its_answer_when_memory_is_gone() {
+    let mut world = World::new(Options { memory_limit: 100_000, ..Options::default() });
+    let others = world.budget.charge(200_000);
+    let client = world.dial().expect("room");
+    let packet = connect(V5, "c", true, 0, &[]);
+    world.send(client, &packet[..2]);
+    world.send(client, &packet[2..]);
+    assert_eq!(world.lines(client), ["CONNACK 89 sp=0"]);
+    drop(others);
+    world.end();
+}
