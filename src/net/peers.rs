@@ -109,7 +109,6 @@ impl<N: Net> Peers<N> {
 
     fn close(&self, own: u16) {
         let mut mail = self.0[usize::from(own)].lock();
-        mail.is_closed = true;
         let Mail { posts, turned_away, .. } = core::mem::take(&mut *mail);
         mail.is_closed = true;
         drop(mail);
@@ -237,7 +236,6 @@ impl<N: Net> Worker<N> {
     /// The server has ended here: what comes for it is not kept.
     pub(super) fn leave(&mut self, seat: Option<Seat<N>>) {
         let Some(mut seat) = seat else { return };
-        seat.peers.close(seat.own);
         seat.arrivals.drain(..).for_each(|arrival| self.turn_back(arrival.stream));
     }
 }
