@@ -1,12 +1,10 @@
 //! What the owner does with one client: look at it, subscribe for it, unsubscribe for it.
 
 use crate::base::Instant;
-use crate::codec::{Reason, RetainHandling, SubscribeOptions};
-use crate::route::Subscribed;
+use crate::codec::{Reason, SubscribeOptions};
 use crate::topic;
 
 use super::admin::ClientSummary;
-use super::connection::RetainedJob;
 use super::session::Session;
 use super::shard::Shard;
 
@@ -56,15 +54,8 @@ impl Shard {
             Err(reason) => return Some(Err(reason)),
         };
         self.tell_subscribed(key, filter, options);
-        let wants_retained = match options.retain_handling {
-            RetainHandling::SendAtSubscribe => true,
-            RetainHandling::SendIfNew => granted == Subscribed::New,
-            RetainHandling::DoNotSend => false,
-        };
-        let connection = self.sessions[key].connection.filter(|_| wants_retained && topic::split_share(filter).is_none());
-        if let Some(connection) = connection {
-            let job = RetainedJob { options, subscription_id: None, cursor };
-            self.connections[connection].retained.get_or_insert_default().insert(filter.into(), job);
+        if let Some(connection) = self.sessions[key].connection {
+            self.begin_retained(connection, filter, granted, options, None, cursor);
             self.pump(now, connection);
         }
         Some(Ok(()))

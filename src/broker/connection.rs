@@ -117,6 +117,8 @@ pub(super) struct RetainedJob {
     pub options: SubscribeOptions,
     pub subscription_id: Option<u32>,
     pub cursor: RetainedCursor,
+    /// For itself, its filter and its cursor.
+    pub charge: Charge,
 }
 
 /// A packet that waits for a hook's answer.

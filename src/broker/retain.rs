@@ -3,10 +3,12 @@
 //! A wildcard may match a hundred thousand topics. A job keeps a cursor; the router's read lock is
 //! taken for at most 64 topics at a time, and a job rests while the out-buffer is over its mark or
 //! messages wait for the in-flight window. `pump` wakes it when there is room, so nothing is cut
-//! off at a queue length and nothing is held in memory.
+//! off at a queue length and no message is held in memory. What a job itself takes is charged to it.
 
 use crate::base::Instant;
-use crate::codec::Qos;
+use crate::codec::{Qos, RetainHandling, SubscribeOptions};
+use crate::route::{RetainedCursor, Subscribed};
+use crate::topic;
 
 use super::connection::{ConnKey, RetainedJob};
 use super::session::Outgoing;
@@ -32,6 +34,23 @@ impl Shard {
         }
     }
 
+    /// A subscription was made: what it wants of the retained messages is on its way from now on.
+    pub(super) fn begin_retained(&mut self, key: ConnKey, filter: &str, granted: Subscribed, options: SubscribeOptions, subscription_id: Option<u32>, cursor: RetainedCursor) {
+        let is_wanted = match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => granted == Subscribed::New,
+            RetainHandling::DoNotSend => false,
+        };
+        let jobs = &mut self.connections[key].retained;
+        if is_wanted && topic::split_share(filter).is_none() {
+            let charge = self.budget.charge(job_bytes(filter, &cursor));
+            jobs.get_or_insert_default().insert(filter.into(), RetainedJob { options, subscription_id, cursor, charge });
+        } else if let Some(job) = jobs.as_mut().and_then(|jobs| jobs.get_mut(filter)) {
+            // What is still to come of the subscription that was replaced comes as the new one says.
+            (job.options, job.subscription_id) = (options, subscription_id);
+        }
+    }
+
     /// Sends what one look at the router gives. False: no room, or nothing left.
     fn retained_step(&mut self, now: Instant, key: ConnKey) -> bool {
         let output_max = self.options.max_output_bytes;
@@ -47,6 +66,7 @@ impl Shard {
         let job = first.get_mut();
         let mut messages = Vec::new();
         let more = self.router.read().expect("router lock").retained().collect(&filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
+        job.charge.resize(job_bytes(&filter, &job.cursor));
         for message in messages {
             if job.options.no_local && message.publisher() == own_number {
                 continue;
@@ -71,6 +91,11 @@ impl Shard {
             self.sessions[session].enqueue(outgoing);
         }
     }
+}
+
+/// One entry of the map, its filter and what its cursor remembers.
+fn job_bytes(filter: &str, cursor: &RetainedCursor) -> usize {
+    size_of::<(Box<str>, RetainedJob)>() + filter.len() + cursor.place_bytes()
 }
 
 fn outgoing_of(job: &RetainedJob, message: std::sync::Arc<crate::codec::Message>, now: Instant) -> Outgoing {

@@ -2,13 +2,13 @@
 
 use crate::base::Instant;
 use crate::codec::{
-    Properties, PropertyId, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, UnsubAck,
+    Properties, PropertyId, Qos, Reason, SubAck, Subscribe, SubscribeOptions, UnsubAck,
     Unsubscribe, Version,
 };
 use crate::route::{RetainedCursor, Subscribed};
 use crate::topic;
 
-use super::connection::{ConnKey, Resumed, RetainedJob, Stage};
+use super::connection::{ConnKey, Resumed, Stage};
 use super::hooks::{Access, Answer, Decision};
 use super::session::SessionKey;
 use super::shard::{Fault, Shard, client_info};
@@ -21,23 +21,12 @@ impl Shard {
         let session = self.connections[key].session.expect("connected");
         let Some(filters) = self.judge_filters(now, key, session, subscribe, whole, resumed) else { return Ok(()) };
         let subscription_id = subscribe.properties.u32(PropertyId::SubscriptionIdentifier);
-        let mut jobs = Vec::new();
         let mut reasons = Vec::with_capacity(filters.len());
         for filter in filters {
             let granted = filter.and_then(|(filter, options)| {
                 let (granted, cursor) = self.add_subscription(session, &filter, options, subscription_id)?;
                 self.tell_subscribed(session, &filter, options);
-                let wants_retained = match options.retain_handling {
-                    RetainHandling::SendAtSubscribe => true,
-                    RetainHandling::SendIfNew => granted == Subscribed::New,
-                    RetainHandling::DoNotSend => false,
-                };
-                if wants_retained && topic::split_share(&filter).is_none() {
-                    jobs.push((filter.into(), RetainedJob { options, subscription_id, cursor }));
-                } else if let Some(job) = self.connections[key].retained.as_mut().and_then(|jobs| jobs.get_mut(&*filter)) {
-                    // What is still to come of the subscription that was replaced comes as the new one says.
-                    (job.options, job.subscription_id) = (options, subscription_id);
-                }
+                self.begin_retained(key, &filter, granted, options, subscription_id, cursor);
                 Ok(options.qos as u8)
             });
             reasons.push(granted.unwrap_or_else(|reason| self.refusal(key, reason)));
@@ -45,9 +34,6 @@ impl Shard {
         let connection = &mut self.connections[key];
         let suback = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
         suback.encode(connection.version, connection.out.tail());
-        if !jobs.is_empty() {
-            connection.retained.get_or_insert_default().extend(jobs);
-        }
         self.mark_dirty(key);
         self.pump(now, key);
         Ok(())

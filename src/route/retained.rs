@@ -76,6 +76,13 @@ impl Default for RetainedCursor {
     }
 }
 
+impl RetainedCursor {
+    /// Bytes of the place it remembers: as much as the longest topic it has seen.
+    pub fn place_bytes(&self) -> usize {
+        self.place.capacity()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum CursorState {
     #[default]

@@ -185,6 +185,29 @@ fn whatever_a_session_keeps_is_charged() {
     world.end();
 }
 
+#[test]
+fn what_is_to_come_of_retained_messages_is_charged() {
+    let mut world = World::new(Options::default());
+    let client = world.join(V5, "c");
+    let topics: Vec<String> = (0..1_000).map(|n| format!("{n}/{}", "x".repeat(1_000))).collect();
+    topics.iter().for_each(|topic| _ = world.publish(client, topic, 0, true, b"x"));
+    let subscribed = |world: &mut World, retain_handling: u8| {
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        for names in names.chunks(60) {
+            world.send(client, &subscribe(V5, 1, names, retain_handling << 4));
+        }
+        world.stats().memory_bytes
+    };
+    // They wait behind a full socket.
+    let without = subscribed(&mut world, 2);
+    world.set_room(client, 0);
+    let with = subscribed(&mut world, 0);
+    assert!(with > without + 900_000, "{without}, {with}: most of a thousand filters of a thousand bytes");
+    world.set_room(client, usize::MAX);
+    assert!(world.stats().memory_bytes < without + 100_000, "and all are done");
+    world.end();
+}
+
 /// Tells its token; the test answers.
 struct Asks(std::sync::mpsc::Sender<HookToken>);
 
