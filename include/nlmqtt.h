@@ -2507,7 +2507,7 @@ nlmqtt_status nlmqtt_decision_set_reason(nlmqtt_decision *decision,
 nlmqtt_status nlmqtt_decision_set_topic(nlmqtt_decision *decision, const char *topic);
 
 /**
- * For REWRITE: another payload. Copied; NULL is fine if `len` is 0.
+ * For REWRITE: another payload. Copied; NULL is fine if `len` is 0. TOO_LARGE: more than a packet can hold.
  */
 nlmqtt_status nlmqtt_decision_set_payload(nlmqtt_decision *decision,
                                           const void *payload,
@@ -3353,7 +3353,8 @@ nlmqtt_status nlmqtt_server_retained_clear(nlmqtt_server *server,
 /**
  * Publishes to whoever subscribed, past hooks and access control: this is the owner speaking. Copied; it happens soon. `properties` may be NULL,
  * `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped. QUEUE_FULL: the options
- * `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already; nothing was published.
+ * `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already, or memory is used up; TOO_LARGE: more
+ * than a packet can hold. Nothing was published then.
  */
 nlmqtt_status nlmqtt_server_publish(nlmqtt_server *server,
                                     const char *topic,

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::base::{Duration, IdMap, Instant};
 use crate::broker::{ClientSummary, Decision, HookToken, Hooks, Levels, LocalKey, Options, Shard, Stats};
-use crate::codec::{Message, Properties, Qos, Reason};
+use crate::codec::{Message, PAYLOAD_BYTES_MAX, Properties, Qos, Reason};
 use crate::net::{self, Error, ListenerOptions, MioNet, Peers, Runtime, ServerKey, Worker};
 use crate::route::{self, Router};
 
@@ -83,7 +83,7 @@ impl Server {
     /// As [`Runtime::request`].
     pub fn with_hooks(runtime: &Runtime, options: Options, mut make_hooks: impl FnMut(usize) -> Option<Box<dyn Hooks>>) -> Result<Self, Error> {
         let mut rng = runtime.rng();
-        let posted = posted::Posted::new(&options);
+        let posted = posted::Posted::new(&options, runtime.budget().clone());
         let router = Arc::new(RwLock::new(Router::new(router_options(&options), rng.fork())));
         let mut server = Self {
             runtime: runtime.at(0),
@@ -148,7 +148,8 @@ impl Server {
     /// Publishes to whoever subscribed, past hooks and access control. Posted: it happens soon.
     ///
     /// # Errors
-    /// `Invalid`: not a topic name; `Client(QueueFull)`: `max_posted_messages` or `max_posted_bytes` wait already.
+    /// `Invalid`: not a topic name; `Client(QueueFull)`: `max_posted_messages` or `max_posted_bytes` wait already, or
+    /// memory is used up.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<(), Error> {
         let message = self.owned(publication)?;
         let place = self.posted.admit(message.bytes())?;
@@ -328,6 +329,9 @@ impl Server {
     fn owned(&self, publication: &Publication<'_>) -> Result<OwnedPublication, Error> {
         if !crate::topic::is_valid_name(publication.topic) {
             return Err(Error::Invalid(format!("not a topic name: {:?}", publication.topic)));
+        }
+        if publication.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(crate::proto::Error::TooLarge.into());
         }
         Ok(OwnedPublication {
             topic: publication.topic.to_owned(),

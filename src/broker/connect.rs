@@ -10,7 +10,7 @@ use crate::codec::{
 use crate::proto::{AliasIn, AliasOut, Receiver, Sender};
 use crate::topic;
 
-use super::connection::{Auth, ConnKey, Resumed, Stage, State};
+use super::connection::{Auth, ConnKey, PACKET_BYTES_MAX, Resumed, Stage, State};
 use super::ending::forwarded;
 use super::hooks::{Access, Decision, SessionEvent};
 use super::session::{Session, SessionKey, Will};
@@ -169,7 +169,7 @@ impl Shard {
         connection.state = State::Connected;
         connection.session = Some(session);
         connection.keep_alive_s = keep_alive_s;
-        connection.packet_bytes_max = connect.properties.u32(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
+        connection.packet_bytes_max = connect.properties.u32(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX).min(PACKET_BYTES_MAX);
         if connect.version == Version::V5 {
             connection.alias_in = AliasIn::new(self.options.max_topic_alias);
             let theirs = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Charge, Instant, OutBuffer, Seat, Wheel};
-use crate::codec::{Reason, SubscribeOptions, Version};
+use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
 
@@ -49,7 +49,7 @@ pub(super) struct Connection {
     pub timer: Option<Instant>,
     pub alias_in: AliasIn,
     pub alias_out: AliasOut,
-    /// The client's Maximum Packet Size.
+    /// The client's Maximum Packet Size, at most what a packet can be.
     pub packet_bytes_max: u32,
     /// Since when the out-buffer is over its mark.
     pub slow_since: Option<Instant>,
@@ -168,7 +168,7 @@ impl Connection {
             timer: None,
             alias_in: AliasIn::new(0),
             alias_out: AliasOut::new(0),
-            packet_bytes_max: u32::MAX,
+            packet_bytes_max: PACKET_BYTES_MAX,
             slow_since: None,
             pause: None,
             unfinished_since: None,
@@ -226,3 +226,6 @@ impl Connection {
 /// acknowledgement for each of the 65,535 packet identifiers. With less, two sides that both have
 /// much to write would stop reading, and wait for each other for ever.
 const OWED_BYTES_MAX: usize = 512 << 10;
+
+/// What goes to a client that names no maximum of its own.
+pub(super) const PACKET_BYTES_MAX: u32 = codec::PACKET_BYTES_MAX as u32;

@@ -285,11 +285,18 @@ fn delivery_of(outgoing: &Outgoing, qos: Qos, packet_id: Option<PacketId>, dup: 
     Delivery { qos, dup, retain: outgoing.retain, packet_id, alias: None, omit_topic: false, subscription_ids: &outgoing.subscription_ids }
 }
 
-/// A packet larger than the client said it takes is never sent (MQTT-3.1.2-24).
+/// A packet larger than the client said it takes is never sent (MQTT-3.1.2-24), nor one larger than a
+/// packet can be.
 fn fits(now: Instant, connection: &Connection, message: &Message, delivery: &Delivery<'_>) -> bool {
-    connection.packet_bytes_max == u32::MAX
-        || codec::delivery_len(message, delivery, connection.version, now) <= connection.packet_bytes_max as usize
+    let max = connection.packet_bytes_max as usize;
+    // Most are far below it: then the exact length is not wanted.
+    let around = DELIVERY_BYTES + SUBSCRIPTION_ID_BYTES * delivery.subscription_ids.len();
+    message.body_len() + around <= max || codec::delivery_len(message, delivery, connection.version, now) <= max
 }
+
+/// What a delivery puts around a message at most: header, lengths, packet identifier, expiry, alias.
+const DELIVERY_BYTES: usize = 32;
+const SUBSCRIPTION_ID_BYTES: usize = 5;
 
 /// Encodes one PUBLISH, with a topic alias if the client takes them. False: it is too large.
 fn write_publish(now: Instant, session: &Session, connection: &mut Connection, message: &Arc<Message>, mut delivery: Delivery<'_>, fan_out: &mut FanOut, tell: &mut Tell<'_>) -> bool {

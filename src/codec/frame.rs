@@ -8,6 +8,9 @@
 
 use super::Error;
 
+/// The largest packet there is: the largest Remaining Length and its header (§2.1.4).
+pub(crate) const PACKET_BYTES_MAX: usize = 268_435_460;
+
 /// One packet, not yet looked into.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {

@@ -29,6 +29,10 @@ pub struct Message {
     retain: bool,
 }
 
+/// The largest payload that fits a packet (§2.1.4) with any topic and, as a rule, its properties. What
+/// does not fit with all that a receiver gets around it is not sent to that one.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = super::PACKET_BYTES_MAX - 200_000;
+
 /// Counters of the `Arc`.
 const ARC_BYTES: usize = 2 * size_of::<usize>();
 
@@ -137,6 +141,11 @@ impl Message {
     /// When it came.
     pub fn received(&self) -> Instant {
         self.received
+    }
+
+    /// Bytes of topic, properties and payload.
+    pub fn body_len(&self) -> usize {
+        self.body.len() + self.apart.as_ref().map_or(0, |payload| payload.len())
     }
 
     /// Bytes charged for it.

@@ -8,7 +8,7 @@ use crate::codec::{PropertyId, Qos, Value as PropertyValue, Version};
 use crate::proto::client::{Authentication, Cause, OfflineQos0, Overflow, Resubscribe, Retry, Will};
 
 const MANY: u64 = u32::MAX as u64;
-const PACKET_BYTES_MAX: u64 = 268_435_460;
+const PACKET_BYTES_MAX: u64 = crate::codec::PACKET_BYTES_MAX as u64;
 const DAY_MS: u64 = 86_400_000;
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 /// mosquitto's clients have all of these; the version is the index modulo 3.

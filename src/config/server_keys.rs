@@ -9,7 +9,7 @@ use crate::route::ShareStrategy;
 /// Where a limit has no other bound.
 const MANY: u64 = u32::MAX as u64;
 /// The largest packet of MQTT (§2.1.4), fixed header included.
-const PACKET_BYTES_MAX: u64 = 268_435_460;
+const PACKET_BYTES_MAX: u64 = crate::codec::PACKET_BYTES_MAX as u64;
 const DAY_MS: u64 = 86_400_000;
 const STRATEGIES: [ShareStrategy; 6] = [
     ShareStrategy::RoundRobin,

@@ -3,9 +3,9 @@
 use std::ffi::{c_char, c_void};
 
 use super::message::qos_of;
-use super::{Failure, Outcome, bytes, fence, fence_or, nlmqtt_status, reference_mut, string};
+use super::{Failure, NLMQTT_TOO_LARGE, Outcome, bytes, fence, fence_or, nlmqtt_status, reference_mut, string};
 use crate::broker::{Answer, Decision, HookToken, Rewrite};
-use crate::codec::{Qos, Reason};
+use crate::codec::{PAYLOAD_BYTES_MAX, Qos, Reason};
 use crate::topic;
 
 /// Go on, with what the decision changes (authentication data, filters).
@@ -135,12 +135,16 @@ pub unsafe extern "C" fn nlmqtt_decision_set_topic(decision: *mut nlmqtt_decisio
     })
 }
 
-/// For REWRITE: another payload. Copied; NULL is fine if `len` is 0.
+/// For REWRITE: another payload. Copied; NULL is fine if `len` is 0. TOO_LARGE: more than a packet can hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_decision_set_payload(decision: *mut nlmqtt_decision, payload: *const c_void, len: usize) -> nlmqtt_status {
     fence(|| {
         let decision = unsafe { reference_mut(decision, "decision") }?;
-        decision.rewrite.payload = Some(unsafe { bytes(payload, len, "payload") }?.to_vec());
+        let payload = unsafe { bytes(payload, len, "payload") }?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Failure::new(NLMQTT_TOO_LARGE, "payload larger than a packet"));
+        }
+        decision.rewrite.payload = Some(payload.to_vec());
         Ok(())
     })
 }

@@ -13,7 +13,7 @@ use super::{
     nlmqtt_str, reference, string,
 };
 use crate::base::{Budget, Instant};
-use crate::codec::{Message, Place, PropertyId, PropertyList, Qos, Value};
+use crate::codec::{Message, PAYLOAD_BYTES_MAX, Place, PropertyId, PropertyList, Qos, Value};
 use crate::topic;
 
 /// An application message. Immutable; any thread may read it.
@@ -100,9 +100,6 @@ pub(crate) unsafe fn topic_name<'a>(pointer: *const c_char) -> Outcome<&'a str> 
     let name = unsafe { string(pointer, "topic") }?;
     if topic::is_valid_name(name) { Ok(name) } else { Err(Failure::invalid(format!("not a topic name: {name:?}"))) }
 }
-
-/// The largest packet MQTT knows (MQTT 5 section 1.5.5), less room for its head.
-const PAYLOAD_BYTES_MAX: usize = 268_435_455 - 200_000;
 
 /// Makes a message. Topic, payload and properties are copied; `properties` may be NULL, `payload` too if `len` is 0. The
 /// caller releases it with nlmqtt_message_unref.

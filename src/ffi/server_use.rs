@@ -73,7 +73,8 @@ impl Receiver {
 
 /// Publishes to whoever subscribed, past hooks and access control: this is the owner speaking. Copied; it happens soon. `properties` may be NULL,
 /// `payload` too if `len` is 0. INVALID_ARGUMENT: not a topic name. INVALID_STATE: stopped. QUEUE_FULL: the options
-/// `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already; nothing was published.
+/// `max_posted_messages` or `max_posted_bytes` wait to be taken by the server already, or memory is used up; TOO_LARGE: more
+/// than a packet can hold. Nothing was published then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_publish(
     server: *mut nlmqtt_server,

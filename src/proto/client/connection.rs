@@ -4,7 +4,7 @@
 use super::acks::Acks;
 use super::options::{Authentication, Options};
 use crate::base::Instant;
-use crate::codec::{Connect, Properties, PropertyId, PropertyList, Qos, Value, Version, Will};
+use crate::codec::{Connect, PACKET_BYTES_MAX, Properties, PropertyId, PropertyList, Qos, Value, Version, Will};
 use crate::proto::{AliasIn, AliasOut, ClientKeepAlive};
 
 #[derive(Debug)]
@@ -40,9 +40,6 @@ pub(super) struct Limits {
     pub(super) subscription_ids: bool,
     pub(super) keep_alive_s: Option<u16>,
 }
-
-/// The largest packet there is (§2.1.4).
-const PACKET_BYTES_MAX: usize = 268_435_460;
 
 impl Limits {
     pub(super) fn of(version: Version, properties: Properties<'_>) -> Self {

@@ -2,7 +2,7 @@
 
 use super::event::Cause;
 use crate::base::Duration;
-use crate::codec::{Place, PropertyId, PropertyList, Qos, Version};
+use crate::codec::{PACKET_BYTES_MAX, Place, PropertyId, PropertyList, Qos, Version};
 use crate::proto::Error;
 use crate::topic;
 
@@ -267,7 +267,7 @@ impl Options {
         check(!self.servers.is_empty(), "servers: none")?;
         check(self.in_flight_max > 0 && self.in_flight_max <= IN_FLIGHT_MAX, "in_flight_max")?;
         check(self.receive_maximum > 0, "receive_maximum")?;
-        check(self.packet_bytes_max >= 128 && self.packet_bytes_max <= 268_435_460, "packet_bytes_max")?;
+        check(self.packet_bytes_max >= 128 && self.packet_bytes_max <= PACKET_BYTES_MAX, "packet_bytes_max")?;
         check(self.subscribe_filters_max > 0, "subscribe_filters_max")?;
         let response_topic = &self.response_topic;
         check(response_topic.is_empty() || topic::is_valid_name(response_topic), "response_topic")?;

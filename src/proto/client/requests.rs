@@ -12,16 +12,13 @@ use super::event::{SubscriptionKey, Token};
 use super::options::OfflineQos0;
 use super::queue::Item;
 use crate::base::{Duration, Instant};
-use crate::codec::{Auth, Message, PacketType, Properties, PropertyId, PropertyList, Qos, Reason};
+use crate::codec::{Auth, Message, PAYLOAD_BYTES_MAX, PacketType, Properties, PropertyId, PropertyList, Qos, Reason};
 use crate::codec::{RetainHandling, SubscribeOptions, Version};
 use crate::proto::Error;
 use crate::topic;
 
 /// Subscribe and unsubscribe requests without an answer.
 const REQUESTS_MAX: usize = 10_000;
-
-/// The largest payload that fits a packet with any topic and properties this library sends.
-const PAYLOAD_BYTES_MAX: usize = 268_000_000;
 
 impl Client {
     /// Queues a message. Completes with [`Event::Published`].
