@@ -73,8 +73,8 @@ pub(super) enum Pause {
     Memory,
     /// Its out-buffer is over its mark, and its socket full.
     Output,
-    /// What it publishes might be for a worker that has no room.
-    Outbox,
+    /// What it sends might be for a worker, or an application, that has no room.
+    Congestion,
 }
 
 /// Single bits of a connection.
@@ -84,6 +84,8 @@ pub(super) struct Flags {
     pub dirty: bool,
     /// The last write found the socket full.
     pub blocked: bool,
+    /// On the list of those held back (see `input`).
+    pub held: bool,
     /// On the work list (retained delivery).
     pub working: bool,
     /// Request Problem Information was 0: no reason strings (MQTT 5 §3.1.2.11.7).

@@ -185,6 +185,11 @@ pub trait Hooks: Send {
         Interest::default()
     }
 
+    /// So much waits to be told that no more should be made. Asked for every packet.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// A network connection came in through the listener at this address (empty: adopted).
     fn accept(&mut self, peer: &str, listener: &str, token: HookToken) -> Answer {
         Answer::ALLOW

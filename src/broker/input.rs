@@ -11,6 +11,9 @@
 //!   `memory_pause` it is closed with 0x97: otherwise unfinished packets could hold the memory for
 //!   ever that is missing for their ends.
 //!
+//! While another worker or the application is behind, decoding stops after the present packet. A flush
+//! is tried first; what it does not help is held in `partial`, and the client is not read meanwhile.
+//!
 //! A client that does not read what it is owed is, after half a megabyte of that, not read either:
 //! the answers to its packets, be they two bytes each, have nowhere to go. The time limit for not
 //! reading is `slow_consumer_grace`.
@@ -89,6 +92,44 @@ impl Shard {
         }
     }
 
+    /// Other shards or the application are behind: what one packet makes for them is bounded by its
+    /// receivers, what a whole read makes would not be.
+    pub fn is_congested(&self) -> bool {
+        self.outbox_full || self.hooks.is_full()
+    }
+
+    /// Keeps bytes for which a flush has made no room, until [`Shard::go_on`].
+    pub fn hold(&mut self, now: Instant, key: ConnKey, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.partial.extend_from_slice(bytes);
+        self.hold_back(now, key);
+        if let Err(fault) = self.charge_kept(now, key, usize::MAX) {
+            self.fail(now, key, fault);
+        }
+    }
+
+    fn hold_back(&mut self, now: Instant, key: ConnKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !core::mem::replace(&mut connection.flags.held, true) {
+            self.held.push(key);
+            self.wants_input(now, key);
+        }
+    }
+
+    /// Takes what was held back, the oldest first, as far as there is room now.
+    pub fn go_on(&mut self, now: Instant) {
+        if self.is_congested() {
+            return;
+        }
+        for key in core::mem::take(&mut self.held) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.flags.held = false;
+                self.take_rest(now, key);
+                self.wants_input(now, key);
+            }
+        }
+    }
+
     /// Takes packets off `rest` until it is empty or a flush is wanted.
     fn take_packets(&mut self, now: Instant, key: ConnKey, rest: &mut &[u8]) -> Result<(), Fault> {
         let packet_max = self.options.max_packet_size;
@@ -103,6 +144,12 @@ impl Shard {
                 return Ok(());
             }
             if self.flush_wanted && !rest.is_empty() {
+                return Ok(());
+            }
+            if self.outbox_full || self.hooks.is_full() {
+                if !connection.partial.is_empty() {
+                    self.hold_back(now, key);
+                }
                 return Ok(());
             }
             if !connection.partial.is_empty() {
@@ -147,7 +194,7 @@ impl Shard {
                     taken -= length;
                     break;
                 }
-                Some(connection) if connection.parked.is_none() && connection.state != State::Closing => {}
+                Some(connection) if connection.parked.is_none() && connection.state != State::Closing && !self.is_congested() => {}
                 _ => break,
             }
         }
@@ -164,8 +211,8 @@ impl Shard {
         Ok(())
     }
 
-    /// More bytes from this client are welcome: it is not parked, not closing, reads what it is
-    /// sent, and memory is left.
+    /// More bytes from this client are welcome: it is not parked, not closing, reads what it is sent,
+    /// memory is left, and nobody else is behind.
     pub fn wants_input(&mut self, now: Instant, key: ConnKey) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
         if connection.parked.is_some() || connection.flags.leaving || connection.state == State::Closing {
@@ -183,7 +230,7 @@ impl Shard {
             None => connection.last_input = now,
             Some(Pause::Memory) => self.stats.budget_pauses += 1,
             Some(Pause::Output) => self.stats.output_pauses += 1,
-            Some(Pause::Outbox) => self.stats.outbox_pauses += 1,
+            Some(Pause::Congestion) => self.stats.congestion_pauses += 1,
         }
         self.arm_connection(key);
         pause.is_none()
@@ -196,8 +243,8 @@ impl Shard {
         if connection.is_owed_too_much(self.options.max_output_bytes) {
             return Some(Pause::Output);
         }
-        if self.outbox_full {
-            return Some(Pause::Outbox);
+        if connection.flags.held || self.is_congested() {
+            return Some(Pause::Congestion);
         }
         if !self.budget.is_exhausted() {
             return None;

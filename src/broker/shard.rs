@@ -46,6 +46,8 @@ pub struct Shard {
     pub(super) fan_out: FanOut,
     pub(super) dirty: Vec<ConnKey>,
     pub(super) working: Vec<ConnKey>,
+    /// Whose packets wait because somebody else is behind.
+    pub(super) held: Vec<ConnKey>,
     /// An out-buffer passed its mark: flush before more is taken in.
     pub(super) flush_wanted: bool,
     pub(super) hook_serial: u32,
@@ -137,6 +139,7 @@ impl Shard {
             fan_out: FanOut::default(),
             dirty: Vec::new(),
             working: Vec::new(),
+            held: Vec::new(),
             flush_wanted: false,
             hook_serial: id.into(),
             due: Vec::new(),
@@ -256,6 +259,9 @@ impl Shard {
         let was_connected = connection.state == State::Connected;
         connection.state = State::Closing;
         connection.partial = Vec::new();
+        if core::mem::take(&mut connection.flags.held) {
+            self.held.retain(|held| *held != key);
+        }
         connection.parked = None;
         connection.retained = None;
         connection.last_input = now;
@@ -343,9 +349,9 @@ impl Shard {
         }
     }
 
-    /// Work that goes on without input (retained messages, see `retain`): ask for another turn.
+    /// Work that goes on without input (retained messages, see `retain`; what was held back): ask for another turn.
     pub fn has_work(&self) -> bool {
-        !self.working.is_empty() || !self.dirty.is_empty()
+        !self.working.is_empty() || !self.dirty.is_empty() || (!self.held.is_empty() && !self.is_congested())
     }
 
     /// The next timer, at the latest.

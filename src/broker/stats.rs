@@ -145,8 +145,8 @@ stats! {
     connections_handed_over,
     /// Times a worker's inbox was full, and messages waited with their sender.
     inbox_full,
-    /// Times a client was not read for a while because messages for another worker had to wait.
-    outbox_pauses,
+    /// Times a client was not read for a while because another worker or the application was behind.
+    congestion_pauses,
     /// Wills published.
     wills_published,
     /// Hooks that did not answer in time.

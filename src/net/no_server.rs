@@ -32,6 +32,12 @@ impl<N: Net> ServerHost<N> {
         }
     }
 
+    pub fn go_on(&mut self, _: Instant) {
+        match *self {
+            Self::Never(never, _) => match never {},
+        }
+    }
+
     pub fn work(&mut self, _: Instant) {
         match *self {
             Self::Never(never, _) => match never {},

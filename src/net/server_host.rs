@@ -93,6 +93,11 @@ impl<N: Net> ServerHost<N> {
         self.shard.writable(connection);
     }
 
+    /// Goes on with what was held back.
+    pub fn go_on(&mut self, now: Instant) {
+        self.shard.go_on(now);
+    }
+
     /// Goes on with what needs no input.
     pub fn work(&mut self, now: Instant) {
         self.shard.work(now);
@@ -276,8 +281,7 @@ impl<N: Net> Worker<N> {
         if !host.shard.wants_input(self.now, connection) || must_rest {
             return After::Pause;
         }
-        let scratch = core::mem::take(&mut self.scratch);
-        let mut scratch = scratch;
+        let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
         let after = match read {
             Ok(0) => {
@@ -302,12 +306,12 @@ impl<N: Net> Worker<N> {
 
     fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
         while let Some(host) = self.servers.get_mut(server) {
-            match host.shard.handle_input(self.now, connection, bytes) {
-                Progress::Done => return,
-                Progress::Flush { consumed } => {
-                    bytes = &bytes[consumed..];
-                    self.flush_server(server);
-                }
+            let Progress::Flush { consumed } = host.shard.handle_input(self.now, connection, bytes) else { return };
+            bytes = &bytes[consumed..];
+            self.flush_server(server);
+            let Some(host) = self.servers.get_mut(server) else { return };
+            if host.shard.is_congested() {
+                return host.shard.hold(self.now, connection, bytes);
             }
         }
     }

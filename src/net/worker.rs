@@ -153,6 +153,9 @@ impl<N: Net> Worker<N> {
         self.now = self.net.now();
         self.run_commands();
         self.exchange_posts();
+        for server in self.servers.values_mut() {
+            server.go_on(self.now);
+        }
         // Those that had more in an earlier turn; what has more in this one waits for the next, when
         // its answers are out.
         let mut waiting = core::mem::take(&mut self.again);
@@ -300,6 +303,11 @@ impl<N: Net> Worker<N> {
         const PER_TURN: usize = 64;
         const RETRY: Duration = Duration::from_millis(100);
         let Some(&server) = self.listeners.get(&listener.0) else { return };
+        if self.must_rest() {
+            // Whoever comes has to be told of, too: he waits in the queue of the socket.
+            self.accept_retry = Some(self.now + RETRY);
+            return self.accept_again.push(listener);
+        }
         for _ in 0..PER_TURN {
             match self.net.accept(listener) {
                 Ok(None) => return,

@@ -706,6 +706,67 @@ static void a_hook_that_is_not_dispatched_is_over_in_time(void)
     nlmqtt_runtime_free(runtime);
 }
 
+static void count_received(void *user_data, const nlmqtt_message *message)
+{
+    CHECK_TEXT(nlmqtt_message_topic(message).data, "t");
+    counter_add((struct counter *)user_data);
+}
+
+/* What a client sends at once is taken as far as the application has room to be told of it. */
+static void a_server_is_told_no_more_than_it_has_room_for(void)
+{
+    static unsigned char burst[5000 * 7];
+    nlmqtt_runtime_config *options = nlmqtt_runtime_config_new();
+    nlmqtt_server_config *config = nlmqtt_server_config_new();
+    nlmqtt_runtime_statistics statistics;
+    nlmqtt_runtime *runtime;
+    nlmqtt_server *server;
+    struct counter received;
+    uint64_t subscription, pauses = 0;
+    uint16_t port;
+    int client;
+    size_t i;
+    counter_init(&received);
+    OK(nlmqtt_runtime_config_set_mode(options, NLMQTT_MODE_DISPATCH));
+    OK(nlmqtt_runtime_config_set_events_max(options, 16));
+    runtime = runtime_from(options);
+    OK(nlmqtt_server_config_add_listener(config, "mqtt://127.0.0.1:0"));
+    OK(nlmqtt_server_new(runtime, config, NULL, &server));
+    OK(nlmqtt_server_start(server));
+    OK(nlmqtt_server_subscribe(server, "t", count_received, &received, NULL, &subscription));
+    OK(nlmqtt_server_listener_port(server, 0, &port));
+    nlmqtt_server_config_free(config);
+    client = connect_with(port, "burst", "right");
+    EXPECT(client, 0x20, "\0\0", 2);
+    for (i = 0; i < sizeof burst; i += 7)
+        memcpy(burst + i, "\x30\5\0\1t..", 7);
+    CHECK_EQ(send(client, burst, sizeof burst, MSG_NOSIGNAL), (ssize_t)sizeof burst);
+    nlmqtt_runtime_statistics_init(&statistics);
+    do {
+        sleep_ms(10);
+        OK(nlmqtt_runtime_stats(runtime, &statistics));
+    } while (statistics.events_full == 0);
+    sleep_ms(100);
+    OK(nlmqtt_runtime_stats(runtime, &statistics));
+    /* One packet makes one event here, and starting made a few. */
+    CHECK(statistics.events_waiting >= 16 && statistics.events_peak <= 20);
+    OK(nlmqtt_server_stat(server, "congestion_pauses", &pauses));
+    CHECK(pauses >= 1);
+    /* All is taken, a queue full at a time. */
+    while (counter_get(&received) < 5000)
+        OK(nlmqtt_runtime_dispatch(runtime, 1000));
+    OK(nlmqtt_runtime_stats(runtime, &statistics));
+    CHECK(statistics.events_peak <= 20);
+    send_publish(client, "t", "", 1, false);
+    do {
+        OK(nlmqtt_runtime_dispatch(runtime, 1000));
+    } while (counter_get(&received) < 5001);
+    EXPECT(client, 0x40, "\0\7", 2);
+    close(client);
+    nlmqtt_server_free(server);
+    nlmqtt_runtime_free(runtime);
+}
+
 static void stop_inside(void *user_data)
 {
     struct hooked *hooked = hook_here(user_data);
@@ -758,6 +819,7 @@ int main(void)
     a_burst_is_held_back_and_comes_whole(NLMQTT_MODE_LOOP);
     completions_that_nobody_hears_are_limited();
     messages_that_nobody_hears_of_are_limited();
+    a_server_is_told_no_more_than_it_has_room_for();
     hooks_run_on_the_thread_that_dispatches();
     a_hook_that_is_not_dispatched_is_over_in_time();
     a_server_stopped_inside_a_callback_tells_its_end();

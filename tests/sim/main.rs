@@ -111,7 +111,7 @@ fn the_broker_agrees_with_the_model_in_every_world() {
     println!("{count} seeds from {first}, the model silent");
     if count >= SEEDS {
         let all = all.into_inner().expect("no panic while locked");
-        let ways = [all.connections_handed_over, all.messages_handed_over, all.inbox_full, all.outbox_pauses, all.shared_reoffered, all.take_overs];
+        let ways = [all.connections_handed_over, all.messages_handed_over, all.inbox_full, all.congestion_pauses, all.shared_reoffered, all.take_overs];
         assert!(ways.iter().all(|count| *count > 100), "these worlds leave out what workers do to each other: {all:?}");
     }
 }

@@ -96,6 +96,10 @@ impl World {
         while let Progress::Flush { consumed } = self.shard.handle_input(self.now, key, bytes) {
             bytes = &bytes[consumed..];
             self.flush();
+            if self.shard.is_congested() {
+                self.shard.hold(self.now, key, bytes);
+                break;
+            }
         }
         self.flush();
         true
@@ -104,6 +108,7 @@ impl World {
     /// Writes as a host does until nothing is left to be written.
     pub(super) fn flush(&mut self) {
         for _ in 0..100_000 {
+            self.shard.go_on(self.now);
             self.shard.work(self.now);
             let mut dirty = Vec::new();
             self.shard.take_dirty(self.now, &mut dirty);

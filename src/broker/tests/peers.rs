@@ -193,7 +193,7 @@ fn max_inbox_posts_and_max_inbox_bytes_stop_the_reading_of_publishers_until_ther
         let taken = (0..10).take_while(|_| pair.worlds[0].publish(publisher, "t", 1, false, &payload)).count();
         assert!((2..=3).contains(&taken), "{taken}: what waits is counted, then one more is not read");
         assert_eq!(pair.worlds[0].lines(publisher).len(), taken, "what was read is acknowledged");
-        assert_eq!(pair.worlds[0].stats().outbox_pauses, 1);
+        assert_eq!(pair.worlds[0].stats().congestion_pauses, 1);
         // The other side takes one: the rest stays, in order.
         let mut posts = Vec::new();
         pair.worlds[0].shard.hand_over(|_, outbox| posts.push(outbox.remove(0)));
@@ -205,6 +205,50 @@ fn max_inbox_posts_and_max_inbox_bytes_stop_the_reading_of_publishers_until_ther
         assert_eq!(pair.worlds[1].lines(receiver).len(), taken + 1);
         pair.end();
     }
+}
+
+#[test]
+fn one_read_makes_no_more_for_another_worker_than_its_inbox_takes() {
+    const MESSAGES: usize = 500;
+    let mut pair = Pair::new(&Options { max_inbox_posts: 2, ..Options::default() });
+    let (publisher, receiver) = (pair.join(0, "p"), pair.join(1, "r"));
+    pair.worlds[1].subscribe(receiver, "t", 1);
+    let mut burst = Vec::new();
+    for n in 0..MESSAGES {
+        burst.extend(publish(V5, "t", 1, false, n as u16 + 1, &[], n.to_string().as_bytes()));
+    }
+    // The last one is not whole yet.
+    let end = burst.split_off(burst.len() - 1);
+    assert!(pair.worlds[0].send(publisher, &burst));
+    assert!(!pair.worlds[0].send(publisher, &end), "it is held");
+    assert_eq!(pair.worlds[0].stats().messages_handed_over, 2);
+    assert_eq!(pair.worlds[0].stats().congestion_pauses, 1);
+    // What is held is charged, and its client may go meanwhile.
+    assert!(pair.worlds[0].stats().memory_bytes as usize >= burst.len());
+    let mut seen = Vec::new();
+    while seen.len() < MESSAGES - 1 {
+        let mut posts = Vec::new();
+        pair.worlds[0].shard.hand_over(|_, outbox| posts.append(outbox));
+        assert!((1..=2).contains(&posts.len()), "{} at once", posts.len());
+        let to = &mut pair.worlds[1];
+        posts.into_iter().for_each(|post| to.shard.take_post(to.now, post));
+        to.flush();
+        seen.extend(pair.worlds[1].lines(receiver));
+        (1..=u16::MAX).take(seen.len()).for_each(|id| _ = pair.worlds[1].send(receiver, &puback(id)));
+        pair.worlds[0].flush();
+    }
+    assert!(pair.worlds[0].send(publisher, &end), "there is room again");
+    pair.exchange();
+    seen.extend(pair.worlds[1].lines(receiver));
+    let expected: Vec<String> = (0..MESSAGES).map(|n| format!("PUBLISH t={n} q1")).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(pair.worlds[0].lines(publisher).len(), MESSAGES);
+    // One that goes while it is held leaves nothing.
+    let burst: Vec<u8> = (0..9).flat_map(|n| publish(V5, "t", 1, false, n + 1, &[], b"x")).collect();
+    assert!(pair.worlds[0].send(publisher, &burst));
+    pair.worlds[0].cut(publisher);
+    assert!(pair.worlds[0].shard.held.is_empty());
+    pair.end();
 }
 
 #[test]

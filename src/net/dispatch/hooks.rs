@@ -75,6 +75,10 @@ impl<N: Net> Hooks for DispatchedHooks<N> {
         self.interest
     }
 
+    fn is_full(&self) -> bool {
+        self.hooks.is_full()
+    }
+
     fn accept(&mut self, peer: &str, listener: &str, token: HookToken) -> Answer {
         let (peer, listener) = (peer.to_owned(), listener.to_owned());
         self.ask(token, move |hooks| hooks.accept(&peer, &listener, token))

@@ -329,6 +329,11 @@ impl<T: Send + 'static> Later<T> {
         Self { queue, owner, inner: Some(Arc::new(Mutex::new(inner))) }
     }
 
+    /// The queue in between is full.
+    pub fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
     /// `act` will be done with it.
     pub fn call(&self, act: impl FnOnce(&mut T) + Send + 'static) {
         let Some(inner) = self.inner.clone() else { return };
