@@ -15,9 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::{Duration, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
-use crate::net::{
-    self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress,
-};
+use crate::net::{self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress};
 use crate::proto;
 use crate::proto::client as machine;
 use bytes::Bytes;
@@ -26,8 +24,7 @@ use tracker::{Posted, Pulled, Reserved, Track, Tracker, Tracking, Wakes};
 pub use crate::net::Credentials;
 pub use diagnostics::{Diagnostics, LastDisconnect};
 pub use machine::{
-    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Options, Outcome, State,
-    QueueTerms, ReceiveOptions, Statistics, StopRequest, Token,
+    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Options, Outcome, QueueTerms, ReceiveOptions, State, Statistics, StopRequest, Token,
 };
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -195,12 +192,15 @@ impl Client {
                 client.state()
             });
             // After the events of it have been told.
-            worker.tell_of_client(key, Box::new(move || {
-                tracker.change(|track| {
-                    track.orders -= 1;
-                    track.is_stopped = state.is_none_or(|state| state == State::Stopped);
-                });
-            }));
+            worker.tell_of_client(
+                key,
+                Box::new(move || {
+                    tracker.change(|track| {
+                        track.orders -= 1;
+                        track.is_stopped = state.is_none_or(|state| state == State::Stopped);
+                    });
+                }),
+            );
         }));
     }
 
@@ -327,7 +327,13 @@ impl Client {
     ///
     /// # Errors
     /// `Client`: a filter is not legal, or there is none.
-    pub fn subscribe(&self, filters: &[(&str, SubscribeOptions)], properties: &PropertyList, callback: Option<MessageCallback>, done: Option<CompletionCallback>) -> Result<Token, Error> {
+    pub fn subscribe(
+        &self,
+        filters: &[(&str, SubscribeOptions)],
+        properties: &PropertyList,
+        callback: Option<MessageCallback>,
+        done: Option<CompletionCallback>,
+    ) -> Result<Token, Error> {
         if filters.is_empty() || !filters.iter().all(|(filter, _)| crate::topic::is_valid_filter(filter)) {
             return Err(proto::Error::FilterInvalid.into());
         }

@@ -5,9 +5,8 @@
 
 use nlmqtt::base::Rng;
 use nlmqtt::codec::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Error, Frame, Packet, PacketId, PacketType, Place, Properties,
-    PropertyId, PropertyKind, PropertyList, Publish, Qos, Reason, RetainHandling, Sender, SubAck, Subscribe,
-    SubscribeOptions, UnsubAck, Unsubscribe, Value, Version, Will, decode, packet_len, split,
+    Ack, Auth, ConnAck, Connect, Disconnect, Error, Frame, Packet, PacketId, PacketType, Place, Properties, PropertyId, PropertyKind, PropertyList, Publish,
+    Qos, Reason, RetainHandling, Sender, SubAck, Subscribe, SubscribeOptions, UnsubAck, Unsubscribe, Value, Version, Will, decode, packet_len, split,
 };
 use proptest::prelude::*;
 
@@ -23,9 +22,7 @@ fn qos(rng: &mut Rng) -> Qos {
 
 fn text(rng: &mut Rng) -> String {
     let length = pick(rng, &[0, 1, 3, 10, 200]);
-    (0..length)
-        .map(|_| pick(rng, &['a', 'Z', '/', ' ', 'é', '\u{feff}', '\u{2a6d4}', '\u{1}', '$']))
-        .collect()
+    (0..length).map(|_| pick(rng, &['a', 'Z', '/', ' ', 'é', '\u{feff}', '\u{2a6d4}', '\u{1}', '$'])).collect()
 }
 
 fn topic(rng: &mut Rng) -> String {
@@ -96,24 +93,15 @@ fn reason(rng: &mut Rng, version: Version, packet_type: PacketType) -> Reason {
 
 fn sender_of(packet_type: PacketType, rng: &mut Rng, version: Version) -> Sender {
     match packet_type {
-        PacketType::Connect | PacketType::Subscribe | PacketType::Unsubscribe | PacketType::PingReq => {
-            Sender::Client
-        }
-        PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck | PacketType::PingResp => {
-            Sender::Server
-        }
+        PacketType::Connect | PacketType::Subscribe | PacketType::Unsubscribe | PacketType::PingReq => Sender::Client,
+        PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck | PacketType::PingResp => Sender::Server,
         PacketType::Disconnect if version != Version::V5 => Sender::Client,
         _ => pick(rng, &[Sender::Client, Sender::Server]),
     }
 }
 
 /// Hands a random legal packet of that type to `then`, with who may send it.
-fn with_packet<T>(
-    rng: &mut Rng,
-    version: Version,
-    packet_type: PacketType,
-    then: impl FnOnce(Sender, Packet<'_>) -> T,
-) -> T {
+fn with_packet<T>(rng: &mut Rng, version: Version, packet_type: PacketType, then: impl FnOnce(Sender, Packet<'_>) -> T) -> T {
     let sender = sender_of(packet_type, rng, version);
     let mut block = |place| properties(rng, version, place, sender);
     match packet_type {
@@ -125,10 +113,7 @@ fn with_packet<T>(
                 _ => Reason::from_v3_connack(rng.below(6) as u8).expect("a return code"),
             };
             let session_present = version != Version::V31 && reason == Reason::SUCCESS && rng.chance(500);
-            then(
-                sender,
-                Packet::ConnAck(ConnAck { session_present, reason, properties: list.as_properties() }),
-            )
+            then(sender, Packet::ConnAck(ConnAck { session_present, reason, properties: list.as_properties() }))
         }
         PacketType::Publish => {
             let mut list = block(Place::Publish);
@@ -215,19 +200,13 @@ fn with_connect<T>(rng: &mut Rng, version: Version, then: impl FnOnce(Sender, Pa
 }
 
 /// Encoded from a list and read back, because the filters of a packet are always borrowed bytes.
-fn with_filters<T>(
-    rng: &mut Rng,
-    version: Version,
-    packet_type: PacketType,
-    then: impl FnOnce(Sender, Packet<'_>) -> T,
-) -> T {
+fn with_filters<T>(rng: &mut Rng, version: Version, packet_type: PacketType, then: impl FnOnce(Sender, Packet<'_>) -> T) -> T {
     let is_subscribe = packet_type == PacketType::Subscribe;
     let place = if is_subscribe { Place::Subscribe } else { Place::Unsubscribe };
     let list = properties(rng, version, place, Sender::Client);
     let filters: Vec<(String, SubscribeOptions)> = (0..1 + rng.below(5))
         .map(|_| {
-            let handling =
-                [RetainHandling::SendAtSubscribe, RetainHandling::SendIfNew, RetainHandling::DoNotSend];
+            let handling = [RetainHandling::SendAtSubscribe, RetainHandling::SendIfNew, RetainHandling::DoNotSend];
             let mut options = SubscribeOptions { qos: qos(rng), ..Default::default() };
             if version == Version::V5 {
                 options.no_local = rng.chance(500);
@@ -238,18 +217,11 @@ fn with_filters<T>(
         })
         .collect();
     let (packet_id, properties, mut out) = (packet_id(rng), list.as_properties(), Vec::new());
-    let pairs: Vec<(&str, SubscribeOptions)> =
-        filters.iter().map(|(filter, options)| (&filter[..], *options)).collect();
+    let pairs: Vec<(&str, SubscribeOptions)> = filters.iter().map(|(filter, options)| (&filter[..], *options)).collect();
     if is_subscribe {
         Subscribe::encode_from(version, packet_id, properties, &pairs, &mut out);
     } else {
-        Unsubscribe::encode_from(
-            version,
-            packet_id,
-            properties,
-            filters.iter().map(|(filter, _)| filter),
-            &mut out,
-        );
+        Unsubscribe::encode_from(version, packet_id, properties, filters.iter().map(|(filter, _)| filter), &mut out);
     }
     let packet = decode(version, Sender::Client, frame_of(&out)).expect("what we write is legal");
     match &packet {
@@ -262,12 +234,7 @@ fn with_filters<T>(
     then(Sender::Client, packet)
 }
 
-fn with_filter_ack<T>(
-    rng: &mut Rng,
-    version: Version,
-    packet_type: PacketType,
-    then: impl FnOnce(Sender, Packet<'_>) -> T,
-) -> T {
+fn with_filter_ack<T>(rng: &mut Rng, version: Version, packet_type: PacketType, then: impl FnOnce(Sender, Packet<'_>) -> T) -> T {
     let is_suback = packet_type == PacketType::SubAck;
     let place = if is_suback { Place::SubAck } else { Place::UnsubAck };
     let list = properties(rng, version, place, Sender::Server);
@@ -312,17 +279,10 @@ fn packet_of_seed(seed: u64, version: Version) -> (Sender, Vec<u8>) {
 fn walk(packet: &Packet<'_>) -> usize {
     let properties = |block: Properties<'_>| block.iter().count() + block.user().count();
     match packet {
-        Packet::Connect(packet) => {
-            properties(packet.properties) + packet.will.map_or(0, |will| properties(will.properties))
-        }
+        Packet::Connect(packet) => properties(packet.properties) + packet.will.map_or(0, |will| properties(will.properties)),
         Packet::ConnAck(packet) => properties(packet.properties),
-        Packet::Publish(packet) => {
-            properties(packet.properties) + packet.properties.subscription_ids().count()
-        }
-        Packet::PubAck(packet)
-        | Packet::PubRec(packet)
-        | Packet::PubRel(packet)
-        | Packet::PubComp(packet) => properties(packet.properties),
+        Packet::Publish(packet) => properties(packet.properties) + packet.properties.subscription_ids().count(),
+        Packet::PubAck(packet) | Packet::PubRec(packet) | Packet::PubRel(packet) | Packet::PubComp(packet) => properties(packet.properties),
         Packet::Subscribe(packet) => {
             assert_eq!(packet.filters.iter().count(), packet.filters.len(), "every filter can be read again");
             properties(packet.properties)

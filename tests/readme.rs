@@ -28,10 +28,7 @@ fn between(readme: &str, name: &str) -> std::ops::Range<usize> {
 fn the_tables_of_keys_are_those_of_the_code() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let mut readme = std::fs::read_to_string(&path).expect("README.md");
-    let tables = [
-        ("server keys", table(server_keys(), &ServerConfig::default())),
-        ("client keys", table(client_keys(), &ClientConfig::default())),
-    ];
+    let tables = [("server keys", table(server_keys(), &ServerConfig::default())), ("client keys", table(client_keys(), &ClientConfig::default()))];
     for (name, table) in &tables {
         if std::env::var_os("UPDATE_README").is_some() {
             readme.replace_range(between(&readme, name), table);

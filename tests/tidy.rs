@@ -1,5 +1,5 @@
 //! What matters is a test (rule 19): the floors are one-way, what is banned below floor 5 stays out, `unsafe` stays in
-//! `ffi`, files and functions keep their size.
+//! `ffi`, files and functions keep their size, `cargo fmt` has nothing to say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,18 @@ const FLOORS: [(&str, u8); 13] = [
 
 /// Not below floor 5.
 const BANNED: [&str; 12] = [
-    "mio::", "TcpStream", "UdpSocket", "TcpListener", "std::fs", "std::thread", "Instant::now", "SystemTime", "Mutex",
-    "println!", "RandomState", "std::sync::atomic",
+    "mio::",
+    "TcpStream",
+    "UdpSocket",
+    "TcpListener",
+    "std::fs",
+    "std::thread",
+    "Instant::now",
+    "SystemTime",
+    "Mutex",
+    "println!",
+    "RandomState",
+    "std::sync::atomic",
 ];
 
 /// (file, word, reason)
@@ -162,6 +172,18 @@ fn files_and_functions_keep_their_size() {
 fn nothing_is_left_unfinished() {
     let faults: Vec<String> = sources().iter().flat_map(wording_faults).collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_code_is_formatted() {
+    let cargo =
+        |arguments: &[&str]| std::process::Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    if !cargo(&["fmt", "--version"]).status.success() {
+        eprintln!("not looked at: this toolchain has no rustfmt");
+        return;
+    }
+    let told = cargo(&["fmt", "--check", "--", "--files-with-diff"]);
+    assert!(told.status.success(), "run `cargo fmt`:\n{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
 }
 
 #[test]

@@ -173,9 +173,6 @@ mod tests {
             charge.resize(120);
             assert!(budget.is_exhausted());
         }
-        assert_eq!(
-            budget.statistics(),
-            BudgetStatistics { used_bytes: 0, peak_bytes: 120, soft_bytes: 50, hard_bytes: 100, soft_reached: 3, hard_reached: 3 }
-        );
+        assert_eq!(budget.statistics(), BudgetStatistics { used_bytes: 0, peak_bytes: 120, soft_bytes: 50, hard_bytes: 100, soft_reached: 3, hard_reached: 3 });
     }
 }

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{Duration, Instant};
-use crate::codec::{
-    self, Auth as AuthPacket, ConnAck, Connect, Message, PropertyId, PropertyList, Qos, Reason, Value,
-    Version,
-};
+use crate::codec::{self, Auth as AuthPacket, ConnAck, Connect, Message, PropertyId, PropertyList, Qos, Reason, Value, Version};
 use crate::proto::{AliasIn, AliasOut, Receiver, Sender};
 use crate::topic;
 
@@ -276,7 +273,17 @@ impl Shard {
         let will = connect.will.as_ref()?;
         let mut kept = PropertyList::new();
         kept.extend_filtered(will.properties, forwarded);
-        let message = Message::new(&self.budget, will.topic, will.payload, will.qos, will.retain, kept.as_properties(), None, self.sessions[session].publisher_number, now);
+        let message = Message::new(
+            &self.budget,
+            will.topic,
+            will.payload,
+            will.qos,
+            will.retain,
+            kept.as_properties(),
+            None,
+            self.sessions[session].publisher_number,
+            now,
+        );
         let seconds = |id| will.properties.u32(id).map(|seconds| Duration::from_secs(u64::from(seconds)));
         Some(Box::new(Will {
             message,
@@ -366,7 +373,9 @@ impl Shard {
         if connecting {
             let packet = self.connections[key].auth.as_mut().map(|auth| core::mem::take(&mut auth.connect)).unwrap_or_default();
             let result = self.go_on_connecting(now, key, &packet, decision);
-            if let Some(auth) = self.connections.get_mut(key).filter(|connection| connection.state == State::Authenticating).and_then(|connection| connection.auth.as_mut()) {
+            if let Some(auth) =
+                self.connections.get_mut(key).filter(|connection| connection.state == State::Authenticating).and_then(|connection| connection.auth.as_mut())
+            {
                 auth.connect = packet;
             }
             return result;

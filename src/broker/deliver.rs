@@ -134,7 +134,16 @@ impl Shard {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn write_qos0(&mut self, now: Instant, session: SessionKey, key: ConnKey, subscription_ids: &[u32], message: &Arc<Message>, retain: bool, shared: bool) -> bool {
+    pub(super) fn write_qos0(
+        &mut self,
+        now: Instant,
+        session: SessionKey,
+        key: ConnKey,
+        subscription_ids: &[u32],
+        message: &Arc<Message>,
+        retain: bool,
+        shared: bool,
+    ) -> bool {
         let max = self.options.max_output_bytes;
         let (connection, session) = (&mut self.connections[key], &self.sessions[session]);
         let waiting = connection.out.len();
@@ -299,7 +308,15 @@ const DELIVERY_BYTES: usize = 32;
 const SUBSCRIPTION_ID_BYTES: usize = 5;
 
 /// Encodes one PUBLISH, with a topic alias if the client takes them. False: it is too large.
-fn write_publish(now: Instant, session: &Session, connection: &mut Connection, message: &Arc<Message>, mut delivery: Delivery<'_>, fan_out: &mut FanOut, tell: &mut Tell<'_>) -> bool {
+fn write_publish(
+    now: Instant,
+    session: &Session,
+    connection: &mut Connection,
+    message: &Arc<Message>,
+    mut delivery: Delivery<'_>,
+    fan_out: &mut FanOut,
+    tell: &mut Tell<'_>,
+) -> bool {
     if !fits(now, connection, message, &delivery) {
         tell.dropped(session, Some(connection), message, DropReason::TooLarge);
         return false;

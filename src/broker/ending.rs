@@ -14,11 +14,7 @@ use super::tell::tell;
 pub(super) fn forwarded(id: PropertyId) -> bool {
     matches!(
         id,
-        PropertyId::PayloadFormatIndicator
-            | PropertyId::ContentType
-            | PropertyId::ResponseTopic
-            | PropertyId::CorrelationData
-            | PropertyId::UserProperty
+        PropertyId::PayloadFormatIndicator | PropertyId::ContentType | PropertyId::ResponseTopic | PropertyId::CorrelationData | PropertyId::UserProperty
     )
 }
 
@@ -213,7 +209,17 @@ impl Shard {
                 let mut properties = PropertyList::new();
                 properties.extend_filtered(will.message.properties(), |_| true);
                 let message = &will.message;
-                Message::new(&self.budget, message.topic(), message.payload(), message.qos(), message.retain(), properties.as_properties(), Some(now + expiry), message.publisher(), now)
+                Message::new(
+                    &self.budget,
+                    message.topic(),
+                    message.payload(),
+                    message.qos(),
+                    message.retain(),
+                    properties.as_properties(),
+                    Some(now + expiry),
+                    message.publisher(),
+                    now,
+                )
             }
         };
         self.stats.wills_published += 1;

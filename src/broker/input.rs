@@ -69,7 +69,9 @@ impl Shard {
         if connection.kept_bytes() != kept_before {
             connection.recharge();
         }
-        let is_half = matches!(connection.state, State::AwaitConnect | State::Authenticating) && connection.partial.len() >= SMALL_BYTES_MAX && connection.parked.is_none();
+        let is_half = matches!(connection.state, State::AwaitConnect | State::Authenticating)
+            && connection.partial.len() >= SMALL_BYTES_MAX
+            && connection.parked.is_none();
         if was_whole && connection.unfinished_since.is_some() {
             self.arm_connection(key);
         }

@@ -44,14 +44,11 @@ pub use admin::{ClientSummary, LocalKey};
 pub use ban::{Ban, BanError, BanKind};
 pub use client_admin::SubscriptionSummary;
 pub use connection::ConnKey;
-pub use hooks::{
-    Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, NoHooks, PublishInfo, Rewrite,
-    SessionEvent,
-};
+pub use hooks::{Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, NoHooks, PublishInfo, Rewrite, SessionEvent};
+pub use input::Progress;
 pub use options::Options;
 pub use peers::{Levels, Post, SHARDS_MAX, Traveller};
 pub use schedule::{Task, TaskId};
 pub use session::SessionKey;
-pub use input::Progress;
 pub use shard::Shard;
 pub use stats::{Stat, Stats};

@@ -19,7 +19,15 @@ impl Shard {
 
     /// What was decided at `stage`: by the answer that came, by an earlier pass, or by asking now.
     /// `None`: the hook answers later and the packet is parked.
-    pub(super) fn decide(&mut self, now: Instant, key: ConnKey, stage: Stage, whole: &[u8], resumed: &mut Option<Resumed>, ask: impl FnOnce(&mut Self, HookToken) -> Answer) -> Option<Decision> {
+    pub(super) fn decide(
+        &mut self,
+        now: Instant,
+        key: ConnKey,
+        stage: Stage,
+        whole: &[u8],
+        resumed: &mut Option<Resumed>,
+        ask: impl FnOnce(&mut Self, HookToken) -> Answer,
+    ) -> Option<Decision> {
         match resumed {
             Some(answered) if answered.stage > stage => return Some(Decision::Allow),
             Some(answered) if answered.stage == stage => {

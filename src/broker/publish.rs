@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{Duration, Instant};
-use crate::codec::{
-    Ack, Message, PacketId, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason,
-};
+use crate::codec::{Ack, Message, PacketId, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason};
 use crate::proto::{Arrival, PubRecOutcome};
 use crate::route::Router;
 
@@ -83,7 +81,16 @@ impl Shard {
     }
 
     /// Asks the hooks that are there.
-    fn judge(&mut self, now: Instant, key: ConnKey, session: SessionKey, topic: &str, publish: &Publish<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Verdict {
+    fn judge(
+        &mut self,
+        now: Instant,
+        key: ConnKey,
+        session: SessionKey,
+        topic: &str,
+        publish: &Publish<'_>,
+        whole: &[u8],
+        mut resumed: Option<Resumed>,
+    ) -> Verdict {
         if self.interest.authorize {
             let decision = self.decide(now, key, Stage::Authorize, whole, &mut resumed, |shard, token| {
                 let state = &shard.sessions[session];
@@ -100,14 +107,7 @@ impl Shard {
         if !self.interest.publish {
             return Verdict::Accept(None);
         }
-        let info = PublishInfo {
-            topic,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            dup: publish.dup,
-            properties: publish.properties,
-        };
+        let info = PublishInfo { topic, payload: publish.payload, qos: publish.qos, retain: publish.retain, dup: publish.dup, properties: publish.properties };
         let decision = self.decide(now, key, Stage::Act, whole, &mut resumed, |shard, token| {
             let state = &shard.sessions[session];
             let client = client_info(&shard.connections[key], &state.client_id, state.username.as_deref());

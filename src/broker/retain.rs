@@ -35,7 +35,15 @@ impl Shard {
     }
 
     /// A subscription was made: what it wants of the retained messages is on its way from now on.
-    pub(super) fn begin_retained(&mut self, key: ConnKey, filter: &str, granted: Subscribed, options: SubscribeOptions, subscription_id: Option<u32>, cursor: RetainedCursor) {
+    pub(super) fn begin_retained(
+        &mut self,
+        key: ConnKey,
+        filter: &str,
+        granted: Subscribed,
+        options: SubscribeOptions,
+        subscription_id: Option<u32>,
+        cursor: RetainedCursor,
+    ) {
         let is_wanted = match options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => granted == Subscribed::New,

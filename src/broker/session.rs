@@ -210,9 +210,7 @@ impl Session {
     /// A message larger than the whole limit still enters an empty queue: a limit counts what
     /// already waits.
     pub fn queue_is_full(&self, messages_max: usize, bytes_max: usize) -> bool {
-        !self.queue.is_empty()
-            && ((messages_max != 0 && self.queue.len() >= messages_max)
-                || (bytes_max != 0 && self.queue_bytes >= bytes_max))
+        !self.queue.is_empty() && ((messages_max != 0 && self.queue.len() >= messages_max) || (bytes_max != 0 && self.queue_bytes >= bytes_max))
     }
 
     /// The session lives on when its connection ends.

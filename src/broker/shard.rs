@@ -5,10 +5,7 @@ use std::sync::{Arc, RwLock};
 use slotmap::SlotMap;
 
 use crate::base::{Budget, Duration, Instant, OutBuffer, PeerMap, Rng, Wheel, peer_map};
-use crate::codec::{
-    self, ConnAck, Disconnect, FanOut, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value,
-    Version,
-};
+use crate::codec::{self, ConnAck, Disconnect, FanOut, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value, Version};
 use crate::route::{MatchCache, Router};
 
 use super::ban::Bans;
@@ -160,19 +157,11 @@ impl Shard {
                 self.on_connect(now, key, &connect, whole, resumed)
             }
             // After AUTH packets it goes on when the hook about its will has answered.
-            (State::Authenticating, Packet::Connect(connect)) if resumed.is_some() => {
-                self.on_connect(now, key, &connect, whole, resumed)
-            }
+            (State::Authenticating, Packet::Connect(connect)) if resumed.is_some() => self.on_connect(now, key, &connect, whole, resumed),
             (State::AwaitConnect, _) => Err(protocol_error("the first packet must be CONNECT")),
-            (State::Authenticating | State::Connected, Packet::Auth(auth)) => {
-                self.on_auth(now, key, &auth, whole, resumed)
-            }
-            (State::Authenticating, Packet::Disconnect(disconnect)) => {
-                self.on_disconnect(now, key, &disconnect)
-            }
-            (State::Authenticating, _) => {
-                Err(protocol_error("only AUTH or DISCONNECT while authenticating"))
-            }
+            (State::Authenticating | State::Connected, Packet::Auth(auth)) => self.on_auth(now, key, &auth, whole, resumed),
+            (State::Authenticating, Packet::Disconnect(disconnect)) => self.on_disconnect(now, key, &disconnect),
+            (State::Authenticating, _) => Err(protocol_error("only AUTH or DISCONNECT while authenticating")),
             (State::Connected, packet) => self.on_packet(now, key, packet, whole, resumed),
             (State::Closing, _) => Ok(()),
         }
@@ -469,9 +458,7 @@ impl Shard {
 
 /// One and a half times the keep-alive without a packet ends the connection (§3.1.2.10).
 fn keep_alive_deadline(connection: &Connection) -> Option<Instant> {
-    (connection.keep_alive_s != 0).then(|| {
-        connection.last_input + Duration::from_millis(u64::from(connection.keep_alive_s) * 1_500)
-    })
+    (connection.keep_alive_s != 0).then(|| connection.last_input + Duration::from_millis(u64::from(connection.keep_alive_s) * 1_500))
 }
 
 pub(super) fn protocol_error(text: &'static str) -> Fault {

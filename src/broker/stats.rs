@@ -14,16 +14,8 @@ pub struct Stat {
 }
 
 /// The statistics that go up and down.
-const GAUGES: [&str; 8] = [
-    "clients_connected",
-    "clients_maximum",
-    "sessions_offline",
-    "subscriptions",
-    "retained_messages",
-    "memory_bytes",
-    "bans",
-    "scheduled_tasks",
-];
+const GAUGES: [&str; 8] =
+    ["clients_connected", "clients_maximum", "sessions_offline", "subscriptions", "retained_messages", "memory_bytes", "bans", "scheduled_tasks"];
 
 /// Of these every shard of a server has the same value, or the largest is true of all.
 const SHARED: [&str; 5] = ["clients_maximum", "subscriptions", "retained_messages", "memory_bytes", "bans"];

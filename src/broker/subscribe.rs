@@ -1,10 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 §3.8 to §3.11).
 
 use crate::base::Instant;
-use crate::codec::{
-    Properties, PropertyId, Qos, Reason, SubAck, Subscribe, SubscribeOptions, UnsubAck,
-    Unsubscribe, Version,
-};
+use crate::codec::{Properties, PropertyId, Qos, Reason, SubAck, Subscribe, SubscribeOptions, UnsubAck, Unsubscribe, Version};
 use crate::route::{RetainedCursor, Subscribed};
 use crate::topic;
 
@@ -45,7 +42,15 @@ impl Shard {
     }
 
     /// Which filters are taken. `None`: a hook answers later.
-    fn judge_filters(&mut self, now: Instant, key: ConnKey, session: SessionKey, subscribe: &Subscribe<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Option<Filters> {
+    fn judge_filters(
+        &mut self,
+        now: Instant,
+        key: ConnKey,
+        session: SessionKey,
+        subscribe: &Subscribe<'_>,
+        whole: &[u8],
+        mut resumed: Option<Resumed>,
+    ) -> Option<Filters> {
         let mut verdicts = Vec::new();
         let mut given = None;
         let mut acting = None;
@@ -71,15 +76,17 @@ impl Shard {
             };
             verdicts.push(verdict);
         }
-        let asked: Vec<(String, SubscribeOptions)> = subscribe.filters.iter().zip(&verdicts)
+        let asked: Vec<(String, SubscribeOptions)> = subscribe
+            .filters
+            .iter()
+            .zip(&verdicts)
             .filter(|(_, verdict)| !verdict.is_error())
             .map(|((filter, options), _)| (filter.to_owned(), self.granted(options)))
             .collect();
         let answered = self.ask_subscribe(now, key, session, asked, &verdicts, whole, acting)?;
         let mut answered = answered.into_iter();
-        let merged = verdicts.into_iter().map(|verdict| {
-            if verdict.is_error() { Err(verdict) } else { answered.next().unwrap_or(Err(Reason::UNSPECIFIED_ERROR)) }
-        });
+        let merged =
+            verdicts.into_iter().map(|verdict| if verdict.is_error() { Err(verdict) } else { answered.next().unwrap_or(Err(Reason::UNSPECIFIED_ERROR)) });
         Some(merged.collect())
     }
 
@@ -118,7 +125,16 @@ impl Shard {
 
     /// The subscribe hook, which may rewrite each filter.
     #[allow(clippy::too_many_arguments)]
-    fn ask_subscribe(&mut self, now: Instant, key: ConnKey, session: SessionKey, asked: Vec<(String, SubscribeOptions)>, verdicts: &[Reason], whole: &[u8], acting: Option<Decision>) -> Option<Filters> {
+    fn ask_subscribe(
+        &mut self,
+        now: Instant,
+        key: ConnKey,
+        session: SessionKey,
+        asked: Vec<(String, SubscribeOptions)>,
+        verdicts: &[Reason],
+        whole: &[u8],
+        acting: Option<Decision>,
+    ) -> Option<Filters> {
         let decision = match acting {
             Some(decision) => decision,
             None if !self.interest.subscribe || asked.is_empty() => Decision::Allow,
@@ -137,7 +153,9 @@ impl Shard {
         };
         Some(match decision {
             Decision::Allow => asked.into_iter().map(Ok).collect(),
-            Decision::Filters(filters) if filters.len() == asked.len() => filters.into_iter().map(|filter| checked(filter).map(|(filter, options)| (filter, self.granted(options)))).collect(),
+            Decision::Filters(filters) if filters.len() == asked.len() => {
+                filters.into_iter().map(|filter| checked(filter).map(|(filter, options)| (filter, self.granted(options)))).collect()
+            }
             Decision::EditFilters(edits) => edited(asked, edits, self.options.maximum_qos),
             Decision::Deny(reason) => asked.into_iter().map(|_| Err(reason)).collect(),
             _ => asked.into_iter().map(|_| Err(Reason::IMPLEMENTATION_SPECIFIC_ERROR)).collect(),
@@ -145,11 +163,16 @@ impl Shard {
     }
 
     /// Puts a subscription into session and router. The cursor is for what was retained before.
-    pub(super) fn add_subscription(&mut self, key: SessionKey, filter: &str, options: SubscribeOptions, id: Option<u32>) -> Result<(Subscribed, RetainedCursor), Reason> {
+    pub(super) fn add_subscription(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        options: SubscribeOptions,
+        id: Option<u32>,
+    ) -> Result<(Subscribed, RetainedCursor), Reason> {
         let target = self.target(key);
         let session = &mut self.sessions[key];
-        let is_full = session.local.is_none()
-            && (session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight());
+        let is_full = session.local.is_none() && (session.subscriptions.len() >= self.options.max_subscriptions_per_client || self.budget.is_tight());
         let (outcome, cursor) = match is_full && !session.subscriptions.contains(filter) {
             true => (Subscribed::Full, RetainedCursor::default()),
             false => {
@@ -167,7 +190,14 @@ impl Shard {
         Ok((outcome, cursor))
     }
 
-    pub(super) fn on_unsubscribe(&mut self, key: ConnKey, now: Instant, unsubscribe: &Unsubscribe<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        key: ConnKey,
+        now: Instant,
+        unsubscribe: &Unsubscribe<'_>,
+        whole: &[u8],
+        mut resumed: Option<Resumed>,
+    ) -> Result<(), Fault> {
         let session = self.connections[key].session.expect("connected");
         let filters_max = self.options.max_subscribe_filters;
         let filters: Vec<&str> = unsubscribe.filters.iter().take(filters_max + 1).collect();

@@ -13,9 +13,7 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`]. Before MQTT 5 the completion says that it is not supported.
     pub fn request(&self, request: Publish<'_>, timeout: Duration, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        self.post_publish(request, RequestKind::Request, done, move |client, now, token, request| {
-            client.request(now, token, request, timeout)
-        })
+        self.post_publish(request, RequestKind::Request, done, move |client, now, token, request| client.request(now, token, request, timeout))
     }
 
     /// Publishes `response` where the request that came wants it, with its Correlation Data; topic and properties of

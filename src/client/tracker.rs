@@ -133,10 +133,7 @@ impl Track {
     }
 
     fn room(&self, options: &ReceiveOptions) -> ReceiveRoom {
-        ReceiveRoom {
-            count: options.count_max.saturating_sub(self.received.len()),
-            bytes: options.bytes_max.saturating_sub(self.received_bytes),
-        }
+        ReceiveRoom { count: options.count_max.saturating_sub(self.received.len()), bytes: options.bytes_max.saturating_sub(self.received_bytes) }
     }
 
     /// The oldest message; true with it if reading may go on now that half is free again.
@@ -157,10 +154,7 @@ impl Tracker {
     pub fn sleep(&self, wait_max: Duration, wakes: Wakes, over: impl Fn(&Track) -> bool) -> bool {
         let mut track = self.lock();
         *track.sleepers_of(wakes) += 1;
-        let (mut track, _) = self
-            .changed
-            .wait_timeout_while(track, wait_max, |track| !over(track))
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut track, _) = self.changed.wait_timeout_while(track, wait_max, |track| !over(track)).unwrap_or_else(PoisonError::into_inner);
         *track.sleepers_of(wakes) -= 1;
         over(&track)
     }
@@ -255,10 +249,13 @@ impl ClientHandler for Tracking {
             Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
                 Some((*token, Completion::Answered(*outcome, reasons.clone())))
             }
-            Event::Responded { token, response } => Some((*token, match response {
-                Ok(incoming) => Completion::Responded(incoming.clone()),
-                Err(outcome) => Completion::Unanswered(*outcome),
-            })),
+            Event::Responded { token, response } => Some((
+                *token,
+                match response {
+                    Ok(incoming) => Completion::Responded(incoming.clone()),
+                    Err(outcome) => Completion::Unanswered(*outcome),
+                },
+            )),
             _ => None,
         };
         if let Some((token, completion)) = &completed {

@@ -46,10 +46,7 @@ impl Ack<'_> {
     /// Appends the packet as one of the four types, in the shortest form.
     #[inline]
     pub fn encode(&self, packet_type: PacketType, version: Version, out: &mut Vec<u8>) {
-        debug_assert!(matches!(
-            packet_type,
-            PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp
-        ));
+        debug_assert!(matches!(packet_type, PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp));
         let [high, low] = self.packet_id.get().to_be_bytes();
         if !version.has_properties() || (self.reason == Reason::SUCCESS && self.properties.is_empty()) {
             out.extend_from_slice(&[packet_type.first(), 2, high, low]);
@@ -72,10 +69,7 @@ mod tests {
 
     fn read(version: Version, first: u8, body: &[u8]) -> Result<Reason, Error> {
         match decode(version, Sender::Client, Frame { first, body })? {
-            Packet::PubAck(packet)
-            | Packet::PubRec(packet)
-            | Packet::PubRel(packet)
-            | Packet::PubComp(packet) => Ok(packet.reason),
+            Packet::PubAck(packet) | Packet::PubRec(packet) | Packet::PubRel(packet) | Packet::PubComp(packet) => Ok(packet.reason),
             other => panic!("{other:?}"),
         }
     }

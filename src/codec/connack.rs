@@ -26,9 +26,7 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<ConnAck<'_>, Error
     let code = reader.byte()?;
     let (reason, properties) = match version {
         // A 3.x server refuses MQTT 5 in its own words (3.1.1 §3.2.2.3).
-        Version::V5 if code == 1 && reader.is_empty() => {
-            (Reason::UNSUPPORTED_PROTOCOL_VERSION, Properties::EMPTY)
-        }
+        Version::V5 if code == 1 && reader.is_empty() => (Reason::UNSUPPORTED_PROTOCOL_VERSION, Properties::EMPTY),
         Version::V5 => {
             let reason = Reason(code);
             if !reason.is_valid_for(PacketType::ConnAck) {
@@ -36,9 +34,7 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<ConnAck<'_>, Error
             }
             (reason, reader.properties(Place::ConnAck)?)
         }
-        _ => {
-            (Reason::from_v3_connack(code).ok_or(Error::Protocol("reserved return code"))?, Properties::EMPTY)
-        }
+        _ => (Reason::from_v3_connack(code).ok_or(Error::Protocol("reserved return code"))?, Properties::EMPTY),
     };
     reader.finish()?;
     check_authentication(properties)?;
@@ -54,9 +50,7 @@ impl ConnAck<'_> {
         debug_assert!(!self.session_present || self.reason == Reason::SUCCESS);
         put_packet(out, PacketType::ConnAck.first(), |out| match version {
             Version::V31 => out.extend_from_slice(&[0, self.reason.to_v3_connack()]),
-            Version::V311 => {
-                out.extend_from_slice(&[u8::from(self.session_present), self.reason.to_v3_connack()])
-            }
+            Version::V311 => out.extend_from_slice(&[u8::from(self.session_present), self.reason.to_v3_connack()]),
             Version::V5 => {
                 out.extend_from_slice(&[u8::from(self.session_present), self.reason.0]);
                 put_properties(out, self.properties);
@@ -78,10 +72,7 @@ mod tests {
         assert_eq!(read(Version::V311, &[1, 0]), Ok((true, Reason::SUCCESS)));
         assert_eq!(read(Version::V311, &[0, 5]), Ok((false, Reason::NOT_AUTHORIZED)));
         assert_eq!(read(Version::V31, &[0x55, 0]), Ok((false, Reason::SUCCESS)));
-        assert_eq!(
-            read(Version::V5, &[0, 0x9c, 4, 0x1c, 0, 1, b'x']),
-            Ok((false, Reason::USE_ANOTHER_SERVER))
-        );
+        assert_eq!(read(Version::V5, &[0, 0x9c, 4, 0x1c, 0, 1, b'x']), Ok((false, Reason::USE_ANOTHER_SERVER)));
         assert_eq!(read(Version::V5, &[0, 1]), Ok((false, Reason::UNSUPPORTED_PROTOCOL_VERSION)));
     }
 
@@ -102,8 +93,7 @@ mod tests {
 
     #[test]
     fn what_3_x_cannot_say_becomes_server_unavailable() {
-        let packet =
-            ConnAck { session_present: false, reason: Reason::QUOTA_EXCEEDED, properties: Properties::EMPTY };
+        let packet = ConnAck { session_present: false, reason: Reason::QUOTA_EXCEEDED, properties: Properties::EMPTY };
         let mut out = Vec::new();
         packet.encode(Version::V311, &mut out);
         packet.encode(Version::V5, &mut out);

@@ -107,23 +107,12 @@ pub(super) fn decode(body: &[u8]) -> Result<Connect<'_>, Error> {
     let client_id = reader.utf8()?;
     let will = if flags & WILL != 0 { Some(read_will(&mut reader, version, flags)?) } else { None };
     // 3.1: "the remaining length takes precedence over the user name flag".
-    let is_there =
-        |flag, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && reader.is_empty());
+    let is_there = |flag, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V31 && reader.is_empty());
     let username = if is_there(USERNAME, &reader) { Some(reader.utf8()?) } else { None };
     let password = if is_there(PASSWORD, &reader) { Some(reader.binary()?) } else { None };
     reader.finish()?;
     let clean_start = flags & CLEAN_START != 0;
-    Ok(Connect {
-        version,
-        clean_start,
-        keep_alive_s,
-        client_id,
-        will,
-        username,
-        password,
-        properties,
-        is_bridge,
-    })
+    Ok(Connect { version, clean_start, keep_alive_s, client_id, will, username, password, properties, is_bridge })
 }
 
 fn read_will<'a>(reader: &mut Reader<'a>, version: Version, flags: u8) -> Result<Will<'a>, Error> {
@@ -142,10 +131,7 @@ fn read_will<'a>(reader: &mut Reader<'a>, version: Version, flags: u8) -> Result
 
 /// §3.1.2.11.10: authentication data belongs to a method.
 pub(super) fn check_authentication(properties: Properties<'_>) -> Result<(), Error> {
-    if properties.is_empty()
-        || !properties.contains(PropertyId::AuthenticationData)
-        || properties.contains(PropertyId::AuthenticationMethod)
-    {
+    if properties.is_empty() || !properties.contains(PropertyId::AuthenticationData) || properties.contains(PropertyId::AuthenticationMethod) {
         return Ok(());
     }
     Err(Error::Protocol("Authentication Data without a method"))
@@ -185,10 +171,7 @@ impl Connect<'_> {
         let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
         debug_assert!(self.version == Version::V5 || self.username.is_some() || self.password.is_none());
         let will = self.will.map_or(0, |will| WILL | (will.qos as u8) << 3 | bit(will.retain, WILL_RETAIN));
-        bit(self.clean_start, CLEAN_START)
-            | will
-            | bit(self.password.is_some(), PASSWORD)
-            | bit(self.username.is_some(), USERNAME)
+        bit(self.clean_start, CLEAN_START) | will | bit(self.password.is_some(), PASSWORD) | bit(self.username.is_some(), USERNAME)
     }
 }
 
@@ -238,10 +221,7 @@ mod tests {
         let read = |name: &str, level: u8| {
             let head = [&(name.len() as u16).to_be_bytes(), name.as_bytes(), &[level, 2, 0, 0]].concat();
             let body = [&head[..], if level == 5 { &[0, 0, 0] } else { &[0, 0] }].concat();
-            assert_eq!(
-                peek_version(Frame { first: 0x10, body: &body }),
-                decode(&body).ok().map(|packet| packet.version)
-            );
+            assert_eq!(peek_version(Frame { first: 0x10, body: &body }), decode(&body).ok().map(|packet| packet.version));
             decode(&body).map(|packet| (packet.version, packet.is_bridge))
         };
         assert_eq!(read("MQTT", 3), Ok((Version::V31, false)));
@@ -291,10 +271,7 @@ mod tests {
         for end in 0..whole.len() {
             assert!(matches!(fault(&whole[..end]), Some(Error::Malformed(_) | Error::Protocol(_))), "{end}");
         }
-        assert_eq!(
-            fault(&[&whole[..], &[0]].concat()),
-            Some(Error::Malformed("bytes behind the last field"))
-        );
+        assert_eq!(fault(&[&whole[..], &[0]].concat()), Some(Error::Malformed("bytes behind the last field")));
         assert_eq!(fault(&v311(0x04, b"\0\x01#\0\0")), Some(Error::TopicNameInvalid));
         assert_eq!(fault(&v311(0x04, b"\0\0\0\0")), Some(Error::TopicNameInvalid));
     }

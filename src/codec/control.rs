@@ -21,11 +21,7 @@ pub struct Auth<'a> {
     pub properties: Properties<'a>,
 }
 
-pub(super) fn decode_disconnect(
-    version: Version,
-    sender: Sender,
-    body: &[u8],
-) -> Result<Disconnect<'_>, Error> {
+pub(super) fn decode_disconnect(version: Version, sender: Sender, body: &[u8]) -> Result<Disconnect<'_>, Error> {
     let mut reader = Reader::new(body);
     let (mut reason, mut properties) = (Reason::NORMAL_DISCONNECTION, Properties::EMPTY);
     if version.has_properties() && !reader.is_empty() {
@@ -123,10 +119,7 @@ mod tests {
         assert_eq!(disconnect(v5, client, &[0, 0, 0]), Err(Error::Malformed("bytes behind the last field")));
         assert_eq!(disconnect(v5, client, &[0, 1]), Err(Error::Malformed("packet ends inside a field")));
         assert_eq!(disconnect(Version::V311, client, &[]), Ok(Reason::NORMAL_DISCONNECTION));
-        assert_eq!(
-            disconnect(Version::V311, client, &[0]),
-            Err(Error::Malformed("bytes behind the last field"))
-        );
+        assert_eq!(disconnect(Version::V311, client, &[0]), Err(Error::Malformed("bytes behind the last field")));
         let direction = Err(Error::Protocol("packet type is not for this direction"));
         assert_eq!(disconnect(Version::V311, server, &[]), direction);
     }
@@ -139,10 +132,7 @@ mod tests {
         assert_eq!(read(&[0x18, 0]), Err(Error::Protocol("AUTH without a method")));
         assert_eq!(read(&[0x18]), Err(Error::Malformed("packet ends inside a field")));
         assert_eq!(read(&[0x87, 0]), Err(Error::Protocol("reason code")));
-        assert_eq!(
-            read(&[0x18, 4, 0x15, 0, 1, b'x', 0]),
-            Err(Error::Malformed("bytes behind the last field"))
-        );
+        assert_eq!(read(&[0x18, 4, 0x15, 0, 1, b'x', 0]), Err(Error::Malformed("bytes behind the last field")));
         let old = crate::codec::decode(Version::V311, Sender::Client, Frame { first: 0xf0, body: &[] });
         assert_eq!(old, Err(Error::Malformed("packet type 15 before MQTT 5")));
     }

@@ -189,12 +189,7 @@ impl FanOut {
 /// What a fan-out keeps allocated for the next one.
 const KEPT_BYTES: usize = 4_096;
 
-fn put_delivery_properties(
-    message: &Message,
-    delivery: &Delivery<'_>,
-    expiry_s: Option<u32>,
-    tail: &mut Vec<u8>,
-) {
+fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s: Option<u32>, tail: &mut Vec<u8>) {
     if let Some(expiry_s) = expiry_s {
         tail.push(PropertyId::MessageExpiryInterval as u8);
         tail.extend_from_slice(&expiry_s.to_be_bytes());
@@ -232,15 +227,8 @@ mod tests {
             let payload: Vec<u8> = (0..size).map(|index| index as u8).collect();
             let message = message(&budget, &payload, Some(at(10_000)));
             let packet_id = PacketId::new(77);
-            let full = Delivery {
-                qos: Qos::AtLeastOnce,
-                dup: true,
-                retain: true,
-                packet_id,
-                alias: Some(3),
-                omit_topic: false,
-                subscription_ids: &[1, 268_435_455],
-            };
+            let full =
+                Delivery { qos: Qos::AtLeastOnce, dup: true, retain: true, packet_id, alias: Some(3), omit_topic: false, subscription_ids: &[1, 268_435_455] };
             let bytes = sent(&message, &full, Version::V5, at(8_500));
             let (frame, taken) = split(&bytes, usize::MAX).expect("legal").expect("whole");
             assert_eq!(taken, bytes.len());
@@ -287,15 +275,7 @@ mod tests {
         let mut list = PropertyList::new();
         list.push(PropertyId::ContentType, Value::Utf8("text"));
         let payload = Bytes::from_owner(Held(owner.clone()));
-        let message = Message::with_payload(
-            &budget,
-            "a/b",
-            payload,
-            Qos::AtLeastOnce,
-            false,
-            list.as_properties(),
-            Some(at(9_000)),
-        );
+        let message = Message::with_payload(&budget, "a/b", payload, Qos::AtLeastOnce, false, list.as_properties(), Some(at(9_000)));
         assert_eq!((message.topic(), message.payload().as_ptr()), ("a/b", owner.as_ptr()));
         assert!(budget.used_bytes() > 5_000 && budget.used_bytes() == message.len_bytes());
         let delivery = Delivery { qos: Qos::AtLeastOnce, packet_id: PacketId::new(1), ..Delivery::default() };

@@ -168,8 +168,7 @@ impl Message {
 
 fn part_lens(topic: &str, properties: Properties<'_>) -> (u16, u32) {
     let topic_len = u16::try_from(topic.len()).expect("a topic of more than 65,535 bytes");
-    let properties_len =
-        u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
+    let properties_len = u32::try_from(properties.as_bytes().len()).expect("more properties than a packet holds");
     (topic_len, properties_len)
 }
 

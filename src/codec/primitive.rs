@@ -98,11 +98,7 @@ impl<'a> Reader<'a> {
         };
         if topic::has_name_fault(bytes) {
             let has_nul = bytes.contains(&0);
-            return Err(if has_nul {
-                Error::Malformed("U+0000 in a string")
-            } else {
-                Error::TopicNameInvalid
-            });
+            return Err(if has_nul { Error::Malformed("U+0000 in a string") } else { Error::TopicNameInvalid });
         }
         Ok(name)
     }
@@ -231,15 +227,7 @@ mod tests {
         let read = |bytes: &'static [u8]| Reader::new(bytes).utf8();
         assert_eq!(read(&[0, 3, 0xef, 0xbb, 0xbf]), Ok("\u{feff}"));
         assert_eq!(read(&[0, 5, 0x41, 0xf0, 0xaa, 0x9b, 0x94]), Ok("A\u{2a6d4}"));
-        for bad in [
-            &[0_u8, 1, 0][..],
-            &[0, 3, 0xed, 0xa0, 0x80],
-            &[0, 2, 0xc0, 0x80],
-            &[0, 1, 0xff],
-            &[0, 2, b'a'],
-            &[0],
-            &[0, 4, 0xf4, 0x90, 0x80, 0x80],
-        ] {
+        for bad in [&[0_u8, 1, 0][..], &[0, 3, 0xed, 0xa0, 0x80], &[0, 2, 0xc0, 0x80], &[0, 1, 0xff], &[0, 2, b'a'], &[0], &[0, 4, 0xf4, 0x90, 0x80, 0x80]] {
             assert!(matches!(Reader::new(bad).utf8(), Err(Error::Malformed(_))), "{bad:x?}");
         }
     }

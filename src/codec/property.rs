@@ -147,13 +147,8 @@ impl PropertyId {
             | Id::WildcardSubscriptionAvailable
             | Id::SubscriptionIdentifierAvailable
             | Id::SharedSubscriptionAvailable => PropertyKind::Byte,
-            Id::ServerKeepAlive | Id::ReceiveMaximum | Id::TopicAliasMaximum | Id::TopicAlias => {
-                PropertyKind::U16
-            }
-            Id::MessageExpiryInterval
-            | Id::SessionExpiryInterval
-            | Id::WillDelayInterval
-            | Id::MaximumPacketSize => PropertyKind::U32,
+            Id::ServerKeepAlive | Id::ReceiveMaximum | Id::TopicAliasMaximum | Id::TopicAlias => PropertyKind::U16,
+            Id::MessageExpiryInterval | Id::SessionExpiryInterval | Id::WillDelayInterval | Id::MaximumPacketSize => PropertyKind::U32,
             Id::SubscriptionIdentifier => PropertyKind::VarInt,
             Id::ContentType
             | Id::ResponseTopic
@@ -169,11 +164,7 @@ impl PropertyId {
 
     const fn places(self) -> u16 {
         match self {
-            Id::PayloadFormatIndicator
-            | Id::MessageExpiryInterval
-            | Id::ContentType
-            | Id::ResponseTopic
-            | Id::CorrelationData => PUBLISH | WILL,
+            Id::PayloadFormatIndicator | Id::MessageExpiryInterval | Id::ContentType | Id::ResponseTopic | Id::CorrelationData => PUBLISH | WILL,
             Id::SubscriptionIdentifier => PUBLISH | SUBSCRIBE,
             Id::SessionExpiryInterval => CONNECT | CONNACK | DISCONNECT,
             Id::AuthenticationMethod | Id::AuthenticationData => CONNECT | CONNACK | AUTH,
@@ -216,12 +207,8 @@ impl PropertyId {
             (Id::TopicAlias, Value::U16(0)) => Err(Error::TopicAliasInvalid),
             (Id::ReceiveMaximum, Value::U16(0)) => Err(Error::Protocol("Receive Maximum 0")),
             (Id::MaximumPacketSize, Value::U32(0)) => Err(Error::Protocol("Maximum Packet Size 0")),
-            (Id::SubscriptionIdentifier, Value::VarInt(0)) => {
-                Err(Error::Protocol("Subscription Identifier 0"))
-            }
-            (Id::ResponseTopic, Value::Utf8(name)) if !topic::is_valid_name(name) => {
-                Err(Error::Protocol("Response Topic is not a topic name"))
-            }
+            (Id::SubscriptionIdentifier, Value::VarInt(0)) => Err(Error::Protocol("Subscription Identifier 0")),
+            (Id::ResponseTopic, Value::Utf8(name)) if !topic::is_valid_name(name) => Err(Error::Protocol("Response Topic is not a topic name")),
             _ => Ok(()),
         }
     }

@@ -49,10 +49,7 @@ pub(super) fn decode<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> 
         check_empty_topic(version, properties)?;
     }
     // [MQTT-3.3.4-6]
-    if sender == Sender::Client
-        && !properties.is_empty()
-        && properties.contains(PropertyId::SubscriptionIdentifier)
-    {
+    if sender == Sender::Client && !properties.is_empty() && properties.contains(PropertyId::SubscriptionIdentifier) {
         return Err(Error::Protocol("Subscription Identifier from a client"));
     }
     let retain = frame.first & RETAIN != 0;
@@ -120,10 +117,7 @@ mod tests {
         let packet = read(Version::V5, 0x3b, &body).expect("legal");
         let (topic, packet_id) = ("a/b", PacketId::new(10));
         let (qos, properties) = (Qos::AtLeastOnce, Properties::EMPTY);
-        assert_eq!(
-            packet,
-            Publish { dup: true, qos, retain: true, topic, packet_id, properties, payload: &[] }
-        );
+        assert_eq!(packet, Publish { dup: true, qos, retain: true, topic, packet_id, properties, payload: &[] });
         let mut out = Vec::new();
         packet.encode(Version::V5, &mut out);
         assert_eq!((out[0], out[1], &out[2..]), (0x3b, 8, &body[..]));
@@ -153,18 +147,8 @@ mod tests {
             (Version::V5, 0x30, &[0, 0, 3, 0x23, 0, 0], Err(Error::TopicAliasInvalid)),
             (Version::V5, 0x30, &[0, 1, b'a', 2, 0x0b, 1], protocol("Subscription Identifier from a client")),
             (Version::V5, 0x30, &[0, 1, b'a', 2, 0x01, 2], protocol("property is neither 0 nor 1")),
-            (
-                Version::V5,
-                0x30,
-                &[0, 1, b'a', 0x80, 0],
-                malformed("variable byte integer longer than needed"),
-            ),
-            (
-                Version::V5,
-                0x30,
-                &[0, 1, b'a', 4, 0x08, 0, 1, b'#'],
-                protocol("Response Topic is not a topic name"),
-            ),
+            (Version::V5, 0x30, &[0, 1, b'a', 0x80, 0], malformed("variable byte integer longer than needed")),
+            (Version::V5, 0x30, &[0, 1, b'a', 4, 0x08, 0, 1, b'#'], protocol("Response Topic is not a topic name")),
         ];
         for (version, first, body, expected) in table {
             assert_eq!(read(version, first, body).map(|_| ()), expected, "{version:?} {first:x} {body:x?}");

@@ -59,10 +59,7 @@ impl SubscribeOptions {
         if !version.has_properties() {
             return self.qos as u8;
         }
-        self.qos as u8
-            | (u8::from(self.no_local) * NO_LOCAL)
-            | (u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED)
-            | (self.retain_handling as u8) << 4
+        self.qos as u8 | (u8::from(self.no_local) * NO_LOCAL) | (u8::from(self.retain_as_published) * RETAIN_AS_PUBLISHED) | (self.retain_handling as u8) << 4
     }
 
     /// Options of a byte in the form of MQTT 5, of which those of 3.x are a part.
@@ -147,13 +144,8 @@ impl Subscribe<'_> {
 
     /// Appends a packet of filters from anywhere: a slice of pairs or an iterator of pairs, not
     /// empty.
-    pub fn encode_from<'f, F>(
-        version: Version,
-        packet_id: PacketId,
-        properties: Properties<'_>,
-        filters: F,
-        out: &mut Vec<u8>,
-    ) where
+    pub fn encode_from<'f, F>(version: Version, packet_id: PacketId, properties: Properties<'_>, filters: F, out: &mut Vec<u8>)
+    where
         F: IntoIterator,
         F::Item: Borrow<(&'f str, SubscribeOptions)>,
     {
@@ -263,11 +255,7 @@ mod tests {
             (Version::V5, &[0, 1, 0, 0, 1, b'a', 3], protocol("QoS 3 in a subscription")),
             (Version::V5, &[0, 1, 0, 0, 1, b'a', 0x30], protocol("Retain Handling 3")),
             (Version::V5, &[0, 1, 0, 0, 1, b'a', 0x40], malformed("reserved subscription options")),
-            (
-                Version::V5,
-                &[0, 1, 0, 0, 10, b'$', b's', b'h', b'a', b'r', b'e', b'/', b'g', b'/', b'a', 4],
-                protocol("No Local on a shared subscription"),
-            ),
+            (Version::V5, &[0, 1, 0, 0, 10, b'$', b's', b'h', b'a', b'r', b'e', b'/', b'g', b'/', b'a', 4], protocol("No Local on a shared subscription")),
             (Version::V5, &[0, 1, 2, 0x0b, 0, 0, 1, b'a', 0], protocol("Subscription Identifier 0")),
             (Version::V5, &[0, 1, 4, 0x0b, 1, 0x0b, 2, 0, 1, b'a', 0], protocol("property given twice")),
         ];

@@ -72,13 +72,8 @@ impl Unsubscribe<'_> {
     }
 
     /// Appends a packet of filters from anywhere: a slice or an iterator of strings, not empty.
-    pub fn encode_from<F>(
-        version: Version,
-        packet_id: PacketId,
-        properties: Properties<'_>,
-        filters: F,
-        out: &mut Vec<u8>,
-    ) where
+    pub fn encode_from<F>(version: Version, packet_id: PacketId, properties: Properties<'_>, filters: F, out: &mut Vec<u8>)
+    where
         F: IntoIterator,
         F::Item: AsRef<str>,
     {
@@ -146,28 +141,19 @@ mod tests {
         // §3.10.3, figure 3-32.
         let body = [0, 10, 0, 3, b'a', b'/', b'b', 0, 3, b'c', b'/', b'd'];
         let frame = Frame { first: 0xa2, body: &body };
-        let Ok(Packet::Unsubscribe(packet)) = crate::codec::decode(Version::V311, Sender::Client, frame)
-        else {
+        let Ok(Packet::Unsubscribe(packet)) = crate::codec::decode(Version::V311, Sender::Client, frame) else {
             panic!("not an UNSUBSCRIBE");
         };
         assert_eq!(packet.filters.iter().collect::<Vec<_>>(), ["a/b", "c/d"]);
         assert_eq!((packet.filters.len(), packet.filters.is_empty()), (2, false));
         let mut out = Vec::new();
-        Unsubscribe::encode_from(
-            Version::V311,
-            packet.packet_id,
-            packet.properties,
-            ["a/b", "c/d"],
-            &mut out,
-        );
+        Unsubscribe::encode_from(Version::V311, packet.packet_id, packet.properties, ["a/b", "c/d"], &mut out);
         assert_eq!(out[2..], body);
     }
 
     #[test]
     fn faults_of_unsubscribe_are_told_apart() {
-        let read = |version, body: &[u8]| {
-            crate::codec::decode(version, Sender::Client, Frame { first: 0xa2, body }).map(|_| ())
-        };
+        let read = |version, body: &[u8]| crate::codec::decode(version, Sender::Client, Frame { first: 0xa2, body }).map(|_| ());
         assert_eq!(read(Version::V5, &[0, 1, 0]), Err(Error::Protocol("UNSUBSCRIBE without a filter")));
         assert_eq!(read(Version::V5, &[0, 1, 0, 0, 0]), Err(Error::Malformed("empty topic filter")));
         let misplaced = Err(Error::Protocol("property does not belong here"));

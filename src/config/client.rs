@@ -56,11 +56,7 @@ impl ClientConfig {
         }
         for (key, value) in &parts.query {
             if key == "priority" {
-                priority = value.parse().map_err(|_| Error::Value {
-                    key: key.clone(),
-                    value: value.clone(),
-                    expected: "a priority".to_owned(),
-                })?;
+                priority = value.parse().map_err(|_| Error::Value { key: key.clone(), value: value.clone(), expected: "a priority".to_owned() })?;
             } else {
                 find(client_keys(), key)?.set(&mut next, value)?;
             }

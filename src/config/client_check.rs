@@ -14,11 +14,7 @@ impl ClientConfig {
         let rules = [
             (self.servers.is_empty(), "no server", "add one: server = \"mqtt://HOST\""),
             (will.is_some_and(|will| will.topic.is_empty() && !will.payload.is_empty()), "will_payload needs will_topic", "set will_topic"),
-            (
-                authentication.is_some_and(|auth| auth.method.is_empty() && !auth.data.is_empty()),
-                "auth_data needs auth_method",
-                "set auth_method",
-            ),
+            (authentication.is_some_and(|auth| auth.method.is_empty() && !auth.data.is_empty()), "auth_data needs auth_method", "set auth_method"),
             (authentication.is_some_and(|auth| !auth.method.is_empty()) && !is_v5, "auth_method needs MQTT 5", "set version to 5"),
             (
                 has_will && !is_v5 && will.is_some_and(|will| !will.properties.is_empty()),
@@ -30,11 +26,7 @@ impl ClientConfig {
                 "a password without a user name needs MQTT 5",
                 "set username, or version to 5",
             ),
-            (
-                options.client_id.is_empty() && options.version == Version::V31,
-                "MQTT 3.1 needs a client identifier",
-                "set client_id",
-            ),
+            (options.client_id.is_empty() && options.version == Version::V31, "MQTT 3.1 needs a client identifier", "set client_id"),
             (
                 options.client_id.is_empty() && options.version == Version::V311 && !options.clean_start,
                 "a session that is kept needs a client identifier",
@@ -47,10 +39,8 @@ impl ClientConfig {
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, ..)| *is_broken);
-        let mut problems: Vec<Problem> = broken.map(|(_, text, suggestion)| Problem {
-            line: 0,
-            error: Error::Whole { text: text.to_owned(), suggestion: suggestion.to_owned() },
-        }).collect();
+        let mut problems: Vec<Problem> =
+            broken.map(|(_, text, suggestion)| Problem { line: 0, error: Error::Whole { text: text.to_owned(), suggestion: suggestion.to_owned() } }).collect();
         // What the machine itself refuses, if that is nothing of the above.
         if problems.is_empty() {
             problems.extend(self.parts().err().map(|error| Problem { line: 0, error }));

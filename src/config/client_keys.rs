@@ -12,8 +12,7 @@ const PACKET_BYTES_MAX: u64 = crate::codec::PACKET_BYTES_MAX as u64;
 const DAY_MS: u64 = 86_400_000;
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 /// mosquitto's clients have all of these; the version is the index modulo 3.
-const VERSION_WORDS: &[&str] =
-    &["3.1", "3.1.1", "5", "31", "311", "5.0", "mqttv31", "mqttv311", "mqttv5", "3", "4", "v5"];
+const VERSION_WORDS: &[&str] = &["3.1", "3.1.1", "5", "31", "311", "5.0", "mqttv31", "mqttv311", "mqttv5", "3", "4", "v5"];
 const RESUBSCRIBE_WORDS: &[&str] = &["session_lost", "always", "never"];
 const OVERFLOW_WORDS: &[&str] = &["refuse_newest", "drop_oldest"];
 const RETRY_WORDS: &[&str] = &["soon", "slow", "stop"];
@@ -44,40 +43,43 @@ macro_rules! milliseconds {
 }
 macro_rules! retry {
     ($name:literal, $cause:ident, $doc:literal) => {
-        row!(
-            Kind::Choice(RETRY_WORDS), $name, $doc,
-            |c| Value::Number(c.options.reconnect.rule(Cause::$cause) as u64),
-            |c, v| {
-                let retry = [Retry::Soon, Retry::Slow, Retry::GiveUp][v.into_number::<usize>()];
-                c.options.reconnect.set_rule(Cause::$cause, retry);
-            }
-        )
+        row!(Kind::Choice(RETRY_WORDS), $name, $doc, |c| Value::Number(c.options.reconnect.rule(Cause::$cause) as u64), |c, v| {
+            let retry = [Retry::Soon, Retry::Slow, Retry::GiveUp][v.into_number::<usize>()];
+            c.options.reconnect.set_rule(Cause::$cause, retry);
+        })
     };
 }
 
 pub(super) static KEYS: &[Key<ClientConfig>] = &[
     row!(
-        Kind::Text, "client_id" | "clientid" | "id", "client identifier; empty: the server gives one",
+        Kind::Text,
+        "client_id" | "clientid" | "id",
+        "client identifier; empty: the server gives one",
         |c| Value::Text(c.options.client_id.clone()),
         |c, v| c.options.client_id = v.into_text()
     ),
+    row!(Kind::Text, "username" | "user_name", "user name; empty: none", |c| Value::Text(c.options.username.clone().unwrap_or_default()), |c, v| c
+        .options
+        .username =
+        Some(v.into_text()).filter(|text| !text.is_empty())),
+    row!(Kind::Secret, "password", "password; empty: none", |c| Value::Text(c.options.password.as_deref().map(lossy).unwrap_or_default()), |c, v| c
+        .options
+        .password =
+        Some(v.into_text().into_bytes()).filter(|bytes| !bytes.is_empty())),
     row!(
-        Kind::Text, "username" | "user_name", "user name; empty: none",
-        |c| Value::Text(c.options.username.clone().unwrap_or_default()),
-        |c, v| c.options.username = Some(v.into_text()).filter(|text| !text.is_empty())
-    ),
-    row!(
-        Kind::Secret, "password", "password; empty: none",
-        |c| Value::Text(c.options.password.as_deref().map(lossy).unwrap_or_default()),
-        |c, v| c.options.password = Some(v.into_text().into_bytes()).filter(|bytes| !bytes.is_empty())
-    ),
-    row!(
-        Kind::Choice(VERSION_WORDS), "version" | "protocol_version" | "mqtt_version", "protocol version",
+        Kind::Choice(VERSION_WORDS),
+        "version" | "protocol_version" | "mqtt_version",
+        "protocol version",
         |c| Value::Number(VERSIONS.iter().position(|own| *own == c.options.version).unwrap_or(1) as u64),
         |c, v| c.options.version = VERSIONS[v.into_number::<usize>() % 3]
     ),
     flag!("clean_start" | "cleansession" | "clean_session", clean_start, "begin with a new session"),
-    number!("session_expiry_s" | "session_expiry", session_expiry_s, Kind::Number(0, MANY), "how long the server keeps the session without a connection (MQTT 5)"),
+    number!(
+        "session_expiry_s" | "session_expiry",
+        session_expiry_s,
+        Kind::Number(0, MANY),
+        "how long the server keeps the session without a connection (MQTT 5)"
+    ),
     number!("keepalive" | "keep_alive" | "keepalive_interval", keep_alive_s, Kind::Number(0, 65_535), "keep-alive in seconds; 0: none"),
     number!("receive_maximum", receive_maximum, Kind::Number(1, 65_535), "QoS 1 and 2 messages on their way from the server"),
     number!("max_packet_size", packet_bytes_max, Kind::Bytes(128, PACKET_BYTES_MAX), "largest packet the server may send"),
@@ -85,27 +87,27 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     number!("max_topic_alias_out", topic_alias_out_max, Kind::Number(0, 65_535), "topic aliases used towards the server"),
     number!("max_inflight_messages", in_flight_max, Kind::Number(1, 60_000), "QoS 1 and 2 messages on their way to the server"),
     row!(
-        Kind::Text, "will_topic", "topic of the will; empty: no will",
+        Kind::Text,
+        "will_topic",
+        "topic of the will; empty: no will",
         |c| Value::Text(c.options.will.as_ref().map(|will| will.topic.clone()).unwrap_or_default()),
         |c, v| will(c).topic = v.into_text()
     ),
     row!(
-        Kind::Text, "will_payload", "payload of the will",
+        Kind::Text,
+        "will_payload",
+        "payload of the will",
         |c| Value::Text(c.options.will.as_ref().map(|will| lossy(&will.payload)).unwrap_or_default()),
         |c, v| will(c).payload = v.into_text().into_bytes()
     ),
+    row!(Kind::Number(0, 2), "will_qos", "QoS of the will", |c| Value::Number(c.options.will.as_ref().map_or(0, |will| will.qos as u64)), |c, v| will(c).qos =
+        Qos::try_from(v.into_number::<u8>()).unwrap_or_default()),
+    row!(Kind::Bool, "will_retain", "the will is retained", |c| Value::Bool(c.options.will.as_ref().is_some_and(|will| will.retain)), |c, v| will(c).retain =
+        v.into_bool()),
     row!(
-        Kind::Number(0, 2), "will_qos", "QoS of the will",
-        |c| Value::Number(c.options.will.as_ref().map_or(0, |will| will.qos as u64)),
-        |c, v| will(c).qos = Qos::try_from(v.into_number::<u8>()).unwrap_or_default()
-    ),
-    row!(
-        Kind::Bool, "will_retain", "the will is retained",
-        |c| Value::Bool(c.options.will.as_ref().is_some_and(|will| will.retain)),
-        |c, v| will(c).retain = v.into_bool()
-    ),
-    row!(
-        Kind::Number(0, MANY), "will_delay_s", "how long the server waits before it publishes the will (MQTT 5)",
+        Kind::Number(0, MANY),
+        "will_delay_s",
+        "how long the server waits before it publishes the will (MQTT 5)",
         |c| Value::Number(will_delay(c).into()),
         |c, v| {
             let properties = &mut will(c).properties;
@@ -117,22 +119,30 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         }
     ),
     row!(
-        Kind::Bool, "request_response_information", "ask for Response Information (MQTT 5)",
+        Kind::Bool,
+        "request_response_information",
+        "ask for Response Information (MQTT 5)",
         |c| Value::Bool(connect_byte(c, PropertyId::RequestResponseInformation) == Some(1)),
         |c, v| set_connect_byte(c, PropertyId::RequestResponseInformation, v.into_bool(), false)
     ),
     row!(
-        Kind::Bool, "request_problem_information", "ask for reason strings (MQTT 5)",
+        Kind::Bool,
+        "request_problem_information",
+        "ask for reason strings (MQTT 5)",
         |c| Value::Bool(connect_byte(c, PropertyId::RequestProblemInformation) != Some(0)),
         |c, v| set_connect_byte(c, PropertyId::RequestProblemInformation, v.into_bool(), true)
     ),
     row!(
-        Kind::Text, "auth_method", "method of enhanced authentication; empty: none (MQTT 5)",
+        Kind::Text,
+        "auth_method",
+        "method of enhanced authentication; empty: none (MQTT 5)",
         |c| Value::Text(c.options.authentication.as_ref().map(|auth| auth.method.clone()).unwrap_or_default()),
         |c, v| authentication(c).method = v.into_text()
     ),
     row!(
-        Kind::Secret, "auth_data", "first data of enhanced authentication (MQTT 5)",
+        Kind::Secret,
+        "auth_data",
+        "first data of enhanced authentication (MQTT 5)",
         |c| Value::Text(c.options.authentication.as_ref().map(|auth| lossy(&auth.data)).unwrap_or_default()),
         |c, v| authentication(c).data = v.into_text().into_bytes()
     ),
@@ -159,7 +169,9 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     retry!("reconnect_on_protocol", Protocol, "one side broke the protocol"),
     retry!("reconnect_on_other", Other, "any other reason"),
     row!(
-        Kind::Choice(RESUBSCRIBE_WORDS), "resubscribe", "when stored subscriptions are asked for again",
+        Kind::Choice(RESUBSCRIBE_WORDS),
+        "resubscribe",
+        "when stored subscriptions are asked for again",
         |c| Value::Number(c.options.resubscribe as u64),
         |c, v| c.options.resubscribe = [Resubscribe::SessionLost, Resubscribe::Always, Resubscribe::Never][v.into_number::<usize>()]
     ),
@@ -168,18 +180,20 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     number!("max_subscribe_filters", subscribe_filters_max, Kind::Number(1, 65_535), "filters in one SUBSCRIBE"),
     number!("max_queued_messages", queue.count_max, Kind::Number(1, MANY), "messages that wait to be sent"),
     number!("max_queued_bytes", queue.bytes_max, Kind::Bytes(1, MANY), "bytes that wait to be sent"),
+    row!(Kind::Choice(OVERFLOW_WORDS), "queue_overflow", "who has to go when the queue is full", |c| Value::Number(c.options.queue.overflow as u64), |c, v| {
+        c.options.queue.overflow = [Overflow::RefuseNewest, Overflow::DropOldest][v.into_number::<usize>()]
+    }),
     row!(
-        Kind::Choice(OVERFLOW_WORDS), "queue_overflow", "who has to go when the queue is full",
-        |c| Value::Number(c.options.queue.overflow as u64),
-        |c, v| c.options.queue.overflow = [Overflow::RefuseNewest, Overflow::DropOldest][v.into_number::<usize>()]
-    ),
-    row!(
-        Kind::Bool, "queue_qos0_messages", "QoS 0 messages wait for a connection; else they are refused without one",
+        Kind::Bool,
+        "queue_qos0_messages",
+        "QoS 0 messages wait for a connection; else they are refused without one",
         |c| Value::Bool(c.options.offline_qos0 == OfflineQos0::Queue),
         |c, v| c.options.offline_qos0 = if v.into_bool() { OfflineQos0::Queue } else { OfflineQos0::Refuse }
     ),
     row!(
-        Kind::Number(0, DAY_MS), "queue_expiry_ms", "a message that has waited for so long is given up; 0: never",
+        Kind::Number(0, DAY_MS),
+        "queue_expiry_ms",
+        "a message that has waited for so long is given up; 0: never",
         |c| Value::Number(u64::try_from(c.options.queue.age_max.as_millis()).unwrap_or(u64::MAX)),
         |c, v| c.options.queue.age_max = Duration::from_millis(v.into_number())
     ),
@@ -187,39 +201,53 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     flag!("lower_qos", lower_qos, "a QoS above the server's is lowered instead of failing"),
     flag!("manual_ack", manual_ack, "messages are acknowledged by the application"),
     row!(
-        Kind::Bool, "pull_receive", "messages without a callback of their own wait for nlmqtt_client_next_message",
+        Kind::Bool,
+        "pull_receive",
+        "messages without a callback of their own wait for nlmqtt_client_next_message",
         |c| Value::Bool(c.pull_receive),
         |c, v| c.pull_receive = v.into_bool()
     ),
     row!(
-        Kind::Number(1, MANY), "max_received_messages", "messages that wait to be taken; beyond, nothing is read from the server",
+        Kind::Number(1, MANY),
+        "max_received_messages",
+        "messages that wait to be taken; beyond, nothing is read from the server",
         |c| Value::Number(c.receive.count_max as u64),
         |c, v| c.receive.count_max = v.into_number()
     ),
     row!(
-        Kind::Bytes(1, MANY), "max_received_bytes", "bytes that wait to be taken; beyond, nothing is read from the server",
+        Kind::Bytes(1, MANY),
+        "max_received_bytes",
+        "bytes that wait to be taken; beyond, nothing is read from the server",
         |c| Value::Number(c.receive.bytes_max as u64),
         |c, v| c.receive.bytes_max = v.into_number()
     ),
     number!("max_requests", requests_max, Kind::Number(1, MANY), "requests that wait for their response (MQTT 5)"),
     row!(
-        Kind::Text, "response_topic", "topic responses come to; empty: the library chooses one (MQTT 5)",
+        Kind::Text,
+        "response_topic",
+        "topic responses come to; empty: the library chooses one (MQTT 5)",
         |c| Value::Text(c.options.response_topic.clone()),
         |c, v| c.options.response_topic = v.into_text()
     ),
     number!("max_output_bytes", out_bytes_max, Kind::Bytes(1_024, MANY), "bytes that wait for the socket"),
     row!(
-        Kind::Address, "bind_address", "local address to connect from; empty: any",
+        Kind::Address,
+        "bind_address",
+        "local address to connect from; empty: any",
         |c| Value::Text(c.dial.bind.map(|address| address.to_string()).unwrap_or_default()),
         |c, v| c.dial.bind = v.into_text().parse().ok()
     ),
     row!(
-        Kind::Text, "bind_device", "network device to connect over (SO_BINDTODEVICE); empty: any",
+        Kind::Text,
+        "bind_device",
+        "network device to connect over (SO_BINDTODEVICE); empty: any",
         |c| Value::Text(c.dial.device.clone().unwrap_or_default()),
         |c, v| c.dial.device = Some(v.into_text()).filter(|name| !name.is_empty())
     ),
     row!(
-        Kind::Number(0, MANY), "socket_mark", "mark of the connection's packets (SO_MARK); 0: none",
+        Kind::Number(0, MANY),
+        "socket_mark",
+        "mark of the connection's packets (SO_MARK); 0: none",
         |c| Value::Number(c.dial.mark.unwrap_or(0).into()),
         |c, v| c.dial.mark = Some(v.into_number()).filter(|mark| *mark != 0)
     ),

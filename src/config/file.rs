@@ -22,9 +22,7 @@ pub fn load(text: &str, lists: &[&str], mut take: impl FnMut(Entry<'_>) -> Resul
     let (text, (root, _)) = (text.as_str(), DeTable::parse_recoverable(&text));
     for (name, value) in root.get_ref() {
         let elements: Vec<&Spanned<DeValue<'_>>> = match value.get_ref() {
-            DeValue::Array(array)
-                if lists.contains(&name.get_ref().as_ref()) || array.iter().all(|element| element.get_ref().is_table()) =>
-            {
+            DeValue::Array(array) if lists.contains(&name.get_ref().as_ref()) || array.iter().all(|element| element.get_ref().is_table()) => {
                 array.iter().collect()
             }
             _ => vec![value],

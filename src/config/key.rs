@@ -162,9 +162,7 @@ impl Kind {
         match (self, value) {
             (_, Value::Bool(value)) => value.to_string(),
             (_, Value::Text(value)) => value.clone(),
-            (Self::Choice(words), Value::Number(index)) => {
-                words.get(*index as usize).copied().unwrap_or_default().to_owned()
-            }
+            (Self::Choice(words), Value::Number(index)) => words.get(*index as usize).copied().unwrap_or_default().to_owned(),
             (Self::Lifetime, Value::Number(seconds)) => print_lifetime(*seconds),
             (_, Value::Number(value)) => value.to_string(),
         }
@@ -209,8 +207,7 @@ fn bytes(text: &str) -> Option<u64> {
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 /// mosquitto's units; `s` is ours.
-const UNITS: [(u8, u64); 6] =
-    [(b'y', 365 * DAY_S), (b'm', 30 * DAY_S), (b'w', 7 * DAY_S), (b'd', DAY_S), (b'h', HOUR_S), (b's', 1)];
+const UNITS: [(u8, u64); 6] = [(b'y', 365 * DAY_S), (b'm', 30 * DAY_S), (b'w', 7 * DAY_S), (b'd', DAY_S), (b'h', HOUR_S), (b's', 1)];
 const NEVER: u64 = u32::MAX as u64;
 
 fn lifetime(text: &str) -> Option<u64> {

@@ -76,9 +76,7 @@ impl ServerConfig {
         }
         let addresses = uri.listen_addresses()?;
         // Port 0 takes another port each time: it can be there twice.
-        let taken = addresses.iter().find(|address| {
-            address.port() != 0 && self.listeners.iter().any(|listener| listener.address == **address)
-        });
+        let taken = addresses.iter().find(|address| address.port() != 0 && self.listeners.iter().any(|listener| listener.address == **address));
         if let Some(address) = taken {
             return Err(Error::Together(format!("listens at {address} twice")));
         }
@@ -141,10 +139,8 @@ impl ServerConfig {
             Entry::Value(key, value) => self.set(key, &value).map_err(|error| Problem { line: 0, error }),
             Entry::Table("listener", rows) => self.add_listener_table(&rows),
             Entry::Table(name, _) => {
-                let error = find(server_keys(), name).map_or_else(
-                    |_| unknown(name, core::iter::once("listener")),
-                    |key| Error::Syntax(format!("{name}: expected {}", key.kind)),
-                );
+                let error = find(server_keys(), name)
+                    .map_or_else(|_| unknown(name, core::iter::once("listener")), |key| Error::Syntax(format!("{name}: expected {}", key.kind)));
                 Err(Problem { line: 0, error })
             }
         }
@@ -189,15 +185,9 @@ impl ServerConfig {
             let keys = server_keys().iter().filter(|key| key.is_live == is_live && key.print(self) != key.print(new));
             keys.map(|key: &Key<Self>| key.name).collect()
         };
-        let missing = |from: &Self, of: &Self| -> Vec<ListenerOptions> {
-            from.listeners.iter().filter(|listener| !of.listeners.contains(listener)).cloned().collect()
-        };
-        ServerDiff {
-            live: changed(true),
-            restart: changed(false),
-            listeners_added: missing(new, self),
-            listeners_removed: missing(self, new),
-        }
+        let missing =
+            |from: &Self, of: &Self| -> Vec<ListenerOptions> { from.listeners.iter().filter(|listener| !of.listeners.contains(listener)).cloned().collect() };
+        ServerDiff { live: changed(true), restart: changed(false), listeners_added: missing(new, self), listeners_removed: missing(self, new) }
     }
 
     /// Takes the live keys of `new`, and nothing else: what [`ServerConfig::diff`] promised.

@@ -50,9 +50,11 @@ impl ServerConfig {
     fn check_listeners(&self, report: &mut impl FnMut(String, &str)) {
         for (index, listener) in self.listeners.iter().enumerate() {
             let address = listener.address;
-            let all = self.listeners.iter().map(|other| other.address).find(|other| {
-                other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4() && other.port() == address.port()
-            });
+            let all = self
+                .listeners
+                .iter()
+                .map(|other| other.address)
+                .find(|other| other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4() && other.port() == address.port());
             if let Some(all) = all.filter(|all| address.port() != 0 && *all != address) {
                 report(format!("listens at {address}, which {all} takes already"), "remove one of the two");
             }
@@ -73,8 +75,13 @@ mod tests {
         let mut config = ServerConfig::default();
         assert!(config.check().is_empty(), "the defaults can be used");
         for (key, value) in [
-            ("memory_limit", "1M"), ("max_queued_bytes", "512k"), ("max_output_bytes", "512k"), ("hook_timeout_ms", "15000"),
-            ("max_connections", "3"), ("listener", "mqtt://0.0.0.0:1883"), ("listener", "mqtt://127.0.0.1:1883?max_connections=9"),
+            ("memory_limit", "1M"),
+            ("max_queued_bytes", "512k"),
+            ("max_output_bytes", "512k"),
+            ("hook_timeout_ms", "15000"),
+            ("max_connections", "3"),
+            ("listener", "mqtt://0.0.0.0:1883"),
+            ("listener", "mqtt://127.0.0.1:1883?max_connections=9"),
             ("listener", "mqtt://[::1]:1883"),
         ] {
             config.set(key, value).expect("legal alone");

@@ -10,8 +10,7 @@ pub const DEFAULT_PORT: u16 = 1883;
 /// Transports of this build.
 const SCHEMES: [&str; 2] = ["mqtt", "tcp"];
 /// Transports there are besides.
-const SCHEMES_ELSEWHERE: [&str; 11] =
-    ["mqtts", "ssl", "tls", "ws", "wss", "quic", "mqtt+quic", "rudp", "udp", "unix", "mqtt+unix"];
+const SCHEMES_ELSEWHERE: [&str; 11] = ["mqtts", "ssl", "tls", "ws", "wss", "quic", "mqtt+quic", "rudp", "udp", "unix", "mqtt+unix"];
 
 /// A URI taken to pieces.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,10 +71,9 @@ impl ServerUri {
         let hosts = match self.host.as_str() {
             "" | "*" => both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
             "localhost" => both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
-            host => vec![host.parse().map_err(|_| Error::Uri {
-                uri: host.to_owned(),
-                why: "a listener needs an address, localhost, or * for all".to_owned(),
-            })?],
+            host => {
+                vec![host.parse().map_err(|_| Error::Uri { uri: host.to_owned(), why: "a listener needs an address, localhost, or * for all".to_owned() })?]
+            }
         };
         let port = self.port.unwrap_or(DEFAULT_PORT);
         Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
@@ -162,8 +160,18 @@ mod tests {
     #[test]
     fn wrong_uris_are_refused_without_showing_the_password() {
         for text in [
-            "http://x", "mqtt://x:", "mqtt://x:70000", "mqtt://x:+1", "mqtt://[::1", "mqtt://[x]:1",
-            "mqtt://a:1:2", "mqtt://x/y", "mqtt://x?y", "mqtt://%zz@x", "mqtt://a:%f@x", "mqtt://%ff@x",
+            "http://x",
+            "mqtt://x:",
+            "mqtt://x:70000",
+            "mqtt://x:+1",
+            "mqtt://[::1",
+            "mqtt://[x]:1",
+            "mqtt://a:1:2",
+            "mqtt://x/y",
+            "mqtt://x?y",
+            "mqtt://%zz@x",
+            "mqtt://a:%f@x",
+            "mqtt://%ff@x",
         ] {
             assert!(matches!(ServerUri::parse(text), Err(Error::Uri { .. })), "{text}");
         }

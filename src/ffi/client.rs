@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::client_callbacks::{Callbacks, completion_outcome, nlmqtt_client_callbacks, state_number};
 use super::client_config::nlmqtt_client_config;
 use super::{
-    Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, Outcome, RuntimeParts, UserData, check_out, fence, fence_on,
-    fence_or, nlmqtt_runtime, nlmqtt_status, reference, runtime_or_private, sized,
+    Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, Outcome, RuntimeParts, UserData, check_out, fence, fence_on, fence_or, nlmqtt_runtime, nlmqtt_status,
+    reference, runtime_or_private, sized,
 };
 use crate::base::Duration;
 use crate::client::{Client, ClientParts, StopRequest, Token};
@@ -145,13 +145,8 @@ pub unsafe extern "C" fn nlmqtt_stop_options_init(options: *mut nlmqtt_stop_opti
     }
 }
 
-const STOP_DEFAULTS: nlmqtt_stop_options = nlmqtt_stop_options {
-    struct_size: size_of::<nlmqtt_stop_options>(),
-    timeout_ms: 0,
-    reason: 0,
-    has_session_expiry: false,
-    session_expiry_s: 0,
-};
+const STOP_DEFAULTS: nlmqtt_stop_options =
+    nlmqtt_stop_options { struct_size: size_of::<nlmqtt_stop_options>(), timeout_ms: 0, reason: 0, has_session_expiry: false, session_expiry_s: 0 };
 
 /// As nlmqtt_client_stop, with a reason of its own. `options` is borrowed for the call; NULL means the defaults.
 /// INVALID_ARGUMENT: not a reason a client may give in DISCONNECT.

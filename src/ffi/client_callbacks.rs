@@ -3,17 +3,17 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use super::log::{LogSink, NLMQTT_LOG_INFO};
 use super::properties::terminated;
 use super::{
-    Failure, NLMQTT_CANCELLED, NLMQTT_NOT_FOUND, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_REPLACED, NLMQTT_TIMEOUT,
-    NLMQTT_TOO_LARGE, NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_free_fn, nlmqtt_message,
-    nlmqtt_properties, nlmqtt_status, nlmqtt_str, of_client, optional_string, reference_mut,
+    Failure, NLMQTT_CANCELLED, NLMQTT_NOT_FOUND, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_REPLACED, NLMQTT_TIMEOUT, NLMQTT_TOO_LARGE,
+    NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, nlmqtt_str, of_client,
+    optional_string, reference_mut,
 };
-use super::log::{LogSink, NLMQTT_LOG_INFO};
 use crate::base::Instant;
 use crate::client::{
-    AckHandle, Cause, Completion, CompletionCallback, Connected, Credentials, Disconnected, Event, Failure as Ending, Incoming,
-    LastDisconnect, Outcome as Done, RequestKind, State, Token,
+    AckHandle, Cause, Completion, CompletionCallback, Connected, Credentials, Disconnected, Event, Failure as Ending, Incoming, LastDisconnect,
+    Outcome as Done, RequestKind, State, Token,
 };
 use crate::net::{ClientHandler, MessageCallback};
 use crate::proto;

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_void};
 
 use super::config_keys::problems_to_failure;
 use super::{
-    Failure, NLMQTT_CONFIG, NLMQTT_IO, NLMQTT_UNSUPPORTED, Outcome, bytes, check_out, fence, fence_or, nlmqtt_properties,
-    nlmqtt_status, optional_string, qos_of, reference, reference_mut, string, topic_name,
+    Failure, NLMQTT_CONFIG, NLMQTT_IO, NLMQTT_UNSUPPORTED, Outcome, bytes, check_out, fence, fence_or, nlmqtt_properties, nlmqtt_status, optional_string,
+    qos_of, reference, reference_mut, string, topic_name,
 };
 use crate::codec::{Place, PropertyList};
 use crate::config::{ClientConfig, Error, Problem};
@@ -121,7 +121,13 @@ pub unsafe extern "C" fn nlmqtt_client_config_set(config: *mut nlmqtt_client_con
 /// Copies the value of an option into `buf`, cut to `cap` bytes with the NUL, and its whole length without the NUL into
 /// `len_out` (may be NULL). `buf` may be NULL if `cap` is 0. CONFIG: no such key.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_get(config: *const nlmqtt_client_config, key: *const c_char, buf: *mut c_char, cap: usize, len_out: *mut usize) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_get(
+    config: *const nlmqtt_client_config,
+    key: *const c_char,
+    buf: *mut c_char,
+    cap: usize,
+    len_out: *mut usize,
+) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.0.print(unsafe { string(key, "key") }?)?;
@@ -156,7 +162,12 @@ pub(crate) unsafe fn copy_text(text: &str, buf: *mut c_char, cap: usize) {
 
 /// Sets user name and password; either may be NULL for none (MQTT 5 section 3.1.3.5). Copied.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_set_credentials(config: *mut nlmqtt_client_config, username: *const c_char, password: *const c_void, password_len: usize) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_set_credentials(
+    config: *mut nlmqtt_client_config,
+    username: *const c_char,
+    password: *const c_void,
+    password_len: usize,
+) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference_mut(config, "config") }?;
         let username = unsafe { optional_string(username, "username") }?;
@@ -206,7 +217,12 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_connect_properties(config: *mu
 
 /// Sets method and first data of enhanced authentication (MQTT 5 section 4.12). `method` NULL: none. Copied.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_set_authentication(config: *mut nlmqtt_client_config, method: *const c_char, data: *const c_void, len: usize) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_set_authentication(
+    config: *mut nlmqtt_client_config,
+    method: *const c_char,
+    data: *const c_void,
+    len: usize,
+) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference_mut(config, "config") }?;
         let method = unsafe { optional_string(method, "method") }?;

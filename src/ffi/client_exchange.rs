@@ -13,8 +13,7 @@ use crate::client::{Completion, CompletionCallback};
 /// Called when a request is done. `response` is NULL if there is none; then completion->status says why: TIMEOUT, REFUSED
 /// (by the server, reason 0x10: nobody is there to answer), CANCELLED, or as for a publish. Both are borrowed until it returns;
 /// nlmqtt_message_ref keeps the response. On the thread that does the work, one callback of a client at a time.
-pub type nlmqtt_response_fn =
-    Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const nlmqtt_completion, response: *const nlmqtt_message)>;
+pub type nlmqtt_response_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const nlmqtt_completion, response: *const nlmqtt_message)>;
 
 /// Publishes a request and waits at most `timeout_ms` for the response to it (MQTT 5 section 4.10). Response Topic and
 /// Correlation Data are chosen by the library; the Response Topic (option response_topic) is subscribed to with the first
@@ -63,9 +62,8 @@ fn response_callback(call: nlmqtt_response_fn, user: UserData) -> Option<Complet
     Some(Box::new(move |token, completion| {
         let user = user;
         let incoming = if let Completion::Responded(incoming) = completion { Some(incoming) } else { None };
-        let response = incoming.map(|incoming| {
-            nlmqtt_message::delivered(&incoming.message, incoming.qos, incoming.retain, incoming.dup, &incoming.subscription_ids)
-        });
+        let response =
+            incoming.map(|incoming| nlmqtt_message::delivered(&incoming.message, incoming.qos, incoming.retain, incoming.dup, &incoming.subscription_ids));
         let response = response.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         complete(token, completion, |info| unsafe { call(user.data, info, response) });
     }))

@@ -8,10 +8,7 @@ use super::client::nlmqtt_client;
 use super::client_callbacks::{completion_callback, nlmqtt_completion_fn};
 use super::client_requests::give_token;
 use super::message::publish_properties;
-use super::{
-    Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized,
-    topic_name,
-};
+use super::{Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, topic_name};
 use crate::client::{CompletionCallback, Publish, QueueTerms};
 use crate::codec::PropertyList;
 

@@ -3,11 +3,10 @@
 use std::ffi::{c_char, c_void};
 
 use super::client::nlmqtt_client;
-use super::client_callbacks::{completion_callback, message_callback, nlmqtt_ack, nlmqtt_completion_fn, nlmqtt_client_message_fn};
+use super::client_callbacks::{completion_callback, message_callback, nlmqtt_ack, nlmqtt_client_message_fn, nlmqtt_completion_fn};
 use super::client_config::property_list;
 use super::{
-    Failure, NLMQTT_NOT_FOUND, Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_properties, nlmqtt_status,
-    qos_of, reference, sized, string,
+    Failure, NLMQTT_NOT_FOUND, Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, string,
 };
 use crate::client::{AckHandle, Token};
 use crate::codec::{PacketType, Place, PropertyList, Reason, RetainHandling, SubscribeOptions};
@@ -180,7 +179,12 @@ pub unsafe extern "C" fn nlmqtt_client_unsubscribe(client: *mut nlmqtt_client, f
 
 /// As nlmqtt_client_unsubscribe, for `count` filters in one request. Copied.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_unsubscribe_many(client: *mut nlmqtt_client, filters: *const *const c_char, count: usize, token_out: *mut u64) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_unsubscribe_many(
+    client: *mut nlmqtt_client,
+    filters: *const *const c_char,
+    count: usize,
+    token_out: *mut u64,
+) -> nlmqtt_status {
     unsafe {
         fence_on(client, "client", |inner| {
             reference(filters, "filters")?;
@@ -233,22 +237,14 @@ pub unsafe extern "C" fn nlmqtt_client_ack(client: *mut nlmqtt_client, ack: nlmq
 /// without effect if the server did not ask. UNSUPPORTED: the configuration names no method. TOO_LARGE: more than 65,535 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_authenticate(client: *mut nlmqtt_client, data: *const c_void, len: usize) -> nlmqtt_status {
-    unsafe {
-        fence_on(client, "client", |inner| {
-            Ok(inner.client.authenticate(authentication_data(data, len)?)?)
-        })
-    }
+    unsafe { fence_on(client, "client", |inner| Ok(inner.client.authenticate(authentication_data(data, len)?)?)) }
 }
 
 /// Begins to authenticate again with the method of the configuration (MQTT 5 section 4.12.1). Copied; the auth callback
 /// tells how it goes on. Never waits; without effect without a connection. UNSUPPORTED: the configuration names no method. TOO_LARGE: as above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_reauthenticate(client: *mut nlmqtt_client, data: *const c_void, len: usize) -> nlmqtt_status {
-    unsafe {
-        fence_on(client, "client", |inner| {
-            Ok(inner.client.reauthenticate(authentication_data(data, len)?)?)
-        })
-    }
+    unsafe { fence_on(client, "client", |inner| Ok(inner.client.reauthenticate(authentication_data(data, len)?)?)) }
 }
 
 unsafe fn authentication_data<'a>(data: *const c_void, len: usize) -> Outcome<&'a [u8]> {

@@ -136,8 +136,22 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_reconnect_delay(config: *mut n
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_set_reconnect_rule(config: *mut nlmqtt_client_config, cause: i32, rule: i32) -> nlmqtt_status {
     let causes = [
-        "network", "closed", "names", "tls", "timeout", "keepalive", "credentials", "identity", "version", "authentication", "busy",
-        "moved", "shutdown", "taken_over", "protocol", "other",
+        "network",
+        "closed",
+        "names",
+        "tls",
+        "timeout",
+        "keepalive",
+        "credentials",
+        "identity",
+        "version",
+        "authentication",
+        "busy",
+        "moved",
+        "shutdown",
+        "taken_over",
+        "protocol",
+        "other",
     ];
     let key = format!("reconnect_on_{}", word(&causes, cause));
     unsafe { set(config, &[(&key, &word(&["soon", "slow", "stop"], rule))]) }
@@ -159,7 +173,12 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_queue_limits(config: *mut nlmq
 /// 0: never) and queue_newest_per_topic (of the messages of one topic that wait, only the newest stays). CONFIG: not such a
 /// number, or more than a day.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_set_queue_policy(config: *mut nlmqtt_client_config, overflow: i32, expiry_ms: u32, newest_per_topic: bool) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_set_queue_policy(
+    config: *mut nlmqtt_client_config,
+    overflow: i32,
+    expiry_ms: u32,
+    newest_per_topic: bool,
+) -> nlmqtt_status {
     let overflow = word(&["refuse_newest", "drop_oldest"], overflow);
     unsafe { set(config, &[("queue_overflow", &overflow), ("queue_expiry_ms", &expiry_ms), ("queue_newest_per_topic", &newest_per_topic)]) }
 }
@@ -186,7 +205,11 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_pull_receive(config: *mut nlmq
 /// Keys max_requests and response_topic: requests that wait for their response, and where responses come to (NULL: as it is;
 /// empty: the library chooses a topic). Copied. CONFIG: 0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_set_requests(config: *mut nlmqtt_client_config, requests_max: usize, response_topic: *const c_char) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_set_requests(
+    config: *mut nlmqtt_client_config,
+    requests_max: usize,
+    response_topic: *const c_char,
+) -> nlmqtt_status {
     let status = unsafe { set(config, &[("max_requests", &requests_max)]) };
     if status != NLMQTT_OK || response_topic.is_null() {
         return status;
@@ -199,7 +222,12 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_requests(config: *mut nlmqtt_c
 /// does not let have them (they need a privilege) is not made: NLMQTT_CAUSE_NETWORK. Copied. CONFIG: not an IP address; nothing
 /// changes then.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_set_bind(config: *mut nlmqtt_client_config, address: *const c_char, device: *const c_char, mark: u32) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_client_config_set_bind(
+    config: *mut nlmqtt_client_config,
+    address: *const c_char,
+    device: *const c_char,
+    mark: u32,
+) -> nlmqtt_status {
     fence(|| {
         let (address, device) = unsafe { (optional_string(address, "address")?, optional_string(device, "device")?) };
         let config = unsafe { reference_mut(config, "config") }?;

@@ -89,7 +89,8 @@ pub(crate) fn each_key<T: Default>(keys: &'static [Key<T>], each: nlmqtt_key_fn,
         let texts = [row.name, &row.aliases.join(", "), &row.kind.to_string(), &row.default, &row.environment, row.doc].map(|text| terminated(text.as_bytes()));
         let [name, aliases, expected, default_value, environment, doc] = texts.each_ref().map(|text| nlmqtt_str::of_terminated(text));
         let kind = kind_number(row.kind);
-        let info = nlmqtt_key_info { struct_size: size_of::<nlmqtt_key_info>(), name, aliases, expected, default_value, environment, doc, kind, live: row.is_live };
+        let info =
+            nlmqtt_key_info { struct_size: size_of::<nlmqtt_key_info>(), name, aliases, expected, default_value, environment, doc, kind, live: row.is_live };
         unsafe { each(user_data, &raw const info) }
     }
     Ok(())
@@ -170,13 +171,17 @@ pub unsafe extern "C" fn nlmqtt_client_config_load_json(config: *mut nlmqtt_clie
 /// Sets an option that is true or false. CONFIG: no such key, or of another kind; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_set_bool(config: *mut nlmqtt_client_config, key: *const c_char, value: bool) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::client_keys(), &mut unsafe { reference_mut(config, "config") }?.0, unsafe { string(key, "key") }?, Value::Bool(value))?))
+    fence(|| {
+        Ok(config::set_value(config::client_keys(), &mut unsafe { reference_mut(config, "config") }?.0, unsafe { string(key, "key") }?, Value::Bool(value))?)
+    })
 }
 
 /// Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_set_number(config: *mut nlmqtt_client_config, key: *const c_char, value: u64) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::client_keys(), &mut unsafe { reference_mut(config, "config") }?.0, unsafe { string(key, "key") }?, Value::Number(value))?))
+    fence(|| {
+        Ok(config::set_value(config::client_keys(), &mut unsafe { reference_mut(config, "config") }?.0, unsafe { string(key, "key") }?, Value::Number(value))?)
+    })
 }
 
 /// The value of an option that is true or false. CONFIG: no such key, or of another kind.

@@ -66,12 +66,7 @@ impl nlmqtt_decision {
     }
 
     pub(crate) fn copy(&self) -> Self {
-        Self {
-            reason: self.reason,
-            rewrite: self.rewrite.clone(),
-            auth_data: self.auth_data.clone(),
-            filters: self.filters.clone(),
-        }
+        Self { reason: self.reason, rewrite: self.rewrite.clone(), auth_data: self.auth_data.clone(), filters: self.filters.clone() }
     }
 
     fn edit(&mut self, index: usize, edit: Result<(String, Qos), Reason>) {

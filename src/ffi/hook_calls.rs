@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::runtime::RuntimeParts;
 use super::{
-    NLMQTT_ACCESS_PUBLISH, NLMQTT_ACCESS_SUBSCRIBE, NLMQTT_DROPPED_MEMORY_SHORT, NLMQTT_DROPPED_OUTPUT_FULL, NLMQTT_DROPPED_QUEUE_FULL, NLMQTT_DROPPED_SESSION_ENDED,
-    NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, UserData, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision, nlmqtt_hook_token,
-    nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_server_hooks, nlmqtt_str, nlmqtt_subscription_info,
+    NLMQTT_ACCESS_PUBLISH, NLMQTT_ACCESS_SUBSCRIBE, NLMQTT_DROPPED_MEMORY_SHORT, NLMQTT_DROPPED_OUTPUT_FULL, NLMQTT_DROPPED_QUEUE_FULL,
+    NLMQTT_DROPPED_SESSION_ENDED, NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, UserData, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision,
+    nlmqtt_hook_token, nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_server_hooks, nlmqtt_str, nlmqtt_subscription_info,
 };
 use crate::broker::{Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Qos, Reason, SubscribeOptions};
@@ -84,7 +84,13 @@ impl TableHooks {
     }
 
     /// Tells something about a client, unless the server was freed.
-    fn tell<F: Copy>(&mut self, hook: Option<F>, client: ClientInfo<'_>, more: Option<&str>, call: impl FnOnce(F, *mut c_void, *const nlmqtt_client_info, nlmqtt_str)) {
+    fn tell<F: Copy>(
+        &mut self,
+        hook: Option<F>,
+        client: ClientInfo<'_>,
+        more: Option<&str>,
+        call: impl FnOnce(F, *mut c_void, *const nlmqtt_client_info, nlmqtt_str),
+    ) {
         if let (Some(hook), false) = (hook, self.table.is_closed()) {
             let (client, more) = self.strings.client(client, more);
             call(hook, self.table.user.data, &raw const client, more);
@@ -106,7 +112,8 @@ impl TableHooks {
 }
 
 /// A hook that is asked about a CONNECT.
-type ConnectHook = Option<unsafe extern "C" fn(*mut c_void, *const nlmqtt_client_info, *const nlmqtt_connect_info, nlmqtt_hook_token, *mut nlmqtt_decision) -> i32>;
+type ConnectHook =
+    Option<unsafe extern "C" fn(*mut c_void, *const nlmqtt_client_info, *const nlmqtt_connect_info, nlmqtt_hook_token, *mut nlmqtt_decision) -> i32>;
 
 /// Strings for one call, each with the NUL C wants.
 #[derive(Default)]
@@ -412,7 +419,13 @@ mod tests {
 
     #[test]
     fn interest_is_in_the_hooks_that_are_there() {
-        unsafe extern "C" fn publish(_: *mut c_void, _: *const nlmqtt_client_info, _: *const nlmqtt_publish_info, _: nlmqtt_hook_token, _: *mut nlmqtt_decision) -> i32 {
+        unsafe extern "C" fn publish(
+            _: *mut c_void,
+            _: *const nlmqtt_client_info,
+            _: *const nlmqtt_publish_info,
+            _: nlmqtt_hook_token,
+            _: *mut nlmqtt_decision,
+        ) -> i32 {
             0
         }
         let calls = nlmqtt_server_hooks { publish: Some(publish), ..nlmqtt_server_hooks::NONE };

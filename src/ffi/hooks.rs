@@ -123,15 +123,42 @@ pub struct nlmqtt_server_hooks {
     pub free_fn: nlmqtt_free_fn,
     /// Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is where it comes from, `listener` the address it came in at
     /// (empty: it was adopted); both are borrowed until it returns.
-    pub accept: Option<unsafe extern "C" fn(user_data: *mut c_void, peer: nlmqtt_str, listener: nlmqtt_str, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub accept: Option<
+        unsafe extern "C" fn(user_data: *mut c_void, peer: nlmqtt_str, listener: nlmqtt_str, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32,
+    >,
     /// Decides about a CONNECT before it is asked who the client is: ALLOW, DENY, PENDING.
-    pub connect: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, connect: *const nlmqtt_connect_info, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub connect: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            connect: *const nlmqtt_connect_info,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// Decides who a client is: ALLOW, DENY, CHALLENGE (a client that named an authentication method), PENDING. With this hook the option
     /// `allow_anonymous` is the hook's affair.
-    pub authenticate: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, connect: *const nlmqtt_connect_info, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub authenticate: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            connect: *const nlmqtt_connect_info,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// Decides about an AUTH, while a client connects or authenticates again (MQTT 5 section 4.12): ALLOW, DENY, CHALLENGE, PENDING.
     /// Needs `authenticate`. `method` and `data` are borrowed until it returns.
-    pub auth_exchange: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, method: nlmqtt_str, data: nlmqtt_bytes, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub auth_exchange: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            method: nlmqtt_str,
+            data: nlmqtt_bytes,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// A client is connected: CONNACK with success is on its way.
     pub connected: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, session_present: bool)>,
     /// The connection of a connected client has ended; `reason` is that of a DISCONNECT (MQTT 5 section 3.14.2.1), 0x80 for a connection
@@ -148,18 +175,55 @@ pub struct nlmqtt_server_hooks {
     /// May this client publish to this topic, or subscribe to this filter (`access`: NLMQTT_ACCESS_*)? ALLOW, DENY, PENDING. Asked before
     /// `publish` and `subscribe`, and, after `authenticate`, about the topic of a will: DENY refuses the CONNECT then. `topic` is borrowed until it
     /// returns.
-    pub authorize: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, access: i32, topic: nlmqtt_str, qos: u8, retain: bool, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub authorize: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            access: i32,
+            topic: nlmqtt_str,
+            qos: u8,
+            retain: bool,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// Decides about a SUBSCRIBE: ALLOW (nlmqtt_decision_set_filter and _refuse_filter change single filters), DENY (all), PENDING. Only filters
     /// that were authorized are listed.
-    pub subscribe: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, filters: *const nlmqtt_subscription_info, filter_count: usize, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub subscribe: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            filters: *const nlmqtt_subscription_info,
+            filter_count: usize,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// A client has a subscription, new or in place of an old one to the same filter.
     pub subscribed: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, subscription: *const nlmqtt_subscription_info)>,
     /// Decides about an UNSUBSCRIBE: ALLOW, DENY, PENDING.
-    pub unsubscribe: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, filters: *const nlmqtt_str, filter_count: usize, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub unsubscribe: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            filters: *const nlmqtt_str,
+            filter_count: usize,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// A subscription was given up by its client, or taken away by the application. `filter` is borrowed until it returns.
     pub unsubscribed: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, filter: nlmqtt_str)>,
     /// Decides about a PUBLISH: ALLOW, DENY, DROP, REWRITE, PENDING.
-    pub publish: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, publish: *const nlmqtt_publish_info, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32>,
+    pub publish: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            client: *const nlmqtt_client_info,
+            publish: *const nlmqtt_publish_info,
+            token: nlmqtt_hook_token,
+            decision: *mut nlmqtt_decision,
+        ) -> i32,
+    >,
     /// A message goes out to a client for the first time; `qos` is that of the delivery. `message` is lent; keep it with nlmqtt_message_ref.
     pub publish_out: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, message: *const nlmqtt_message, qos: u8)>,
     /// A message reached a client: written (QoS 0) or acknowledged (1 and 2); `qos` is that of the delivery. `message` is lent.

@@ -9,8 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::properties::terminated;
 use super::{
-    Failure, NLMQTT_TOO_LARGE, Outcome, bytes, check_out, fence, fence_or, nlmqtt_bytes, nlmqtt_properties, nlmqtt_status,
-    nlmqtt_str, reference, string,
+    Failure, NLMQTT_TOO_LARGE, Outcome, bytes, check_out, fence, fence_or, nlmqtt_bytes, nlmqtt_properties, nlmqtt_status, nlmqtt_str, reference, string,
 };
 use crate::base::{Budget, Instant};
 use crate::codec::{Message, PAYLOAD_BYTES_MAX, Place, PropertyId, PropertyList, Qos, Value};
@@ -70,11 +69,7 @@ impl nlmqtt_message {
     }
 
     fn owned(&self) -> Self {
-        Self {
-            count: AtomicUsize::new(1),
-            expiry_s: self.expiry_s,
-            ..Self::delivered(&self.message, self.qos, self.retain, self.dup, &self.subscription_ids)
-        }
+        Self { count: AtomicUsize::new(1), expiry_s: self.expiry_s, ..Self::delivered(&self.message, self.qos, self.retain, self.dup, &self.subscription_ids) }
     }
 }
 

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::OnceLock;
 
 use super::{
-    Failure, NLMQTT_INVALID_ARGUMENT, NLMQTT_NOT_FOUND, NLMQTT_TOO_LARGE, Outcome, bytes, check_out, fence, fence_or,
-    nlmqtt_bytes, nlmqtt_status, nlmqtt_str, reference, reference_mut, string,
+    Failure, NLMQTT_INVALID_ARGUMENT, NLMQTT_NOT_FOUND, NLMQTT_TOO_LARGE, Outcome, bytes, check_out, fence, fence_or, nlmqtt_bytes, nlmqtt_status, nlmqtt_str,
+    reference, reference_mut, string,
 };
 use crate::codec::{Place, Properties, PropertyError, PropertyId, PropertyKind, PropertyList, Value};
 
@@ -288,7 +288,12 @@ pub unsafe extern "C" fn nlmqtt_properties_get_string(properties: *const nlmqtt_
 /// The binary `id`, the one at `index` if it repeats. Borrowed as by nlmqtt_properties_get_string. NOT_FOUND: it is not
 /// there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_properties_get_binary(properties: *const nlmqtt_properties, id: u8, index: usize, value_out: *mut nlmqtt_bytes) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_properties_get_binary(
+    properties: *const nlmqtt_properties,
+    id: u8,
+    index: usize,
+    value_out: *mut nlmqtt_bytes,
+) -> nlmqtt_status {
     fence(|| {
         let properties = unsafe { reference(properties, "properties") }?;
         check_out(value_out, "value_out")?;
@@ -300,7 +305,12 @@ pub unsafe extern "C" fn nlmqtt_properties_get_binary(properties: *const nlmqtt_
 
 /// The user property at `index`. Borrowed as by nlmqtt_properties_get_string. NOT_FOUND: there are not so many.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_properties_get_user(properties: *const nlmqtt_properties, index: usize, name_out: *mut nlmqtt_str, value_out: *mut nlmqtt_str) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_properties_get_user(
+    properties: *const nlmqtt_properties,
+    index: usize,
+    name_out: *mut nlmqtt_str,
+    value_out: *mut nlmqtt_str,
+) -> nlmqtt_status {
     fence(|| {
         let properties = unsafe { reference(properties, "properties") }?;
         check_out(name_out, "name_out")?;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Handle, Health, Inner, LogSink, Outcome, check_out, fence, fence_on, fence_or, nlmqtt_runtime_config, nlmqtt_status, reference, sized,
-};
+use super::{Handle, Health, Inner, LogSink, Outcome, check_out, fence, fence_on, fence_or, nlmqtt_runtime_config, nlmqtt_status, reference, sized};
 use crate::base::Duration;
 use crate::net::{Mode, Runtime, RuntimeOptions};
 

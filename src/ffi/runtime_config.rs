@@ -4,9 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
 use super::log::LogTarget;
-use super::{
-    Failure, LogSink, UserData, fence, fence_or, nlmqtt_free_fn, nlmqtt_log_fn, nlmqtt_status, reference, reference_mut, string,
-};
+use super::{Failure, LogSink, UserData, fence, fence_or, nlmqtt_free_fn, nlmqtt_log_fn, nlmqtt_status, reference, reference_mut, string};
 use crate::net::{Log, Mode, RuntimeOptions, Scheduling, ThreadHooks};
 
 /// A library thread does the work and runs the callbacks; with more than one worker, one thread for each. The default.
@@ -232,7 +230,12 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_helper_threads(config: *mut n
 /// Looks names up in place of the system's resolver; NULL means that one. `user_data` is moved here and released with `free_fn`
 /// (may be NULL) after the last call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_resolver(config: *mut nlmqtt_runtime_config, resolve: nlmqtt_resolve_fn, user_data: *mut c_void, free_fn: nlmqtt_free_fn) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_runtime_config_set_resolver(
+    config: *mut nlmqtt_runtime_config,
+    resolve: nlmqtt_resolve_fn,
+    user_data: *mut c_void,
+    free_fn: nlmqtt_free_fn,
+) -> nlmqtt_status {
     let user = UserData::new(user_data, free_fn);
     fence(move || {
         let config = unsafe { reference_mut(config, "config") }?;
@@ -293,7 +296,13 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_memory_soft_limit(config: *mu
 /// with `free_fn` (may be NULL) after the last line, which may come after nlmqtt_runtime_free if a callback frees it.
 /// INVALID_ARGUMENT: no such level.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_config_set_log(config: *mut nlmqtt_runtime_config, level_max: i32, log: nlmqtt_log_fn, user_data: *mut c_void, free_fn: nlmqtt_free_fn) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_runtime_config_set_log(
+    config: *mut nlmqtt_runtime_config,
+    level_max: i32,
+    log: nlmqtt_log_fn,
+    user_data: *mut c_void,
+    free_fn: nlmqtt_free_fn,
+) -> nlmqtt_status {
     let user = UserData::new(user_data, free_fn);
     fence(move || {
         let config = unsafe { reference_mut(config, "config") }?;

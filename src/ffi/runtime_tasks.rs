@@ -4,8 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::net::IpAddr;
 
 use super::{
-    Failure, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, Outcome, RuntimeInner, UserData, fence_on, nlmqtt_free_fn, nlmqtt_runtime, nlmqtt_status,
-    reference, string,
+    Failure, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, Outcome, RuntimeInner, UserData, fence_on, nlmqtt_free_fn, nlmqtt_runtime, nlmqtt_status, reference, string,
 };
 use crate::base::Duration;
 use crate::net::TaskId;
@@ -27,7 +26,12 @@ fn post(inner: &RuntimeInner, delay: Option<Duration>, task: nlmqtt_task_fn, use
 /// nlmqtt_runtime_dispatch in the other modes. From any thread, callbacks included. `user_data` is moved and released with `free_fn`
 /// (may be NULL) after `task` has run, when the runtime ends before, or when this call fails. LIMIT: 65,536 wait.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_runtime_post(runtime: *mut nlmqtt_runtime, task: nlmqtt_task_fn, user_data: *mut c_void, free_fn: nlmqtt_free_fn) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_runtime_post(
+    runtime: *mut nlmqtt_runtime,
+    task: nlmqtt_task_fn,
+    user_data: *mut c_void,
+    free_fn: nlmqtt_free_fn,
+) -> nlmqtt_status {
     let user = UserData::new(user_data, free_fn);
     unsafe { fence_on(runtime, "runtime", move |inner| post(inner, None, task, user).map(|_| ())) }
 }

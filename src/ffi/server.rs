@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::hook_calls::{HookTable, TableHooks};
 use super::runtime::{RuntimeParts, runtime_or_private};
 use super::{
-    Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, NLMQTT_INVALID_STATE, NLMQTT_LOG_INFO, Outcome, check_out, fence,
-    fence_on, fence_or, nlmqtt_runtime, nlmqtt_server_config, nlmqtt_server_hooks, nlmqtt_status, reference, sized,
+    Failure, Handle, Health, Inner, NLMQTT_IN_PROGRESS, NLMQTT_INVALID_STATE, NLMQTT_LOG_INFO, Outcome, check_out, fence, fence_on, fence_or, nlmqtt_runtime,
+    nlmqtt_server_config, nlmqtt_server_hooks, nlmqtt_status, reference, sized,
 };
 use crate::base::Duration;
 use crate::broker::Hooks;
@@ -116,7 +116,12 @@ impl Handle for nlmqtt_server {
 /// `hooks` is copied, NULL means none; its `user_data` is moved, also when the call fails. The caller frees the server with
 /// nlmqtt_server_free. Waits. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_new(runtime: *mut nlmqtt_runtime, config: *const nlmqtt_server_config, hooks: *const nlmqtt_server_hooks, server_out: *mut *mut nlmqtt_server) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_new(
+    runtime: *mut nlmqtt_runtime,
+    config: *const nlmqtt_server_config,
+    hooks: *const nlmqtt_server_hooks,
+    server_out: *mut *mut nlmqtt_server,
+) -> nlmqtt_status {
     fence(|| {
         let calls = unsafe { sized(hooks, nlmqtt_server_hooks::NONE, "hooks") }?;
         let table = HookTable::new(calls);
@@ -270,7 +275,12 @@ pub unsafe extern "C" fn nlmqtt_server_stop(server: *mut nlmqtt_server, reason: 
 /// difference, on this thread, before the call returns. `config` is copied. Waits. OK also if something needs a restart or a
 /// listener cannot be opened: `change` says so. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_reload(server: *mut nlmqtt_server, config: *const nlmqtt_server_config, change: nlmqtt_change_fn, user_data: *mut c_void) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_reload(
+    server: *mut nlmqtt_server,
+    config: *const nlmqtt_server_config,
+    change: nlmqtt_change_fn,
+    user_data: *mut c_void,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let new = &reference(config, "config")?.config;

@@ -9,8 +9,8 @@ use super::message::qos_of;
 use super::properties::terminated;
 use super::server_use::tell_client;
 use super::{
-    Failure, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, NLMQTT_REFUSED, Outcome, UserData, fence_on, nlmqtt_client_entry_fn, nlmqtt_free_fn, nlmqtt_server, nlmqtt_task_fn,
-    nlmqtt_status, nlmqtt_str, string,
+    Failure, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, NLMQTT_REFUSED, Outcome, UserData, fence_on, nlmqtt_client_entry_fn, nlmqtt_free_fn, nlmqtt_server, nlmqtt_status,
+    nlmqtt_str, nlmqtt_task_fn, string,
 };
 use crate::base::Duration;
 use crate::broker::{BanError, BanKind};
@@ -49,7 +49,12 @@ fn no_client(client_id: &str) -> Failure {
 
 /// Tells one client, connected or away, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_client_info(server: *const nlmqtt_server, client_id: *const c_char, each: nlmqtt_client_entry_fn, user_data: *mut c_void) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_client_info(
+    server: *const nlmqtt_server,
+    client_id: *const c_char,
+    each: nlmqtt_client_entry_fn,
+    user_data: *mut c_void,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let client_id = string(client_id, "client_id")?;
@@ -63,7 +68,12 @@ pub unsafe extern "C" fn nlmqtt_server_client_info(server: *const nlmqtt_server,
 
 /// Tells the filters a client has subscribed to, sorted, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_each_subscription(server: *const nlmqtt_server, client_id: *const c_char, each: nlmqtt_filter_fn, user_data: *mut c_void) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_each_subscription(
+    server: *const nlmqtt_server,
+    client_id: *const c_char,
+    each: nlmqtt_filter_fn,
+    user_data: *mut c_void,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let client_id = string(client_id, "client_id")?;

@@ -46,7 +46,13 @@ pub unsafe extern "C" fn nlmqtt_server_config_set(config: *mut nlmqtt_server_con
 /// Copies the value of an option into `buf`, cut to `cap` bytes with the NUL, and its whole length without the NUL into
 /// `len_out` (may be NULL). `buf` may be NULL if `cap` is 0. CONFIG: no such key.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_config_get(config: *const nlmqtt_server_config, key: *const c_char, buf: *mut c_char, cap: usize, len_out: *mut usize) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_config_get(
+    config: *const nlmqtt_server_config,
+    key: *const c_char,
+    buf: *mut c_char,
+    cap: usize,
+    len_out: *mut usize,
+) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.config.print(unsafe { string(key, "key") }?)?;

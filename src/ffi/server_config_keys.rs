@@ -16,13 +16,27 @@ pub unsafe extern "C" fn nlmqtt_server_config_each_key(each: nlmqtt_key_fn, user
 /// Sets an option that is true or false. CONFIG: no such key, or of another kind; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_bool(config: *mut nlmqtt_server_config, key: *const c_char, value: bool) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, unsafe { string(key, "key") }?, Value::Bool(value))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            unsafe { string(key, "key") }?,
+            Value::Bool(value),
+        )?)
+    })
 }
 
 /// Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_number(config: *mut nlmqtt_server_config, key: *const c_char, value: u64) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, unsafe { string(key, "key") }?, Value::Number(value))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            unsafe { string(key, "key") }?,
+            Value::Number(value),
+        )?)
+    })
 }
 
 /// The value of an option that is true or false. CONFIG: no such key, or of another kind.
@@ -50,19 +64,35 @@ pub unsafe extern "C" fn nlmqtt_server_config_get_number(config: *const nlmqtt_s
 /// Let clients without a user name in. Not set: on loopback only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_allow_anonymous(config: *mut nlmqtt_server_config, allow_anonymous: bool) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "allow_anonymous", Value::Bool(allow_anonymous))?))
+    fence(|| {
+        Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "allow_anonymous", Value::Bool(allow_anonymous))?)
+    })
 }
 
 /// Connections at one time. CONFIG: 0, or more than 10,000,000.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_max_connections(config: *mut nlmqtt_server_config, max_connections: u32) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "max_connections", Value::Number(max_connections.into()))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            "max_connections",
+            Value::Number(max_connections.into()),
+        )?)
+    })
 }
 
 /// The largest packet a client may send, in bytes. CONFIG: less than 128, or more than MQTT knows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_max_packet_bytes(config: *mut nlmqtt_server_config, packet_bytes: u32) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "max_packet_size", Value::Number(packet_bytes.into()))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            "max_packet_size",
+            Value::Number(packet_bytes.into()),
+        )?)
+    })
 }
 
 /// How many messages, and bytes of them, wait in one session; 0: any number.
@@ -81,23 +111,51 @@ pub unsafe extern "C" fn nlmqtt_server_config_set_queue_limits(config: *mut nlmq
 /// The longest keep-alive in seconds; 0: any.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_max_keepalive_s(config: *mut nlmqtt_server_config, keepalive_s: u16) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "max_keepalive", Value::Number(keepalive_s.into()))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            "max_keepalive",
+            Value::Number(keepalive_s.into()),
+        )?)
+    })
 }
 
 /// The longest life of a session whose client is away, in seconds; 4,294,967,295: for ever.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_session_expiry_max_s(config: *mut nlmqtt_server_config, session_expiry_s: u32) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "persistent_client_expiration", Value::Number(session_expiry_s.into()))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            "persistent_client_expiration",
+            Value::Number(session_expiry_s.into()),
+        )?)
+    })
 }
 
 /// Time for the late answer of a hook. CONFIG: 0, or more than a day.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_hook_timeout_ms(config: *mut nlmqtt_server_config, timeout_ms: u32) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "hook_timeout_ms", Value::Number(timeout_ms.into()))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            "hook_timeout_ms",
+            Value::Number(timeout_ms.into()),
+        )?)
+    })
 }
 
 /// Bytes of everything that waits in the private runtime of a server. CONFIG: less than 1 MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_memory_limit(config: *mut nlmqtt_server_config, limit_bytes: u32) -> nlmqtt_status {
-    fence(|| Ok(config::set_value(config::server_keys(), &mut unsafe { reference_mut(config, "config") }?.config, "memory_limit", Value::Number(limit_bytes.into()))?))
+    fence(|| {
+        Ok(config::set_value(
+            config::server_keys(),
+            &mut unsafe { reference_mut(config, "config") }?.config,
+            "memory_limit",
+            Value::Number(limit_bytes.into()),
+        )?)
+    })
 }

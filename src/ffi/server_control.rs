@@ -2,12 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::properties::terminated;
 #[cfg(not(feature = "json"))]
 use super::NLMQTT_UNSUPPORTED;
-#[cfg(feature = "json")]
-use super::{NLMQTT_LIMIT, NLMQTT_NOT_FOUND, NLMQTT_CONFIG, server::ServerInner};
+use super::properties::terminated;
 use super::{Failure, Outcome, fence_on, nlmqtt_server, nlmqtt_status, optional_string, string};
+#[cfg(feature = "json")]
+use super::{NLMQTT_CONFIG, NLMQTT_LIMIT, NLMQTT_NOT_FOUND, server::ServerInner};
 
 /// Prometheus' text format 0.0.4, for `Content-Type: text/plain; version=0.0.4`.
 pub const NLMQTT_METRICS_PROMETHEUS: i32 = 1;
@@ -63,7 +63,13 @@ pub unsafe extern "C" fn nlmqtt_server_metrics(server: *const nlmqtt_server, for
 /// INVALID_ARGUMENT: no such method, or its parameters cannot be used; NOT_FOUND: no such client, topic or ban; LIMIT: a limit is reached; CONFIG: the configuration has
 /// problems; the last error says which. Nothing has happened then, and `answer` is not called. UNSUPPORTED: a build without JSON. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_control(server: *mut nlmqtt_server, method: *const c_char, parameters: *const c_char, answer: nlmqtt_text_fn, user_data: *mut c_void) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_control(
+    server: *mut nlmqtt_server,
+    method: *const c_char,
+    parameters: *const c_char,
+    answer: nlmqtt_text_fn,
+    user_data: *mut c_void,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let (method, parameters) = (string(method, "method")?, optional_string(parameters, "parameters")?.unwrap_or_default());

@@ -67,7 +67,12 @@ fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
 /// "allow_anonymous=false&max_connections=10", or NULL. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
 /// with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(server: *mut nlmqtt_server, descriptor: i32, options: *const c_char, port_out: *mut u16) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
+    server: *mut nlmqtt_server,
+    descriptor: i32,
+    options: *const c_char,
+    port_out: *mut u16,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let mut wanted = ServerConfig::default();

@@ -12,7 +12,11 @@ use crate::server::Publication;
 /// The retained message of a topic (MQTT 5 section 3.3.1.3). The caller releases it with nlmqtt_message_unref. Waits. NOT_FOUND: there is none. WOULD_DEADLOCK inside a
 /// callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_retained_get(server: *const nlmqtt_server, topic: *const c_char, message_out: *mut *mut nlmqtt_message) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_retained_get(
+    server: *const nlmqtt_server,
+    topic: *const c_char,
+    message_out: *mut *mut nlmqtt_message,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let topic = topic_name(topic)?;
@@ -29,7 +33,12 @@ pub unsafe extern "C" fn nlmqtt_server_retained_get(server: *const nlmqtt_server
 /// Tells the retained messages that meet `filter` to `each`, sorted by topic, on this thread. They are fetched in parts: what changes meanwhile may be seen or not. Each
 /// message is lent; keep it with nlmqtt_message_ref. Waits. INVALID_ARGUMENT: not a plain topic filter. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_each_retained(server: *const nlmqtt_server, filter: *const c_char, each: nlmqtt_server_message_fn, user_data: *mut c_void) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_each_retained(
+    server: *const nlmqtt_server,
+    filter: *const c_char,
+    each: nlmqtt_server_message_fn,
+    user_data: *mut c_void,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let filter = string(filter, "filter")?;

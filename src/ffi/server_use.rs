@@ -165,7 +165,12 @@ pub unsafe extern "C" fn nlmqtt_server_unsubscribe(server: *mut nlmqtt_server, s
 /// Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its details, is borrowed for the call
 /// and may be NULL. It happens soon. An answer that comes too late, or twice, is counted (`hook_late_answers`) and otherwise nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_server_complete(server: *mut nlmqtt_server, token: nlmqtt_hook_token, code: i32, decision: *const nlmqtt_decision) -> nlmqtt_status {
+pub unsafe extern "C" fn nlmqtt_server_complete(
+    server: *mut nlmqtt_server,
+    token: nlmqtt_hook_token,
+    code: i32,
+    decision: *const nlmqtt_decision,
+) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let details = decision.as_ref().map(nlmqtt_decision::copy).unwrap_or_default();

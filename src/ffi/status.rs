@@ -89,11 +89,7 @@ const STATUSES: [(nlmqtt_status, &str, &str); 23] = [
 
 fn entry(status: nlmqtt_status) -> (&'static str, &'static str) {
     let found = STATUSES.iter().find(|(number, _, _)| *number == status);
-    let unknown = if status == NLMQTT_INTERNAL {
-        ("INTERNAL\0", "a fault of the library\0")
-    } else {
-        ("UNKNOWN\0", "unknown status\0")
-    };
+    let unknown = if status == NLMQTT_INTERNAL { ("INTERNAL\0", "a fault of the library\0") } else { ("UNKNOWN\0", "unknown status\0") };
     found.map_or(unknown, |(_, name, text)| (name, text))
 }
 
@@ -113,10 +109,7 @@ pub extern "C" fn nlmqtt_status_text(status: nlmqtt_status) -> *const c_char {
 /// True if the same call may succeed later without any change of its arguments. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlmqtt_status_is_transient(status: nlmqtt_status) -> bool {
-    matches!(
-        status,
-        NLMQTT_NO_MEMORY | NLMQTT_QUEUE_FULL | NLMQTT_LIMIT | NLMQTT_TIMEOUT | NLMQTT_IO | NLMQTT_ADDRESS_IN_USE | NLMQTT_NETWORK
-    )
+    matches!(status, NLMQTT_NO_MEMORY | NLMQTT_QUEUE_FULL | NLMQTT_LIMIT | NLMQTT_TIMEOUT | NLMQTT_IO | NLMQTT_ADDRESS_IN_USE | NLMQTT_NETWORK)
 }
 
 /// The name the standard gives a reason code (MQTT 5 section 2.4), such as "Not authorized". Never NULL;

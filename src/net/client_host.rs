@@ -6,18 +6,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
-use super::write::write_once;
 use super::worker::{After, Owner, Worker};
+use super::write::write_once;
 use super::{DialOptions, LinkId, Net, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
-use crate::proto::client::{
-    Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey,
-    Token,
-};
+use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
 
 slotmap::new_key_type! {
     /// Names a client of a worker.
@@ -201,7 +198,15 @@ impl ClientHost {
 
 impl<N: Net> Worker<N> {
     /// Takes a client in; it does nothing before it is started.
-    pub fn add_client(&mut self, machine: Client, servers: Vec<ServerAddress>, dial_options: DialOptions, gauge: Arc<ClientGauge>, intake: Option<Box<dyn MessageIntake>>, handler: Box<dyn ClientHandler>) -> ClientKey {
+    pub fn add_client(
+        &mut self,
+        machine: Client,
+        servers: Vec<ServerAddress>,
+        dial_options: DialOptions,
+        gauge: Arc<ClientGauge>,
+        intake: Option<Box<dyn MessageIntake>>,
+        handler: Box<dyn ClientHandler>,
+    ) -> ClientKey {
         let (queue, worker) = (self.events.clone(), self.index);
         self.clients.insert_with_key(|key| ClientHost {
             machine,
@@ -245,7 +250,8 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return };
         match host.machine.subscribe(token, request) {
             Ok(Some(key)) => {
-                let side = callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(self.index, client), callback, host.gauge.clone()));
+                let side =
+                    callback.map(|callback| CallbackSide::new(self.events.as_ref(), EventOwner::Client(self.index, client), callback, host.gauge.clone()));
                 side.map(|side| host.callbacks.insert(key, side));
             }
             Ok(None) => {}
@@ -299,9 +305,10 @@ impl<N: Net> Worker<N> {
     }
 
     fn finish_removing(&mut self, client: ClientKey) {
-        let finished = self.clients.get(client).is_some_and(|host| {
-            host.removing.is_some() && host.machine.state() == State::Stopped && !matches!(host.connection, Connection::Open(_))
-        });
+        let finished = self
+            .clients
+            .get(client)
+            .is_some_and(|host| host.removing.is_some() && host.machine.state() == State::Stopped && !matches!(host.connection, Connection::Open(_)));
         if !finished {
             return;
         }

@@ -64,9 +64,13 @@ impl MioNet {
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let wake = waker.clone();
-        let resolver = Resolver::new(helper_threads, threads, Arc::new(move || {
-            let _ = wake.wake();
-        }));
+        let resolver = Resolver::new(
+            helper_threads,
+            threads,
+            Arc::new(move || {
+                let _ = wake.wake();
+            }),
+        );
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),

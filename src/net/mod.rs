@@ -49,13 +49,13 @@ pub use journal::{LogSequence, MemoryJournal};
 pub use log::{Log, route_facade};
 pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
-pub use resolver::{HELPER_THREADS, Resolve};
-pub use runtime::{Runtime, RuntimeStatistics};
 #[cfg(feature = "server")]
 pub use peers::Peers;
+pub use resolver::{HELPER_THREADS, Resolve};
+pub use runtime::{Runtime, RuntimeStatistics};
+pub use server_host::ServerKey;
 #[cfg(feature = "server")]
 pub use server_host::{ListenerOptions, Receive};
-pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use turning::is_turning_any;

@@ -13,10 +13,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::Net;
 use super::inbox::Inbox;
 use super::server_host::{Linked, ServerKey};
 use super::worker::{Command, Owner, Worker};
-use super::Net;
 use crate::broker::{Post, Traveller};
 
 /// An empty vector of posts keeps room for so many.
@@ -190,11 +190,9 @@ impl<N: Net> Worker<N> {
             self.disown(linked.link);
             // A stream that cannot be detached is closed, and its client tries again.
             let Ok(stream) = self.net.detach(linked.link) else { continue };
-            inbox.post(Box::new(move |worker: &mut Self| {
-                match worker.servers.get_mut(there).and_then(|host| host.seat.as_mut()) {
-                    Some(seat) => seat.arrivals.push(Arrival { stream, linked, traveller }),
-                    None => worker.turn_back(stream),
-                }
+            inbox.post(Box::new(move |worker: &mut Self| match worker.servers.get_mut(there).and_then(|host| host.seat.as_mut()) {
+                Some(seat) => seat.arrivals.push(Arrival { stream, linked, traveller }),
+                None => worker.turn_back(stream),
             }));
         }
     }

@@ -361,9 +361,7 @@ impl<N: Net> Worker<N> {
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);
         }
-        let finished = host.stopping.as_ref().is_some_and(|stopping| {
-            stopping.deadline <= self.now || host.shard.connection_count() == 0
-        });
+        let finished = host.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= self.now || host.shard.connection_count() == 0);
         if finished {
             self.remove_server(server);
         }

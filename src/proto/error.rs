@@ -51,12 +51,9 @@ impl Error {
             Self::FilterInvalid => Reason::TOPIC_FILTER_INVALID,
             Self::QueueFull => Reason::QUOTA_EXCEEDED,
             Self::TooLarge => Reason::PACKET_TOO_LARGE,
-            Self::NotRunning
-            | Self::NotConnected
-            | Self::NotSupported(_)
-            | Self::OptionInvalid(_)
-            | Self::Unknown
-            | Self::Busy => Reason::IMPLEMENTATION_SPECIFIC_ERROR,
+            Self::NotRunning | Self::NotConnected | Self::NotSupported(_) | Self::OptionInvalid(_) | Self::Unknown | Self::Busy => {
+                Reason::IMPLEMENTATION_SPECIFIC_ERROR
+            }
         }
     }
 }

@@ -104,9 +104,7 @@ impl PacketIds {
                 }
                 Some(id)
             }
-            Self::Large(bitmap) => {
-                bitmap.free_from(start.get()).or_else(|| bitmap.free_from(1)).and_then(PacketId::new)
-            }
+            Self::Large(bitmap) => bitmap.free_from(start.get()).or_else(|| bitmap.free_from(1)).and_then(PacketId::new),
         }
     }
 
@@ -115,9 +113,7 @@ impl PacketIds {
             Self::Small(ids) => (ids, &[]),
             Self::Large(bitmap) => (&[], &bitmap.words),
         };
-        let large = words.iter().enumerate().flat_map(|(word, bits)| {
-            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| (word * 64 + bit) as u16)
-        });
+        let large = words.iter().enumerate().flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| (word * 64 + bit) as u16));
         // Identifier 0 is marked as used in the bitmap and is filtered out here.
         small.iter().copied().chain(large).filter_map(PacketId::new)
     }

@@ -40,11 +40,7 @@ pub enum Arrival {
 impl Receiver {
     /// Nothing expected. `receive_maximum` is what this side announced (65,535 if nothing).
     pub fn new(receive_maximum: u16) -> Self {
-        Self {
-            waiting: None,
-            unacknowledged: 0,
-            receive_maximum: receive_maximum.max(1),
-        }
+        Self { waiting: None, unacknowledged: 0, receive_maximum: receive_maximum.max(1) }
     }
 
     /// A new network connection of the same session.

@@ -96,17 +96,7 @@ impl<M> Sender<M> {
     /// Nothing in flight. `in_flight_max` is this side's own limit, 0 = none but the peer's.
     /// Nothing may be sent before [`Sender::connected`].
     pub fn new(in_flight_max: u16) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            index: None,
-            number_next: 0,
-            resend_from: 0,
-            id_next: PacketId::MIN,
-            in_flight: 0,
-            awaited: 0,
-            quota: 0,
-            in_flight_max,
-        }
+        Self { queue: VecDeque::new(), index: None, number_next: 0, resend_from: 0, id_next: PacketId::MIN, in_flight: 0, awaited: 0, quota: 0, in_flight_max }
     }
 
     /// A new network connection: the quota begins anew (§4.9) and everything in flight is to be
@@ -496,9 +486,7 @@ mod tests {
         sender.pubrec(ids[3], Reason::SUCCESS);
         sender.pubcomp(ids[3]);
         sender.connected(2);
-        let publish = |index: usize, message| {
-            Some(Resend::Publish { packet_id: ids[index], qos: Qos::ExactlyOnce, message })
-        };
+        let publish = |index: usize, message| Some(Resend::Publish { packet_id: ids[index], qos: Qos::ExactlyOnce, message });
         assert_eq!(sender.next_resend(), publish(0, &0));
         assert_eq!(sender.next_resend(), Some(Resend::PubRel { packet_id: ids[1] }));
         assert_eq!(sender.next_resend(), None);
@@ -543,8 +531,7 @@ mod tests {
     fn all_identifiers_in_flight_are_acknowledged_in_any_order() {
         let mut sender = sender(u16::MAX);
         let mut rng = Rng::with_seed(9);
-        let mut ids: Vec<(PacketId, u32)> =
-            (0..65_535).map(|n| (sender.begin(Qos::AtLeastOnce, n), n)).collect();
+        let mut ids: Vec<(PacketId, u32)> = (0..65_535).map(|n| (sender.begin(Qos::AtLeastOnce, n), n)).collect();
         assert!(!sender.can_send());
         // At the limit: one out at random, one in.
         for n in 0..100_000 {

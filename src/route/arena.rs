@@ -23,8 +23,7 @@ impl<T: Default> Arena<T> {
             self.values[index as usize] = value;
             return index;
         }
-        let index =
-            u32::try_from(self.values.len()).expect("4 billion nodes are more than memory holds");
+        let index = u32::try_from(self.values.len()).expect("4 billion nodes are more than memory holds");
         self.values.push(value);
         index
     }

@@ -58,13 +58,7 @@ impl Subscriber {
     pub(super) fn new(target: Target, options: SubscribeOptions, id: Option<u32>) -> Self {
         let no_local = if options.no_local { NO_LOCAL } else { 0 };
         let as_published = if options.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
-        Self {
-            key: target.key,
-            subscription_id: id.unwrap_or(0),
-            shard: target.shard,
-            qos: options.qos,
-            flags: no_local | as_published,
-        }
+        Self { key: target.key, subscription_id: id.unwrap_or(0), shard: target.shard, qos: options.qos, flags: no_local | as_published }
     }
 
     pub(super) fn target(&self) -> Target {
@@ -160,9 +154,7 @@ impl Subscribers {
 
 /// The chunk where `target` is, or would be.
 fn chunk_of(chunks: &[Vec<Subscriber>], target: Target) -> usize {
-    chunks
-        .partition_point(|chunk| chunk.last().is_some_and(|last| last.target() < target))
-        .min(chunks.len() - 1)
+    chunks.partition_point(|chunk| chunk.last().is_some_and(|last| last.target() < target)).min(chunks.len() - 1)
 }
 
 fn insert_into(chunks: &mut Vec<Vec<Subscriber>>, subscriber: Subscriber) -> bool {

@@ -127,8 +127,7 @@ mod tests {
     fn a_level_keeps_its_number_until_its_last_edge_is_gone() {
         let mut levels = Levels::new(&mut Rng::with_seed(1));
         let long = "x".repeat(SHORT_BYTES_MAX + 1);
-        let (empty, short, long_id) =
-            (levels.acquire(""), levels.acquire("temperature"), levels.acquire(&long));
+        let (empty, short, long_id) = (levels.acquire(""), levels.acquire("temperature"), levels.acquire(&long));
         assert_eq!(levels.acquire("temperature"), short);
         levels.release("temperature");
         assert_eq!(levels.find("temperature"), Some(short));

@@ -141,9 +141,7 @@ impl Matches {
         for chunk in audience.subscribers.chunks() {
             if chunk.iter().any(Subscriber::no_local) {
                 self.depends_on_publisher = true;
-                self.found.extend(
-                    chunk.iter().filter(|one| !(one.no_local() && Some(one.target()) == publisher)),
-                );
+                self.found.extend(chunk.iter().filter(|one| !(one.no_local() && Some(one.target()) == publisher)));
             } else {
                 self.found.extend_from_slice(chunk);
             }
@@ -162,13 +160,7 @@ impl Matches {
         let mut rest = &self.found[..];
         while let Some(first) = rest.first() {
             let target = first.target();
-            let mut hit = Hit {
-                target,
-                qos: first.qos,
-                retain_as_published: first.retain_as_published(),
-                share: None,
-                ids: Ids { count: 0, id_or_start: 0 },
-            };
+            let mut hit = Hit { target, qos: first.qos, retain_as_published: first.retain_as_published(), share: None, ids: Ids { count: 0, id_or_start: 0 } };
             let start = ids.len();
             while let Some(one) = rest.first().filter(|one| one.target() == target) {
                 rest = &rest[1..];

@@ -193,14 +193,7 @@ impl Retained {
     /// Appends what a new subscription to `filter` (valid, without `$share`) finds, looking at no
     /// more than `topics_max` topics; expired messages are passed over. False: that was all. True:
     /// call again with the same cursor and filter.
-    pub fn collect(
-        &self,
-        filter: &str,
-        cursor: &mut RetainedCursor,
-        topics_max: usize,
-        now: Instant,
-        out: &mut Vec<Arc<Message>>,
-    ) -> bool {
+    pub fn collect(&self, filter: &str, cursor: &mut RetainedCursor, topics_max: usize, now: Instant, out: &mut Vec<Arc<Message>>) -> bool {
         let pattern: Vec<&[u8]> = filter.as_bytes().split(|&byte| byte == b'/').collect();
         match cursor.state {
             CursorState::AtStart => push_literals(&mut cursor.place, &pattern),
@@ -468,21 +461,10 @@ mod tests {
     use crate::topic;
     use std::collections::BTreeMap;
 
-    const NO_LIMITS: RetainedLimits =
-        RetainedLimits { count_max: usize::MAX, bytes_max: usize::MAX };
+    const NO_LIMITS: RetainedLimits = RetainedLimits { count_max: usize::MAX, bytes_max: usize::MAX };
 
     fn message(topic: &str, payload: &str, expires_s: Option<u64>) -> Arc<Message> {
-        Message::new(
-            &Budget::new(usize::MAX),
-            topic,
-            payload.as_bytes(),
-            Qos::AtMostOnce,
-            true,
-            Properties::EMPTY,
-            expires_s.map(at),
-            0,
-            Instant::START,
-        )
+        Message::new(&Budget::new(usize::MAX), topic, payload.as_bytes(), Qos::AtMostOnce, true, Properties::EMPTY, expires_s.map(at), 0, Instant::START)
     }
 
     fn at(seconds: u64) -> Instant {
@@ -493,8 +475,7 @@ mod tests {
         let words = ["a", "b", "ab", "a!", "", "$s", "\u{1}", "0", "a0"];
         let depth = 1 + rng.below(4);
         loop {
-            let levels: Vec<_> =
-                (0..depth).map(|_| words[rng.below(words.len() as u64) as usize]).collect();
+            let levels: Vec<_> = (0..depth).map(|_| words[rng.below(words.len() as u64) as usize]).collect();
             let topic = levels.join("/");
             if topic::is_valid_name(&topic) {
                 return topic;
@@ -580,8 +561,7 @@ mod tests {
             }
             let filter = random_filter(&mut rng);
             let (mut cursor, mut out) = (RetainedCursor::default(), Vec::new());
-            while retained.collect(&filter, &mut cursor, 1 + rng.below(4) as usize, at(0), &mut out)
-            {
+            while retained.collect(&filter, &mut cursor, 1 + rng.below(4) as usize, at(0), &mut out) {
                 for _ in 0..6 {
                     let topic = random_topic(&mut rng);
                     if rng.chance(500) {
@@ -596,9 +576,7 @@ mod tests {
             let length = found.len();
             found.dedup();
             assert_eq!(found.len(), length, "seed {seed}: a topic came twice");
-            for (topic, _) in
-                stays.iter().filter(|(topic, stable)| **stable && topic::matches(&filter, topic))
-            {
+            for (topic, _) in stays.iter().filter(|(topic, stable)| **stable && topic::matches(&filter, topic)) {
                 assert!(found.contains(&topic.as_str()), "seed {seed} {filter:?} missed {topic:?}");
             }
             assert!(found.iter().all(|topic| topic::matches(&filter, topic)));
@@ -630,10 +608,7 @@ mod tests {
     #[test]
     fn new_topics_are_refused_at_either_limit_and_updates_that_do_not_grow_never() {
         let size = message("t/0", "1234", None).len_bytes();
-        for limits in [
-            RetainedLimits { count_max: 3, bytes_max: usize::MAX },
-            RetainedLimits { count_max: usize::MAX, bytes_max: 3 * size },
-        ] {
+        for limits in [RetainedLimits { count_max: 3, bytes_max: usize::MAX }, RetainedLimits { count_max: usize::MAX, bytes_max: 3 * size }] {
             let mut retained = Retained::new(limits);
             for topic in ["t/0", "t/1", "t/2"] {
                 assert_eq!(retained.set(message(topic, "1234", None), false), Ok(SetOutcome::New));
@@ -660,8 +635,7 @@ mod tests {
             let expires = (n % 3 == 0).then_some(10);
             let _ = retained.set(message(&format!("t/{n}"), "x", expires), false);
         }
-        let sweep =
-            |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7).len()).sum::<usize>();
+        let sweep = |retained: &mut Retained, now| (0..16).map(|_| retained.expire(now, 7).len()).sum::<usize>();
         assert_eq!(sweep(&mut retained, at(9)), 0);
         assert_eq!(sweep(&mut retained, at(10)), 34);
         assert_eq!((retained.count(), retained.expiring), (66, 0));

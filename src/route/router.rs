@@ -30,12 +30,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            retained: RetainedLimits::default(),
-            share_strategy: ShareStrategy::default(),
-            filters_max: 1_000_000,
-            subscriptions_max: 10_000_000,
-        }
+        Self { retained: RetainedLimits::default(), share_strategy: ShareStrategy::default(), filters_max: 1_000_000, subscriptions_max: 10_000_000 }
     }
 }
 
@@ -84,13 +79,7 @@ impl Router {
     /// `$share/GROUP/FILTER`. A new member of a group is online.
     ///
     /// How many levels a filter may have is the caller's to limit: each may cost a node.
-    pub fn subscribe(
-        &mut self,
-        filter: &str,
-        target: Target,
-        options: SubscribeOptions,
-        subscription_id: Option<u32>,
-    ) -> Subscribed {
+    pub fn subscribe(&mut self, filter: &str, target: Target, options: SubscribeOptions, subscription_id: Option<u32>) -> Subscribed {
         debug_assert!(topic::is_valid_filter(filter), "{filter:?}");
         debug_assert!(target.key != 0);
         let subscriber = Subscriber::new(target, options, subscription_id);
@@ -101,8 +90,7 @@ impl Router {
             (None, audience) => !audience.is_some_and(|one| one.subscribers.contains(target)),
             (Some(_), _) => !known_group.is_some_and(|id| self.groups[id].contains(target)),
         };
-        let filters =
-            usize::from(audience.is_none()) + usize::from(group.is_some() && known_group.is_none());
+        let filters = usize::from(audience.is_none()) + usize::from(group.is_some() && known_group.is_none());
         if self.filter_count() + self.groups.len() + filters > self.options.filters_max
             || self.subscriptions + usize::from(is_new) > self.options.subscriptions_max
         {
@@ -130,9 +118,7 @@ impl Router {
     pub fn unsubscribe(&mut self, filter: &str, target: Target) -> bool {
         let (group, plain) = split(filter);
         let removed = match group {
-            None => {
-                self.audience_mut(plain).is_some_and(|audience| audience.subscribers.remove(target))
-            }
+            None => self.audience_mut(plain).is_some_and(|audience| audience.subscribers.remove(target)),
             Some(name) => self.remove_member(plain, name, target),
         };
         if !removed {
@@ -171,13 +157,7 @@ impl Router {
     /// (§3.8.3.1). Every shared group with a matching filter adds one hit.
     ///
     /// `publisher_number`: see [`Router::publisher_number`].
-    pub fn matching(
-        &self,
-        topic: &str,
-        publisher: Option<Target>,
-        publisher_number: u64,
-        out: &mut Matches,
-    ) {
+    pub fn matching(&self, topic: &str, publisher: Option<Target>, publisher_number: u64, out: &mut Matches) {
         out.clear();
         if let Some(audience) = self.exact.get(topic) {
             out.gather(audience, publisher);
@@ -252,19 +232,11 @@ impl Router {
     }
 
     fn audience_mut(&mut self, plain: &str) -> Option<&mut Audience> {
-        if topic::has_wildcard(plain) {
-            self.trie.get_mut(plain)
-        } else {
-            self.exact.get_mut(plain)
-        }
+        if topic::has_wildcard(plain) { self.trie.get_mut(plain) } else { self.exact.get_mut(plain) }
     }
 
     fn audience_or_insert(&mut self, plain: &str) -> &mut Audience {
-        if topic::has_wildcard(plain) {
-            self.trie.get_or_insert(plain)
-        } else {
-            self.exact.entry(plain.into()).or_default()
-        }
+        if topic::has_wildcard(plain) { self.trie.get_or_insert(plain) } else { self.exact.entry(plain.into()).or_default() }
     }
 
     fn remove_filter(&mut self, plain: &str) {
@@ -289,10 +261,7 @@ impl Router {
     }
 
     fn add_group(&mut self, plain: &str, name: &str) -> ShareId {
-        let position = self
-            .audience(plain)
-            .and_then(|audience| self.search_group(audience, name).err())
-            .unwrap_or(0);
+        let position = self.audience(plain).and_then(|audience| self.search_group(audience, name).err()).unwrap_or(0);
         let seed = self.rng.u64();
         let id = self.groups.insert(ShareGroup::new(name, self.options.share_strategy, seed));
         self.audience_or_insert(plain).groups.get_or_insert_default().insert(position, id);
@@ -365,8 +334,7 @@ mod tests {
             let mut hits = BTreeMap::<Target, Merged>::new();
             for ((filter, target), (options, id)) in &self.0 {
                 let is_echo = options.no_local && Some(*target) == publisher;
-                if topic::split_share(filter).is_some() || !topic::matches(filter, topic) || is_echo
-                {
+                if topic::split_share(filter).is_some() || !topic::matches(filter, topic) || is_echo {
                     continue;
                 }
                 let hit = hits.entry(*target).or_default();
@@ -381,8 +349,7 @@ mod tests {
         fn shared(&self, topic: &str) -> BTreeMap<&str, BTreeSet<Target>> {
             let mut groups = BTreeMap::<&str, BTreeSet<Target>>::new();
             for (filter, target) in self.0.keys() {
-                if topic::split_share(filter).is_some_and(|(_, plain)| topic::matches(plain, topic))
-                {
+                if topic::split_share(filter).is_some_and(|(_, plain)| topic::matches(plain, topic)) {
                     groups.entry(filter).or_default().insert(*target);
                 }
             }
@@ -398,8 +365,7 @@ mod tests {
         let words = ["a", "b", "", "$s", "longer than twenty-two bytes", "+", "#"];
         loop {
             let depth = 1 + rng.below(4);
-            let levels: Vec<_> =
-                (0..depth).map(|_| words[rng.below(if topic { 5 } else { 7 }) as usize]).collect();
+            let levels: Vec<_> = (0..depth).map(|_| words[rng.below(if topic { 5 } else { 7 }) as usize]).collect();
             let mut filter = levels.join("/");
             if topic && topic::is_valid_name(&filter) {
                 return filter;
@@ -434,14 +400,8 @@ mod tests {
                 None => {
                     let merged = expected.remove(&hit.target).expect("one hit per matching target");
                     let sorted: Vec<u32> = merged.2.into_iter().collect();
-                    assert_eq!(
-                        (hit.qos, hit.retain_as_published, ids),
-                        (merged.0, merged.1, &sorted)
-                    );
-                    assert!(
-                        shares.is_empty() && last < Some(hit.target),
-                        "plain hits first, in order"
-                    );
+                    assert_eq!((hit.qos, hit.retain_as_published, ids), (merged.0, merged.1, &sorted));
+                    assert!(shares.is_empty() && last < Some(hit.target), "plain hits first, in order");
                     last = Some(hit.target);
                 }
                 Some(share) => assert!(shares.insert(share), "one hit per group"),
@@ -450,8 +410,7 @@ mod tests {
         assert!(expected.is_empty(), "{topic:?}: missed {expected:?}");
         assert_eq!(shares.len(), groups.len());
         // Each hit can be given to a group of its own.
-        let mut members: Vec<_> =
-            hits.iter().filter(|(hit, _)| hit.share.is_some()).map(|(hit, _)| hit.target).collect();
+        let mut members: Vec<_> = hits.iter().filter(|(hit, _)| hit.share.is_some()).map(|(hit, _)| hit.target).collect();
         groups.sort_by_key(BTreeSet::len);
         members.retain(|member| !groups.iter().any(|group| group.contains(member)));
         assert!(members.is_empty(), "{topic:?}: {members:?} are in no matching group");
@@ -467,11 +426,7 @@ mod tests {
         }
         shareable(&router);
         let chosen: Vec<_> = (0..8).map(|_| matching(&router, "t", None)[0].0.target.key).collect();
-        assert_eq!(
-            BTreeSet::from_iter(chosen).len(),
-            4,
-            "the cursor moves behind a shared reference"
-        );
+        assert_eq!(BTreeSet::from_iter(chosen).len(), 4, "the cursor moves behind a shared reference");
     }
 
     #[test]
@@ -488,10 +443,7 @@ mod tests {
                     let subscription = random_subscription(&mut rng);
                     let outcome = router.subscribe(&key.0, key.1, subscription.0, subscription.1);
                     let was_there = model.0.insert(key, subscription).is_some();
-                    assert_eq!(
-                        outcome,
-                        if was_there { Subscribed::Replaced } else { Subscribed::New }
-                    );
+                    assert_eq!(outcome, if was_there { Subscribed::Replaced } else { Subscribed::New });
                     assert_ne!(router.generation(), generation);
                 } else {
                     let was_there = model.0.remove(&key).is_some();
@@ -500,21 +452,14 @@ mod tests {
                 }
                 let publisher = rng.chance(700).then(|| target(1 + rng.below(9)));
                 hits += compare(&router, &model, &random_filter(&mut rng, true), publisher);
-                let shared =
-                    model.0.keys().filter(|key| topic::split_share(&key.0).is_some()).count();
-                assert_eq!(
-                    [router.filter_count(), router.subscription_count(), router.shared_count()],
-                    [model.filters(), model.0.len(), shared]
-                );
+                let shared = model.0.keys().filter(|key| topic::split_share(&key.0).is_some()).count();
+                assert_eq!([router.filter_count(), router.subscription_count(), router.shared_count()], [model.filters(), model.0.len(), shared]);
             }
             assert!(hits > 2_000, "seed {seed}: the test must see hits, saw {hits}");
             for (filter, target) in model.0.keys() {
                 assert!(router.unsubscribe(filter, *target));
             }
-            assert_eq!(
-                (router.exact.len(), router.trie.sizes(), router.groups.len()),
-                (0, [0; 4], 0)
-            );
+            assert_eq!((router.exact.len(), router.trie.sizes(), router.groups.len()), (0, [0; 4], 0));
         }
     }
 
@@ -523,8 +468,7 @@ mod tests {
         let mut router = router(ShareStrategy::RoundRobin);
         // All 2^13 combinations of a level and `+`: one target has every one of them.
         for bits in 0..8_192u32 {
-            let levels: Vec<_> =
-                (0..13).map(|bit| if bits & (1 << bit) == 0 { "+" } else { "a" }).collect();
+            let levels: Vec<_> = (0..13).map(|bit| if bits & (1 << bit) == 0 { "+" } else { "a" }).collect();
             let filter = levels.join("/");
             router.subscribe(&filter, target(1), options(Qos::AtMostOnce), Some(1 + bits));
             router.subscribe(&filter, target(2 + u64::from(bits)), options(Qos::AtLeastOnce), None);
@@ -548,8 +492,7 @@ mod tests {
         let hits = matching(&router, "t/1", None);
         assert_eq!(hits.iter().filter(|(hit, _)| hit.share.is_none()).count(), 1);
         assert_eq!(hits.len(), 4, "one plain, three groups");
-        let ids: BTreeSet<_> =
-            hits.iter().map(|(hit, ids)| (hit.subscription_id(), ids.len())).collect();
+        let ids: BTreeSet<_> = hits.iter().map(|(hit, ids)| (hit.subscription_id(), ids.len())).collect();
         assert_eq!(ids, BTreeSet::from([(None, 0), (Some(3), 1), (Some(7), 1)]));
         assert_eq!(matching(&router, "t/1/2", None).len(), 1);
         assert_eq!((router.filter_count(), router.shared_count()), (3, 4));
@@ -559,12 +502,7 @@ mod tests {
     fn a_failed_member_is_replaced_by_the_others_until_all_were_tried() {
         let mut router = router(ShareStrategy::RoundRobin);
         for key in 1..=3 {
-            router.subscribe(
-                "$share/g/t",
-                target(key),
-                options(Qos::AtLeastOnce),
-                Some(key as u32),
-            );
+            router.subscribe("$share/g/t", target(key), options(Qos::AtLeastOnce), Some(key as u32));
         }
         router.set_available("$share/g/t", target(2), false);
         let (hit, _) = matching(&router, "t", None).remove(0);
@@ -589,8 +527,7 @@ mod tests {
     fn a_full_router_refuses_new_filters_and_accepts_updates() {
         let limits = Options { filters_max: 3, ..Options::default() };
         let mut router = Router::new(limits, Rng::with_seed(1));
-        let mut subscribe =
-            |filter, key| router.subscribe(filter, target(key), options(Qos::AtMostOnce), None);
+        let mut subscribe = |filter, key| router.subscribe(filter, target(key), options(Qos::AtMostOnce), None);
         assert_eq!(subscribe("a/+", 1), Subscribed::New);
         assert_eq!(subscribe("$share/g/b", 1), Subscribed::New, "counts twice");
         assert_eq!(subscribe("c", 1), Subscribed::Full);
@@ -599,20 +536,13 @@ mod tests {
         assert_eq!(subscribe("$share/g/b", 2), Subscribed::New);
         assert_eq!(subscribe("a/+", 1), Subscribed::Replaced);
         assert!(router.unsubscribe("a/+", target(1)) && router.unsubscribe("a/+", target(2)));
-        assert_eq!(
-            router.subscribe("c", target(1), options(Qos::AtMostOnce), None),
-            Subscribed::New
-        );
+        assert_eq!(router.subscribe("c", target(1), options(Qos::AtMostOnce), None), Subscribed::New);
 
         let limits = Options { subscriptions_max: 2, ..Options::default() };
         let mut router = Router::new(limits, Rng::with_seed(1));
-        let mut subscribe =
-            |filter, key| router.subscribe(filter, target(key), options(Qos::AtMostOnce), None);
+        let mut subscribe = |filter, key| router.subscribe(filter, target(key), options(Qos::AtMostOnce), None);
         assert_eq!([subscribe("a", 1), subscribe("a", 2)], [Subscribed::New; 2]);
-        assert_eq!(
-            [subscribe("a", 3), subscribe("a", 2)],
-            [Subscribed::Full, Subscribed::Replaced]
-        );
+        assert_eq!([subscribe("a", 3), subscribe("a", 2)], [Subscribed::Full, Subscribed::Replaced]);
         assert_eq!(router.filter_count(), 1);
     }
 

@@ -56,14 +56,7 @@ pub(super) struct ShareGroup {
 
 impl ShareGroup {
     pub(super) fn new(name: &str, strategy: ShareStrategy, seed: u64) -> Self {
-        Self {
-            name: name.into(),
-            online: Vec::new(),
-            offline: Vec::new(),
-            cursor: AtomicU32::new(0),
-            seed,
-            strategy,
-        }
+        Self { name: name.into(), online: Vec::new(), offline: Vec::new(), cursor: AtomicU32::new(0), seed, strategy }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -71,9 +64,7 @@ impl ShareGroup {
     }
 
     pub(super) fn contains(&self, target: Target) -> bool {
-        [&self.online, &self.offline]
-            .iter()
-            .any(|members| members.binary_search_by_key(&target, Subscriber::target).is_ok())
+        [&self.online, &self.offline].iter().any(|members| members.binary_search_by_key(&target, Subscriber::target).is_ok())
     }
 
     /// Adds or replaces a member, which is online now; returns whether it is new.
@@ -86,18 +77,12 @@ impl ShareGroup {
 
     /// Returns whether the target was a member.
     pub(super) fn remove(&mut self, target: Target) -> bool {
-        self.keeping_favourite(|group| {
-            take(&mut group.online, target).or_else(|| take(&mut group.offline, target)).is_some()
-        })
+        self.keeping_favourite(|group| take(&mut group.online, target).or_else(|| take(&mut group.offline, target)).is_some())
     }
 
     pub(super) fn set_available(&mut self, target: Target, available: bool) {
         self.keeping_favourite(|group| {
-            let (from, to) = if available {
-                (&mut group.offline, &mut group.online)
-            } else {
-                (&mut group.online, &mut group.offline)
-            };
+            let (from, to) = if available { (&mut group.offline, &mut group.online) } else { (&mut group.online, &mut group.offline) };
             if let Some(member) = take(from, target) {
                 put(to, member);
             }
@@ -130,8 +115,7 @@ impl ShareGroup {
     /// looked at in each of the two lists.
     pub(super) fn another(&self, tried: &[Target]) -> Option<&Subscriber> {
         let is_sticky = self.strategy == ShareStrategy::Sticky;
-        let turn =
-            if is_sticky { u64::from(self.cursor.load(Ordering::Relaxed)) } else { self.turn() };
+        let turn = if is_sticky { u64::from(self.cursor.load(Ordering::Relaxed)) } else { self.turn() };
         for members in [&self.online, &self.offline] {
             let start = below(turn, members.len());
             for offset in 0..members.len() {
@@ -174,8 +158,7 @@ impl ShareGroup {
         let result = change(self);
         self.seed = mix(self.seed);
         let members = self.candidates();
-        let kept = favourite
-            .and_then(|target| members.binary_search_by_key(&target, Subscriber::target).ok());
+        let kept = favourite.and_then(|target| members.binary_search_by_key(&target, Subscriber::target).ok());
         // Gone: any other, so that the first member does not inherit every group.
         let position = kept.unwrap_or_else(|| below(self.seed, members.len()));
         *self.cursor.get_mut() = position as u32;
@@ -237,20 +220,11 @@ mod tests {
     }
 
     fn choices(group: &ShareGroup, count: u64, hash: impl Fn(u64) -> u64) -> Vec<Target> {
-        let occasion = |n| Occasion {
-            publisher_shard: Some(1),
-            publisher_hash: hash(n),
-            topic_hash: hash(n).rotate_left(32),
-        };
+        let occasion = |n| Occasion { publisher_shard: Some(1), publisher_hash: hash(n), topic_hash: hash(n).rotate_left(32) };
         (0..count).map(|n| group.choose(occasion(n)).expect("not empty").target()).collect()
     }
 
-    const ALL: [Target; 4] = [
-        Target { shard: 0, key: 1 },
-        Target { shard: 1, key: 1 },
-        Target { shard: 1, key: 2 },
-        Target { shard: 2, key: 1 },
-    ];
+    const ALL: [Target; 4] = [Target { shard: 0, key: 1 }, Target { shard: 1, key: 1 }, Target { shard: 1, key: 2 }, Target { shard: 2, key: 1 }];
 
     #[test]
     fn round_robin_takes_turns() {

@@ -60,12 +60,7 @@ impl Trie {
     }
 
     /// Shows `found` every audience whose filter means `topic`.
-    pub(super) fn matching<'a>(
-        &'a self,
-        topic: &str,
-        frontier: &mut Frontier,
-        mut found: impl FnMut(&'a Audience),
-    ) {
+    pub(super) fn matching<'a>(&'a self, topic: &str, frontier: &mut Frontier, mut found: impl FnMut(&'a Audience)) {
         let Frontier { current, next } = frontier;
         current.clear();
         current.push(ROOT);
@@ -141,9 +136,7 @@ impl Trie {
     /// Takes out `filter`, whose audience has nobody left, and every node that led only there.
     pub(super) fn remove(&mut self, filter: &str) {
         let mut path = Vec::new();
-        let Some((mut index, is_below)) =
-            self.walk(filter, |parent, level| path.push((parent, level)))
-        else {
+        let Some((mut index, is_below)) = self.walk(filter, |parent, level| path.push((parent, level))) else {
             return;
         };
         let audience = self.audience_of(index, is_below);

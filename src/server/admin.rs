@@ -57,7 +57,12 @@ impl Server {
 
     /// As `change`, on every shard, which all hold the same; on the others only if the first one
     /// agrees, whose answer it is.
-    pub(super) fn change_all<R: Send + 'static>(&self, if_posted: R, agrees: impl Fn(&R) -> bool, act: impl Fn(&mut Shard, Instant) -> R + Clone + Send + 'static) -> Result<R, Error> {
+    pub(super) fn change_all<R: Send + 'static>(
+        &self,
+        if_posted: R,
+        agrees: impl Fn(&R) -> bool,
+        act: impl Fn(&mut Shard, Instant) -> R + Clone + Send + 'static,
+    ) -> Result<R, Error> {
         let answer = self.change_of(0, if_posted, act.clone())?;
         for shard in (1..self.shards.len()).filter(|_| agrees(&answer)) {
             let act = act.clone();

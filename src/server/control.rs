@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::reload::Change;
-use crate::config::{Problem, ServerConfig};
 use crate::broker::Shard;
+use crate::config::{Problem, ServerConfig};
 use crate::net::Error;
 use crate::service::{self, ControlError, Scope, control};
 
@@ -62,9 +62,8 @@ pub fn given_config(parameters: &str) -> Result<(ServerConfig, Vec<Problem>), Co
 
 /// `{"problems": [{"line", "text", "suggestion"}]}`.
 pub fn problems_json(problems: &[Problem]) -> String {
-    let list: Vec<Value> = problems.iter().map(|problem| {
-        json!({ "line": problem.line, "text": problem.error.to_string(), "suggestion": problem.error.suggestion() })
-    }).collect();
+    let list: Vec<Value> =
+        problems.iter().map(|problem| json!({ "line": problem.line, "text": problem.error.to_string(), "suggestion": problem.error.suggestion() })).collect();
     json!({ "problems": list }).to_string()
 }
 

@@ -34,7 +34,10 @@ mod tests {
     fn every_statistic_has_help_type_and_value() {
         let stats = Stats { clients_connected: 3, publish_received: 7, ..Stats::default() };
         let text = metrics_prometheus(&stats);
-        assert!(text.starts_with("# HELP nlmqtt_clients_connected Clients connected now.\n# TYPE nlmqtt_clients_connected gauge\nnlmqtt_clients_connected 3\n"), "{text}");
+        assert!(
+            text.starts_with("# HELP nlmqtt_clients_connected Clients connected now.\n# TYPE nlmqtt_clients_connected gauge\nnlmqtt_clients_connected 3\n"),
+            "{text}"
+        );
         assert!(text.contains("# TYPE nlmqtt_publish_received_total counter\nnlmqtt_publish_received_total 7\n"));
         assert_eq!(text.lines().count(), stats.iter().count() * 3);
         assert!(stats.described().all(|stat| !stat.doc.is_empty() && !stat.doc.contains(['\\', '\n'])));

@@ -25,8 +25,7 @@ pub(crate) fn has_name_fault(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
         return bytes.iter().any(|&byte| byte == 0 || byte & !PLUS_AND_HASH_DIFFER == b'#');
     };
-    let faults =
-        |word: u64| zero_bytes(word) | zero_bytes((word & !repeat(PLUS_AND_HASH_DIFFER)) ^ repeat(b'#'));
+    let faults = |word: u64| zero_bytes(word) | zero_bytes((word & !repeat(PLUS_AND_HASH_DIFFER)) ^ repeat(b'#'));
     let mut found = faults(u64::from_ne_bytes(*last));
     for chunk in bytes.chunks_exact(8) {
         if let Some(word) = chunk.first_chunk::<8>() {
@@ -267,9 +266,7 @@ mod tests {
         match (filter.first(), topic.first()) {
             (None, None) => true,
             (Some(&"#"), _) => true,
-            (Some(&level), Some(&name)) => {
-                (level == "+" || level == name) && model(&filter[1..], &topic[1..])
-            }
+            (Some(&level), Some(&name)) => (level == "+" || level == name) && model(&filter[1..], &topic[1..]),
             _ => false,
         }
     }

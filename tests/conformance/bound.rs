@@ -39,15 +39,7 @@ pub struct Bound {
 
 impl Bound {
     pub fn new() -> Bound {
-        Bound {
-            options: None,
-            client: None,
-            events: channel().1,
-            refusals: channel().1,
-            tags: BTreeMap::new(),
-            level: 4,
-            stopped: false,
-        }
+        Bound { options: None, client: None, events: channel().1, refusals: channel().1, tags: BTreeMap::new(), level: 4, stopped: false }
     }
 
     fn client(&self) -> Result<&Client, String> {
@@ -78,7 +70,10 @@ pub fn list(properties: &Properties, skip: &[&str]) -> Result<PropertyList, Stri
             Form::Varint => codec::Value::VarInt(number()?),
             Form::Text => codec::Value::Utf8(&text),
             Form::Binary => codec::Value::Binary(&bytes),
-            Form::Pair => { let (k, v) = text.split_once(':').ok_or("pair")?; codec::Value::Pair(k, v) }
+            Form::Pair => {
+                let (k, v) = text.split_once(':').ok_or("pair")?;
+                codec::Value::Pair(k, v)
+            }
         };
         list.add(id, value).map_err(show)?;
     }
@@ -106,7 +101,11 @@ fn number(properties: &Properties, name: &str) -> Option<u64> {
 
 fn machine_options(options: &ConnectOptions) -> Result<machine::Options, String> {
     let mut out = machine::Options { servers: vec![0], ..machine::Options::default() };
-    out.version = match options.level { 3 => Version::V31, 4 => Version::V311, _ => Version::V5 };
+    out.version = match options.level {
+        3 => Version::V31,
+        4 => Version::V311,
+        _ => Version::V5,
+    };
     out.client_id = options.client_id.clone();
     out.clean_start = options.clean;
     out.keep_alive_s = options.keep_alive_s;
@@ -115,16 +114,29 @@ fn machine_options(options: &ConnectOptions) -> Result<machine::Options, String>
     let own = ["session_expiry", "receive_maximum", "maximum_packet", "alias_maximum", "auth_method", "auth_data"];
     let p = &options.properties;
     out.session_expiry_s = number(p, "session_expiry").unwrap_or(0) as u32;
-    if let Some(n) = number(p, "receive_maximum") { out.receive_maximum = n as u16; }
-    if let Some(n) = number(p, "maximum_packet") { out.packet_bytes_max = n as usize; }
-    if let Some(n) = number(p, "alias_maximum") { out.topic_alias_maximum = n as u16; }
+    if let Some(n) = number(p, "receive_maximum") {
+        out.receive_maximum = n as u16;
+    }
+    if let Some(n) = number(p, "maximum_packet") {
+        out.packet_bytes_max = n as usize;
+    }
+    if let Some(n) = number(p, "alias_maximum") {
+        out.topic_alias_maximum = n as u16;
+    }
     let text = |name: &str| p.iter().find(|pair| pair.0 == name).map(|pair| pair.1.as_bytes());
     if let Some(method) = text("auth_method") {
-        out.authentication = Some(machine::Authentication { method: String::from_utf8_lossy(&method).into_owned(), data: text("auth_data").unwrap_or_default() });
+        out.authentication =
+            Some(machine::Authentication { method: String::from_utf8_lossy(&method).into_owned(), data: text("auth_data").unwrap_or_default() });
     }
     out.connect_properties = list(p, &own)?;
     if let Some(will) = &options.will {
-        out.will = Some(machine::Will { topic: will.topic.clone(), payload: will.payload.clone(), qos: Qos::try_from(will.qos).map_err(show)?, retain: will.retain, properties: list(&will.properties, &[])? });
+        out.will = Some(machine::Will {
+            topic: will.topic.clone(),
+            payload: will.payload.clone(),
+            qos: Qos::try_from(will.qos).map_err(show)?,
+            retain: will.retain,
+            properties: list(&will.properties, &[])?,
+        });
     }
     if !options.reconnect {
         out.reconnect.delay_min = Duration::from_secs(3000);
@@ -136,7 +148,9 @@ fn machine_options(options: &ConnectOptions) -> Result<machine::Options, String>
 impl Subject for Bound {
     fn connect(&mut self, options: ConnectOptions) -> Result<(), String> {
         self.level = options.level;
-        let again = self.options.as_ref().is_some_and(|old| old.clean == options.clean && old.client_id == options.client_id && old.user == options.user && old.password == options.password && !self.stopped);
+        let again = self.options.as_ref().is_some_and(|old| {
+            old.clean == options.clean && old.client_id == options.client_id && old.user == options.user && old.password == options.password && !self.stopped
+        });
         if again {
             let client = self.client()?;
             client.start();
@@ -211,7 +225,11 @@ impl Subject for Bound {
     fn disconnect(&mut self, reason: u8, properties: Properties) -> Result<(), String> {
         let session_expiry_s = number(&properties, "session_expiry").map(|n| n as u32);
         self.stopped = true;
-        let request = machine::StopRequest { reason: if reason == 4 { Reason::DISCONNECT_WITH_WILL } else { Reason::NORMAL_DISCONNECTION }, session_expiry_s, drain: Duration::ZERO };
+        let request = machine::StopRequest {
+            reason: if reason == 4 { Reason::DISCONNECT_WITH_WILL } else { Reason::NORMAL_DISCONNECTION },
+            session_expiry_s,
+            drain: Duration::ZERO,
+        };
         self.client()?.stop(request);
         Ok(())
     }
@@ -226,7 +244,13 @@ impl Subject for Bound {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
             let event = match self.events.recv_timeout(left) {
                 Ok(event) => event,
-                Err(_) => { std::thread::sleep(left.min(Duration::from_millis(5))); if left.is_zero() { return None; } continue; }
+                Err(_) => {
+                    std::thread::sleep(left.min(Duration::from_millis(5)));
+                    if left.is_zero() {
+                        return None;
+                    }
+                    continue;
+                }
             };
             if let Some(event) = self.translate(event) {
                 return Some(event);
@@ -242,7 +266,10 @@ impl Bound {
         let reason = match outcome {
             Outcome::Sent => 0,
             Outcome::Acknowledged(reason) => reason.0,
-            Outcome::Failed(failure) => { fields.push(("reason".into(), Value::Number(failure.reason().0.into()))); return Event { kind: "failed", fields }; }
+            Outcome::Failed(failure) => {
+                fields.push(("reason".into(), Value::Number(failure.reason().0.into())));
+                return Event { kind: "failed", fields };
+            }
         };
         match codes {
             None => fields.push(("reason".into(), Value::Number(reason.into()))),
@@ -285,11 +312,12 @@ impl Bound {
             Told::Unsubscribed { token, outcome, reasons } => self.done("unsubscribed", token, outcome, Some(&reasons)),
             Told::Auth { reason, data } => {
                 fields.push(("reason".into(), Value::Number(reason.0.into())));
-                if let Some(data) = data { fields.push(("prop.auth_data".into(), Value::Bytes(data))); }
+                if let Some(data) = data {
+                    fields.push(("prop.auth_data".into(), Value::Bytes(data)));
+                }
                 Event { kind: "auth", fields }
             }
             _ => return None,
         })
     }
 }
-

@@ -32,11 +32,7 @@ pub fn is_external() -> bool {
 pub fn address(profile: &str) -> Option<SocketAddr> {
     if !is_external() {
         // Who judges a foreign client does not mean our broker.
-        return if crate::subject::external().is_some() {
-            None
-        } else {
-            start(profile)
-        };
+        return if crate::subject::external().is_some() { None } else { start(profile) };
     }
     let name = match profile {
         "default" => "NLMQTT_TEST_BROKER".to_string(),
@@ -49,9 +45,7 @@ pub fn address(profile: &str) -> Option<SocketAddr> {
 fn start(profile: &str) -> Option<SocketAddr> {
     static STARTED: Mutex<BTreeMap<String, Option<SocketAddr>>> = Mutex::new(BTreeMap::new());
     let mut started = STARTED.lock().ok()?;
-    *started
-        .entry(profile.to_string())
-        .or_insert_with(|| launch(profile))
+    *started.entry(profile.to_string()).or_insert_with(|| launch(profile))
 }
 
 /// Launches the product's server with the profile's settings on a real socket, to live until the
@@ -123,10 +117,6 @@ impl Hooks for Guard {
     }
 
     fn authorize(&mut self, _: ClientInfo<'_>, _: Access, topic: &str, _: Qos, _: bool, _: HookToken) -> Answer {
-        if topic.starts_with("forbidden/") {
-            Answer::Now(Decision::Deny(Reason::NOT_AUTHORIZED))
-        } else {
-            Answer::ALLOW
-        }
+        if topic.starts_with("forbidden/") { Answer::Now(Decision::Deny(Reason::NOT_AUTHORIZED)) } else { Answer::ALLOW }
     }
 }

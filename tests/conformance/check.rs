@@ -46,10 +46,7 @@ fn check_step(row: &Row, step: &Step, words: &[String]) -> Result<(), String> {
         };
     }
     let level = row.level();
-    let split = words
-        .iter()
-        .position(|word| word == "=>")
-        .unwrap_or(words.len());
+    let split = words.iter().position(|word| word == "=>").unwrap_or(words.len());
     let (left, right) = (&words[..split], words.get(split + 1..).unwrap_or(&[]));
     let sends = |kind: &str, words: &[String]| encode(&with(kind, words), level, "c").map(drop);
     let expects = |kind: &str, words: &[String]| pattern::check(&with(kind, words));
@@ -97,12 +94,8 @@ fn check_send(words: &[String], level: u8) -> Result<(), String> {
 fn check_expect(words: &[String]) -> Result<(), String> {
     let (_, _, words) = timing(words)?;
     match words[0].as_str() {
-        "nothing" => words
-            .get(1)
-            .map_or(Ok(()), |word| number(Some(word)).map(drop)),
-        "end" | "refused" => words
-            .get(1)
-            .map_or(Ok(()), |word| number_matches(word, ',', 0).map(drop)),
+        "nothing" => words.get(1).map_or(Ok(()), |word| number(Some(word)).map(drop)),
+        "end" | "refused" => words.get(1).map_or(Ok(()), |word| number_matches(word, ',', 0).map(drop)),
         _ => {
             for pattern in words.split(|word| word == "|" || word == "!!") {
                 if pattern != ["close"] {
@@ -115,8 +108,7 @@ fn check_expect(words: &[String]) -> Result<(), String> {
 }
 
 fn number(word: Option<&String>) -> Result<u64, String> {
-    word.and_then(|word| parse_number(word))
-        .ok_or_else(|| "a number is missing".into())
+    word.and_then(|word| parse_number(word)).ok_or_else(|| "a number is missing".into())
 }
 
 fn with(kind: &str, words: &[String]) -> Vec<String> {

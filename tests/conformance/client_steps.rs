@@ -8,50 +8,20 @@ use crate::packet::{Packet, Value};
 use crate::pattern;
 use crate::property;
 use crate::run::Run;
-use crate::subject::{
-    ConnectOptions, Event, Properties, PublishOptions, Subject, SubscribeOptions,
-    UnsubscribeOptions, Will,
-};
+use crate::subject::{ConnectOptions, Event, Properties, PublishOptions, Subject, SubscribeOptions, UnsubscribeOptions, Will};
 use crate::wire::show;
 
-const EVENTS: [&str; 9] = [
-    "connected",
-    "refused",
-    "message",
-    "published",
-    "subscribed",
-    "unsubscribed",
-    "auth",
-    "disconnected",
-    "failed",
-];
-const EVENT_FIELDS: [&str; 10] = [
-    "sp", "code", "topic", "payload", "qos", "retain", "dup", "tag", "reason", "codes",
-];
+const EVENTS: [&str; 9] = ["connected", "refused", "message", "published", "subscribed", "unsubscribed", "auth", "disconnected", "failed"];
+const EVENT_FIELDS: [&str; 10] = ["sp", "code", "topic", "payload", "qos", "retain", "dup", "tag", "reason", "codes"];
 
 /// Checks a step without running it.
 pub fn check(verb: &str, words: &[String]) -> Result<(), String> {
     let known = |words: &[String], names: &[&str]| Words::parse(words)?.only(names);
-    let split = words
-        .iter()
-        .position(|word| word == "=>")
-        .unwrap_or(words.len());
+    let split = words.iter().position(|word| word == "=>").unwrap_or(words.len());
     match verb {
-        "connect" | "join" => known(
-            &words[..split],
-            &[
-                "id",
-                "clean",
-                "keep",
-                "user",
-                "pass",
-                "reconnect",
-                "will.topic",
-                "will.payload",
-                "will.qos",
-                "will.retain",
-            ],
-        ),
+        "connect" | "join" => {
+            known(&words[..split], &["id", "clean", "keep", "user", "pass", "reconnect", "will.topic", "will.payload", "will.qos", "will.retain"])
+        }
         "publish" => known(words, &["topic", "qos", "payload", "retain", "tag"]),
         "subscribe" | "unsubscribe" => {
             let mut words = words.to_vec();
@@ -66,15 +36,8 @@ pub fn check(verb: &str, words: &[String]) -> Result<(), String> {
                 return Err(format!("no event {kind}"));
             }
             for word in &words[1..] {
-                let key = word
-                    .split('=')
-                    .next()
-                    .unwrap_or(word)
-                    .trim_start_matches('!');
-                let ok = key.strip_prefix("prop.").is_some_and(property::is_known)
-                    || EVENT_FIELDS.contains(&key)
-                    || key == "within"
-                    || verb == "quiet";
+                let key = word.split('=').next().unwrap_or(word).trim_start_matches('!');
+                let ok = key.strip_prefix("prop.").is_some_and(property::is_known) || EVENT_FIELDS.contains(&key) || key == "within" || verb == "quiet";
                 if !ok {
                     return Err(format!("no event field {key}"));
                 }
@@ -89,10 +52,7 @@ impl Run<'_> {
     pub fn client_step(&mut self, verb: &str, words: &[String]) -> Result<(), String> {
         match verb {
             "join" => {
-                let split = words
-                    .iter()
-                    .position(|word| word == "=>")
-                    .unwrap_or(words.len());
+                let split = words.iter().position(|word| word == "=>").unwrap_or(words.len());
                 self.call("connect", &words[..split])?;
                 let connack = words.get(split + 1..).unwrap_or(&[]);
                 let mut join = vec!["=>".to_string()];
@@ -110,10 +70,7 @@ impl Run<'_> {
                 }
             },
             "quiet" => {
-                let ms = words
-                    .get(1)
-                    .and_then(|word| word.parse().ok())
-                    .unwrap_or(200);
+                let ms = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(200);
                 match self.next_event(&words[0], Duration::from_millis(ms))? {
                     None => Ok(()),
                     Some(event) => Err(format!("{} must not come", show_event(&event))),
@@ -132,8 +89,7 @@ impl Run<'_> {
     /// A call that the client must turn down, at once or in a `failed` event.
     fn refuses(&mut self, words: &[String]) -> Result<(), String> {
         if let Err(reason) = self.call(&words[0], &words[1..]) {
-            self.trace
-                .push(format!("          client refuses: {reason}"));
+            self.trace.push(format!("          client refuses: {reason}"));
             return Ok(());
         }
         match self.next_event("failed", Duration::from_millis(500))? {
@@ -143,9 +99,7 @@ impl Run<'_> {
     }
 
     fn subject(&mut self) -> Result<&mut Box<dyn Subject>, String> {
-        self.subject
-            .as_mut()
-            .ok_or_else(|| "no client is bound".into())
+        self.subject.as_mut().ok_or_else(|| "no client is bound".into())
     }
 
     fn call(&mut self, verb: &str, tokens: &[String]) -> Result<(), String> {
@@ -171,20 +125,12 @@ impl Run<'_> {
                     filters.push((filter.to_string(), options_of(options)?));
                 }
                 let properties = properties(&words, "prop.");
-                self.subject()?.subscribe(SubscribeOptions {
-                    filters,
-                    properties,
-                    tag,
-                })
+                self.subject()?.subscribe(SubscribeOptions { filters, properties, tag })
             }
             "unsubscribe" => {
                 let filters = names_of(tokens).cloned().collect();
                 let properties = properties(&words, "prop.");
-                self.subject()?.unsubscribe(UnsubscribeOptions {
-                    filters,
-                    properties,
-                    tag,
-                })
+                self.subject()?.unsubscribe(UnsubscribeOptions { filters, properties, tag })
             }
             "auth" => {
                 let reason = words.number("reason", 0x18)? as u8;
@@ -192,8 +138,7 @@ impl Run<'_> {
             }
             "disconnect" => {
                 let reason = words.number("reason", 0)? as u8;
-                self.subject()?
-                    .disconnect(reason, properties(&words, "prop."))
+                self.subject()?.disconnect(reason, properties(&words, "prop."))
             }
             _ => Err(format!("no client call {verb}")),
         }
@@ -240,15 +185,10 @@ impl Run<'_> {
         let Some(event) = self.next_event(&words[0], within)? else {
             return Err(format!("no event {}", words[0]));
         };
-        let packet = Packet {
-            kind: event.kind,
-            fields: event.fields,
-            size: 0,
-        };
+        let packet = Packet { kind: event.kind, fields: event.fields, size: 0 };
         let verdict = pattern::matches(words, &packet, &mut self.names);
         let reason = verdict.as_ref().err().map_or("", String::as_str);
-        self.trace
-            .push(format!("          client tells {} {reason}", packet.show()));
+        self.trace.push(format!("          client tells {} {reason}", packet.show()));
         Ok(verdict.is_ok())
     }
 
@@ -264,8 +204,7 @@ impl Run<'_> {
                 return Ok(None);
             }
             if let Some(event) = self.subject()?.event(left) {
-                self.trace
-                    .push(format!("          client: {}", show_event(&event)));
+                self.trace.push(format!("          client: {}", show_event(&event)));
                 self.events.push_back(event);
             }
         }
@@ -273,20 +212,11 @@ impl Run<'_> {
 }
 
 fn names_of(tokens: &[String]) -> impl Iterator<Item = &String> {
-    tokens
-        .iter()
-        .filter(|word| !word.starts_with("prop.") && !word.starts_with("tag="))
+    tokens.iter().filter(|word| !word.starts_with("prop.") && !word.starts_with("tag="))
 }
 
 fn properties(words: &Words, prefix: &str) -> Properties {
-    words
-        .pairs()
-        .iter()
-        .filter_map(|(key, value)| {
-            key.strip_prefix(prefix)
-                .map(|name| (name.to_string(), value.clone()))
-        })
-        .collect()
+    words.pairs().iter().filter_map(|(key, value)| key.strip_prefix(prefix).map(|name| (name.to_string(), value.clone()))).collect()
 }
 
 fn show_event(event: &Event) -> String {

@@ -26,18 +26,11 @@ impl<'a> Words<'a> {
     }
 
     pub fn find(&self, key: &str) -> Option<&Value> {
-        self.pairs
-            .iter()
-            .find(|pair| pair.0 == key)
-            .map(|pair| &pair.1)
+        self.pairs.iter().find(|pair| pair.0 == key).map(|pair| &pair.1)
     }
 
     pub fn all(&self, key: &str) -> Vec<&Value> {
-        self.pairs
-            .iter()
-            .filter(|pair| pair.0 == key)
-            .map(|pair| &pair.1)
-            .collect()
+        self.pairs.iter().filter(|pair| pair.0 == key).map(|pair| &pair.1).collect()
     }
 
     pub fn pairs(&self) -> &[(&'a str, Value)] {
@@ -45,13 +38,11 @@ impl<'a> Words<'a> {
     }
 
     pub fn number(&self, key: &str, default: u64) -> Result<u64, String> {
-        self.find(key)
-            .map_or(Ok(default), |value| value.as_number())
+        self.find(key).map_or(Ok(default), |value| value.as_number())
     }
 
     pub fn text(&self, key: &str) -> Option<String> {
-        self.find(key)
-            .map(|value| String::from_utf8_lossy(&value.as_bytes()).into_owned())
+        self.find(key).map(|value| String::from_utf8_lossy(&value.as_bytes()).into_owned())
     }
 
     pub fn bytes(&self, key: &str) -> Vec<u8> {
@@ -87,21 +78,8 @@ pub fn value_of(text: &str) -> Result<Value, String> {
     Ok(Value::Bytes(text.as_bytes().to_vec()))
 }
 
-const CONNECT_WORDS: [&str; 13] = [
-    "id",
-    "name",
-    "level",
-    "flags",
-    "clean",
-    "keep",
-    "user",
-    "pass",
-    "header",
-    "will.topic",
-    "will.payload",
-    "will.qos",
-    "will.retain",
-];
+const CONNECT_WORDS: [&str; 13] =
+    ["id", "name", "level", "flags", "clean", "keep", "user", "pass", "header", "will.topic", "will.payload", "will.qos", "will.retain"];
 
 /// The bytes of one packet; `id` is the default client identifier.
 pub fn encode(tokens: &[String], level: u8, id: &str) -> Result<Vec<u8>, String> {
@@ -109,10 +87,7 @@ pub fn encode(tokens: &[String], level: u8, id: &str) -> Result<Vec<u8>, String>
     if kind == "bytes" {
         return bytes_from_notation(&tokens[1..]);
     }
-    let number = KINDS
-        .iter()
-        .position(|name| *name == kind)
-        .ok_or(format!("no packet {kind}"))?;
+    let number = KINDS.iter().position(|name| *name == kind).ok_or(format!("no packet {kind}"))?;
     let words = Words::parse(&tokens[1..])?;
     let mut header = (number as u8) << 4;
     let mut body = Vec::new();
@@ -144,12 +119,7 @@ pub fn encode(tokens: &[String], level: u8, id: &str) -> Result<Vec<u8>, String>
             words.only(&["id", "codes", "header"])?;
             put_u16(&mut body, words.number("id", 1)?);
             properties(&words, level, "prop.", &mut body)?;
-            for code in words
-                .text("codes")
-                .unwrap_or_default()
-                .split(',')
-                .filter(|c| !c.is_empty())
-            {
+            for code in words.text("codes").unwrap_or_default().split(',').filter(|c| !c.is_empty()) {
                 body.push(parse_number(code).ok_or(format!("bad code {code}"))? as u8);
             }
         }
@@ -244,10 +214,7 @@ fn filter_bytes(kind: &str, text: &[u8], body: &mut Vec<u8>) -> Result<(), Strin
         put_field(body, text);
         return Ok(());
     }
-    let at = text
-        .iter()
-        .rposition(|&byte| byte == b'@')
-        .ok_or("a filter is FILTER@QOS")?;
+    let at = text.iter().rposition(|&byte| byte == b'@').ok_or("a filter is FILTER@QOS")?;
     put_field(body, &text[..at]);
     body.push(options_of(&String::from_utf8_lossy(&text[at + 1..]))?);
     Ok(())

@@ -22,27 +22,16 @@ impl Run<'_> {
             "refused" => return self.expect_end(name, "connack", "code", &words, within),
             _ => {}
         }
-        let alternatives: Vec<Vec<String>> = words
-            .split(|word| word == "|")
-            .map(<[String]>::to_vec)
-            .collect();
+        let alternatives: Vec<Vec<String>> = words.split(|word| word == "|").map(<[String]>::to_vec).collect();
         let seen = self.next(name, start + within)?;
         self.match_any(&alternatives, &seen)?;
         if start.elapsed() < after {
-            return Err(format!(
-                "too early: after {} ms",
-                start.elapsed().as_millis()
-            ));
+            return Err(format!("too early: after {} ms", start.elapsed().as_millis()));
         }
         Ok(())
     }
 
-    pub fn expect_packet(
-        &mut self,
-        name: &str,
-        pattern: &[String],
-        within: Duration,
-    ) -> Result<Packet, String> {
+    pub fn expect_packet(&mut self, name: &str, pattern: &[String], within: Duration) -> Result<Packet, String> {
         match self.next(name, Instant::now() + within)? {
             Seen::Packet(packet) => {
                 pattern::matches(pattern, &packet, &mut self.names)?;
@@ -68,10 +57,7 @@ impl Run<'_> {
     }
 
     pub fn expect_nothing(&mut self, name: &str, words: &[String]) -> Result<(), String> {
-        let ms = words
-            .get(1)
-            .and_then(|word| parse_number(word))
-            .unwrap_or(SILENCE_MS);
+        let ms = words.get(1).and_then(|word| parse_number(word)).unwrap_or(SILENCE_MS);
         match self.next(name, Instant::now() + Duration::from_millis(ms))? {
             Seen::Silence => Ok(()),
             seen => Err(format!("{} where nothing may come", describe(&seen))),
@@ -80,14 +66,7 @@ impl Run<'_> {
 
     /// A closed connection, in MQTT 5 with or without a word before it: the
     /// words after `end` or `refused` are the reason codes it may have.
-    pub fn expect_end(
-        &mut self,
-        name: &str,
-        kind: &str,
-        field: &str,
-        words: &[String],
-        within: Duration,
-    ) -> Result<(), String> {
+    pub fn expect_end(&mut self, name: &str, kind: &str, field: &str, words: &[String], within: Duration) -> Result<(), String> {
         let deadline = Instant::now() + within;
         let allowed = words.get(1).map_or("0x80..0xff", String::as_str);
         let mut seen = self.next(name, deadline)?;
@@ -101,10 +80,7 @@ impl Run<'_> {
         }
         match seen {
             Seen::Closed => Ok(()),
-            seen => Err(format!(
-                "{} and not the end of the connection",
-                describe(&seen)
-            )),
+            seen => Err(format!("{} and not the end of the connection", describe(&seen))),
         }
     }
 
@@ -113,12 +89,7 @@ impl Run<'_> {
     pub fn expect_later(&mut self, name: &str, words: &[String]) -> Result<(), String> {
         let (within, _, words) = timing(words)?;
         let mut halves = words.split(|word| word == "!!");
-        let alternatives: Vec<Vec<String>> = halves
-            .next()
-            .unwrap_or_default()
-            .split(|word| word == "|")
-            .map(<[String]>::to_vec)
-            .collect();
+        let alternatives: Vec<Vec<String>> = halves.next().unwrap_or_default().split(|word| word == "|").map(<[String]>::to_vec).collect();
         let never = halves.next().map(<[String]>::to_vec);
         let deadline = Instant::now() + within;
         loop {
@@ -138,19 +109,12 @@ impl Run<'_> {
     }
 
     pub fn expect_group(&mut self, name: &str, steps: &[&Step]) -> Result<(), String> {
-        let mut left: Vec<Vec<String>> = steps
-            .iter()
-            .map(|step| self.expand_all(&step.words))
-            .collect();
+        let mut left: Vec<Vec<String>> = steps.iter().map(|step| self.expand_all(&step.words)).collect();
         let deadline = Instant::now() + PATIENCE;
         while !left.is_empty() {
             let seen = self.next(name, deadline)?;
             let mut reasons = Vec::new();
-            let found = (0..left.len()).find(|&index| {
-                self.match_any(&left[index..index + 1], &seen)
-                    .map_err(|reason| reasons.push(reason))
-                    .is_ok()
-            });
+            let found = (0..left.len()).find(|&index| self.match_any(&left[index..index + 1], &seen).map_err(|reason| reasons.push(reason)).is_ok());
             match found {
                 Some(index) => left.remove(index),
                 None => return Err(reasons.join("; or ")),
@@ -165,11 +129,7 @@ pub fn timing(words: &[String]) -> Result<(Duration, Duration, Vec<String>), Str
     let (mut within, mut after) = (PATIENCE, Duration::ZERO);
     let mut left = Vec::new();
     for word in words {
-        let ms = |text: &str| {
-            parse_number(text)
-                .map(Duration::from_millis)
-                .ok_or(format!("bad time {word}"))
-        };
+        let ms = |text: &str| parse_number(text).map(Duration::from_millis).ok_or(format!("bad time {word}"));
         if let Some(text) = word.strip_prefix("within=") {
             within = ms(text)?;
         } else if let Some(text) = word.strip_prefix("after=") {
@@ -178,11 +138,7 @@ pub fn timing(words: &[String]) -> Result<(Duration, Duration, Vec<String>), Str
             left.push(word.clone());
         }
     }
-    if left.is_empty() {
-        Err("nothing is expected".into())
-    } else {
-        Ok((within, after, left))
-    }
+    if left.is_empty() { Err("nothing is expected".into()) } else { Ok((within, after, left)) }
 }
 
 fn describe(seen: &Seen) -> String {

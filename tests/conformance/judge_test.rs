@@ -44,9 +44,7 @@ fn the_judge_reads_what_it_writes() {
         "disconnect reason=0x8e prop.server_reference=other",
         "auth reason=0x18 prop.auth_method=m prop.auth_data=hex:01",
     ] {
-        let read = decode(&packet(text), 5, true)
-            .expect("legal")
-            .expect("complete");
+        let read = decode(&packet(text), 5, true).expect("legal").expect("complete");
         let mut pattern = tokens(text).expect("words");
         pattern[0] = read.kind.to_string();
         matches(&pattern, &read, &mut Names::new()).expect(text);
@@ -98,24 +96,24 @@ fn the_judge_refuses_illegal_packets_of_a_server() {
 #[test]
 fn the_judge_refuses_illegal_packets_of_a_client() {
     for text in [
-        r#"10 { s"MQTT" 05 03 003c { } s"a" }"#, // reserved connect flag
-        r#"10 { s"MQTT" 05 0a 003c { } s"a" }"#, // will QoS without will
+        r#"10 { s"MQTT" 05 03 003c { } s"a" }"#,               // reserved connect flag
+        r#"10 { s"MQTT" 05 0a 003c { } s"a" }"#,               // will QoS without will
         r#"10 { s"MQTT" 05 1e 003c { } s"a" { } s"t" s"p" }"#, // will QoS 3
-        r#"10 { s"MQTT" 05 02 003c { } s"a" s"user" }"#, // user without its flag
-        r#"10 { s"MQTT" 05 82 003c { } s"a" }"#, // flag without its user
-        r#"10 { s"MQTT" 04 42 003c s"a" s"p" }"#, // password without user in 3.1.1
-        r#"10 { s"MQTT" 04 00 003c s"" }"#,      // empty id without clean session
-        r#"10 { s"MQIsdp" 04 02 003c s"a" }"#,   // name of another level
-        r#"82 { 0001 { } s"a" 03 }"#,            // QoS 3
-        r#"82 { 0001 { } s"a" 40 }"#,            // reserved option
-        r#"82 { 0001 { } s"a" 30 }"#,            // retain handling 3
-        r#"82 { 0001 { } s"$share/g/a" 04 }"#,   // no local on a share
-        r#"82 { 0001 { } s"a/#/b" 00 }"#,        // misplaced wildcard
-        "82 { 0001 { } }",                       // no filter
-        r#"80 { 0001 { } s"a" 00 }"#,            // header flags
-        r#"30 { s"a" { 0b 01 } }"#,              // subscription identifier
-        "20 { 00 00 { } }",                      // packet of the server
-        "e0 { 8e }",                             // reason of the server
+        r#"10 { s"MQTT" 05 02 003c { } s"a" s"user" }"#,       // user without its flag
+        r#"10 { s"MQTT" 05 82 003c { } s"a" }"#,               // flag without its user
+        r#"10 { s"MQTT" 04 42 003c s"a" s"p" }"#,              // password without user in 3.1.1
+        r#"10 { s"MQTT" 04 00 003c s"" }"#,                    // empty id without clean session
+        r#"10 { s"MQIsdp" 04 02 003c s"a" }"#,                 // name of another level
+        r#"82 { 0001 { } s"a" 03 }"#,                          // QoS 3
+        r#"82 { 0001 { } s"a" 40 }"#,                          // reserved option
+        r#"82 { 0001 { } s"a" 30 }"#,                          // retain handling 3
+        r#"82 { 0001 { } s"$share/g/a" 04 }"#,                 // no local on a share
+        r#"82 { 0001 { } s"a/#/b" 00 }"#,                      // misplaced wildcard
+        "82 { 0001 { } }",                                     // no filter
+        r#"80 { 0001 { } s"a" 00 }"#,                          // header flags
+        r#"30 { s"a" { 0b 01 } }"#,                            // subscription identifier
+        "20 { 00 00 { } }",                                    // packet of the server
+        "e0 { 8e }",                                           // reason of the server
     ] {
         assert!(decode(&bytes(text), 5, false).is_err(), "{text} is taken");
     }
@@ -123,29 +121,10 @@ fn the_judge_refuses_illegal_packets_of_a_client() {
 
 #[test]
 fn the_judge_knows_filters() {
-    for good in [
-        "#",
-        "+",
-        "/",
-        "a/+/#",
-        "$share/g/#",
-        "$SYS/+",
-        "+/+",
-        "$shared",
-    ] {
+    for good in ["#", "+", "/", "a/+/#", "$share/g/#", "$SYS/+", "+/+", "$shared"] {
         assert!(check_filter(good.as_bytes()).is_ok(), "{good}");
     }
-    for bad in [
-        "",
-        "a#",
-        "#/a",
-        "a+",
-        "+a/b",
-        "$share/g",
-        "$share//a",
-        "$share/g/",
-        "$share/g#/a",
-    ] {
+    for bad in ["", "a#", "#/a", "a+", "+a/b", "$share/g", "$share//a", "$share/g/", "$share/g#/a"] {
         assert!(check_filter(bad.as_bytes()).is_err(), "{bad}");
     }
 }
@@ -158,79 +137,29 @@ fn the_watch_refuses_what_a_connection_forbids() {
         &[">connect", "<pingresp"],
         &[">connect", "<disconnect reason=0x82"],
         &[">connect", "<connack", "<connack"],
-        &[
-            ">connect",
-            "<connack",
-            "<disconnect reason=0x82",
-            "<pingresp",
-        ],
+        &[">connect", "<connack", "<disconnect reason=0x82", "<pingresp"],
         &[">connect", "<connack", "<puback id=1"],
-        &[
-            ">connect",
-            "<connack",
-            ">publish topic=a qos=1 id=1",
-            "<pubrec id=1",
-        ],
-        &[
-            ">connect",
-            "<connack",
-            ">subscribe id=1 filter=a@0",
-            "<suback id=1 codes=0,0",
-        ],
+        &[">connect", "<connack", ">publish topic=a qos=1 id=1", "<pubrec id=1"],
+        &[">connect", "<connack", ">subscribe id=1 filter=a@0", "<suback id=1 codes=0,0"],
         &[">connect", "<connack", "<pubrel id=1"],
         &[">connect", "<connack", "<publish topic=a prop.alias=1"],
-        &[
-            ">connect prop.alias_maximum=1",
-            "<connack",
-            "<publish topic= prop.alias=1",
-        ],
-        &[
-            ">connect",
-            "<connack",
-            "<publish topic=a qos=1 id=1",
-            "<publish topic=b qos=1 id=1",
-        ],
-        &[
-            ">connect prop.receive_maximum=1",
-            "<connack",
-            "<publish topic=a qos=1 id=1",
-            "<publish topic=a qos=1 id=2",
-        ],
-        &[
-            ">connect prop.maximum_packet=30",
-            "<connack",
-            "<publish topic=a payload=fill:30",
-        ],
+        &[">connect prop.alias_maximum=1", "<connack", "<publish topic= prop.alias=1"],
+        &[">connect", "<connack", "<publish topic=a qos=1 id=1", "<publish topic=b qos=1 id=1"],
+        &[">connect prop.receive_maximum=1", "<connack", "<publish topic=a qos=1 id=1", "<publish topic=a qos=1 id=2"],
+        &[">connect prop.maximum_packet=30", "<connack", "<publish topic=a payload=fill:30"],
         &[">connect", "<connack prop.response_info=x"],
         &[">connect", "<connack prop.auth_method=x"],
         &[">connect prop.auth_method=x", "<connack"],
         &[">connect", "<auth reason=0x18 prop.auth_method=x"],
-        &[
-            ">connect prop.request_problem=0",
-            "<connack",
-            ">subscribe id=1 filter=a@0",
-            "<suback id=1 codes=0 prop.reason_string=x",
-        ],
+        &[">connect prop.request_problem=0", "<connack", ">subscribe id=1 filter=a@0", "<suback id=1 codes=0 prop.reason_string=x"],
     ] {
         assert!(watched(lines).is_err(), "{lines:?} is taken");
     }
     let legal = [
         &join[..],
-        &[
-            ">publish topic=a qos=2 id=1",
-            "<pubrec id=1",
-            ">pubrel id=1",
-            "<pubcomp id=1",
-        ],
-        &[
-            "<publish topic=a qos=1 id=1",
-            ">puback id=1",
-            "<publish topic=a qos=1 id=1",
-        ],
-        &[
-            ">subscribe id=1 filter=a@0 filter=b@0",
-            "<suback id=1 codes=0,0x80",
-        ],
+        &[">publish topic=a qos=2 id=1", "<pubrec id=1", ">pubrel id=1", "<pubcomp id=1"],
+        &["<publish topic=a qos=1 id=1", ">puback id=1", "<publish topic=a qos=1 id=1"],
+        &[">subscribe id=1 filter=a@0 filter=b@0", "<suback id=1 codes=0,0x80"],
         &["<disconnect reason=0x8e"],
     ]
     .concat();

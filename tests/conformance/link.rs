@@ -28,8 +28,7 @@ struct Ws {
 
 impl Link {
     pub fn dial(address: SocketAddr, ws: bool) -> Result<Link, String> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
-            .map_err(|error| format!("connect: {error}"))?;
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| format!("connect: {error}"))?;
         let mut link = Link::new(stream);
         if ws {
             // The key and its answer are the example of RFC 6455 §1.3.
@@ -58,19 +57,14 @@ impl Link {
                 return Err(format!("WebSocket protocols offered: {offered:?} (§6)"));
             }
             let key = header(&head, "sec-websocket-key").ok_or("no Sec-WebSocket-Key")?;
-            let accept = base64(&sha1(
-                format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),
-            ));
+            let accept = base64(&sha1(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes()));
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
             );
             link.write_raw(answer.as_bytes());
             let raw = std::mem::take(&mut link.inbox);
-            link.ws = Some(Ws {
-                masking: false,
-                raw,
-            });
+            link.ws = Some(Ws { masking: false, raw });
         }
         Ok(link)
     }
@@ -79,11 +73,7 @@ impl Link {
         // Rows are about order, so nothing may wait for Nagle.
         let _ = stream.set_nodelay(true);
         let _ = stream.set_nonblocking(false);
-        Link {
-            stream,
-            ws: None,
-            inbox: Vec::new(),
-        }
+        Link { stream, ws: None, inbox: Vec::new() }
     }
 
     /// Sends MQTT bytes; on WebSocket as one frame, binary unless `text`. A
@@ -107,12 +97,7 @@ impl Link {
         if masking {
             let mask = [0x37, 0xfa, 0x21, 0x3d];
             frame.extend(mask);
-            frame.extend(
-                bytes
-                    .iter()
-                    .enumerate()
-                    .map(|(index, byte)| byte ^ mask[index % 4]),
-            );
+            frame.extend(bytes.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]));
         } else {
             frame.extend(bytes);
         }
@@ -134,9 +119,7 @@ impl Link {
             if left.is_zero() {
                 return Ok(Arrival::Silence);
             }
-            let _ = self
-                .stream
-                .set_read_timeout(Some(left.max(Duration::from_millis(1))));
+            let _ = self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))));
             let mut buffer = [0; 65_536];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(Arrival::Closed),
@@ -182,26 +165,16 @@ impl Link {
         }
         let length = match wide {
             0 => short,
-            _ => raw[at..at + wide]
-                .iter()
-                .fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
+            _ => raw[at..at + wide].iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
         };
         at += wide;
-        let mask = if masked {
-            raw[at..at + 4].to_vec()
-        } else {
-            vec![0; 4]
-        };
+        let mask = if masked { raw[at..at + 4].to_vec() } else { vec![0; 4] };
         at += mask_bytes;
         if raw.len() < at + length {
             return Ok(None);
         }
         let opcode = raw[0] & 0x0f;
-        let payload: Vec<u8> = raw[at..at + length]
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| byte ^ mask[index % 4])
-            .collect();
+        let payload: Vec<u8> = raw[at..at + length].iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]).collect();
         ws.raw.drain(..at + length);
         match opcode {
             0 | 2 => {
@@ -230,17 +203,11 @@ impl Link {
 }
 
 fn header(head: &str, name: &str) -> Option<String> {
-    head.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|pair| pair.0.eq_ignore_ascii_case(name))
-        .map(|pair| pair.1.trim().to_string())
+    head.lines().filter_map(|line| line.split_once(':')).find(|pair| pair.0.eq_ignore_ascii_case(name)).map(|pair| pair.1.trim().to_string())
 }
 
 fn expect_line(head: &str, start: &str) -> Result<(), String> {
-    if head
-        .lines()
-        .any(|line| line.to_ascii_lowercase().starts_with(start))
-    {
+    if head.lines().any(|line| line.to_ascii_lowercase().starts_with(start)) {
         return Ok(());
     }
     Err(format!("WebSocket handshake without \"{start}\": {head}"))
@@ -248,13 +215,7 @@ fn expect_line(head: &str, start: &str) -> Result<(), String> {
 
 /// SHA-1 (RFC 3174), for the handshake only.
 fn sha1(message: &[u8]) -> [u8; 20] {
-    let mut state: [u32; 5] = [
-        0x6745_2301,
-        0xefcd_ab89,
-        0x98ba_dcfe,
-        0x1032_5476,
-        0xc3d2_e1f0,
-    ];
+    let mut state: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
     let mut data = message.to_vec();
     data.push(0x80);
     while data.len() % 64 != 56 {
@@ -277,12 +238,7 @@ fn sha1(message: &[u8]) -> [u8; 20] {
                 2 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
                 _ => (b ^ c ^ d, 0xca62_c1d6u32),
             };
-            let next = a
-                .rotate_left(5)
-                .wrapping_add(f)
-                .wrapping_add(e)
-                .wrapping_add(k)
-                .wrapping_add(*value);
+            let next = a.rotate_left(5).wrapping_add(f).wrapping_add(e).wrapping_add(k).wrapping_add(*value);
             (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
         }
         for (sum, add) in state.iter_mut().zip([a, b, c, d, e]) {
@@ -300,10 +256,7 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let sum = three
-            .iter()
-            .fold(0u32, |sum, &byte| sum << 8 | u32::from(byte))
-            << (8 * (3 - three.len()));
+        let sum = three.iter().fold(0u32, |sum, &byte| sum << 8 | u32::from(byte)) << (8 * (3 - three.len()));
         for index in 0..4 {
             if index <= three.len() {
                 text.push(LETTERS[(sum >> (18 - 6 * index) & 63) as usize] as char);

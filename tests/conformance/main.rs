@@ -63,14 +63,8 @@ fn every_statement_has_a_row_for_each_side_it_binds() {
     assert!(coverage.faults.is_empty(), "{}", coverage.faults.join("\n"));
     assert_eq!(coverage.statements, 393);
     let percent = coverage.unobservable * 100 / coverage.statements;
-    println!(
-        "{} of {} cannot be observed",
-        coverage.unobservable, coverage.statements
-    );
-    assert!(
-        percent <= UNOBSERVABLE_PERCENT_MAX,
-        "{percent} % cannot be observed"
-    );
+    println!("{} of {} cannot be observed", coverage.unobservable, coverage.statements);
+    assert!(percent <= UNOBSERVABLE_PERCENT_MAX, "{percent} % cannot be observed");
 }
 
 #[test]
@@ -84,20 +78,12 @@ fn every_row_can_be_understood() {
 fn every_row_holds() {
     let table = loaded();
     let only = std::env::var("CONFORMANCE_ONLY").ok();
-    let rows: Vec<&Row> = table
-        .rows
-        .iter()
-        .filter(|row| row.is_observable())
-        .filter(|row| only.as_ref().is_none_or(|text| is_named(row, text)))
-        .collect();
+    let rows: Vec<&Row> = table.rows.iter().filter(|row| row.is_observable()).filter(|row| only.as_ref().is_none_or(|text| is_named(row, text))).collect();
     let start = Instant::now();
     let outcomes = run_all(&rows);
     let (mut passed, mut failed, mut not_run) = (0, Vec::new(), Vec::new());
     for (row, outcome) in rows.iter().zip(outcomes) {
-        let name = format!(
-            "{} {:?} {} | {}",
-            row.place, row.side, row.version, row.title
-        );
+        let name = format!("{} {:?} {} | {}", row.place, row.side, row.version, row.title);
         match outcome {
             Outcome::Passed => passed += 1,
             Outcome::Failed(reason) => failed.push(format!("{name}\n{reason}")),
@@ -115,16 +101,8 @@ fn every_row_holds() {
     for text in &not_run {
         println!("not run: {text}");
     }
-    println!(
-        "{line}; {} not run; {:.1} s",
-        not_run.len(),
-        start.elapsed().as_secs_f32()
-    );
-    assert!(
-        failed.is_empty(),
-        "{line}\n\n{}\n\n{line}",
-        failed.join("\n\n")
-    );
+    println!("{line}; {} not run; {:.1} s", not_run.len(), start.elapsed().as_secs_f32());
+    assert!(failed.is_empty(), "{line}\n\n{}\n\n{line}", failed.join("\n\n"));
     // A row may be left out only when somebody else's product is judged, or because the product
     // has no WebSocket transport yet.
     let external = broker::is_external() || subject::external().is_some();
@@ -133,21 +111,13 @@ fn every_row_holds() {
 }
 
 fn is_named(row: &Row, text: &str) -> bool {
-    row.place.starts_with(text)
-        || row.title.contains(text)
-        || row.statements.iter().any(|id| id == text)
+    row.place.starts_with(text) || row.title.contains(text) || row.statements.iter().any(|id| id == text)
 }
 
 fn run_all(rows: &[&Row]) -> Vec<Outcome> {
-    let epoch_ms = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |duration| duration.as_millis());
+    let epoch_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |duration| duration.as_millis());
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(
-        (0..rows.len())
-            .map(|_| Outcome::NotRun(""))
-            .collect::<Vec<_>>(),
-    );
+    let outcomes = Mutex::new((0..rows.len()).map(|_| Outcome::NotRun("")).collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

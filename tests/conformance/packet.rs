@@ -75,17 +75,11 @@ pub struct Packet {
 
 impl Packet {
     pub fn all(&self, name: &str) -> Vec<&Value> {
-        self.fields
-            .iter()
-            .filter(|field| field.0 == name)
-            .map(|field| &field.1)
-            .collect()
+        self.fields.iter().filter(|field| field.0 == name).map(|field| &field.1).collect()
     }
 
     pub fn number(&self, name: &str) -> Option<u64> {
-        self.all(name)
-            .first()
-            .and_then(|value| value.as_number().ok())
+        self.all(name).first().and_then(|value| value.as_number().ok())
     }
 
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
@@ -116,30 +110,14 @@ pub fn decode(bytes: &[u8], level: u8, from_server: bool) -> Result<Option<Packe
     let Some(size) = frame_length(bytes)? else {
         return Ok(None);
     };
-    let header = 1
-        + bytes[1..]
-            .iter()
-            .position(|byte| byte & 0x80 == 0)
-            .unwrap_or(0)
-        + 1;
-    let mut decoder = Decoder {
-        reader: Reader::new(&bytes[header..size]),
-        fields: Vec::new(),
-        level,
-        from_server,
-    };
+    let header = 1 + bytes[1..].iter().position(|byte| byte & 0x80 == 0).unwrap_or(0) + 1;
+    let mut decoder = Decoder { reader: Reader::new(&bytes[header..size]), fields: Vec::new(), level, from_server };
     let kind = KINDS[(bytes[0] >> 4) as usize];
-    decoder
-        .packet(kind, bytes[0] & 0x0f)
-        .map_err(|error| format!("malformed {kind}: {error}"))?;
+    decoder.packet(kind, bytes[0] & 0x0f).map_err(|error| format!("malformed {kind}: {error}"))?;
     if !decoder.reader.is_empty() {
         return Err(format!("malformed {kind}: bytes left over"));
     }
-    Ok(Some(Packet {
-        kind,
-        fields: decoder.fields,
-        size,
-    }))
+    Ok(Some(Packet { kind, fields: decoder.fields, size }))
 }
 
 struct Decoder<'a> {
@@ -155,8 +133,7 @@ impl Decoder<'_> {
     }
 
     fn set_bytes(&mut self, name: &str, bytes: &[u8]) {
-        self.fields
-            .push((name.into(), Value::Bytes(bytes.to_vec())));
+        self.fields.push((name.into(), Value::Bytes(bytes.to_vec())));
     }
 
     fn properties(&mut self, place: char) -> Result<(), String> {
@@ -189,12 +166,7 @@ impl Decoder<'_> {
             "publish" => self.publish(flags),
             "puback" | "pubrec" | "pubrel" | "pubcomp" => self.ack(kind),
             "subscribe" => self.subscribe(),
-            "suback" => self.codes(
-                's',
-                &[
-                    0, 1, 2, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2,
-                ],
-            ),
+            "suback" => self.codes('s', &[0, 1, 2, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2]),
             "unsubscribe" => self.unsubscribe(),
             "unsuback" if self.level < 5 => self.id(),
             "unsuback" => self.codes('u', &[0, 0x11, 0x80, 0x83, 0x87, 0x8f, 0x91]),
@@ -269,15 +241,10 @@ impl Decoder<'_> {
         let flags = self.reader.u8("acknowledge flags")?;
         let code = self.reader.u8("code")?;
         if flags > 1 || (code != 0 && flags != 0) {
-            return Err(format!(
-                "acknowledge flags 0x{flags:02x} with code 0x{code:02x}"
-            ));
+            return Err(format!("acknowledge flags 0x{flags:02x} with code 0x{code:02x}"));
         }
         let legal: &[u8] = if self.level == 5 {
-            &[
-                0, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90,
-                0x95, 0x97, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9f,
-            ]
+            &[0, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9f]
         } else {
             &[0, 1, 2, 3, 4, 5]
         };
@@ -314,12 +281,7 @@ impl Decoder<'_> {
             return Err("subscription identifier from a client".into());
         }
         let payload = self.reader.rest();
-        if self
-            .fields
-            .iter()
-            .any(|f| f.0 == "prop.payload_format" && f.1 == Value::Number(1))
-            && std::str::from_utf8(payload).is_err()
-        {
+        if self.fields.iter().any(|f| f.0 == "prop.payload_format" && f.1 == Value::Number(1)) && std::str::from_utf8(payload).is_err() {
             return Err("payload is not the UTF-8 it says it is".into());
         }
         self.set_bytes("payload", payload);
@@ -397,16 +359,11 @@ impl Decoder<'_> {
         if codes.is_empty() {
             return Err("no code".into());
         }
-        let legal = if self.level == 5 {
-            legal
-        } else {
-            &[0, 1, 2, 0x80]
-        };
+        let legal = if self.level == 5 { legal } else { &[0, 1, 2, 0x80] };
         for &code in codes {
             check_code(code, legal)?;
         }
-        self.fields
-            .push(("codes".into(), Value::Codes(codes.to_vec())));
+        self.fields.push(("codes".into(), Value::Codes(codes.to_vec())));
         Ok(())
     }
 
@@ -421,30 +378,15 @@ impl Decoder<'_> {
                 self.properties('D')?;
             }
         }
-        let both = [
-            0x00, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-        ];
-        let server = [
-            0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0,
-            0xa1, 0xa2,
-        ];
-        let own: &[u8] = if self.from_server {
-            &server
-        } else {
-            &[0x04, 0x8c]
-        };
+        let both = [0x00, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
+        let server = [0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2];
+        let own: &[u8] = if self.from_server { &server } else { &[0x04, 0x8c] };
         if !both.contains(&reason) {
             check_code(reason, own)?;
         }
         self.set("reason", u64::from(reason));
-        let expiry = self
-            .fields
-            .iter()
-            .any(|field| field.0 == "prop.session_expiry");
-        let reference = self
-            .fields
-            .iter()
-            .any(|field| field.0 == "prop.server_reference");
+        let expiry = self.fields.iter().any(|field| field.0 == "prop.session_expiry");
+        let reference = self.fields.iter().any(|field| field.0 == "prop.server_reference");
         if (self.from_server && expiry) || (!self.from_server && reference) {
             return Err("property of the other side".into());
         }
@@ -458,17 +400,9 @@ impl Decoder<'_> {
             self.properties('X')?;
         }
         // §3.15.2.1: success is the server's, re-authenticate the client's.
-        let legal: &[u8] = if self.from_server {
-            &[0, 0x18]
-        } else {
-            &[0x18, 0x19]
-        };
+        let legal: &[u8] = if self.from_server { &[0, 0x18] } else { &[0x18, 0x19] };
         check_code(reason, legal)?;
-        if !self
-            .fields
-            .iter()
-            .any(|field| field.0 == "prop.auth_method")
-        {
+        if !self.fields.iter().any(|field| field.0 == "prop.auth_method") {
             return Err("no authentication method".into());
         }
         self.set("reason", u64::from(reason));
@@ -477,9 +411,5 @@ impl Decoder<'_> {
 }
 
 fn check_code(code: u8, legal: &[u8]) -> Result<(), String> {
-    if legal.contains(&code) {
-        Ok(())
-    } else {
-        Err(format!("code 0x{code:02x} is not allowed"))
-    }
+    if legal.contains(&code) { Ok(()) } else { Err(format!("code 0x{code:02x} is not allowed")) }
 }

@@ -48,12 +48,7 @@ pub fn check(tokens: &[String]) -> Result<(), String> {
     for token in &tokens[1..] {
         let key = match token.strip_prefix('!') {
             Some(key) => key,
-            None => {
-                token
-                    .split_once('=')
-                    .ok_or(format!("not KEY=VALUE: {token}"))?
-                    .0
-            }
+            None => token.split_once('=').ok_or(format!("not KEY=VALUE: {token}"))?.0,
         };
         let name = key.strip_prefix("will.").unwrap_or(key);
         let ok = match name.strip_prefix("prop.") {
@@ -86,12 +81,7 @@ pub fn matches(tokens: &[String], packet: &Packet, names: &mut Names) -> Result<
             continue;
         }
         done.push(key);
-        let wanted: Vec<&str> = tokens[1..]
-            .iter()
-            .filter_map(|token| token.split_once('='))
-            .filter(|pair| pair.0 == key)
-            .map(|pair| pair.1)
-            .collect();
+        let wanted: Vec<&str> = tokens[1..].iter().filter_map(|token| token.split_once('=')).filter(|pair| pair.0 == key).map(|pair| pair.1).collect();
         let mut seen = packet.all(key);
         let size = Value::Number(packet.size as u64);
         if key == "size" {

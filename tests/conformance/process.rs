@@ -15,23 +15,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::packet::Value;
-use crate::subject::{
-    ConnectOptions, Event, Properties, PublishOptions, Subject, SubscribeOptions,
-    UnsubscribeOptions,
-};
+use crate::subject::{ConnectOptions, Event, Properties, PublishOptions, Subject, SubscribeOptions, UnsubscribeOptions};
 use crate::wire::hex;
 
-const KINDS: [&str; 9] = [
-    "connected",
-    "refused",
-    "message",
-    "published",
-    "subscribed",
-    "unsubscribed",
-    "auth",
-    "disconnected",
-    "failed",
-];
+const KINDS: [&str; 9] = ["connected", "refused", "message", "published", "subscribed", "unsubscribed", "auth", "disconnected", "failed"];
 
 /// The process; it is killed when the row ends.
 pub struct Process {
@@ -59,12 +46,7 @@ impl Process {
                 }
             }
         });
-        Process {
-            child,
-            requests,
-            lines,
-            events: VecDeque::new(),
-        }
+        Process { child, requests, lines, events: VecDeque::new() }
     }
 
     fn call(&mut self, line: Line) -> Result<(), String> {
@@ -72,9 +54,7 @@ impl Process {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             // A dead process must not count as one that refuses.
-            let line = self
-                .next_line(deadline)
-                .expect("the client process answers");
+            let line = self.next_line(deadline).expect("the client process answers");
             if line == "ok" {
                 return Ok(());
             }
@@ -209,11 +189,7 @@ fn event_of(line: &str) -> Option<Event> {
     let mut fields = Vec::new();
     for pair in line.strip_prefix("event ")?.split(' ') {
         let (key, digits) = pair.split_once('=')?;
-        let bytes = if digits.is_empty() {
-            Vec::new()
-        } else {
-            hex(digits).ok()?
-        };
+        let bytes = if digits.is_empty() { Vec::new() } else { hex(digits).ok()? };
         let numeric = ["sp", "code", "qos", "retain", "dup", "reason"].contains(&key);
         let value = match key {
             "kind" => {

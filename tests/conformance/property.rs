@@ -56,10 +56,7 @@ pub fn is_known(name: &str) -> bool {
 
 /// Appends one property; `value` is the text of the table, already unescaped.
 pub fn put(out: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), String> {
-    let (id, _, form, _) = PROPERTIES
-        .iter()
-        .find(|entry| entry.1 == name)
-        .ok_or_else(|| format!("no property {name}"))?;
+    let (id, _, form, _) = PROPERTIES.iter().find(|entry| entry.1 == name).ok_or_else(|| format!("no property {name}"))?;
     out.push(*id);
     let bytes = value.as_bytes();
     match form {
@@ -80,22 +77,14 @@ pub fn put(out: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), String> {
 
 /// Reads a property block with its length, strictly, into `fields`; names get
 /// `prefix` in front.
-pub fn read(
-    reader: &mut Reader,
-    place: char,
-    prefix: &str,
-    fields: &mut Vec<(String, Value)>,
-) -> Result<(), String> {
+pub fn read(reader: &mut Reader, place: char, prefix: &str, fields: &mut Vec<(String, Value)>) -> Result<(), String> {
     let length = reader.varint("property length")? as usize;
     let mut block = Reader::new(reader.take(length, "properties")?);
     let mut seen: Vec<u8> = Vec::new();
     while !block.is_empty() {
         // Identifiers are variable byte integers; every known one is one byte.
         let id = block.varint("property identifier")? as u8;
-        let (_, name, form, places) = PROPERTIES
-            .iter()
-            .find(|entry| entry.0 == id)
-            .ok_or_else(|| format!("unknown property 0x{id:02x}"))?;
+        let (_, name, form, places) = PROPERTIES.iter().find(|entry| entry.0 == id).ok_or_else(|| format!("unknown property 0x{id:02x}"))?;
         if !places.contains(place) {
             return Err(format!("property {name} is not allowed here"));
         }

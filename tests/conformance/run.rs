@@ -63,25 +63,14 @@ pub fn run(row: &Row, place: Place, subject: Option<Box<dyn Subject>>) -> Result
         Side::Broker => None,
         Side::Client => Some(TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?),
     };
-    let mut run = Run {
-        row,
-        place,
-        names,
-        trace: Vec::new(),
-        conns: BTreeMap::new(),
-        listener,
-        subject,
-        events: VecDeque::new(),
-    };
+    let mut run = Run { row, place, names, trace: Vec::new(), conns: BTreeMap::new(), listener, subject, events: VecDeque::new() };
     let mut at = 0;
     let mut outcome = Ok(());
     while at < row.steps.len() && outcome.is_ok() {
         let step = &row.steps[at];
         run.trace.push(format!("  {:>4}  {}", step.line, step.text));
         let group = run.group_length(at);
-        outcome = run
-            .step(at, group)
-            .map_err(|error| format!("line {}: {error}", row.steps[at].line));
+        outcome = run.step(at, group).map_err(|error| format!("line {}: {error}", row.steps[at].line));
         at += group;
     }
     if outcome.is_ok() {
@@ -97,10 +86,7 @@ impl<'a> Run<'a> {
         if first.verb != "<&" {
             return 1;
         }
-        self.row.steps[at..]
-            .iter()
-            .take_while(|step| step.verb == "<&" && step.actor == first.actor)
-            .count()
+        self.row.steps[at..].iter().take_while(|step| step.verb == "<&" && step.actor == first.actor).count()
     }
 
     pub fn step(&mut self, at: usize, group: usize) -> Result<(), String> {
@@ -112,10 +98,7 @@ impl<'a> Run<'a> {
         }
         match step.verb.as_str() {
             "wait" => {
-                let ms = words
-                    .first()
-                    .and_then(|word| parse_number(word))
-                    .ok_or("wait MS")?;
+                let ms = words.first().and_then(|word| parse_number(word)).ok_or("wait MS")?;
                 std::thread::sleep(Duration::from_millis(ms));
                 Ok(())
             }
@@ -135,10 +118,7 @@ impl<'a> Run<'a> {
     pub fn check_end(&mut self) -> Result<(), String> {
         for (name, conn) in &self.conns {
             if let Some(packet) = conn.early.front() {
-                return Err(format!(
-                    "connection {name} got an unexpected {}",
-                    packet.show()
-                ));
+                return Err(format!("connection {name} got an unexpected {}", packet.show()));
             }
         }
         Ok(())
@@ -149,10 +129,7 @@ impl<'a> Run<'a> {
         let mut split = usize::MAX;
         let mut text = false;
         if words.first().is_some_and(|word| word == "split") {
-            split = words
-                .get(1)
-                .and_then(|word| parse_number(word))
-                .ok_or("split N")? as usize;
+            split = words.get(1).and_then(|word| parse_number(word)).ok_or("split N")? as usize;
             words = &words[2..];
         } else if words.first().is_some_and(|word| word == "text") {
             text = true;
@@ -165,11 +142,7 @@ impl<'a> Run<'a> {
         if let Some(level) = connect_level(&bytes) {
             conn.watch.connect_sent();
             conn.level_unknown = !(3..=5).contains(&level);
-            conn.level = if conn.level_unknown {
-                conn.level
-            } else {
-                level
-            };
+            conn.level = if conn.level_unknown { conn.level } else { level };
         }
         match decode(&bytes, conn.level, client_side) {
             Ok(Some(packet)) => conn.watch.sent(&packet),
@@ -186,8 +159,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.trace
-            .push(format!("          {name} -> {}", show_hex(&bytes)));
+        self.trace.push(format!("          {name} -> {}", show_hex(&bytes)));
         Ok(())
     }
 
@@ -251,9 +223,7 @@ impl<'a> Run<'a> {
             };
             self.insert(name, link);
         }
-        self.conns
-            .get_mut(name)
-            .ok_or_else(|| "no connection".into())
+        self.conns.get_mut(name).ok_or_else(|| "no connection".into())
     }
 
     pub fn insert(&mut self, name: &str, link: Link) {
@@ -286,10 +256,7 @@ pub fn expand(word: &str, names: &Names) -> String {
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         let tail = &rest[at + 1..];
-        let best = names
-            .iter()
-            .filter(|(name, _)| tail.starts_with(name.as_str()))
-            .max_by_key(|(name, _)| name.len());
+        let best = names.iter().filter(|(name, _)| tail.starts_with(name.as_str())).max_by_key(|(name, _)| name.len());
         match best {
             Some((name, value)) => {
                 out.push_str(value);
@@ -306,9 +273,7 @@ pub fn expand(word: &str, names: &Names) -> String {
 }
 
 fn accept(listener: &TcpListener) -> Result<std::net::TcpStream, String> {
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| error.to_string())?;
+    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Ok((stream, _)) = listener.accept() {
@@ -327,9 +292,6 @@ fn connect_level(bytes: &[u8]) -> Option<u8> {
         return None;
     }
     let header = 2 + bytes[1..].iter().position(|byte| byte & 0x80 == 0)?;
-    let name = usize::from(u16::from_be_bytes([
-        *bytes.get(header)?,
-        *bytes.get(header + 1)?,
-    ]));
+    let name = usize::from(u16::from_be_bytes([*bytes.get(header)?, *bytes.get(header + 1)?]));
     bytes.get(header + 2 + name).copied()
 }

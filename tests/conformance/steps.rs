@@ -10,10 +10,7 @@ use crate::table::Side;
 
 impl Run<'_> {
     pub fn short_form(&mut self, name: &str, verb: &str, words: &[String]) -> Result<(), String> {
-        let split = words
-            .iter()
-            .position(|word| word == "=>")
-            .unwrap_or(words.len());
+        let split = words.iter().position(|word| word == "=>").unwrap_or(words.len());
         let (left, right) = (&words[..split], words.get(split + 1..).unwrap_or(&[]));
         match verb {
             "join" if self.row.side == Side::Client => {
@@ -47,10 +44,7 @@ impl Run<'_> {
             "absent" => self.expect_absent(),
             "maybe" => self.expect_maybe(name, left),
             "level" => {
-                let level = left
-                    .first()
-                    .and_then(|word| parse_number(word))
-                    .ok_or("level N")?;
+                let level = left.first().and_then(|word| parse_number(word)).ok_or("level N")?;
                 self.conn(name)?.level = level as u8;
                 Ok(())
             }
@@ -58,19 +52,9 @@ impl Run<'_> {
         }
     }
 
-    pub fn subscribe(
-        &mut self,
-        name: &str,
-        verb: &str,
-        left: &[String],
-        right: &[String],
-    ) -> Result<(), String> {
+    pub fn subscribe(&mut self, name: &str, verb: &str, left: &[String], right: &[String]) -> Result<(), String> {
         let id = self.next_id(name)?;
-        let kind = if verb == "sub" {
-            "subscribe"
-        } else {
-            "unsubscribe"
-        };
+        let kind = if verb == "sub" { "subscribe" } else { "unsubscribe" };
         let mut words = vec![kind.to_string(), format!("id={id}")];
         let mut codes = Vec::new();
         for word in left {
@@ -97,11 +81,7 @@ impl Run<'_> {
     pub fn publish(&mut self, name: &str, left: &[String], right: &[String]) -> Result<(), String> {
         let id = self.next_id(name)?;
         let mut words = prepend("publish", left);
-        let qos = left
-            .iter()
-            .find_map(|word| word.strip_prefix("qos="))
-            .unwrap_or("0")
-            .to_string();
+        let qos = left.iter().find_map(|word| word.strip_prefix("qos=")).unwrap_or("0").to_string();
         if qos != "0" && !left.iter().any(|word| word.starts_with("id=")) {
             words.push(format!("id={id}"));
         }
@@ -166,9 +146,7 @@ impl Run<'_> {
     pub fn expect_absent(&mut self) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(SILENCE_MS));
         let listener = self.listener.as_ref().ok_or("only in a client row")?;
-        listener
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
+        listener.set_nonblocking(true).map_err(|error| error.to_string())?;
         match listener.accept() {
             Ok(_) => Err("the client connects".into()),
             Err(_) => Ok(()),
@@ -179,9 +157,7 @@ impl Run<'_> {
     pub fn expect_maybe(&mut self, name: &str, words: &[String]) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(SILENCE_MS));
         let listener = self.listener.as_ref().ok_or("only in a client row")?;
-        listener
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
+        listener.set_nonblocking(true).map_err(|error| error.to_string())?;
         let Ok((stream, _)) = listener.accept() else {
             return Ok(());
         };

@@ -11,34 +11,16 @@ const STATEMENTS: &str = include_str!("statements.tsv");
 const SIDES: &str = include_str!("sides.tsv");
 const FILES: [(&str, &str); 13] = [
     ("v31.rows", include_str!("rows/v31.rows")),
-    (
-        "v311-1-connect.rows",
-        include_str!("rows/v311-1-connect.rows"),
-    ),
-    (
-        "v311-2-publish.rows",
-        include_str!("rows/v311-2-publish.rows"),
-    ),
-    (
-        "v311-3-subscribe.rows",
-        include_str!("rows/v311-3-subscribe.rows"),
-    ),
-    (
-        "v311-4-operation.rows",
-        include_str!("rows/v311-4-operation.rows"),
-    ),
+    ("v311-1-connect.rows", include_str!("rows/v311-1-connect.rows")),
+    ("v311-2-publish.rows", include_str!("rows/v311-2-publish.rows")),
+    ("v311-3-subscribe.rows", include_str!("rows/v311-3-subscribe.rows")),
+    ("v311-4-operation.rows", include_str!("rows/v311-4-operation.rows")),
     ("v311-client.rows", include_str!("rows/v311-client.rows")),
     ("v5-1-connect.rows", include_str!("rows/v5-1-connect.rows")),
     ("v5-2-connack.rows", include_str!("rows/v5-2-connack.rows")),
     ("v5-3-publish.rows", include_str!("rows/v5-3-publish.rows")),
-    (
-        "v5-4-subscribe.rows",
-        include_str!("rows/v5-4-subscribe.rows"),
-    ),
-    (
-        "v5-5-operation.rows",
-        include_str!("rows/v5-5-operation.rows"),
-    ),
+    ("v5-4-subscribe.rows", include_str!("rows/v5-4-subscribe.rows")),
+    ("v5-5-operation.rows", include_str!("rows/v5-5-operation.rows")),
     ("v5-client-1.rows", include_str!("rows/v5-client-1.rows")),
     ("v5-client-2.rows", include_str!("rows/v5-client-2.rows")),
 ];
@@ -141,11 +123,7 @@ pub fn load() -> Result<Table, Vec<String>> {
             }
         }
     }
-    if faults.is_empty() {
-        Ok(Table { binds, rows })
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(Table { binds, rows }) } else { Err(faults) }
 }
 
 /// Every statement needs a row for each side it binds.
@@ -155,12 +133,7 @@ pub fn coverage(table: &Table) -> Coverage {
     for ((version, id), sides) in &table.binds {
         let mut excused = false;
         for side in sides {
-            let mut own = table
-                .rows
-                .iter()
-                .filter(|row| row.version == *version && row.side == *side)
-                .filter(|row| row.statements.contains(id))
-                .peekable();
+            let mut own = table.rows.iter().filter(|row| row.version == *version && row.side == *side).filter(|row| row.statements.contains(id)).peekable();
             if own.peek().is_none() {
                 faults.push(format!("{version} {id}: no row for the {side:?}"));
             } else if !own.any(|row| row.is_observable()) {
@@ -169,11 +142,7 @@ pub fn coverage(table: &Table) -> Coverage {
         }
         unobservable += usize::from(excused);
     }
-    Coverage {
-        statements: table.binds.len(),
-        unobservable,
-        faults,
-    }
+    Coverage { statements: table.binds.len(), unobservable, faults }
 }
 
 fn parse_file(name: &str, text: &str, rows: &mut Vec<Row>, faults: &mut Vec<String>) {
@@ -236,13 +205,7 @@ fn parse_step(text: &str, line: usize) -> Result<Step, String> {
         None if words.is_empty() => return Err(format!("not a step: {text}")),
         None => (first, words.remove(0)),
     };
-    Ok(Step {
-        line,
-        actor,
-        verb,
-        words,
-        text: text.to_string(),
-    })
+    Ok(Step { line, actor, verb, words, text: text.to_string() })
 }
 
 /// Words separated by blanks; quotes keep blanks together. A word that begins
@@ -259,11 +222,7 @@ pub fn tokens(text: &str) -> Result<Vec<String>, String> {
         let mut word = String::new();
         while let Some(letter) = letters.next_if(|letter| !letter.is_whitespace()) {
             if letter != '"' {
-                word.push(if letter == '\\' {
-                    escape(&mut letters)?
-                } else {
-                    letter
-                });
+                word.push(if letter == '\\' { escape(&mut letters)? } else { letter });
                 continue;
             }
             if word.is_empty() {
@@ -288,15 +247,8 @@ fn escape(letters: &mut std::iter::Peekable<std::str::Chars>) -> Result<char, St
     match letters.next() {
         Some('n') => Ok('\n'),
         Some('u') => {
-            let digits: String = letters
-                .by_ref()
-                .skip_while(|letter| *letter == '{')
-                .take_while(|letter| *letter != '}')
-                .collect();
-            u32::from_str_radix(&digits, 16)
-                .ok()
-                .and_then(char::from_u32)
-                .ok_or_else(|| format!("bad \\u{{{digits}}}"))
+            let digits: String = letters.by_ref().skip_while(|letter| *letter == '{').take_while(|letter| *letter != '}').collect();
+            u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).ok_or_else(|| format!("bad \\u{{{digits}}}"))
         }
         Some(letter @ ('\\' | '"')) => Ok(letter),
         other => Err(format!("bad escape {other:?}")),

@@ -61,10 +61,7 @@ impl Default for Limits {
 
 impl Watch {
     pub fn new(product_is_server: bool) -> Self {
-        Watch {
-            product_is_server,
-            ..Watch::default()
-        }
+        Watch { product_is_server, ..Watch::default() }
     }
 
     /// The judge sends a CONNECT, legal or not.
@@ -138,10 +135,7 @@ impl Watch {
             return Err(format!("a {} after the end (§3.14.4)", packet.kind));
         }
         if packet.size as u64 > self.limits.maximum_packet {
-            return Err(format!(
-                "{} bytes exceed the maximum packet size",
-                packet.size
-            ));
+            return Err(format!("{} bytes exceed the maximum packet size", packet.size));
         }
         if self.product_is_server {
             self.server_order(packet)?;
@@ -192,12 +186,8 @@ impl Watch {
         if (kind == "auth" || (success && packet.size > 4)) && method != self.auth_method {
             return Err("authentication method differs from CONNECT's (§4.12)".into());
         }
-        let explains =
-            packet.bytes("prop.reason_string").is_some() || packet.bytes("prop.user").is_some();
-        if explains
-            && !self.limits.problem_information
-            && !["publish", "connack", "disconnect"].contains(&kind)
-        {
+        let explains = packet.bytes("prop.reason_string").is_some() || packet.bytes("prop.user").is_some();
+        if explains && !self.limits.problem_information && !["publish", "connack", "disconnect"].contains(&kind) {
             return Err("problem information was not asked for (§3.1.2.11.7)".into());
         }
         Ok(())
@@ -206,9 +196,7 @@ impl Watch {
     fn client_order(&mut self, packet: &Packet) -> Result<(), String> {
         let kind = packet.kind;
         if (kind == "connect") == self.connect {
-            return Err(format!(
-                "CONNECT must be first and only once; here {kind} (§3.1)"
-            ));
+            return Err(format!("CONNECT must be first and only once; here {kind} (§3.1)"));
         }
         if kind == "connect" {
             self.connect = true;
@@ -227,12 +215,7 @@ impl Watch {
 
     fn publish(&mut self, packet: &mut Packet) -> Result<(), String> {
         let number = |name| packet.number(name).unwrap_or(0);
-        let (qos, id, dup, alias) = (
-            number("qos"),
-            number("id"),
-            number("dup"),
-            number("prop.alias"),
-        );
+        let (qos, id, dup, alias) = (number("qos"), number("id"), number("dup"), number("prop.alias"));
         if qos > self.limits.maximum_qos {
             return Err("QoS above Maximum QoS (§3.2.2.3.4)".into());
         }
@@ -240,20 +223,12 @@ impl Watch {
             return Err("RETAIN though it is not available (§3.2.2.3.5)".into());
         }
         if alias > self.limits.alias_maximum {
-            return Err(format!(
-                "topic alias {alias} above the maximum (§3.3.2.3.4)"
-            ));
+            return Err(format!("topic alias {alias} above the maximum (§3.3.2.3.4)"));
         }
         let topic = packet.bytes("topic").unwrap_or_default();
-        packet
-            .fields
-            .push(("wire_topic".into(), Value::Bytes(topic.clone())));
+        packet.fields.push(("wire_topic".into(), Value::Bytes(topic.clone())));
         if alias > 0 && topic.is_empty() {
-            let known = self
-                .aliases
-                .get(&alias)
-                .ok_or(format!("unknown alias {alias}"))?
-                .clone();
+            let known = self.aliases.get(&alias).ok_or(format!("unknown alias {alias}"))?.clone();
             for field in packet.fields.iter_mut().filter(|field| field.0 == "topic") {
                 field.1 = Value::Bytes(known.clone());
             }

@@ -85,9 +85,7 @@ impl<'a> Reader<'a> {
 
     pub fn number(&mut self, width: usize, what: &str) -> Result<u64, String> {
         let bytes = self.take(width, what)?;
-        Ok(bytes
-            .iter()
-            .fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+        Ok(bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
     }
 
     pub fn varint(&mut self, what: &str) -> Result<u64, String> {
@@ -136,12 +134,7 @@ pub fn bytes_from_notation(tokens: &[String]) -> Result<Vec<u8>, String> {
             let outer = &mut blocks.last_mut().ok_or("a } too many")?.0;
             if long {
                 let length = inner.len();
-                outer.extend([
-                    (length & 0x7f) as u8 | 0x80,
-                    (length >> 7 & 0x7f) as u8 | 0x80,
-                    (length >> 14 & 0x7f) as u8 | 0x80,
-                    (length >> 21) as u8,
-                ]);
+                outer.extend([(length & 0x7f) as u8 | 0x80, (length >> 7 & 0x7f) as u8 | 0x80, (length >> 14 & 0x7f) as u8 | 0x80, (length >> 21) as u8]);
             } else {
                 put_varint(outer, inner.len() as u64);
             }
@@ -151,20 +144,14 @@ pub fn bytes_from_notation(tokens: &[String]) -> Result<Vec<u8>, String> {
         } else if let Some(text) = token.strip_prefix("t:") {
             top.0.extend_from_slice(text.as_bytes());
         } else if let Some(count) = token.strip_prefix("fill:") {
-            let count = count
-                .parse::<usize>()
-                .map_err(|_| format!("bad count {token}"))?;
+            let count = count.parse::<usize>().map_err(|_| format!("bad count {token}"))?;
             top.0.extend(std::iter::repeat_n(b'x', count));
         } else {
             top.0.extend(hex(token)?);
         }
     }
     let (bytes, _) = blocks.pop().ok_or("a } too many")?;
-    if blocks.is_empty() {
-        Ok(bytes)
-    } else {
-        Err("a } is missing".into())
-    }
+    if blocks.is_empty() { Ok(bytes) } else { Err("a } is missing".into()) }
 }
 
 /// Bytes of an even number of hex digits.
@@ -172,12 +159,7 @@ pub fn hex(text: &str) -> Result<Vec<u8>, String> {
     if text.is_empty() || text.len() % 2 != 0 || !text.is_ascii() {
         return Err(format!("not hex bytes: {text}"));
     }
-    (0..text.len() / 2)
-        .map(|index| {
-            u8::from_str_radix(&text[2 * index..2 * index + 2], 16)
-                .map_err(|_| format!("not hex bytes: {text}"))
-        })
-        .collect()
+    (0..text.len() / 2).map(|index| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| format!("not hex bytes: {text}"))).collect()
 }
 
 /// Bytes as a reader of a report wants them: text when it is text.

@@ -85,13 +85,17 @@ fn draw_connect(rng: &mut Rng, level: u8) -> Vec<u8> {
     let is_persistent = rng.chance(250);
     let expiry = [0x11, 0, 0, 1, 0];
     let will_topic = topic(rng);
-    connect_with(level, &client_id, &Connect {
-        clean: !is_persistent,
-        keep_alive_s: 60,
-        properties: if is_persistent && level == V5 { &expiry } else { &[] },
-        will: rng.chance(250).then_some((will_topic.as_str(), "gone", &[][..])),
-        username: None,
-    })
+    connect_with(
+        level,
+        &client_id,
+        &Connect {
+            clean: !is_persistent,
+            keep_alive_s: 60,
+            properties: if is_persistent && level == V5 { &expiry } else { &[] },
+            will: rng.chance(250).then_some((will_topic.as_str(), "gone", &[][..])),
+            username: None,
+        },
+    )
 }
 
 /// A packet a client may send.
@@ -225,17 +229,19 @@ fn a_million_random_and_mutated_packets_do_no_harm() {
     good_round(address, 0);
     let (begun, mut rounds) = (Instant::now(), 1);
     std::thread::scope(|scope| {
-        let attackers: Vec<_> = (0..THREADS).map(|thread| {
-            let (sent, is_over) = (sent.clone(), is_over.clone());
-            let mut rng = Rng::with_seed(seed.0 * 1_000 + thread);
-            scope.spawn(move || {
-                while sent.load(Ordering::Relaxed) < packets && !is_over.load(Ordering::Relaxed) {
-                    let (stream, count) = draw_stream(&mut rng);
-                    attack(&mut rng, address, &stream);
-                    sent.fetch_add(count, Ordering::Relaxed);
-                }
+        let attackers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (sent, is_over) = (sent.clone(), is_over.clone());
+                let mut rng = Rng::with_seed(seed.0 * 1_000 + thread);
+                scope.spawn(move || {
+                    while sent.load(Ordering::Relaxed) < packets && !is_over.load(Ordering::Relaxed) {
+                        let (stream, count) = draw_stream(&mut rng);
+                        attack(&mut rng, address, &stream);
+                        sent.fetch_add(count, Ordering::Relaxed);
+                    }
+                })
             })
-        }).collect();
+            .collect();
         while attackers.iter().any(|attacker| !attacker.is_finished()) {
             let took = good_round(address, rounds);
             assert!(took < PATIENCE, "a good client waited for {took:?}");

@@ -20,11 +20,15 @@ const PUBLISHERS: usize = 6;
 const MESSAGES: u32 = 400;
 
 fn broker() -> Broker {
-    Broker::with_workers(WORKERS, |options| {
-        options.max_output_bytes = 64 << 20;
-        options.max_queued_messages = 0;
-        options.max_queued_bytes = 0;
-    }, |_| None)
+    Broker::with_workers(
+        WORKERS,
+        |options| {
+            options.max_output_bytes = 64 << 20;
+            options.max_queued_messages = 0;
+            options.max_queued_bytes = 0;
+        },
+        |_| None,
+    )
 }
 
 /// Acknowledges what came, and hands it on if it is a PUBLISH that was not handed on before.
@@ -104,21 +108,23 @@ fn every_message_reaches_every_subscriber_once_and_in_order_whatever_worker_it_l
     }
     // While clients come, take over and go on all workers.
     let is_over = Arc::new(AtomicBool::new(false));
-    let churn: Vec<_> = (0..2).map(|index| {
-        let is_over = is_over.clone();
-        thread::spawn(move || {
-            let mut rounds = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                let names = (0..4).map(|n| format!("churn{}", (index + n + rounds) % 8));
-                let wires: Vec<Wire> = names.map(|name| Wire::connect(address, V3, &connect(V3, &name, false, 0, &[])).0).collect();
-                rounds += 1;
-                drop(wires);
-            }
+    let churn: Vec<_> = (0..2)
+        .map(|index| {
+            let is_over = is_over.clone();
+            thread::spawn(move || {
+                let mut rounds = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let names = (0..4).map(|n| format!("churn{}", (index + n + rounds) % 8));
+                    let wires: Vec<Wire> = names.map(|name| Wire::connect(address, V3, &connect(V3, &name, false, 0, &[])).0).collect();
+                    rounds += 1;
+                    drop(wires);
+                }
+            })
         })
-    }).collect();
-    let publishers: Vec<_> = (0..PUBLISHERS).map(|index| {
-        thread::spawn(move || publish_all(address, &format!("p{index}"), (index % 3) as u8, MESSAGES, &format!("t/{index}")))
-    }).collect();
+        .collect();
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|index| thread::spawn(move || publish_all(address, &format!("p{index}"), (index % 3) as u8, MESSAGES, &format!("t/{index}"))))
+        .collect();
     publishers.into_iter().for_each(|publisher| publisher.join().expect("published"));
     let expected: Vec<u32> = (0..MESSAGES).collect();
     for receiver in receivers {
@@ -137,21 +143,22 @@ fn of_a_shared_group_over_all_workers_exactly_one_member_gets_each_message() {
     let broker = broker();
     let address = broker.address;
     let total = Arc::new(Mutex::new(Vec::new()));
-    let members: Vec<_> = (0..8).map(|index| {
-        let mut wire = Wire::join(address, V3, &format!("m{index}"));
-        wire.subscribe("$share/g/work/#", 2);
-        let total = total.clone();
-        thread::spawn(move || {
-            while let Some(packet) = wire.read() {
-                if answer(&mut wire, &packet) {
-                    total.lock().expect("no panic").push(String::from_utf8_lossy(packet.payload(V3)).into_owned());
+    let members: Vec<_> = (0..8)
+        .map(|index| {
+            let mut wire = Wire::join(address, V3, &format!("m{index}"));
+            wire.subscribe("$share/g/work/#", 2);
+            let total = total.clone();
+            thread::spawn(move || {
+                while let Some(packet) = wire.read() {
+                    if answer(&mut wire, &packet) {
+                        total.lock().expect("no panic").push(String::from_utf8_lossy(packet.payload(V3)).into_owned());
+                    }
                 }
-            }
+            })
         })
-    }).collect();
-    let publishers: Vec<_> = (0..PUBLISHERS).map(|index| {
-        thread::spawn(move || publish_all(address, &format!("p{index}"), 1 + (index % 2) as u8, MESSAGES, "work/x"))
-    }).collect();
+        .collect();
+    let publishers: Vec<_> =
+        (0..PUBLISHERS).map(|index| thread::spawn(move || publish_all(address, &format!("p{index}"), 1 + (index % 2) as u8, MESSAGES, "work/x"))).collect();
     publishers.into_iter().for_each(|publisher| publisher.join().expect("published"));
     let end = std::time::Instant::now() + crate::wire::PATIENCE;
     let wanted = PUBLISHERS * MESSAGES as usize;
@@ -171,17 +178,23 @@ fn of_a_shared_group_over_all_workers_exactly_one_member_gets_each_message() {
 
 #[test]
 fn tiny_inboxes_slow_everybody_down_and_lose_nothing() {
-    let broker = Broker::with_workers(WORKERS, |options| {
-        (options.max_inbox_posts, options.max_output_bytes) = (1, 64 << 20);
-        (options.max_queued_messages, options.max_queued_bytes) = (0, 0);
-    }, |_| None);
+    let broker = Broker::with_workers(
+        WORKERS,
+        |options| {
+            (options.max_inbox_posts, options.max_output_bytes) = (1, 64 << 20);
+            (options.max_queued_messages, options.max_queued_bytes) = (0, 0);
+        },
+        |_| None,
+    );
     let address = broker.address;
     // Everybody publishes to everybody: each worker waits for room at each other.
-    let peers: Vec<_> = (0..8).map(|index| {
-        let mut wire = Wire::join(address, V3, &format!("s{index}"));
-        wire.subscribe("all", 1);
-        thread::spawn(move || receive(&mut wire, 8 * 100))
-    }).collect();
+    let peers: Vec<_> = (0..8)
+        .map(|index| {
+            let mut wire = Wire::join(address, V3, &format!("s{index}"));
+            wire.subscribe("all", 1);
+            thread::spawn(move || receive(&mut wire, 8 * 100))
+        })
+        .collect();
     let publishers: Vec<_> = (0..8).map(|index| thread::spawn(move || publish_all(address, &format!("p{index}"), 1, 100, "all"))).collect();
     publishers.into_iter().for_each(|publisher| publisher.join().expect("published"));
     let expected: Vec<u32> = (0..100).collect();
@@ -207,28 +220,30 @@ fn a_subscriber_finds_each_state_of_a_topic_retained_or_live_and_none_twice() {
         }
     });
     let rounds = Arc::new(AtomicUsize::new(0));
-    let watchers: Vec<_> = (0..4).map(|index| {
-        let rounds = rounds.clone();
-        thread::spawn(move || {
-            for round in 0..50 {
-                let mut wire = Wire::join(address, V3, &format!("w{index}-{round}"));
-                wire.send(&crate::wire::subscribe(V3, 1, "state", 1));
-                let mut numbers = Vec::<u32>::new();
-                while numbers.len() < 12 {
-                    let packet = wire.read().expect("a message");
-                    if answer(&mut wire, &packet) {
-                        let number = String::from_utf8_lossy(packet.payload(V3)).parse().expect("a number");
-                        // The retained one may come behind the first ones that are live.
-                        numbers.push(number);
+    let watchers: Vec<_> = (0..4)
+        .map(|index| {
+            let rounds = rounds.clone();
+            thread::spawn(move || {
+                for round in 0..50 {
+                    let mut wire = Wire::join(address, V3, &format!("w{index}-{round}"));
+                    wire.send(&crate::wire::subscribe(V3, 1, "state", 1));
+                    let mut numbers = Vec::<u32>::new();
+                    while numbers.len() < 12 {
+                        let packet = wire.read().expect("a message");
+                        if answer(&mut wire, &packet) {
+                            let number = String::from_utf8_lossy(packet.payload(V3)).parse().expect("a number");
+                            // The retained one may come behind the first ones that are live.
+                            numbers.push(number);
+                        }
                     }
+                    let first = *numbers.iter().min().expect("12 of them");
+                    numbers.sort_unstable();
+                    assert_eq!(numbers, (first..first + 12).collect::<Vec<u32>>(), "one is missing, or came twice");
+                    rounds.fetch_add(1, Ordering::Relaxed);
                 }
-                let first = *numbers.iter().min().expect("12 of them");
-                numbers.sort_unstable();
-                assert_eq!(numbers, (first..first + 12).collect::<Vec<u32>>(), "one is missing, or came twice");
-                rounds.fetch_add(1, Ordering::Relaxed);
-            }
+            })
         })
-    }).collect();
+        .collect();
     watchers.into_iter().for_each(|watcher| watcher.join().expect("no gap"));
     is_over.store(true, Ordering::Relaxed);
     publisher.join().expect("no panic");
@@ -304,13 +319,17 @@ fn the_owner_reaches_clients_on_all_workers() {
     wires.iter_mut().for_each(|wire| wire.subscribe("news/#", 0));
     let heard = Arc::new(AtomicUsize::new(0));
     let counted = heard.clone();
-    let subscription = server.subscribe("up/#", move |_| {
-        counted.fetch_add(1, Ordering::SeqCst);
-    }).expect("a filter");
+    let subscription = server
+        .subscribe("up/#", move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+        .expect("a filter");
     server.publish(&Publication { topic: "news/1", payload: b"all", ..Publication::default() }).expect("a topic");
     for (index, wire) in wires.iter_mut().enumerate() {
         assert_eq!(wire.read().expect("the news").payload(V5), b"all");
-        server.publish_to(&format!("c{index}"), &Publication { topic: "you", payload: b"one", qos: Qos::AtMostOnce, ..Publication::default() }).expect("a topic");
+        server
+            .publish_to(&format!("c{index}"), &Publication { topic: "you", payload: b"one", qos: Qos::AtMostOnce, ..Publication::default() })
+            .expect("a topic");
         assert_eq!(wire.read().expect("for it alone").topic(), "you");
         wire.send(&publish(V5, "up/x", 1, false, 1, &[], b"up"));
         assert_eq!(wire.read().expect("PUBACK").first, 0x40);
@@ -391,12 +410,14 @@ fn clients_are_dealt_out_among_the_workers_and_each_keeps_to_its_own() {
     let broker = broker();
     let runtime = Runtime::new(&RuntimeOptions { workers: WORKERS, ..RuntimeOptions::default() }).expect("a runtime");
     let (sender, events) = channel();
-    let clients: Vec<Client> = (0..2 * WORKERS).map(|index| {
-        let options = nlmqtt::client::Options { servers: vec![0], client_id: format!("c{index}"), ..nlmqtt::client::Options::default() };
-        let servers = vec![ServerAddress { host: "127.0.0.1".to_owned(), port: broker.address.port() }];
-        let parts = ClientParts { options, servers, ..ClientParts::default() };
-        Client::new(&runtime, parts, Box::new(Listening(index, sender.clone()))).expect("a client")
-    }).collect();
+    let clients: Vec<Client> = (0..2 * WORKERS)
+        .map(|index| {
+            let options = nlmqtt::client::Options { servers: vec![0], client_id: format!("c{index}"), ..nlmqtt::client::Options::default() };
+            let servers = vec![ServerAddress { host: "127.0.0.1".to_owned(), port: broker.address.port() }];
+            let parts = ClientParts { options, servers, ..ClientParts::default() };
+            Client::new(&runtime, parts, Box::new(Listening(index, sender.clone()))).expect("a client")
+        })
+        .collect();
     for client in &clients {
         client.start();
         client.subscribe(&[("all", SubscribeOptions::default())], &PropertyList::new(), None, None).expect("posted");

@@ -88,10 +88,7 @@ impl Broker {
         let trace = world.borrow().trace.clone();
         let faults = world.borrow().faults.clone();
         let late: Arc<Mutex<Vec<LateAnswer>>> = Arc::default();
-        let router_options = RouterOptions {
-            share_strategy: options.shared_subscription_strategy,
-            ..RouterOptions::default()
-        };
+        let router_options = RouterOptions { share_strategy: options.shared_subscription_strategy, ..RouterOptions::default() };
         let router = Arc::new(RwLock::new(Router::new(router_options, rng.fork())));
         let budget = Budget::new(options.memory_limit);
         let mut workers: Vec<_> = (0..count).map(|index| SimNet::worker(world, host, index)).collect();
@@ -99,7 +96,14 @@ impl Broker {
         let levels = Levels::default();
         let mut servers = Vec::new();
         for (index, worker) in workers.iter_mut().enumerate() {
-            let hooks = Recorder { model: model.clone(), late: late.clone(), rng: rng.fork(), faults: faults.clone(), trace: trace.clone(), hook_timeout: options.hook_timeout };
+            let hooks = Recorder {
+                model: model.clone(),
+                late: late.clone(),
+                rng: rng.fork(),
+                faults: faults.clone(),
+                trace: trace.clone(),
+                hook_timeout: options.hook_timeout,
+            };
             let (number, rng) = (index as u16, rng.fork());
             let make = |hooks| Shard::new(number, options.clone(), router.clone(), budget.clone(), rng, hooks).among(count as u16, &levels);
             let server = worker.add_server(Some(Box::new(hooks)), make);
@@ -181,7 +185,9 @@ impl Broker {
     pub fn is_idle(&mut self) -> bool {
         let no_answer = self.late.lock().expect("no panic while locked").is_empty();
         let is_idle = |(shard, _): (&mut Shard, Instant)| {
-            !shard.has_work() && !shard.has_posts() && shard.clients().filter(|client| client.connected).all(|client| client.queued_messages == 0 && client.in_flight_messages == 0)
+            !shard.has_work()
+                && !shard.has_posts()
+                && shard.clients().filter(|client| client.connected).all(|client| client.queued_messages == 0 && client.in_flight_messages == 0)
         };
         no_answer && !self.peers.has_posts() && (0..self.workers.len()).all(|index| self.shard(index).is_none_or(is_idle))
     }
@@ -214,7 +220,13 @@ impl Recorder {
         }
         let within = self.hook_timeout.as_micros() as u64 / 2;
         let due = model.now + Duration::from_micros(self.rng.below(within));
-        self.late.lock().expect("no panic while locked").push(LateAnswer { due, token, peer: peer.to_owned(), is_void: false, publication: publication.cloned() });
+        self.late.lock().expect("no panic while locked").push(LateAnswer {
+            due,
+            token,
+            peer: peer.to_owned(),
+            is_void: false,
+            publication: publication.cloned(),
+        });
         true
     }
 }

@@ -84,7 +84,13 @@ fn draw_options(rng: &mut Rng, name: &str, sessions_last: bool) -> Options {
     if is_v5 && delay_s > 0 {
         properties.push(PropertyId::WillDelayInterval, Value::U32(delay_s));
     }
-    let will = Will { topic: format!("w/{name}"), payload: format!("{}|", will_id(name)).into_bytes(), qos: qos(of(&[0, 1, 2])), retain: of(&[0, 1]) == 1, properties };
+    let will = Will {
+        topic: format!("w/{name}"),
+        payload: format!("{}|", will_id(name)).into_bytes(),
+        qos: qos(of(&[0, 1, 2])),
+        retain: of(&[0, 1]) == 1,
+        properties,
+    };
     Options {
         servers: vec![0],
         version,
@@ -113,7 +119,15 @@ impl Device {
         let mut rng = world.borrow_mut().rng.fork();
         let trace = world.borrow().trace.clone();
         let options = draw_options(&mut rng, name, sessions_last);
-        trace!(trace, "{name}: {:?} clean {} expiry {} keep-alive {} will {}", options.version, options.clean_start, options.session_expiry_s, options.keep_alive_s, options.will.is_some());
+        trace!(
+            trace,
+            "{name}: {:?} clean {} expiry {} keep-alive {} will {}",
+            options.version,
+            options.clean_start,
+            options.session_expiry_s,
+            options.keep_alive_s,
+            options.will.is_some()
+        );
         let mut device = Self { name, host, options, life: None, restart_at: None, book: Arc::default(), serial: 0, rng, trace };
         device.switch_on(world, model);
         device

@@ -122,7 +122,8 @@ impl Model {
     /// Time goes by: sessions end, and wills that did not come are late.
     pub fn advance(&mut self, now: Instant) {
         self.now = now;
-        let ended: Vec<String> = self.sessions.iter().filter(|(_, session)| session.ends.is_some_and(|ends| ends + TOLERANCE < now)).map(|(client, _)| client.clone()).collect();
+        let ended: Vec<String> =
+            self.sessions.iter().filter(|(_, session)| session.ends.is_some_and(|ends| ends + TOLERANCE < now)).map(|(client, _)| client.clone()).collect();
         for client in ended {
             // When exactly it ended, and who was in its groups then, is not known.
             self.end_session(&client, false);
@@ -277,7 +278,8 @@ impl Model {
         let Some(index) = found else { panic!("a will on {topic} that is not due; pending: {:?}", self.wills) };
         let PendingWill { client, will, .. } = self.wills.remove(index);
         trace!(self.trace, "model: the will of {client}");
-        let publication = Publication { id: will_id(&client), publisher: client, topic: will.topic, qos: will.qos, retain: will.retain, is_empty: false, expires: false };
+        let publication =
+            Publication { id: will_id(&client), publisher: client, topic: will.topic, qos: will.qos, retain: will.retain, is_empty: false, expires: false };
         self.ledger.accepted_will(&publication);
         self.route(&publication);
     }

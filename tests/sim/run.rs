@@ -125,7 +125,7 @@ impl Run {
         if ready.is_empty() {
             let deadlines = self.units().filter_map(|unit| self.deadline(unit));
             let thaw = self.world.borrow().hosts[self.broker_host].frozen_until;
-        let answers = self.broker.as_ref().and_then(Broker::next_answer).map(|due| due.max(thaw));
+            let answers = self.broker.as_ref().and_then(Broker::next_answer).map(|due| due.max(thaw));
             let restarts = self.devices.iter().filter_map(|device| device.restart_at).chain(self.broker_restart_at);
             let world_next = self.world.borrow().next();
             let next = deadlines.chain(answers).chain(restarts).chain(world_next).chain(at_latest).min();

@@ -71,10 +71,6 @@ impl Stream {
     /// End 0 dials; end 1 has no link before it is accepted.
     pub fn dialed(host: usize, boot: u32, link: u32, to: usize, port: u16) -> Self {
         let end = |host, boot, link, state| End { host, boot, link, state, finished: false, wants_room: false };
-        Self {
-            ends: [end(host, boot, link, EndState::Dialing), end(to, 0, 0, EndState::Closed)],
-            pipes: [Pipe::default(), Pipe::default()],
-            port,
-        }
+        Self { ends: [end(host, boot, link, EndState::Dialing), end(to, 0, 0, EndState::Closed)], pipes: [Pipe::default(), Pipe::default()], port }
     }
 }

@@ -53,7 +53,11 @@ fn half_packets_are_charged_when_they_come_and_closed_when_memory_stays_short() 
 fn half_a_connect_is_closed_when_memory_is_short() {
     let mut world = World::new(small());
     let mut peers = Vec::new();
-    let head = { let mut bytes = packet(0x10, &[0; 200_000]); bytes.truncate(100_000); bytes };
+    let head = {
+        let mut bytes = packet(0x10, &[0; 200_000]);
+        bytes.truncate(100_000);
+        bytes
+    };
     for _ in 0..50 {
         let peer = world.dial().expect("accepted");
         world.send(peer, &head);

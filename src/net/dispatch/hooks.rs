@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{EventQueue, Later, Owner};
 use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Place, Properties, Qos, Reason, SubscribeOptions, Version, Will};
+use crate::net::Net;
 use crate::net::inbox::Inbox;
 use crate::net::log::Log;
 use crate::net::server_host::ServerKey;
 use crate::net::worker::{Command, Worker};
-use crate::net::Net;
 
 /// Stands for the application's hooks on the worker.
 pub(in crate::net) struct DispatchedHooks<N: Net> {
@@ -45,7 +45,13 @@ impl Once {
 }
 
 impl<N: Net> DispatchedHooks<N> {
-    pub fn new(queue: &Arc<EventQueue>, (worker, server): (u16, ServerKey), hooks: Box<dyn Hooks>, inbox: Arc<Inbox<Command<N>>>, log: Option<Arc<dyn Log>>) -> Self {
+    pub fn new(
+        queue: &Arc<EventQueue>,
+        (worker, server): (u16, ServerKey),
+        hooks: Box<dyn Hooks>,
+        inbox: Arc<Inbox<Command<N>>>,
+        log: Option<Arc<dyn Log>>,
+    ) -> Self {
         let interest = hooks.interest();
         Self { hooks: Later::new(queue.clone(), Owner::Server(worker, server), hooks), interest, server, inbox, log, tick: Arc::default() }
     }
@@ -264,12 +270,7 @@ impl OwnedClient {
     }
 
     fn as_info(&self) -> ClientInfo<'_> {
-        ClientInfo {
-            client_id: &self.client_id,
-            username: self.username.as_deref(),
-            peer: &self.peer,
-            protocol_level: self.protocol_level,
-        }
+        ClientInfo { client_id: &self.client_id, username: self.username.as_deref(), peer: &self.peer, protocol_level: self.protocol_level }
     }
 }
 

@@ -131,16 +131,7 @@ impl EventQueue {
     /// No descriptor is left.
     pub fn new(id: u64, log: Option<Arc<dyn Log>>, events_max: usize, resume: Box<dyn Fn() + Send + Sync>) -> Result<Self, Error> {
         let readable = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
-        Ok(Self {
-            state: Mutex::default(),
-            returned: Condvar::new(),
-            readable,
-            events_max,
-            is_full: AtomicBool::new(false),
-            id,
-            log,
-            resume,
-        })
+        Ok(Self { state: Mutex::default(), returned: Condvar::new(), readable, events_max, is_full: AtomicBool::new(false), id, log, resume })
     }
 
     /// Readable while something waits; constant.
@@ -250,12 +241,7 @@ impl EventQueue {
     /// Levels and counters.
     pub fn statistics(&self) -> EventStatistics {
         let state = self.lock();
-        EventStatistics {
-            waiting: state.events.len(),
-            waiting_max: self.events_max,
-            waiting_peak: state.events_peak,
-            full_count: state.full_count,
-        }
+        EventStatistics { waiting: state.events.len(), waiting_max: self.events_max, waiting_peak: state.events_peak, full_count: state.full_count }
     }
 
     /// Runs the first event that is wanted. False: there is none.
@@ -379,9 +365,12 @@ mod tests {
         assert!(!is_readable(&queue));
         for _ in 0..3 {
             let ran = ran.clone();
-            queue.push(Owner::Task, Box::new(move || {
-                ran.fetch_add(1, Ordering::SeqCst);
-            }));
+            queue.push(
+                Owner::Task,
+                Box::new(move || {
+                    ran.fetch_add(1, Ordering::SeqCst);
+                }),
+            );
             assert!(is_readable(&queue));
         }
         queue.dispatch(Some(Duration::ZERO)).expect("no fault");
@@ -428,17 +417,23 @@ mod tests {
         let (queue, _) = queue(10);
         let (entered, left) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (inside, outside) = (entered.clone(), left.clone());
-        queue.push(server(1), Box::new(move || {
-            inside.store(true, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(50));
-            outside.store(true, Ordering::SeqCst);
-        }));
+        queue.push(
+            server(1),
+            Box::new(move || {
+                inside.store(true, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(50));
+                outside.store(true, Ordering::SeqCst);
+            }),
+        );
         queue.push(server(1), Box::new(|| panic!("withdrawn")));
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = ran.clone();
-        queue.push(server(2), Box::new(move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-        }));
+        queue.push(
+            server(2),
+            Box::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }),
+        );
         let dispatching = queue.clone();
         let thread = thread::spawn(move || dispatching.dispatch(None));
         while !entered.load(Ordering::SeqCst) {
@@ -460,9 +455,12 @@ mod tests {
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = ran.clone();
         queue.push(server(2), Box::new(|| panic!("not asked for")));
-        queue.push(server(1), Box::new(move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-        }));
+        queue.push(
+            server(1),
+            Box::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }),
+        );
         queue.settle(server(1));
         assert_eq!((ran.load(Ordering::SeqCst), queue.statistics().waiting), (1, 1));
         queue.close();

@@ -38,27 +38,11 @@ impl Subscriptions {
     }
 
     /// Appends one UNSUBSCRIBE or SUBSCRIBE under `id`. False if there was nothing to ask after all.
-    pub(super) fn ask(
-        &mut self,
-        id: PacketId,
-        terms: &Terms<'_>,
-        out: &mut Vec<u8>,
-        events: &mut Events,
-    ) -> bool {
-        if self.unwanted.is_empty() {
-            self.ask_subscribe(id, terms, out, events)
-        } else {
-            self.ask_unsubscribe(id, terms, out, events)
-        }
+    pub(super) fn ask(&mut self, id: PacketId, terms: &Terms<'_>, out: &mut Vec<u8>, events: &mut Events) -> bool {
+        if self.unwanted.is_empty() { self.ask_subscribe(id, terms, out, events) } else { self.ask_unsubscribe(id, terms, out, events) }
     }
 
-    fn ask_unsubscribe(
-        &mut self,
-        id: PacketId,
-        terms: &Terms<'_>,
-        out: &mut Vec<u8>,
-        events: &mut Events,
-    ) -> bool {
+    fn ask_unsubscribe(&mut self, id: PacketId, terms: &Terms<'_>, out: &mut Vec<u8>, events: &mut Events) -> bool {
         let (mut filters, mut bytes) = (Vec::new(), OVERHEAD_BYTES);
         while let Some((filter, waiters)) = self.unwanted.pop_front() {
             if OVERHEAD_BYTES + 2 + filter.len() > terms.limits.packet_bytes_max {
@@ -81,13 +65,7 @@ impl Subscriptions {
         true
     }
 
-    fn ask_subscribe(
-        &mut self,
-        id: PacketId,
-        terms: &Terms<'_>,
-        out: &mut Vec<u8>,
-        events: &mut Events,
-    ) -> bool {
+    fn ask_subscribe(&mut self, id: PacketId, terms: &Terms<'_>, out: &mut Vec<u8>, events: &mut Events) -> bool {
         let Some(first) = self.next_wanted() else { return false };
         let packet = self.packet_of(&first, terms.use_ids);
         let mut properties = PropertyList::new();
@@ -161,13 +139,7 @@ impl Subscriptions {
     }
 
     /// SUBACK (§3.9) or UNSUBACK (§3.11) came. `Ok(false)`: nobody waits for it.
-    pub(super) fn acknowledged(
-        &mut self,
-        id: PacketId,
-        is_subscribe: bool,
-        reasons: &[u8],
-        events: &mut Events,
-    ) -> Result<bool, Error> {
+    pub(super) fn acknowledged(&mut self, id: PacketId, is_subscribe: bool, reasons: &[u8], events: &mut Events) -> Result<bool, Error> {
         let found = |exchange: &Exchange| exchange.id == id && exchange.is_subscribe == is_subscribe;
         let Some(index) = self.exchanges.iter().position(found) else { return Ok(false) };
         // UNSUBACK of MQTT 3 has no reasons.

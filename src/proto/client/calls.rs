@@ -83,13 +83,7 @@ impl Calls {
 impl Client {
     /// Publishes a message and waits at most `timeout` for the response to it. Completes with
     /// [`Event::Responded`]. Response Topic and Correlation Data are the library's affair.
-    pub fn request(
-        &mut self,
-        now: Instant,
-        token: Token,
-        request: &PublishRequest<'_>,
-        timeout: Duration,
-    ) -> Result<(), Error> {
+    pub fn request(&mut self, now: Instant, token: Token, request: &PublishRequest<'_>, timeout: Duration) -> Result<(), Error> {
         if self.options.version != Version::V5 {
             return Err(Error::NotSupported("requests before MQTT 5"));
         }

@@ -231,20 +231,16 @@ impl Cause {
             Reason::CLIENT_IDENTIFIER_NOT_VALID => Self::Identity,
             Reason::UNSUPPORTED_PROTOCOL_VERSION => Self::Version,
             Reason::BAD_AUTHENTICATION_METHOD => Self::Authentication,
-            Reason::SERVER_UNAVAILABLE
-            | Reason::SERVER_BUSY
-            | Reason::QUOTA_EXCEEDED
-            | Reason::MESSAGE_RATE_TOO_HIGH
-            | Reason::CONNECTION_RATE_EXCEEDED => Self::Busy,
+            Reason::SERVER_UNAVAILABLE | Reason::SERVER_BUSY | Reason::QUOTA_EXCEEDED | Reason::MESSAGE_RATE_TOO_HIGH | Reason::CONNECTION_RATE_EXCEEDED => {
+                Self::Busy
+            }
             Reason::USE_ANOTHER_SERVER | Reason::SERVER_MOVED => Self::Moved,
             Reason::SERVER_SHUTTING_DOWN | Reason::ADMINISTRATIVE_ACTION => Self::ShuttingDown,
             Reason::SESSION_TAKEN_OVER => Self::TakenOver,
             Reason::KEEP_ALIVE_TIMEOUT => Self::KeepAlive,
-            Reason::MALFORMED_PACKET
-            | Reason::PROTOCOL_ERROR
-            | Reason::RECEIVE_MAXIMUM_EXCEEDED
-            | Reason::TOPIC_ALIAS_INVALID
-            | Reason::PACKET_TOO_LARGE => Self::Protocol,
+            Reason::MALFORMED_PACKET | Reason::PROTOCOL_ERROR | Reason::RECEIVE_MAXIMUM_EXCEEDED | Reason::TOPIC_ALIAS_INVALID | Reason::PACKET_TOO_LARGE => {
+                Self::Protocol
+            }
             _ => Self::Other,
         }
     }
@@ -317,13 +313,7 @@ impl Failure {
             Self::QosNotSupported => Reason::QOS_NOT_SUPPORTED,
             Self::RetainNotSupported => Reason::RETAIN_NOT_SUPPORTED,
             Self::Overflow => Reason::QUOTA_EXCEEDED,
-            Self::Cancelled
-            | Self::Stopped
-            | Self::GaveUp
-            | Self::Expired
-            | Self::Replaced
-            | Self::Unanswered
-            | Self::Unwanted => Reason::UNSPECIFIED_ERROR,
+            Self::Cancelled | Self::Stopped | Self::GaveUp | Self::Expired | Self::Replaced | Self::Unanswered | Self::Unwanted => Reason::UNSPECIFIED_ERROR,
         }
     }
 }

@@ -81,14 +81,12 @@ impl Client {
             Packet::PubRel(ack) => self.on_pubrel(ack),
             Packet::PubComp(ack) => self.on_pubcomp(ack),
             Packet::SubAck(ack) => {
-                let known =
-                    self.subscriptions.acknowledged(ack.packet_id, true, ack.reasons, &mut self.events)?;
+                let known = self.subscriptions.acknowledged(ack.packet_id, true, ack.reasons, &mut self.events)?;
                 self.statistics.unknown_acks += u64::from(!known);
                 self.settle_refused_calls();
             }
             Packet::UnsubAck(ack) => {
-                let known =
-                    self.subscriptions.acknowledged(ack.packet_id, false, ack.reasons, &mut self.events)?;
+                let known = self.subscriptions.acknowledged(ack.packet_id, false, ack.reasons, &mut self.events)?;
                 self.statistics.unknown_acks += u64::from(!known);
             }
             Packet::PingResp => {
@@ -106,13 +104,7 @@ impl Client {
             return Err(Error::Protocol("second CONNACK"));
         };
         if ack.reason != Reason::SUCCESS {
-            let ending = Ending {
-                cause: Cause::of(ack.reason),
-                reason: Some(ack.reason),
-                error: None,
-                properties: ack.properties,
-                hang_up: true,
-            };
+            let ending = Ending { cause: Cause::of(ack.reason), reason: Some(ack.reason), error: None, properties: ack.properties, hang_up: true };
             self.lost(now, ending);
             return Ok(());
         }
@@ -193,13 +185,7 @@ impl Client {
             Reason::NORMAL_DISCONNECTION => Cause::Closed,
             reason => Cause::of(reason),
         };
-        let ending = Ending {
-            cause,
-            reason: Some(disconnect.reason),
-            error: None,
-            properties: disconnect.properties,
-            hang_up: true,
-        };
+        let ending = Ending { cause, reason: Some(disconnect.reason), error: None, properties: disconnect.properties, hang_up: true };
         self.lost(now, ending);
     }
 
@@ -232,14 +218,7 @@ impl Client {
                 return Ok(());
             }
         }
-        let forwarded = |id| {
-            !matches!(
-                id,
-                PropertyId::TopicAlias
-                    | PropertyId::SubscriptionIdentifier
-                    | PropertyId::MessageExpiryInterval
-            )
-        };
+        let forwarded = |id| !matches!(id, PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier | PropertyId::MessageExpiryInterval);
         let mut properties = PropertyList::new();
         properties.extend_filtered(publish.properties, forwarded);
         let expiry_s = publish.properties.u32(PropertyId::MessageExpiryInterval);

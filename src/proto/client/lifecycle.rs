@@ -5,9 +5,7 @@ use super::event::{Cause, Disconnected, Event, Failure, Outcome, State, StopRequ
 use super::queue::Item;
 use super::{Client, Retry};
 use crate::base::{Duration, Instant};
-use crate::codec::{
-    Disconnect, PacketId, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version,
-};
+use crate::codec::{Disconnect, PacketId, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version};
 use crate::proto::{Error, KeepAliveAction};
 
 /// How a connection ended.
@@ -110,11 +108,7 @@ impl Client {
     }
 
     /// New credentials, for the next CONNECT: legal between [`Event::Dial`] and `handle_dialed`.
-    pub fn set_credentials(
-        &mut self,
-        username: Option<String>,
-        password: Option<Vec<u8>>,
-    ) -> Result<(), Error> {
+    pub fn set_credentials(&mut self, username: Option<String>, password: Option<Vec<u8>>) -> Result<(), Error> {
         let old_username = core::mem::replace(&mut self.options.username, username);
         let old_password = core::mem::replace(&mut self.options.password, password);
         self.options.validate().inspect_err(|_| {
@@ -208,13 +202,7 @@ impl Client {
         if self.options.version == Version::V5 {
             self.send_disconnect(reason, Properties::EMPTY);
         }
-        let ending = Ending {
-            cause: Cause::Protocol,
-            reason: Some(reason),
-            error: Some(error),
-            properties: Properties::EMPTY,
-            hang_up: true,
-        };
+        let ending = Ending { cause: Cause::Protocol, reason: Some(reason), error: Some(error), properties: Properties::EMPTY, hang_up: true };
         self.lost(now, ending);
     }
 
@@ -278,11 +266,7 @@ impl Client {
     /// handshake, and would take a new message with that identifier for a repetition: those stay
     /// in flight, completed.
     fn fail_in_flight(&mut self, failure: Failure) {
-        let failed: Vec<Item> = if self.options.clean_start {
-            self.sender.drain().collect()
-        } else {
-            self.sender.take_unacknowledged(|_| true)
-        };
+        let failed: Vec<Item> = if self.options.clean_start { self.sender.drain().collect() } else { self.sender.take_unacknowledged(|_| true) };
         failed.iter().for_each(|item| self.publish_failed(item, failure));
         let unfinished: Vec<PacketId> = self.sender.iter().map(|(id, _)| id).collect();
         for id in unfinished {

@@ -67,16 +67,12 @@ use queue::{Item, Queue};
 use reconnect::Reconnect;
 use subscriptions::Subscriptions;
 
-pub use event::{
-    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Outcome, PublishRequest, QueueTerms, ReceiveRoom,
-    State,
-    Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token,
-};
 pub use calls::response_to;
-pub use options::{
-    Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReceiveOptions, ReconnectOptions, Resubscribe,
-    Retry, Will,
+pub use event::{
+    AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Outcome, PublishRequest, QueueTerms, ReceiveRoom, State, Statistics, StopRequest,
+    SubscribeRequest, SubscriptionKey, Token,
 };
+pub use options::{Authentication, OfflineQos0, Options, Overflow, QueueOptions, ReceiveOptions, ReconnectOptions, Resubscribe, Retry, Will};
 
 /// One client. See the module documentation for the contract.
 pub struct Client {

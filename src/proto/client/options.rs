@@ -287,20 +287,14 @@ impl Options {
     }
 
     fn validate_properties(&self) -> Result<(), Error> {
-        let own = [
-            PropertyId::UserProperty,
-            PropertyId::RequestProblemInformation,
-            PropertyId::RequestResponseInformation,
-        ];
+        let own = [PropertyId::UserProperty, PropertyId::RequestProblemInformation, PropertyId::RequestResponseInformation];
         let mut ids = self.connect_properties.as_properties().iter().map(|(id, _)| id);
         let legal = ids.all(|id| own.contains(&id));
         if !legal || self.connect_properties.validate(Place::Connect).is_err() {
             return Err(Error::OptionInvalid("connect_properties"));
         }
         let Some(authentication) = &self.authentication else { return Ok(()) };
-        let legal = self.version == Version::V5
-            && is_text(&authentication.method)
-            && authentication.data.len() <= 65_535;
+        let legal = self.version == Version::V5 && is_text(&authentication.method) && authentication.data.len() <= 65_535;
         if legal { Ok(()) } else { Err(Error::OptionInvalid("authentication")) }
     }
 

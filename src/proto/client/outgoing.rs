@@ -71,9 +71,7 @@ impl Client {
             let (id, item) = match self.sender.next_resend() {
                 None => return,
                 Some(Resend::PubRel { packet_id }) => (packet_id, None),
-                Some(Resend::Publish { packet_id, qos, message: item }) => {
-                    (packet_id, Some((qos, Arc::clone(&item.message), item.retain)))
-                }
+                Some(Resend::Publish { packet_id, qos, message: item }) => (packet_id, Some((qos, Arc::clone(&item.message), item.retain))),
             };
             let Some((qos, message, retain)) = item else {
                 self.send_ack(PacketType::PubRel, id, Reason::SUCCESS);
@@ -146,15 +144,7 @@ impl Client {
         (bytes > limits.packet_bytes_max).then_some(Failure::TooLarge)
     }
 
-    fn send_publish(
-        &mut self,
-        message: &Arc<Message>,
-        qos: Qos,
-        retain: bool,
-        packet_id: Option<PacketId>,
-        dup: bool,
-        now: Instant,
-    ) {
+    fn send_publish(&mut self, message: &Arc<Message>, qos: Qos, retain: bool, packet_id: Option<PacketId>, dup: bool, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
         let alias = connection.alias_out.assign(message.topic());
         let delivery = Delivery {

@@ -59,16 +59,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(options: QueueOptions) -> Self {
-        Self {
-            items: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            newest: BTreeMap::new(),
-            bytes: 0,
-            serial_next: 0,
-            serial_first: 0,
-            options,
-            is_high: false,
-        }
+        Self { items: BTreeMap::new(), deadlines: BTreeSet::new(), newest: BTreeMap::new(), bytes: 0, serial_next: 0, serial_first: 0, options, is_high: false }
     }
 
     /// Adds a message; `gone` is called for each one that has to go for it. Refused, it has changed
@@ -178,10 +169,7 @@ impl Queue {
     pub(super) fn level_change(&mut self) -> Option<bool> {
         let part = |fraction: usize, of: usize| of / 10 * fraction + of % 10 * fraction / 10;
         let (count, bytes) = (self.items.len(), self.bytes);
-        let above = |fraction| {
-            count >= part(fraction, self.options.count_max).max(1)
-                || bytes >= part(fraction, self.options.bytes_max).max(1)
-        };
+        let above = |fraction| count >= part(fraction, self.options.count_max).max(1) || bytes >= part(fraction, self.options.bytes_max).max(1);
         let is_high = if self.is_high { above(5) } else { above(8) };
         (core::mem::replace(&mut self.is_high, is_high) != is_high).then_some(is_high)
     }

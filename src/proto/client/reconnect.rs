@@ -38,13 +38,7 @@ impl Reconnect {
     }
 
     /// The attempt or the connection failed: when to try [`Reconnect::server`], or `None`.
-    pub(super) fn failed(
-        &mut self,
-        now: Instant,
-        retry: Retry,
-        options: &ReconnectOptions,
-        rng: &mut Rng,
-    ) -> Option<Instant> {
+    pub(super) fn failed(&mut self, now: Instant, retry: Retry, options: &ReconnectOptions, rng: &mut Rng) -> Option<Instant> {
         if let Some(since) = self.online_since.take() {
             if now.since(since) >= options.stable_after {
                 self.rounds = 0;

@@ -22,12 +22,7 @@ const REQUESTS_MAX: usize = 10_000;
 
 impl Client {
     /// Queues a message. Completes with [`Event::Published`].
-    pub fn publish(
-        &mut self,
-        now: Instant,
-        token: Token,
-        request: &PublishRequest<'_>,
-    ) -> Result<(), Error> {
+    pub fn publish(&mut self, now: Instant, token: Token, request: &PublishRequest<'_>) -> Result<(), Error> {
         if !topic::is_valid_name(request.topic) {
             return Err(Error::TopicInvalid);
         }
@@ -39,26 +34,14 @@ impl Client {
         let expires = request.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
         let PublishRequest { topic, payload, qos, retain, properties, terms, .. } = *request;
         let message = match request.shared {
-            Some(shared) => {
-                Message::with_payload(&self.budget, topic, shared.clone(), qos, retain, properties, expires)
-            }
-            None => {
-                Message::new(&self.budget, topic, payload, qos, retain, properties, expires, 0, now)
-            }
+            Some(shared) => Message::with_payload(&self.budget, topic, shared.clone(), qos, retain, properties, expires),
+            None => Message::new(&self.budget, topic, payload, qos, retain, properties, expires, 0, now),
         };
         self.enqueue(now, token, message, (qos, retain), terms)
     }
 
     /// Queues a message that exists already: nothing is copied.
-    pub fn publish_message(
-        &mut self,
-        now: Instant,
-        token: Token,
-        message: Arc<Message>,
-        qos: Qos,
-        retain: bool,
-        terms: QueueTerms,
-    ) -> Result<(), Error> {
+    pub fn publish_message(&mut self, now: Instant, token: Token, message: Arc<Message>, qos: Qos, retain: bool, terms: QueueTerms) -> Result<(), Error> {
         self.check_publish(qos)?;
         self.enqueue(now, token, message, (qos, retain), terms)
     }
@@ -100,14 +83,7 @@ impl Client {
         if legal && once.is_ok() { Ok(()) } else { Err(Error::OptionInvalid("properties")) }
     }
 
-    fn enqueue(
-        &mut self,
-        now: Instant,
-        token: Token,
-        message: Arc<Message>,
-        (qos, retain): (Qos, bool),
-        terms: QueueTerms,
-    ) -> Result<(), Error> {
+    fn enqueue(&mut self, now: Instant, token: Token, message: Arc<Message>, (qos, retain): (Qos, bool), terms: QueueTerms) -> Result<(), Error> {
         // What is over must not stand in the way.
         self.expire_queue(now);
         let age_max = self.options.queue.age_max;
@@ -132,11 +108,7 @@ impl Client {
 
     /// Stores filters and subscribes to them, now or when connected, and again whenever the server
     /// has lost the session. Completes with [`Event::Subscribed`].
-    pub fn subscribe(
-        &mut self,
-        token: Token,
-        request: &SubscribeRequest<'_>,
-    ) -> Result<Option<SubscriptionKey>, Error> {
+    pub fn subscribe(&mut self, token: Token, request: &SubscribeRequest<'_>) -> Result<Option<SubscriptionKey>, Error> {
         self.check_filters(request.filters.iter().map(|(filter, _)| *filter))?;
         for (filter, options) in request.filters {
             self.check_options(filter, options)?;

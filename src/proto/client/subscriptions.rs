@@ -91,12 +91,7 @@ pub(super) struct Exchange {
 
 impl Subscriptions {
     /// Stores the filters of a checked request and asks for them with the next packets.
-    pub(super) fn subscribe(
-        &mut self,
-        token: Token,
-        request: &SubscribeRequest<'_>,
-        events: &mut Events,
-    ) -> Option<SubscriptionKey> {
+    pub(super) fn subscribe(&mut self, token: Token, request: &SubscribeRequest<'_>, events: &mut Events) -> Option<SubscriptionKey> {
         let mut group = 0;
         if request.handler || !request.properties.is_empty() {
             self.group_last += 1;
@@ -359,9 +354,5 @@ fn completion(token: Token, request: Request, failure: Option<Failure>) -> Event
         None => Outcome::Acknowledged(refused.copied().unwrap_or(Reason::SUCCESS)),
     };
     let reasons = if failure.is_some() { Vec::new() } else { request.reasons };
-    if request.is_subscribe {
-        Event::Subscribed { token, outcome, reasons }
-    } else {
-        Event::Unsubscribed { token, outcome, reasons }
-    }
+    if request.is_subscribe { Event::Subscribed { token, outcome, reasons } } else { Event::Unsubscribed { token, outcome, reasons } }
 }

@@ -44,10 +44,12 @@ fn publish_batches(iterations: u64, qos: Qos) {
         }
         assert!(transmit(&mut client) > 64 * BATCH as usize);
         if qos == Qos::AtLeastOnce {
-            let answers: Vec<u8> = (0..BATCH).flat_map(|_| {
-                id = if id == u16::MAX { 1 } else { id + 1 };
-                packet(0x40, &id.to_be_bytes())
-            }).collect();
+            let answers: Vec<u8> = (0..BATCH)
+                .flat_map(|_| {
+                    id = if id == u16::MAX { 1 } else { id + 1 };
+                    packet(0x40, &id.to_be_bytes())
+                })
+                .collect();
             client.handle_input(NOW, &answers);
         }
         let mut published = 0;

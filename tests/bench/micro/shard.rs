@@ -41,12 +41,14 @@ fn pair_with_answers(iterations: u64, qos: u8) {
     let mut world = World::new();
     let (publisher, subscriber) = (world.join("publisher"), world.join("subscriber"));
     world.subscribe(subscriber, TOPIC, qos);
-    let messages: Vec<u8> = (1..=BATCH as u16).flat_map(|id| {
-        let mut message = publish(TOPIC, qos, PAYLOAD_BYTES);
-        let at = message.len() - PAYLOAD_BYTES - 2;
-        message[at..at + 2].copy_from_slice(&id.to_be_bytes());
-        message
-    }).collect();
+    let messages: Vec<u8> = (1..=BATCH as u16)
+        .flat_map(|id| {
+            let mut message = publish(TOPIC, qos, PAYLOAD_BYTES);
+            let at = message.len() - PAYLOAD_BYTES - 2;
+            message[at..at + 2].copy_from_slice(&id.to_be_bytes());
+            message
+        })
+        .collect();
     let releases: Vec<u8> = (1..=BATCH as u16).flat_map(|id| packet(0x62, &id.to_be_bytes())).collect();
     let mut reply = Vec::new();
     for _ in 0..iterations / BATCH {
@@ -96,21 +98,25 @@ pub fn fan_out_qos0(iterations: u64) {
 pub fn fan_out_qos1(iterations: u64) {
     let mut world = World::new();
     let publisher = world.join("publisher");
-    let subscribers: Vec<_> = (0..RECEIVERS).map(|index| {
-        let subscriber = world.join(&format!("subscriber-{index}"));
-        world.subscribe(subscriber, TOPIC, 1);
-        subscriber
-    }).collect();
+    let subscribers: Vec<_> = (0..RECEIVERS)
+        .map(|index| {
+            let subscriber = world.join(&format!("subscriber-{index}"));
+            world.subscribe(subscriber, TOPIC, 1);
+            subscriber
+        })
+        .collect();
     let input = batch(&publish(TOPIC, 1, PAYLOAD_BYTES), 8);
     let mut id = 0_u16;
     for _ in 0..iterations / RECEIVERS / 8 {
         world.input(publisher, &input);
         world.turn(None);
         // All got the same identifiers: one set of answers does for each.
-        let reply: Vec<u8> = (0..8).flat_map(|_| {
-            id = if id == u16::MAX { 1 } else { id + 1 };
-            packet(0x40, &id.to_be_bytes())
-        }).collect();
+        let reply: Vec<u8> = (0..8)
+            .flat_map(|_| {
+                id = if id == u16::MAX { 1 } else { id + 1 };
+                packet(0x40, &id.to_be_bytes())
+            })
+            .collect();
         for &subscriber in &subscribers {
             world.input(subscriber, &reply);
         }

@@ -105,10 +105,7 @@ fn a_request_that_waits_can_be_cancelled_or_run_out_of_time_unsent() {
     bench.client.cancel(cancelled).expect("open");
     assert_eq!(bench.client.cancel(cancelled), Err(Error::Unknown));
     bench.after(2);
-    let expected = [
-        format!("responded {} Failed(Cancelled)", cancelled.0),
-        format!("responded {} Failed(Unanswered)", late.0),
-    ];
+    let expected = [format!("responded {} Failed(Cancelled)", cancelled.0), format!("responded {} Failed(Unanswered)", late.0)];
     let ended: Vec<String> = bench.events().into_iter().filter(|line| line.starts_with("responded")).collect();
     assert_eq!(ended, expected);
     assert_eq!(bench.client.queued(), (0, 0));
@@ -178,10 +175,7 @@ fn an_application_that_listens_there_itself_gets_the_response_too() {
     bench.suback(2, &[1]);
     bench.all_events();
     let number = key.expect("a handler").0;
-    let both = list(&[
-        (PropertyId::CorrelationData, Value::Binary(&requests[0].1)),
-        (PropertyId::SubscriptionIdentifier, Value::VarInt(number)),
-    ]);
+    let both = list(&[(PropertyId::CorrelationData, Value::Binary(&requests[0].1)), (PropertyId::SubscriptionIdentifier, Value::VarInt(number))]);
     bench.incoming("answers/dev", Qos::AtMostOnce, 0, false, &both);
     let expected = [format!("responded {} in", token.0), format!("message answers/dev q0 [{number}]")];
     assert_eq!(bench.all_events(), expected);
@@ -190,10 +184,7 @@ fn an_application_that_listens_there_itself_gets_the_response_too() {
 #[test]
 fn a_response_goes_where_the_request_says() {
     let budget = Budget::new(1 << 20);
-    let asked = list(&[
-        (PropertyId::ResponseTopic, Value::Utf8("answers/dev")),
-        (PropertyId::CorrelationData, Value::Binary(b"42")),
-    ]);
+    let asked = list(&[(PropertyId::ResponseTopic, Value::Utf8("answers/dev")), (PropertyId::CorrelationData, Value::Binary(b"42"))]);
     let message = |properties: &PropertyList| {
         let properties = properties.as_properties();
         crate::codec::Message::new(&budget, "svc", b"?", Qos::AtMostOnce, false, properties, None, 0, Instant::START)

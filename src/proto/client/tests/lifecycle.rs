@@ -7,13 +7,7 @@ fn a_clean_start_is_asked_for_once_and_the_session_is_kept_after_that() {
     let mut bench = Bench::dialed(Options { session_expiry_s: 60, ..options(Version::V5) });
     assert_eq!(bench.sent(), ["CONNECT dev clean=true ka=60"]);
     bench.connack(false, &[]);
-    let expected = [
-        "StateChanged(Dialing)",
-        "Dial { server: 0 }",
-        "StateChanged(Connecting)",
-        "StateChanged(Online)",
-        "connected present=false id=dev",
-    ];
+    let expected = ["StateChanged(Dialing)", "Dial { server: 0 }", "StateChanged(Connecting)", "StateChanged(Online)", "connected present=false id=dev"];
     assert_eq!(bench.events(), expected);
     bench.reconnect(true);
     assert_eq!(bench.sent(), ["CONNECT dev clean=false ka=60"]);
@@ -33,8 +27,7 @@ fn an_assigned_client_identifier_is_used_from_then_on() {
 
 #[test]
 fn stop_completes_everything_once_and_may_come_twice() {
-    let mut bench =
-        Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
+    let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
     bench.publish("a", Qos::AtLeastOnce);
     bench.publish("b", Qos::AtLeastOnce);
     bench.subscribe(&["f"], true);
@@ -99,11 +92,7 @@ fn the_connect_timeout_covers_dial_and_connack() {
 #[test]
 fn a_refused_connect_is_retried_by_the_rule_of_its_cause() {
     let refuse = |bench: &mut Bench, reason| {
-        bench.give(&Packet::ConnAck(ConnAck {
-            session_present: false,
-            reason,
-            properties: Properties::EMPTY,
-        }));
+        bench.give(&Packet::ConnAck(ConnAck { session_present: false, reason, properties: Properties::EMPTY }));
         bench.events().into_iter().find(|line| line.starts_with("disconnected")).expect("reported")
     };
     let mut bench = Bench::dialed(options(Version::V5));
@@ -184,10 +173,7 @@ fn enhanced_authentication_runs_before_connack_and_again_later() {
     let authentication = Some(Authentication { method: "M".into(), data: b"first".to_vec() });
     let mut bench = Bench::dialed(Options { authentication, ..options(Version::V5) });
     bench.sent();
-    let properties = list(&[
-        (PropertyId::AuthenticationMethod, Value::Utf8("M")),
-        (PropertyId::AuthenticationData, Value::Binary(b"challenge")),
-    ]);
+    let properties = list(&[(PropertyId::AuthenticationMethod, Value::Utf8("M")), (PropertyId::AuthenticationData, Value::Binary(b"challenge"))]);
     let properties = properties.as_properties();
     let auth = |reason| Packet::Auth(Auth { reason, properties });
     bench.give(&auth(Reason::CONTINUE_AUTHENTICATION));
@@ -210,8 +196,7 @@ fn input_may_be_cut_anywhere() {
     let mut bytes = Vec::new();
     for (topic, payload) in [("a", &b""[..]), ("bb", &[7; 300]), ("c", b"z")] {
         let (retain, properties) = (false, Properties::EMPTY);
-        let publish =
-            Publish { dup: false, qos: Qos::AtMostOnce, retain, topic, packet_id: None, properties, payload };
+        let publish = Publish { dup: false, qos: Qos::AtMostOnce, retain, topic, packet_id: None, properties, payload };
         publish.encode(Version::V5, &mut bytes);
     }
     for width in [1, 2, 3, 7, 100, 1_000] {

@@ -15,8 +15,8 @@ mod subscribe;
 use super::*;
 use crate::base::Duration;
 use crate::codec::{
-    self, Ack, Auth, ConnAck, Disconnect, Packet, PacketId, PacketType, Properties, PropertyId, PropertyList,
-    Publish, Qos, Reason, SubAck, SubscribeOptions, UnsubAck, Value, Version,
+    self, Ack, Auth, ConnAck, Disconnect, Packet, PacketId, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason, SubAck, SubscribeOptions,
+    UnsubAck, Value, Version,
 };
 
 pub(super) struct Bench {
@@ -193,8 +193,7 @@ fn line(version: Version, bytes: &[u8]) -> String {
         Packet::PubRel(a) => ack("PUBREL", a),
         Packet::PubComp(a) => ack("PUBCOMP", a),
         Packet::Subscribe(s) => {
-            let filters: Vec<_> =
-                s.filters.iter().map(|(filter, o)| format!("{filter}:{}", o.qos as u8)).collect();
+            let filters: Vec<_> = s.filters.iter().map(|(filter, o)| format!("{filter}:{}", o.qos as u8)).collect();
             let ids: Vec<_> = s.properties.subscription_ids().map(|id| format!(" #{id}")).collect();
             format!("SUBSCRIBE {} {}{}", s.packet_id, filters.join(","), ids.concat())
         }
@@ -202,11 +201,7 @@ fn line(version: Version, bytes: &[u8]) -> String {
             format!("UNSUBSCRIBE {} {}", u.packet_id, u.filters.iter().collect::<Vec<_>>().join(","))
         }
         Packet::Disconnect(d) => format!("DISCONNECT {:02x}", d.reason.0),
-        Packet::Auth(a) => format!(
-            "AUTH {:02x} {}",
-            a.reason.0,
-            text(a.properties.binary(PropertyId::AuthenticationData).unwrap_or_default())
-        ),
+        Packet::Auth(a) => format!("AUTH {:02x} {}", a.reason.0, text(a.properties.binary(PropertyId::AuthenticationData).unwrap_or_default())),
         other => format!("{:?}", other.packet_type()).to_uppercase(),
     }
 }
@@ -229,18 +224,10 @@ fn event_line(event: &Event) -> String {
         Event::Dropped { message, failure } => format!("dropped {} {failure:?}", message.topic()),
         Event::Published { token, outcome } => format!("published {} {outcome:?}", token.0),
         Event::Subscribed { token, outcome, reasons } => {
-            format!(
-                "subscribed {} {outcome:?} {:?}",
-                token.0,
-                reasons.iter().map(|r| r.0).collect::<Vec<_>>()
-            )
+            format!("subscribed {} {outcome:?} {:?}", token.0, reasons.iter().map(|r| r.0).collect::<Vec<_>>())
         }
         Event::Unsubscribed { token, outcome, reasons } => {
-            format!(
-                "unsubscribed {} {outcome:?} {:?}",
-                token.0,
-                reasons.iter().map(|r| r.0).collect::<Vec<_>>()
-            )
+            format!("unsubscribed {} {outcome:?} {:?}", token.0, reasons.iter().map(|r| r.0).collect::<Vec<_>>())
         }
         Event::Resubscribed { filter, reason } => format!("resubscribed {filter} {:02x}", reason.0),
         other => format!("{other:?}"),

@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::id;
-use crate::codec::{
-    self, Ack, ConnAck, Packet, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason,
-    SubAck, UnsubAck, Value, Version,
-};
+use crate::codec::{self, Ack, ConnAck, Packet, PacketType, Properties, PropertyId, PropertyList, Publish, Qos, Reason, SubAck, UnsubAck, Value, Version};
 
 /// A session on the server.
 #[derive(Default)]
@@ -157,29 +154,15 @@ impl Server {
         self.unheard += u32::from(!session.filters.contains(topic));
         let mut list = PropertyList::new();
         list.push(PropertyId::CorrelationData, Value::Binary(correlation));
-        let publish = Publish {
-            dup: false,
-            qos: Qos::AtMostOnce,
-            retain: false,
-            topic,
-            packet_id: None,
-            properties: list.as_properties(),
-            payload: request.payload,
-        };
+        let publish =
+            Publish { dup: false, qos: Qos::AtMostOnce, retain: false, topic, packet_id: None, properties: list.as_properties(), payload: request.payload };
         publish.encode(self.version, &mut self.output);
     }
 
     fn publish(&mut self, packet_id: u16, qos: Qos, number: u32, dup: bool) {
         let payload = number.to_string();
-        let publish = Publish {
-            dup,
-            qos,
-            retain: false,
-            topic: "down",
-            packet_id: Some(id(packet_id)),
-            properties: Properties::EMPTY,
-            payload: payload.as_bytes(),
-        };
+        let publish =
+            Publish { dup, qos, retain: false, topic: "down", packet_id: Some(id(packet_id)), properties: Properties::EMPTY, payload: payload.as_bytes() };
         publish.encode(self.version, &mut self.output);
     }
 

@@ -31,10 +31,7 @@ fn a_refusal_by_the_server_is_the_outcome_of_the_publish() {
     bench.sent();
     bench.ack(PacketType::PubAck, 1, Reason::NOT_AUTHORIZED);
     bench.ack(PacketType::PubRec, 2, Reason::QUOTA_EXCEEDED);
-    let expected = [
-        "published 1 Acknowledged(Not authorized (0x87))",
-        "published 2 Acknowledged(Quota exceeded (0x97))",
-    ];
+    let expected = ["published 1 Acknowledged(Not authorized (0x87))", "published 2 Acknowledged(Quota exceeded (0x97))"];
     assert_eq!(bench.events(), expected);
     assert!(bench.sent().is_empty(), "no PUBREL after a refusal");
 }
@@ -50,13 +47,7 @@ fn a_resumed_session_resends_in_order_before_anything_new() {
     bench.client.handle_closed(bench.now, Cause::Network);
     bench.publish("d", Qos::AtLeastOnce);
     bench.reconnect(true);
-    let expected = [
-        "CONNECT dev clean=false ka=60",
-        "PUBLISH a=x q2 1 dup",
-        "PUBREL 2 00",
-        "PUBLISH c=x q2 3 dup",
-        "PUBLISH d=x q1 4",
-    ];
+    let expected = ["CONNECT dev clean=false ka=60", "PUBLISH a=x q2 1 dup", "PUBREL 2 00", "PUBLISH c=x q2 3 dup", "PUBLISH d=x q1 4"];
     assert_eq!(bench.sent(), expected);
 }
 
@@ -95,11 +86,7 @@ fn the_limits_of_the_server_are_obeyed() {
         bench.publish("t", Qos::AtLeastOnce);
     }
     assert_eq!(bench.sent(), ["PUBLISH t=x q1 1", "PUBLISH t=x q1 2"]);
-    let expected = [
-        "published 1 Failed(TooLarge)",
-        "published 2 Failed(RetainNotSupported)",
-        "published 3 Failed(QosNotSupported)",
-    ];
+    let expected = ["published 1 Failed(TooLarge)", "published 2 Failed(RetainNotSupported)", "published 3 Failed(QosNotSupported)"];
     assert_eq!(bench.events(), expected);
     bench.ack(PacketType::PubAck, 2, Reason::SUCCESS);
     assert_eq!(bench.sent(), ["PUBLISH t=x q1 3"]);
@@ -111,19 +98,14 @@ fn the_limits_of_the_server_are_obeyed() {
 
 #[test]
 fn a_message_above_the_maximum_qos_is_lowered_if_so_asked() {
-    let mut bench = Bench::online(
-        Options { lower_qos: true, ..options(Version::V5) },
-        false,
-        &[(PropertyId::MaximumQos, Value::Byte(0))],
-    );
+    let mut bench = Bench::online(Options { lower_qos: true, ..options(Version::V5) }, false, &[(PropertyId::MaximumQos, Value::Byte(0))]);
     bench.publish("t", Qos::ExactlyOnce);
     assert_eq!(bench.sent(), ["PUBLISH t=x q0 0"]);
 }
 
 #[test]
 fn topic_aliases_work_both_ways() {
-    let mut bench =
-        Bench::online(options(Version::V5), false, &[(PropertyId::TopicAliasMaximum, Value::U16(1))]);
+    let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::TopicAliasMaximum, Value::U16(1))]);
     bench.publish("long", Qos::AtMostOnce);
     bench.publish("long", Qos::AtMostOnce);
     assert_eq!(bench.sent(), ["PUBLISH long=x q0 0 alias=1", "PUBLISH =x q0 0 alias=1"]);
@@ -173,9 +155,8 @@ fn manual_acknowledgements_leave_in_the_order_of_arrival() {
     let mut bench = Bench::online(Options { manual_ack: true, ..options(Version::V5) }, false, &[]);
     bench.incoming("a", Qos::AtLeastOnce, 1, false, &PropertyList::new());
     bench.incoming("b", Qos::ExactlyOnce, 2, false, &PropertyList::new());
-    let handles: Vec<AckHandle> = core::iter::from_fn(|| bench.client.poll_event())
-        .filter_map(|event| if let Event::Message(message) = event { message.ack } else { None })
-        .collect();
+    let handles: Vec<AckHandle> =
+        core::iter::from_fn(|| bench.client.poll_event()).filter_map(|event| if let Event::Message(message) = event { message.ack } else { None }).collect();
     bench.client.acknowledge(handles[1], Reason::NOT_AUTHORIZED).expect("known");
     assert!(bench.sent().is_empty());
     bench.client.acknowledge(handles[0], Reason::SUCCESS).expect("known");
@@ -255,8 +236,7 @@ fn a_message_that_expired_in_the_queue_is_not_sent() {
 
 #[test]
 fn cancelled_requests_complete_once_wherever_they_are() {
-    let mut bench =
-        Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
+    let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
     let flying = bench.publish("a", Qos::AtLeastOnce);
     let waiting = bench.publish("b", Qos::AtLeastOnce);
     let (subscribing, _) = bench.subscribe(&["f"], false);
@@ -267,11 +247,7 @@ fn cancelled_requests_complete_once_wherever_they_are() {
     }
     bench.ack(PacketType::PubAck, 2, Reason::SUCCESS);
     bench.suback(1, &[0]);
-    let expected = [
-        "published 1 Failed(Cancelled)",
-        "published 2 Failed(Cancelled)",
-        "subscribed 3 Failed(Cancelled) []",
-    ];
+    let expected = ["published 1 Failed(Cancelled)", "published 2 Failed(Cancelled)", "subscribed 3 Failed(Cancelled) []"];
     assert_eq!(bench.events(), expected);
     assert_eq!(bench.client.in_flight(), 0);
 }

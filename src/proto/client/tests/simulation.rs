@@ -328,8 +328,7 @@ impl World {
             self.client.handle_input(self.now, &[]);
             self.turn();
             self.carry(1_000);
-            let idle =
-                self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
+            let idle = self.to_client.is_empty() && self.to_server.is_empty() && self.server.waiting.is_empty();
             if self.open.is_empty() && idle && self.linked && self.client.state() == State::Online {
                 return;
             }
@@ -394,19 +393,11 @@ fn over_any_broken_channel_qos_2_arrives_once_and_qos_1_at_least_once_in_order()
             assert!(statistics.receive_pauses > 0, "seed {seed}: the application always had room");
             assert!(statistics.replaced > 0, "seed {seed}: nothing was replaced");
             assert!(version != Version::V5 || world.responses > 0, "seed {seed}: no response came");
-            let up = |log: &[(Qos, u32, bool)]| -> Vec<(Qos, u32)> {
-                log.iter().map(|(qos, number, _)| (*qos, *number)).collect()
-            };
+            let up = |log: &[(Qos, u32, bool)]| -> Vec<(Qos, u32)> { log.iter().map(|(qos, number, _)| (*qos, *number)).collect() };
             let log = up(&world.server.log);
-            for (sent, arrived, way) in
-                [(&world.published, &log, "up"), (&world.sent_down, &world.got, "down")]
-            {
+            for (sent, arrived, way) in [(&world.published, &log, "up"), (&world.sent_down, &world.got, "down")] {
                 let sent_2 = of_quality(sent.clone(), Qos::ExactlyOnce);
-                assert_eq!(
-                    of_quality(arrived.clone(), Qos::ExactlyOnce),
-                    sent_2,
-                    "seed {seed} {version:?} {way}"
-                );
+                assert_eq!(of_quality(arrived.clone(), Qos::ExactlyOnce), sent_2, "seed {seed} {version:?} {way}");
                 let sent_1 = of_quality(sent.clone(), Qos::AtLeastOnce);
                 let arrived_1 = first_arrivals(of_quality(arrived.clone(), Qos::AtLeastOnce));
                 assert_eq!(arrived_1, sent_1, "seed {seed} {version:?} {way}");
@@ -472,17 +463,14 @@ fn whatever_bytes_come_the_machine_neither_panics_nor_grows() {
         if rng.chance(800) {
             let mut bytes = Vec::new();
             let (reason, properties) = (Reason::SUCCESS, Properties::EMPTY);
-            Packet::ConnAck(ConnAck { session_present: false, reason, properties })
-                .encode(version, &mut bytes);
+            Packet::ConnAck(ConnAck { session_present: false, reason, properties }).encode(version, &mut bytes);
             world.client.handle_input(world.now, &bytes);
         }
         for _ in 0..20 {
             // Mostly plausible headers, or nothing would get past the first byte.
             let first = [0x20, 0x30, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x90, 0xb0, 0xd0, 0xe0, 0xf0];
             let mut bytes = vec![first[rng.below(13) as usize], rng.below(12) as u8];
-            bytes.extend(
-                (0..bytes[1]).map(|_| if rng.chance(700) { rng.below(3) as u8 } else { rng.u64() as u8 }),
-            );
+            bytes.extend((0..bytes[1]).map(|_| if rng.chance(700) { rng.below(3) as u8 } else { rng.u64() as u8 }));
             world.client.handle_input(world.now, &bytes);
             drain(&mut world.client, world.now);
             while world.client.poll_event().is_some() {}

@@ -12,10 +12,7 @@ fn filters_asked_for_offline_go_out_in_one_subscribe_and_again_when_the_session_
     assert_eq!(bench.sent(), ["SUBSCRIBE 1 b:1,a/#:1,c:1"]);
     bench.events();
     bench.suback(1, &[1, 0x80, 0]);
-    let expected = [
-        "subscribed 1 Acknowledged(Unspecified error (0x80)) [1, 128]",
-        "subscribed 2 Acknowledged(Success (0x00)) [0]",
-    ];
+    let expected = ["subscribed 1 Acknowledged(Unspecified error (0x80)) [1, 128]", "subscribed 2 Acknowledged(Success (0x00)) [0]"];
     assert_eq!(bench.events(), expected);
     bench.reconnect(false);
     assert_eq!(bench.sent()[1..], ["SUBSCRIBE 2 b:1,c:1"], "a refused filter is not kept");
@@ -113,8 +110,7 @@ fn what_the_server_cannot_do_is_refused_here_instead_of_losing_the_connection() 
     assert_eq!(bench.sent(), ["SUBSCRIBE 1 ok1234567890:1", "SUBSCRIBE 2 ok1234567891:1"], "split by size");
     bench.suback(2, &[1]);
     bench.suback(1, &[0]);
-    let expected =
-        "subscribed 1 Acknowledged(Wildcard Subscriptions not supported (0xA2)) [162, 158, 149, 0, 1]";
+    let expected = "subscribed 1 Acknowledged(Wildcard Subscriptions not supported (0xA2)) [162, 158, 149, 0, 1]";
     assert_eq!(bench.events(), [expected]);
 }
 
