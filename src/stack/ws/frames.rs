@@ -1,22 +1,20 @@
 //! Frames of an open connection (RFC 6455 §5), both roles.
 //!
 //! Every rule is checked when the header of a frame is whole, before its payload has come. What
-//! the peer sent before it broke a rule still counts: [`Opened::data`] may come together with
-//! [`Opened::closed`]. After that nothing is opened any more.
+//! the peer sent before it broke a rule, or said good-bye, still counts; after that nothing is
+//! opened any more. Each ping is answered: a peer is not read while it does not take its answers.
 //!
 //! Two traits of the crate below are made up for here: it does not tell how a length was written,
 //! so the bytes of a header are counted to see whether it took the shortest form; and its counter
 //! of the mask's phase overflows, which is a panic in a debug build, for some pieces of payload whose
 //! length is not a multiple of four, so pieces are cut to one.
 
+use std::io::IoSlice;
+
 use websocket_sans_io::{FrameInfo, Opcode, WebsocketFrameDecoder, WebsocketFrameEncoder, WebsocketFrameEvent};
 
 use super::close::{self, CloseCode, Violation};
 use crate::base::Rng;
-
-/// While more than this waits to be sent, only the latest ping is remembered, as RFC 6455 §5.5.3
-/// allows; it is answered when there is room again.
-pub const HELD_BYTES_MAX: usize = 65_536;
 
 /// The longest payload of a control frame (RFC 6455 §5.5).
 const CONTROL_BYTES_MAX: usize = 125;
@@ -38,15 +36,6 @@ pub enum Closed {
     ByViolation(Violation),
 }
 
-/// What was in some bytes.
-#[derive(Debug)]
-pub struct Opened<'a> {
-    /// Payload of data frames.
-    pub data: &'a [u8],
-    /// The end, behind `data`: send what `out` holds and close the stream.
-    pub closed: Option<Closed>,
-}
-
 /// A connection behind its handshake.
 #[derive(Debug)]
 pub struct WebSocket {
@@ -65,8 +54,6 @@ pub struct WebSocket {
     is_closed: bool,
     /// Payload of the control frame that is coming.
     control: Vec<u8>,
-    /// The latest ping that was not answered.
-    held_ping: Option<Box<[u8]>>,
 }
 
 impl WebSocket {
@@ -83,46 +70,41 @@ impl WebSocket {
             is_close_sent: false,
             is_closed: false,
             control: Vec::new(),
-            held_ping: None,
         }
     }
 
-    /// Takes all of `input`, which is overwritten; answers are appended to `out`, which holds all
-    /// that waits to be sent.
-    pub fn open<'a>(&mut self, input: &'a mut [u8], out: &mut Vec<u8>) -> Opened<'a> {
-        self.answer_held(out);
-        let (mut start, mut length, mut at, mut closed) = (0, 0, 0, None);
+    /// Takes all of `bytes`. The payload of data frames is appended to `data`, answers to `out`.
+    /// `Some`: the end, behind `data`; send what `out` holds and close the stream.
+    pub fn open(&mut self, bytes: &[u8], data: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Closed> {
+        // Payload is unmasked where it lies, and moved up over the headers before it.
+        let (mut end, mut at) = (data.len(), data.len());
+        data.extend_from_slice(bytes);
+        let mut closed = None;
         while !self.is_closed {
-            let piece = self.piece(input.len() - at);
-            let Ok(step) = self.decoder.add_data(&mut input[at..at + piece]);
+            let piece = self.piece(data.len() - at);
+            let Ok(step) = self.decoder.add_data(&mut data[at..at + piece]);
             let taken = at..at + step.consumed_bytes;
             at = taken.end;
             let outcome = match step.event {
+                None if taken.is_empty() => break,
                 None => {
                     self.header_bytes += taken.len() as u8;
-                    if taken.is_empty() {
-                        break;
-                    }
-                    Ok(None)
+                    continue;
                 }
                 Some(WebsocketFrameEvent::Start { frame_info, .. }) => {
                     let header_bytes = core::mem::take(&mut self.header_bytes) + taken.len() as u8;
                     self.begin(&frame_info, header_bytes).map(|()| None)
                 }
-                Some(WebsocketFrameEvent::PayloadChunk { .. }) if self.frame.is_control() => {
-                    self.payload_left -= taken.len() as u64;
-                    self.control.extend_from_slice(&input[taken]);
-                    Ok(None)
-                }
                 Some(WebsocketFrameEvent::PayloadChunk { .. }) => {
                     self.payload_left -= taken.len() as u64;
-                    if length == 0 {
-                        start = taken.start;
-                    } else if start + length != taken.start {
-                        input.copy_within(taken.clone(), start + length);
+                    if self.frame.is_control() {
+                        self.control.extend_from_slice(&data[taken]);
+                    } else {
+                        let length = taken.len();
+                        data.copy_within(taken, end);
+                        end += length;
                     }
-                    length += taken.len();
-                    Ok(None)
+                    continue;
                 }
                 Some(WebsocketFrameEvent::End { frame_info, .. }) => self.end(&frame_info, out),
             };
@@ -132,7 +114,8 @@ impl WebSocket {
             });
             self.is_closed = closed.is_some();
         }
-        Opened { data: &input[start..start + length], closed }
+        data.truncate(end);
+        closed
     }
 
     /// The rules for a frame by itself (§5.2, §5.5) and in its place (§5.4).
@@ -187,30 +170,23 @@ impl WebSocket {
                 self.send_close(&body[..body.len().min(2)], out);
                 return Ok(Some(Closed::ByPeer(code)));
             }
-            Opcode::Ping => {
-                self.held_ping = Some(body.into_boxed_slice());
-                self.answer_held(out);
-            }
+            Opcode::Ping if !self.is_close_sent => self.frame(Opcode::Pong, &body, out),
             _ => {}
         }
         Ok(None)
     }
 
-    /// Answers the latest ping, if there is room.
-    fn answer_held(&mut self, out: &mut Vec<u8>) {
-        if out.len() >= HELD_BYTES_MAX || self.is_close_sent {
+    /// Appends `data` as one binary frame; nothing for no bytes, and nothing behind a Close.
+    pub fn seal(&mut self, data: &[IoSlice<'_>], out: &mut Vec<u8>) {
+        let length: usize = data.iter().map(|slice| slice.len()).sum();
+        if length == 0 || self.is_close_sent {
             return;
         }
-        if let Some(body) = self.held_ping.take() {
-            self.frame(Opcode::Pong, &body, out);
-        }
-    }
-
-    /// Appends `data` as one binary frame; nothing for no bytes, and nothing behind a Close.
-    pub fn seal(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        self.answer_held(out);
-        if !data.is_empty() && !self.is_close_sent {
-            self.frame(Opcode::Binary, data, out);
+        let mut encoder = self.head(Opcode::Binary, length, out);
+        for slice in data {
+            let start = out.len();
+            out.extend_from_slice(slice);
+            encoder.transform_frame_payload(&mut out[start..]);
         }
     }
 
@@ -229,13 +205,19 @@ impl WebSocket {
     }
 
     fn frame(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
-        let mask = (self.role == Role::Client).then(|| (self.rng.u64() as u32).to_ne_bytes());
-        let mut encoder = WebsocketFrameEncoder::new();
-        let info = FrameInfo { opcode, payload_length: payload.len() as u64, mask, fin: true, reserved: 0 };
-        out.extend_from_slice(&encoder.start_frame(&info));
+        let mut encoder = self.head(opcode, payload.len(), out);
         let start = out.len();
         out.extend_from_slice(payload);
         encoder.transform_frame_payload(&mut out[start..]);
+    }
+
+    /// Appends the header of a frame; the answer masks its payload.
+    fn head(&mut self, opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) -> WebsocketFrameEncoder {
+        let mask = (self.role == Role::Client).then(|| (self.rng.u64() as u32).to_ne_bytes());
+        let mut encoder = WebsocketFrameEncoder::new();
+        let info = FrameInfo { opcode, payload_length: payload_bytes as u64, mask, fin: true, reserved: 0 };
+        out.extend_from_slice(&encoder.start_frame(&info));
+        encoder
     }
 }
 
@@ -257,16 +239,15 @@ mod tests {
             for _ in 0..rng.below(20) {
                 let bound = [10, 300, 70_000][rng.below(3) as usize];
                 let data: Vec<u8> = (0..rng.below(bound)).map(|_| rng.u64() as u8).collect();
-                from.seal(&data, &mut wire);
+                let (left, right) = data.split_at(rng.below(data.len() as u64 + 1) as usize);
+                from.seal(&[IoSlice::new(left), IoSlice::new(right)], &mut wire);
                 sent.extend(data);
             }
             while !wire.is_empty() {
                 let bound = [2, 9, 600, 65_536][rng.below(4) as usize];
                 let count = (1 + rng.below(bound) as usize).min(wire.len());
-                let mut piece: Vec<u8> = wire.drain(..count).collect();
-                let opened = to.open(&mut piece, &mut answers);
-                assert_eq!(opened.closed, None);
-                seen.extend_from_slice(opened.data);
+                let piece: Vec<u8> = wire.drain(..count).collect();
+                assert_eq!(to.open(&piece, &mut seen, &mut answers), None);
             }
             assert!(seen == sent && answers.is_empty(), "round {round}");
         }
@@ -276,25 +257,11 @@ mod tests {
     fn a_seed_repeats_the_masks() {
         let sealed = || {
             let mut out = Vec::new();
-            pair().0.seal(b"hello", &mut out);
+            pair().0.seal(&[IoSlice::new(b"hello")], &mut out);
             out
         };
         assert_eq!(sealed(), sealed());
         assert_ne!(&sealed()[6..], b"hello");
-    }
-
-    #[test]
-    fn while_much_waits_only_the_latest_ping_is_answered() {
-        let (_, mut server) = pair();
-        let ping = |body: u8| [0x89, 0x81, 0, 0, 0, 0, body];
-        let mut out = vec![0; HELD_BYTES_MAX];
-        for body in 0..200 {
-            server.open(&mut ping(body), &mut out);
-        }
-        assert_eq!(out.len(), HELD_BYTES_MAX);
-        out.clear();
-        server.open(&mut [], &mut out);
-        assert_eq!(out, [0x8a, 1, 199]);
     }
 
     #[test]
@@ -303,12 +270,12 @@ mod tests {
         let (mut out, mut answer) = (Vec::new(), Vec::new());
         server.close(CloseCode::GOING_AWAY, &"\u{e9}".repeat(100), &mut out);
         server.close(CloseCode::NORMAL, "", &mut out);
-        server.seal(b"late", &mut out);
+        server.seal(&[IoSlice::new(b"late")], &mut out);
         assert_eq!((out.len(), &out[..4]), (2 + 2 + 122, &[0x88, 124, 0x03, 0xe9][..]));
-        assert_eq!(client.open(&mut out, &mut answer).closed, Some(Closed::ByPeer(Some(CloseCode::GOING_AWAY))));
+        assert_eq!(client.open(&out, &mut Vec::new(), &mut answer), Some(Closed::ByPeer(Some(CloseCode::GOING_AWAY))));
         assert_eq!(answer.len(), 2 + 4 + 2);
         out.clear();
-        assert_eq!(server.open(&mut answer, &mut out).closed, Some(Closed::ByPeer(Some(CloseCode::GOING_AWAY))));
+        assert_eq!(server.open(&answer, &mut Vec::new(), &mut out), Some(Closed::ByPeer(Some(CloseCode::GOING_AWAY))));
         assert!(out.is_empty(), "an answer was not answered");
     }
 

@@ -4,15 +4,15 @@
 //! from then on a [`WebSocket`] opens and seals frames:
 //!
 //! ```text
-//!   socket ─> open(&mut bytes) ─> the payload of all data frames, as one slice of those bytes
-//!                 └─> out: pongs, the answer to a Close                       ┐
-//!   MQTT   ─> seal(bytes) ─> one binary frame                                 ├─> socket
-//!   end    ─> close(code)                                                     ┘
+//!   socket ─> open(bytes) ─> the payload of all data frames
+//!                 └─> out: pongs, the answer to a Close          ┐
+//!   MQTT   ─> seal(bytes) ─> one binary frame                    ├─> socket
+//!   end    ─> close(code)                                        ┘
 //! ```
 //! MQTT is a stream of bytes that may be cut into frames and messages in any way, so nothing is
-//! put together here: payload is unmasked where it lies and moved up over the headers before it.
-//! A connection that is idle holds no buffer; one control frame of at most 125 bytes is gathered
-//! while it comes. Only binary messages carry MQTT: the first text frame closes with 1003.
+//! put together here: payload goes on as it comes. A connection that is idle holds no buffer; one
+//! control frame of at most 125 bytes is gathered while it comes. Only binary messages carry MQTT:
+//! the first text frame closes with 1003.
 //!
 //! Frames are taken to pieces by `websocket-sans-io`; the rules that the standard sets for them are
 //! in `frames`, the codes of a Close in `close`. Keys and masks come from the generator that is
@@ -25,7 +25,7 @@ mod server_upgrade;
 
 pub use client_upgrade::{ClientUpgrade, Request, UpgradeError};
 pub use close::{CloseCode, Violation};
-pub use frames::{Closed, HELD_BYTES_MAX, Opened, Role, WebSocket};
+pub use frames::{Closed, Role, WebSocket};
 pub use server_upgrade::{Accepted, Acceptor, Refusal, ServerUpgrade};
 
 use base64::Engine as _;
