@@ -9,7 +9,7 @@
 //! | 4 | `service` | the broker's statistics and administration as text (pure) |
 //! | 3 | `broker` | sessions and the shard core (pure) |
 //! | 2 | [`proto`] \| `route` | MQTT state machines \| topic routing (pure) |
-//! | 1 | [`codec`] \| [`stack`] | MQTT bytes \| what lies between MQTT and a socket (pure) |
+//! | 1 | [`codec`] \| [`stack`] | MQTT bytes \| optional layers between a link and what is spoken over it (pure) |
 //! | 0 | [`base`] \| [`topic`] | time, timers, budget, random numbers \| topic strings (pure) |
 //!
 //! A file uses only lower floors; `tests/tidy.rs` holds that. The C header `include/nlmqtt.h` is

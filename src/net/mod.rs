@@ -15,10 +15,12 @@
 
 mod answer;
 mod client_host;
+mod client_link;
 mod dispatch;
 mod error;
 mod inbox;
 mod journal;
+mod layers;
 mod log;
 mod mio;
 mod options;
@@ -28,6 +30,8 @@ mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
+#[cfg(feature = "server")]
+mod server_stack;
 mod tasks;
 mod threads;
 mod turning;
@@ -41,11 +45,14 @@ use std::os::fd::OwnedFd;
 use crate::base::{Duration, Instant, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
-pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, ServerAddress};
+pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
+#[cfg(feature = "server")]
+pub use layers::listener_recipe;
+pub use layers::{Transport, Underlay};
 pub use log::{Log, route_facade};
 pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
