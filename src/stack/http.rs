@@ -56,6 +56,11 @@ impl HeadBuffer {
         Ok(None)
     }
 
+    /// Memory it holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The head, with its empty line.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -113,6 +113,8 @@ pub trait Layer: Send {
 pub struct About {
     /// Where the peer really is, a trusted proxy says.
     pub source: Option<SocketAddr>,
+    /// Who it is to a trusted HTTP proxy (X-Forwarded-For).
+    pub forwarded_for: Option<core::net::IpAddr>,
     /// Who it is, by its certificate.
     pub identity: Option<String>,
     /// Its certificate (DER).

@@ -30,6 +30,12 @@ impl Request {
         is_token(name) && is_value(value) && !OWN_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own))
     }
 
+    /// Memory of its texts.
+    pub fn memory_bytes(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(name, value)| name.capacity() + value.capacity()).sum();
+        size_of::<Self>() + self.authority.capacity() + self.path.capacity() + fields
+    }
+
     /// Whether a path can be asked for.
     pub fn is_path(path: &str) -> bool {
         path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
@@ -89,6 +95,11 @@ impl ClientUpgrade {
         head.push_str("\r\n");
         out.extend_from_slice(head.as_bytes());
         Self { head: HeadBuffer::default(), accept: accept_of(&key) }
+    }
+
+    /// Memory of what has come.
+    pub fn memory_bytes(&self) -> usize {
+        self.head.memory_bytes() + self.accept.capacity()
     }
 
     /// Takes bytes of the answer. `Some`: it is granted, and so many bytes of `input` were the

@@ -21,11 +21,13 @@
 mod client_upgrade;
 mod close;
 mod frames;
+mod layer;
 mod server_upgrade;
 
 pub use client_upgrade::{ClientUpgrade, Request, UpgradeError};
 pub use close::{CloseCode, Violation};
 pub use frames::{Closed, Role, WebSocket};
+pub use layer::{Accept, Ask};
 pub use server_upgrade::{Accepted, Acceptor, Refusal, ServerUpgrade};
 
 use base64::Engine as _;

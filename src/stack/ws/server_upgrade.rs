@@ -98,6 +98,11 @@ pub struct ServerUpgrade {
 }
 
 impl ServerUpgrade {
+    /// Memory of what has come.
+    pub fn memory_bytes(&self) -> usize {
+        self.head.memory_bytes()
+    }
+
     /// Takes bytes of the request, and appends the answer to `out` when it is whole. `peer` is who
     /// is at the other end of the stream.
     ///
