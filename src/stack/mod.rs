@@ -28,6 +28,8 @@ mod fault;
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 mod http;
 mod networks;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 mod recipe;
 #[cfg(feature = "websocket")]
 pub mod ws;
@@ -113,6 +115,9 @@ pub trait Layer: Send {
 pub struct About {
     /// Where the peer really is, a trusted proxy says.
     pub source: Option<SocketAddr>,
+    /// All that proxy says.
+    #[cfg(feature = "proxy")]
+    pub proxied: Option<Box<proxy::Header>>,
     /// Who it is to a trusted HTTP proxy (X-Forwarded-For).
     pub forwarded_for: Option<core::net::IpAddr>,
     /// Who it is, by its certificate.
