@@ -31,6 +31,8 @@ mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recipe;
+#[cfg(feature = "proxy")]
+pub mod tunnel;
 #[cfg(feature = "websocket")]
 pub mod ws;
 
