@@ -52,7 +52,7 @@ pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 #[cfg(feature = "server")]
 pub use layers::listener_recipe;
-pub use layers::{Transport, Underlay};
+pub use layers::{ClientTlsSettings, ListenerTls, Transport, Underlay, remotes};
 pub use log::{Log, route_facade};
 pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};

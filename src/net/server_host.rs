@@ -12,7 +12,7 @@ use super::peers::Seat;
 use super::server_stack::Handshakes;
 use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
-use super::{LinkId, ListenerId, Net};
+use super::{LinkId, ListenerId, ListenerTls, Net, Transport};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
 use crate::broker::{Hooks, Progress, Shard, Task};
@@ -33,12 +33,16 @@ pub struct ListenerOptions {
     pub allow_anonymous: Option<bool>,
     /// Connections through this listener at one time; `None`: only the server's limit.
     pub max_connections: Option<usize>,
+    /// What MQTT runs over.
+    pub transport: Transport,
+    /// TLS, if that is part of it.
+    pub tls: Option<Box<ListenerTls>>,
 }
 
 impl ListenerOptions {
     /// Listens there, with what the server's options say.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, allow_anonymous: None, max_connections: None }
+        Self { address, allow_anonymous: None, max_connections: None, transport: Transport::default(), tls: None }
     }
 }
 
