@@ -3,6 +3,9 @@
 use core::fmt;
 
 use super::Error;
+use super::uri::split_port;
+use crate::net::TunnelProxy;
+use crate::stack::{TunnelKind, is_field};
 
 /// One option.
 pub struct Key<T: 'static> {
@@ -39,6 +42,14 @@ pub enum Kind {
     Secret,
     /// An IP address, or nothing.
     Address,
+    /// Words, separated by commas.
+    List,
+    /// SHA-256 as 64 hexadecimal digits, separated by commas; colons and a `sha256:` in front are passed over.
+    Hashes,
+    /// Lines `Name: value`.
+    Fields,
+    /// A proxy's URI, or nothing.
+    Proxy,
     /// One of these words; its index is the value.
     Choice(&'static [&'static str]),
 }
@@ -132,6 +143,56 @@ fn distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// The words of a list.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// SHA-256, as it is written.
+pub(super) fn hash(word: &str) -> Option<[u8; 32]> {
+    let word = word.strip_prefix("sha256:").unwrap_or(word).replace(':', "");
+    let mut hash = [0; 32];
+    if word.len() != 64 || !word.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&word[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Lines `Name: value`, each of which a request for a WebSocket can have.
+pub(super) fn fields(text: &str) -> Option<Vec<(String, String)>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let field = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        let value = value.trim();
+        is_field(name, value).then(|| (name.to_owned(), value.to_owned()))
+    };
+    lines.map(field).collect()
+}
+
+/// `http://host:port` or `socks5://host:port` (`socks5h://` is the same: names are always the proxy's). `Some(None)`: none.
+pub(super) fn proxy_of(text: &str) -> Option<Option<TunnelProxy>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Some(None);
+    }
+    let (scheme, place) = text.split_once("://")?;
+    let (kind, usual_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (TunnelKind::Http, 8080),
+        "socks5" | "socks5h" => (TunnelKind::Socks5, 1080),
+        _ => return None,
+    };
+    let place = place.strip_suffix('/').unwrap_or(place);
+    let (host, port) = split_port(place).filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']))?;
+    Some(Some(TunnelProxy { kind, host: host.to_owned(), port: port.unwrap_or(usual_port) }))
+}
+
 impl Kind {
     /// `None`: not of this kind, or out of range.
     pub fn parse(self, text: &str) -> Option<Value> {
@@ -150,6 +211,10 @@ impl Kind {
                 let good = text.is_empty() || text.parse::<core::net::IpAddr>().is_ok();
                 good.then(|| Value::Text(text.to_owned()))
             }
+            Self::List => Some(Value::Text(words(text).collect::<Vec<_>>().join(","))),
+            Self::Hashes => words(text).map(|word| hash(word).map(|hash| hexadecimal(&hash))).collect::<Option<Vec<_>>>().map(|all| Value::Text(all.join(","))),
+            Self::Fields => fields(text).map(|_| Value::Text(text.to_owned())),
+            Self::Proxy => proxy_of(text).map(|_| Value::Text(text.trim().to_owned())),
             Self::Choice(words) => {
                 let index = words.iter().position(|word| word.eq_ignore_ascii_case(text.trim()))?;
                 Some(Value::Number(index as u64))
@@ -177,6 +242,10 @@ impl fmt::Display for Kind {
             Self::Bytes(min, max) => write!(f, "a number of bytes from {min} to {max}"),
             Self::Lifetime => write!(f, "a life time such as 90s, 12h, 3d, 2w, 6m, 1y or never"),
             Self::Text | Self::Secret => write!(f, "text"),
+            Self::List => write!(f, "words separated by commas"),
+            Self::Hashes => write!(f, "SHA-256 as 64 hexadecimal digits, separated by commas"),
+            Self::Fields => write!(f, "lines 'Name: value', without the handshake's own fields"),
+            Self::Proxy => write!(f, "http://host:port or socks5://host:port"),
             Self::Address => write!(f, "an IP address"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
-use super::{DialOptions, LinkId, Net, WORKERS_MAX};
+use super::{DialOptions, LinkId, Net, Transport, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
 use crate::stack::{Recipe, Stack};
@@ -28,12 +28,16 @@ pub struct ServerAddress {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// What MQTT runs over on the way to it.
+    pub transport: Transport,
+    /// Of a WebSocket: the path asked for, with its slash; empty: the usual one.
+    pub path: String,
 }
 
 impl ServerAddress {
-    /// An address that needs no look-up.
-    pub fn is_literal(&self) -> bool {
-        super::resolver::literal(&self.host).is_some()
+    /// MQTT over plain TCP.
+    pub fn plain(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, transport: Transport::default(), path: String::new() }
     }
 }
 
@@ -42,6 +46,8 @@ impl ServerAddress {
 pub struct Remote {
     /// Where it is.
     pub address: ServerAddress,
+    /// A proxy's name and port, which is dialled in its place.
+    pub through: Option<(String, u16)>,
     /// Layers of each connection to it.
     pub recipe: Recipe,
 }
@@ -49,7 +55,19 @@ pub struct Remote {
 impl From<ServerAddress> for Remote {
     /// A way without layers.
     fn from(address: ServerAddress) -> Self {
-        Self { address, recipe: Recipe::default() }
+        Self { address, through: None, recipe: Recipe::default() }
+    }
+}
+
+impl Remote {
+    /// The name and port that are dialled.
+    pub fn dialled(&self) -> (&str, u16) {
+        self.through.as_ref().map_or((&self.address.host, self.address.port), |(name, port)| (name, *port))
+    }
+
+    /// What is dialled needs no look-up.
+    pub fn is_literal(&self) -> bool {
+        super::resolver::literal(self.dialled().0).is_some()
     }
 }
 
@@ -380,7 +398,8 @@ impl<N: Net> Worker<N> {
                 return self.client_lost(client, Cause::Credentials);
             }
         }
-        let ServerAddress { host: name, port } = host.servers[server].address.clone();
+        let (name, port) = host.servers[server].dialled();
+        let name = name.to_owned();
         host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);
         self.net.resolve(ticket, &name, port);

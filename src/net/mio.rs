@@ -294,6 +294,11 @@ impl Net for MioNet {
         Ok(LinkId(index))
     }
 
+    fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
+        let Some(Slot::Stream(stream)) = self.sockets.get(link.0 as usize) else { return None };
+        Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
+    }
+
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
         let slot = self.sockets.get_mut(link.0 as usize)?;
         let Slot::Dialing(stream) = slot else { return Some(Ok(())) };

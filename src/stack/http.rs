@@ -89,17 +89,6 @@ pub(super) fn names(headers: &[httparse::Header<'_>], field: &str, token: &str) 
     elements(headers, field).any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// RFC 9110 §5.6.2.
-pub(super) fn is_token(text: &str) -> bool {
-    let special = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special(byte))
-}
-
-/// What may stand behind a field's name: visible characters, spaces and tabs.
-pub(super) fn is_value(text: &str) -> bool {
-    text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,10 @@ mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recipe;
+mod rules;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod tls_rules;
 #[cfg(feature = "proxy")]
 pub mod tunnel;
 #[cfg(feature = "websocket")]
@@ -42,6 +46,8 @@ use std::io::IoSlice;
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};
+pub use rules::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
+pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
 
 use crate::base::{Budget, Charge, OutBuffer, Seat};
 
@@ -103,6 +109,11 @@ pub trait Layer: Send {
     /// How far it is.
     fn progress(&self) -> Progress;
 
+    /// The link ended without a good-bye: what that may mean, if this layer knows more than that.
+    fn lost(&self) -> Option<Fault> {
+        None
+    }
+
     /// It is open now: what it has learnt of the peer.
     fn tell(&mut self, about: &mut About) {
         let _ = about;
@@ -128,6 +139,28 @@ pub struct About {
     pub certificate: Option<Vec<u8>>,
     /// The version of TLS: "1.2" or "1.3".
     pub tls_version: Option<&'static str>,
+}
+
+impl About {
+    /// Who the peer really is, if a trusted proxy stands between.
+    pub fn peer(&self) -> Option<String> {
+        #[cfg(feature = "proxy")]
+        let proxied = self.proxied.as_ref().and_then(|header| header.source.as_ref()).map(ToString::to_string);
+        #[cfg(not(feature = "proxy"))]
+        let proxied = None;
+        // An HTTP proxy stands behind one that only carries bytes.
+        // Its port is not known.
+        self.forwarded_for.map(|address| SocketAddr::new(address, 0).to_string()).or(proxied)
+    }
+
+    /// Memory it holds, about.
+    pub fn memory_bytes(&self) -> usize {
+        #[cfg(feature = "proxy")]
+        let proxied = self.proxied.as_ref().map_or(0, |header| header.memory_bytes());
+        #[cfg(not(feature = "proxy"))]
+        let proxied = 0;
+        size_of::<Self>() + proxied + self.identity.as_ref().map_or(0, String::len) + self.certificate.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// What came of [`Stack::open`], besides bytes.
@@ -287,6 +320,11 @@ impl Stack {
             }
         }
         self.recharge();
+    }
+
+    /// The link ended without a good-bye: what a layer can say about that.
+    pub fn lost(&self) -> Option<Fault> {
+        self.layers.iter().flatten().find_map(|layer| layer.lost())
     }
 
     /// What waits to be written to the link.

@@ -60,6 +60,14 @@ pub struct Header {
 }
 
 impl Header {
+    /// Memory it holds, about.
+    pub fn memory_bytes(&self) -> usize {
+        let texts = self.authority.as_ref().map_or(0, String::capacity) + self.alpn.as_ref().map_or(0, Vec::capacity);
+        let path = |peer: &Option<Peer>| if let Some(Peer::Unix(path)) = peer { path.capacity() } else { 0 };
+        let of_tls = self.tls.iter().flat_map(|tls| [&tls.version, &tls.common_name, &tls.cipher]).flatten().map(String::capacity);
+        size_of::<Self>() + texts + path(&self.source) + path(&self.destination) + self.unique_id.as_ref().map_or(0, Vec::capacity) + of_tls.sum::<usize>()
+    }
+
     /// A line, with its end.
     pub(super) fn of_version_1(line: &[u8]) -> Result<Self, &'static str> {
         // The one way of writing a number that a parser of the library takes and the standard does not.

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use std::io::IoSlice;
 
 use super::header::{Header, Peer};
+use crate::stack::ProxyPolicy as Policy;
 use crate::stack::{About, Ends, Fault, FaultKind, Layer, Make, Networks, Progress};
 
 /// Bytes of the longest header of version 2; proxies write a few hundred.
@@ -17,18 +18,6 @@ const FIXED_BYTES: usize = 16;
 
 /// How the lines of version 1 begin.
 const LINE_START: &[u8] = b"PROXY ";
-
-/// Whether a header must be there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Policy {
-    /// No header is expected: it would be taken for a packet.
-    #[default]
-    Off,
-    /// It may be there.
-    Optional,
-    /// Nobody is let in without one.
-    Required,
-}
 
 /// Takes headers at a listener.
 #[derive(Clone, Debug)]

@@ -5,18 +5,9 @@ use std::io::IoSlice;
 
 use ppp::v2::{Builder, Command, Protocol};
 
-use crate::stack::{Ends, Fault, Layer, Make, Progress};
+use crate::stack::{Ends, Fault, Layer, Make, Progress, ProxyVersion};
 
-/// The two ways of writing it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Version {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
-impl Version {
+impl ProxyVersion {
     /// Appends the header of a connection between these two; for a connection of our own, where
     /// there is nobody behind us, they are its ends. `None`: UNKNOWN, or LOCAL.
     pub fn write(self, ends: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
@@ -39,7 +30,7 @@ impl Version {
 
 /// Writes a header in front of what a client sends.
 #[derive(Clone, Copy, Debug)]
-pub struct Send(pub Version);
+pub struct Send(pub ProxyVersion);
 
 impl Make for Send {
     fn make(&self, ends: &Ends<'_>) -> Result<Option<Box<dyn Layer>>, Fault> {
@@ -49,7 +40,7 @@ impl Make for Send {
 }
 
 struct SendLayer {
-    version: Version,
+    version: ProxyVersion,
     ends: Option<(SocketAddr, SocketAddr)>,
 }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::base::{Budget, Rng};
-use crate::stack::proxy::{Send, Tls, Version};
+use crate::stack::ProxyVersion as Version;
+use crate::stack::proxy::{Send, Tls};
 use crate::stack::{Place, Recipe, Stack};
 use std::sync::Arc;
 

@@ -13,17 +13,9 @@ use std::io::IoSlice;
 use connect::Connect;
 use socks::Socks;
 
+use crate::stack::TunnelKind as Kind;
 use crate::stack::http::HeadError;
 use crate::stack::{Ends, Fault, FaultKind, Layer, Make, Progress};
-
-/// What the proxy speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// HTTP CONNECT, with Basic authentication (RFC 7617).
-    Http,
-    /// SOCKS version 5, with user name and password (RFC 1929).
-    Socks5,
-}
 
 /// Through which proxy.
 #[derive(Clone, PartialEq, Eq)]
