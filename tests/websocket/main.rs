@@ -6,4 +6,6 @@
 
 mod frames;
 mod pure;
+#[cfg(feature = "server")]
+mod socket;
 mod table;
