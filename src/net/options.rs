@@ -7,6 +7,7 @@ use super::error::Error;
 use super::log::Log;
 use super::resolver::{HELPER_THREADS, Resolve};
 use super::threads::ThreadOptions;
+use crate::base::Budget;
 
 /// The most workers of a runtime: hook tokens and look-up tickets have a byte for them.
 pub const WORKERS_MAX: usize = 256;
@@ -67,7 +68,7 @@ impl Default for RuntimeOptions {
 impl RuntimeOptions {
     /// The soft mark in force.
     pub fn memory_soft_in_force(&self) -> usize {
-        self.memory_soft.unwrap_or(self.memory_limit - self.memory_limit / 8)
+        self.memory_soft.unwrap_or(Budget::soft_of(self.memory_limit))
     }
 
     /// How many workers there will be.

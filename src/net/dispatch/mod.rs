@@ -9,7 +9,7 @@
 //! Nothing is ever dropped because there is too much of it: while the queue is full the worker
 //! reads no sockets and lets its clients rest (see [`super::Worker`]), so that an application that
 //! does not dispatch is felt by its peers as back-pressure. The limit counts what waits already:
-//! what one read holds, and answers to what the application asks itself, still come in.
+//! what one packet makes, and answers to what the application asks itself, still come in.
 //!
 //! Events run one at a time, in their order, on whatever thread calls [`EventQueue::dispatch`];
 //! no lock is held meanwhile. The thread that did it last is *the* dispatching one. It may also
