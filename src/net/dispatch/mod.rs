@@ -316,6 +316,7 @@ impl<T: Send + 'static> Later<T> {
     }
 
     /// The queue in between is full.
+    #[cfg(feature = "server")]
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
     }
