@@ -1390,7 +1390,7 @@ typedef struct {
  * publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
  * application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
  * blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
- * from the question on.
+ * from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH mode, without the application's thread.
  *
  * The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
  * NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`
@@ -2856,6 +2856,17 @@ nlmqtt_status nlmqtt_runtime_config_set_thread_hooks(nlmqtt_runtime_config *conf
  */
 nlmqtt_status nlmqtt_runtime_config_set_helper_threads(nlmqtt_runtime_config *config,
                                                        size_t count);
+
+/**
+ * How many threads run the hooks of this runtime's servers, 0 or 1; default 0: the worker of each client does. With 1 a thread of
+ * the library does nothing else, one hook at a time: a hook that blocks then stalls only the clients that wait for an answer, the
+ * option `hook_timeout_ms` counts from the question on, and while as many calls wait as nlmqtt_runtime_config_set_events_max says
+ * the servers take in no more packets. Callbacks of clients, of nlmqtt_server_subscribe and of tasks stay on the workers. For THREAD
+ * mode: nlmqtt_runtime_new answers INVALID_ARGUMENT in the others, which start no thread or have one of the application for this.
+ * INVALID_ARGUMENT: more than 1.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_hook_threads(nlmqtt_runtime_config *config,
+                                                     size_t count);
 
 /**
  * Looks names up in place of the system's resolver; NULL means that one. `user_data` is moved here and released with `free_fn`
