@@ -186,7 +186,27 @@ mod tests {
     fn every_key_changes_something_and_no_other_key() {
         let default = ClientConfig::default();
         for key in client_keys() {
-            let others = ["true", "false", "1", "2", "5000", "2M", "soon", "stop", "drop_oldest", "always", "5", "x", "::1", "lo", "1.3", PIN];
+            let others = [
+                "true",
+                "false",
+                "1",
+                "2",
+                "5000",
+                "2M",
+                "soon",
+                "stop",
+                "drop_oldest",
+                "always",
+                "5",
+                "x",
+                "::1",
+                "lo",
+                "1.3",
+                PIN,
+                "v2",
+                "X-A: b",
+                "socks5://x:1",
+            ];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));
             assert!(changed, "{}", key.name);
@@ -241,7 +261,7 @@ mod tests {
         assert_eq!(config.options.servers, [2, 1]);
         assert_eq!((config.options.version, config.options.keep_alive_s), (Version::V5, 7));
         assert_eq!(config.options.password.as_deref(), Some(&b"secret"[..]));
-        for uri in ["mqtt://", "mqtt://c?priority=x", "mqtt://c?colour=1", "mqtt://c?keepalive=x", "wss://c"] {
+        for uri in ["mqtt://", "mqtt://c?priority=x", "mqtt://c?colour=1", "mqtt://c?keepalive=x", "quic://c"] {
             assert!(config.add_server(uri, 0).is_err(), "{uri}");
         }
         assert_eq!(config.servers.len(), 2);

@@ -303,6 +303,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fields_and_proxies_are_read() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(fields("X-A: b: c\n\n Authorization:Bearer x "), Some(vec![field("X-A", "b: c"), field("Authorization", "Bearer x")]));
+        assert_eq!((fields("Host: x"), fields("X A: b"), fields("nothing")), (None, None, None));
+        let proxy = |text: &str| proxy_of(text).map(|proxy| proxy.map(|proxy| (proxy.kind, proxy.host, proxy.port)));
+        assert_eq!(proxy(" "), Some(None));
+        assert_eq!(proxy("http://p:3128/"), Some(Some((TunnelKind::Http, "p".to_owned(), 3128))));
+        assert_eq!(proxy("SOCKS5h://[::1]"), Some(Some((TunnelKind::Socks5, "::1".to_owned(), 1080))));
+        for text in ["p:3128", "https://p", "socks4://p", "http://", "http://u:p@x:1", "http://p/x", "http://p:99999"] {
+            assert_eq!(proxy(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn values_are_read_by_their_kind() {
         let number = |value| Some(Value::Number(value));
         let cases = [

@@ -297,6 +297,35 @@ mod tests {
     use super::*;
     use crate::codec::Qos;
 
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn listeners_carry_paths_origins_and_proxies() {
+        let listener = |uri: &str| -> Result<ListenerOptions, Error> {
+            let mut config = ServerConfig::default();
+            config.add_listener_uri(uri)?;
+            Ok(config.listeners[0].clone())
+        };
+        let whole = listener("ws://10.0.0.1/mqtt?paths=/a,/b&origins=https://x,https://y&proxy=required&proxy_trusted=10.0.0.0/8,::1").expect("legal");
+        assert_eq!(whole.address.port(), 8083);
+        assert_eq!(whole.websocket.paths, ["/a", "/b", "/mqtt"]);
+        assert_eq!(whole.websocket.origins, ["https://x", "https://y"]);
+        assert_eq!((whole.proxy, whole.proxy_trusted.to_string()), (ProxyPolicy::Required, "10.0.0.0/8,::1/128".to_owned()));
+        assert!(listener("ws://10.0.0.1/").expect("legal").websocket.paths.is_empty(), "no path: all of them");
+        assert!(listener("mqtt://10.0.0.1?proxy=optional&proxy_trusted=10.0.0.1").is_ok());
+        assert!(listener("ws://10.0.0.1?proxy_trusted=10.0.0.1").is_ok(), "for X-Forwarded-For");
+        for uri in [
+            "mqtt://10.0.0.1?paths=/a",
+            "mqtt://10.0.0.1?origins=x",
+            "ws://10.0.0.1?paths=a",
+            "mqtt://10.0.0.1?proxy=required",
+            "mqtt://10.0.0.1?proxy=sometimes&proxy_trusted=::1",
+            "mqtt://10.0.0.1?proxy=required&proxy_trusted=10.0.0.0/40",
+            "mqtt://10.0.0.1?proxy_trusted=10.0.0.0/8",
+        ] {
+            assert!(listener(uri).is_err(), "{uri}");
+        }
+    }
+
     #[test]
     fn every_key_prints_what_it_reads() {
         let mut config = ServerConfig::default();

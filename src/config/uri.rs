@@ -236,6 +236,19 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn only_a_websocket_has_a_path() {
+        let path = |text: &str| ServerUri::parse(text).map(|uri| (uri.host.clone(), uri.server_port(), uri.path));
+        let of = |host: &str, port, path: &str| Ok((host.to_owned(), port, path.to_owned()));
+        assert_eq!(path("ws://x"), of("x", 80, ""));
+        assert_eq!(path("ws://u:p@x:81/a/b?keepalive=5"), of("x", 81, "/a/b"));
+        assert_eq!(path("ws://[::1]/"), of("::1", 80, "/"));
+        assert!(path("ws://x/a b").is_err() && path("mqtt://x/a").is_err());
+        #[cfg(feature = "tls")]
+        assert_eq!(path("wss://x/a"), of("x", 443, "/a"));
+    }
+
     #[test]
     fn wrong_uris_are_refused_without_showing_the_password() {
         for text in [
