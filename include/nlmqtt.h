@@ -606,11 +606,6 @@
 
 
 /**
- * Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
- */
-#define WIRE_BYTES_MAX (64 << 10)
-
-/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;
