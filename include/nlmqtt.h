@@ -606,11 +606,6 @@
 
 
 /**
- * Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
- */
-#define WIRE_BYTES_MAX (64 << 10)
-
-/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;
@@ -1975,6 +1970,31 @@ typedef void (*nlmqtt_stat_fn)(void *user_data, const char *name, uint64_t value
 #define NLMQTT_TLS_CERTIFICATE_REFUSED -70
 
 /**
+ * A WebSocket's handshake or frames break the standard.
+ */
+#define NLMQTT_WEBSOCKET -71
+
+/**
+ * The request for a WebSocket was refused with a status of HTTP; the text says which.
+ */
+#define NLMQTT_UPGRADE_REFUSED -72
+
+/**
+ * A header of the PROXY protocol is missing or malformed.
+ */
+#define NLMQTT_PROXY_HEADER -73
+
+/**
+ * A proxy did not make the way to the server; the text says why.
+ */
+#define NLMQTT_PROXY_REFUSED -74
+
+/**
+ * A proxy wants other credentials.
+ */
+#define NLMQTT_PROXY_CREDENTIALS -75
+
+/**
  * The other side said no; the reason code says why.
  */
 #define NLMQTT_REFUSED -80
@@ -1998,6 +2018,16 @@ typedef void (*nlmqtt_stat_fn)(void *user_data, const char *name, uint64_t value
  * A fault of the library itself. The handle is poisoned: it may only be freed.
  */
 #define NLMQTT_INTERNAL -120
+
+
+
+
+
+
+
+
+
+
 
 #ifdef __cplusplus
 extern "C" {

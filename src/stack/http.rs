@@ -8,7 +8,7 @@
 use core::fmt;
 
 /// Default of the longest head, in bytes.
-pub const HEAD_BYTES_MAX: usize = 8_192;
+pub(super) const HEAD_BYTES_MAX: usize = 8_192;
 
 /// Header fields of one head; more are refused.
 pub(super) const HEADERS_MAX: usize = 64;

@@ -101,7 +101,7 @@ static void files_do_as_well(uint16_t port, const struct server_files *files)
     config = config_at("mqtts", port);
     CHECK_OK(nlmqtt_client_config_set_ca_file(config, files->ca));
     CHECK_OK(nlmqtt_client_config_set_certificate_files(config, cert, key));
-    CHECK_EQ(nlmqtt_client_new(NULL, config, NULL, &client), NLMQTT_INVALID_ARGUMENT);
+    CHECK_STATUS(NLMQTT_INVALID_ARGUMENT, nlmqtt_client_new(NULL, config, NULL, &client));
     nlmqtt_client_config_free(config);
     unlink(cert);
 }
@@ -121,7 +121,7 @@ static void each_fault_has_its_status(uint16_t port)
 
     config = config_at("mqtts", port);
     CHECK_OK(nlmqtt_client_config_danger_accept_any_certificate(config));
-    CHECK_EQ(nlmqtt_client_config_add_pin(config, hash, 31), NLMQTT_INVALID_ARGUMENT);
+    CHECK_STATUS(NLMQTT_INVALID_ARGUMENT, nlmqtt_client_config_add_pin(config, hash, 31));
     CHECK_OK(nlmqtt_client_config_add_pin(config, hash, sizeof hash));
     is_kept_out(config, NLMQTT_TLS_PIN_MISMATCH);
 
@@ -134,12 +134,12 @@ static int asked, freed;
 static bool on_sign(void *user_data, uint16_t scheme, const uint8_t *message, size_t message_len, uint8_t *signature, size_t *signature_len)
 {
     CHECK(user_data == &asked && message && message_len > 64 && signature && signature_len);
-    CHECK_EQ(scheme, 0x0403);
+    CHECK(scheme == 0x0403);
     __sync_fetch_and_add(&asked, 1);
     return false;
 }
 
-static void on_free(void *user_data)
+static void on_signer_free(void *user_data)
 {
     CHECK(user_data == &asked);
     __sync_fetch_and_add(&freed, 1);
@@ -149,9 +149,9 @@ static void on_free(void *user_data)
 static void a_key_elsewhere_is_asked(uint16_t port)
 {
     nlmqtt_client_config *config = config_at("mqtts", port);
-    CHECK_EQ(nlmqtt_client_config_set_signer(config, client_pem, NULL, &asked, on_free), NLMQTT_INVALID_ARGUMENT);
-    CHECK_EQ(freed, 1);
-    CHECK_OK(nlmqtt_client_config_set_signer(config, client_pem, on_sign, &asked, on_free));
+    CHECK_STATUS(NLMQTT_INVALID_ARGUMENT, nlmqtt_client_config_set_signer(config, client_pem, NULL, &asked, on_signer_free));
+    CHECK(freed == 1);
+    CHECK_OK(nlmqtt_client_config_set_signer(config, client_pem, on_sign, &asked, on_signer_free));
     CHECK_OK(nlmqtt_client_config_set_ca_pem(config, ca_pem));
     is_kept_out(config, NLMQTT_TLS);
     CHECK(asked >= 1 && freed == 2);
@@ -184,7 +184,7 @@ static void certificates_change_under_way(void)
     CHECK(file && fputs(client_key, file) >= 0 && fclose(file) == 0);
     CHECK_OK(nlmqtt_server_config_add_listener(same, files.uri));
     CHECK_OK(nlmqtt_server_reload(server, same, count_failures, &others));
-    CHECK_EQ(others, 0);
+    CHECK(others == 0);
     config = config_at("mqtts", port);
     CHECK_OK(nlmqtt_client_config_set_ca_pem(config, ca_pem));
     is_kept_out(config, NLMQTT_TLS_WRONG_NAME);

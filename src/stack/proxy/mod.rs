@@ -12,5 +12,5 @@ mod receive;
 mod send;
 
 pub use header::{Header, Peer, Tls};
-pub use receive::{HEADER_BYTES_MAX, Receive, Received, Receiver};
+pub use receive::{Receive, Received, Receiver};
 pub use send::Send;

@@ -8,7 +8,7 @@ use crate::stack::ProxyPolicy as Policy;
 use crate::stack::{About, Ends, Fault, FaultKind, Layer, Make, Networks, Progress};
 
 /// Bytes of the longest header of version 2; proxies write a few hundred.
-pub const HEADER_BYTES_MAX: usize = 4_096;
+pub(super) const HEADER_BYTES_MAX: usize = 4_096;
 
 /// Bytes of the longest header of version 1, with its end (§2.1).
 const LINE_BYTES_MAX: usize = 107;
