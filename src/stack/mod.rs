@@ -141,7 +141,42 @@ pub struct About {
     pub tls_version: Option<&'static str>,
 }
 
+/// What a trusted proxy says in its header of the connection that the client has with it; borrowed.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SaidByProxy<'a> {
+    /// The name the client asked for.
+    pub authority: Option<&'a str>,
+    /// The version of TLS.
+    pub tls_version: Option<&'a str>,
+    /// The common name in a certificate the proxy has verified.
+    pub common_name: Option<&'a str>,
+    /// The proxy's name for the connection.
+    pub unique_id: Option<&'a [u8]>,
+    /// The protocol agreed on by ALPN.
+    pub alpn: Option<&'a [u8]>,
+}
+
 impl About {
+    /// Nothing, in a build without the PROXY protocol.
+    #[cfg(not(feature = "proxy"))]
+    pub fn said_by_proxy(&self) -> SaidByProxy<'_> {
+        SaidByProxy::default()
+    }
+
+    /// What a trusted proxy says in its header.
+    #[cfg(feature = "proxy")]
+    pub fn said_by_proxy(&self) -> SaidByProxy<'_> {
+        let Some(header) = &self.proxied else { return SaidByProxy::default() };
+        let tls = header.tls.as_ref();
+        SaidByProxy {
+            authority: header.authority.as_deref(),
+            tls_version: tls.and_then(|tls| tls.version.as_deref()),
+            common_name: tls.filter(|tls| tls.is_verified).and_then(|tls| tls.common_name.as_deref()),
+            unique_id: header.unique_id.as_deref(),
+            alpn: header.alpn.as_deref(),
+        }
+    }
+
     /// Who the peer really is, if a trusted proxy stands between.
     pub fn peer(&self) -> Option<String> {
         #[cfg(feature = "proxy")]

@@ -59,6 +59,9 @@ def collect(broker, options):
     cases += test_raw.cases(broker)
     cases += test_mosquitto_clients.cases(broker)
     cases += test_our_client.cases(options.programs, required=not options.mosquitto)
+    if not options.mosquitto and not options.broker_cmd:
+        import test_transports
+        cases += test_transports.cases(options)
     return [case for case in cases if options.only in case.name]
 
 
