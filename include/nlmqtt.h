@@ -167,6 +167,11 @@
 #define NLMQTT_OVERFLOW_DROP_OLDEST 1
 
 /**
+ * The most bytes a signature may have.
+ */
+#define NLMQTT_SIGNATURE_BYTES_MAX 1024
+
+/**
  * `true` or `false`.
  */
 #define NLMQTT_KIND_BOOL 1
@@ -754,6 +759,10 @@ typedef struct {
    * Every property of the server's CONNACK or DISCONNECT.
    */
   const nlmqtt_properties *properties;
+  /**
+   * What was wrong below MQTT: one of NLMQTT_TLS*; OK: nothing was, `cause` says it all.
+   */
+  nlmqtt_status status;
 } nlmqtt_disconnected;
 
 /**
@@ -1161,6 +1170,20 @@ typedef struct {
 } nlmqtt_client_statistics;
 
 /**
+ * Asked to sign `message` (not its hash) with the private key of a certificate, by a signature scheme of TLS (RFC 8446 section
+ * 4.2.3, such as 0x0403 for ECDSA on P-256 with SHA-256, 0x0804 for RSA-PSS with SHA-256). Writes at most NLMQTT_SIGNATURE_BYTES_MAX
+ * bytes into `signature`, says how many in `*signature_len`, and returns true; ECDSA signatures are in DER. False: it cannot, and the
+ * connection fails with TLS. `message` is borrowed until it returns. Called on the library's thread of the client during each full handshake,
+ * of several clients at the same time if they share a configuration: what it waits for delays that thread's connections.
+ */
+typedef bool (*nlmqtt_sign_fn)(void *user_data,
+                               uint16_t scheme,
+                               const uint8_t *message,
+                               size_t message_len,
+                               uint8_t *signature,
+                               size_t *signature_len);
+
+/**
  * One key of a configuration. Borrowed until the callback returns.
  */
 typedef struct {
@@ -1272,6 +1295,14 @@ typedef struct {
    * 3 (MQTT 3.1), 4 (3.1.1) or 5.
    */
   uint8_t protocol_level;
+  /**
+   * The version of TLS of its connection, "1.2" or "1.3"; `data` is NULL without TLS.
+   */
+  nlmqtt_str tls_version;
+  /**
+   * The certificate the client has shown and that was verified, in DER; `data` is NULL without one.
+   */
+  nlmqtt_bytes certificate;
 } nlmqtt_client_info;
 
 /**
@@ -1938,6 +1969,61 @@ typedef struct {
 #define NLMQTT_NETWORK -42
 
 /**
+ * TLS failed in a way without a number of its own.
+ */
+#define NLMQTT_TLS -60
+
+/**
+ * Nobody who is trusted has signed the certificate of the other side.
+ */
+#define NLMQTT_TLS_UNKNOWN_ISSUER -61
+
+/**
+ * The time of the certificate of the other side is over.
+ */
+#define NLMQTT_TLS_EXPIRED -62
+
+/**
+ * The time of the certificate of the other side has not come, or this clock is wrong: worth another try when the time is set.
+ */
+#define NLMQTT_TLS_NOT_YET_VALID -63
+
+/**
+ * The certificate of the other side is for another name.
+ */
+#define NLMQTT_TLS_WRONG_NAME -64
+
+/**
+ * The certificate of the other side was revoked.
+ */
+#define NLMQTT_TLS_REVOKED -65
+
+/**
+ * Both sides have no version of TLS in common that is allowed.
+ */
+#define NLMQTT_TLS_WEAK_VERSION -66
+
+/**
+ * No key of the other side is one of those pinned.
+ */
+#define NLMQTT_TLS_PIN_MISMATCH -67
+
+/**
+ * The other side does not speak TLS at this port.
+ */
+#define NLMQTT_TLS_NOT_TLS -68
+
+/**
+ * The other side speaks TLS at this port, and this one does not.
+ */
+#define NLMQTT_TLS_UNEXPECTED -69
+
+/**
+ * The other side refused the certificate it was shown, or wants one.
+ */
+#define NLMQTT_TLS_CERTIFICATE_REFUSED -70
+
+/**
  * The other side said no; the reason code says why.
  */
 #define NLMQTT_REFUSED -80
@@ -2489,6 +2575,58 @@ nlmqtt_status nlmqtt_client_diagnostics(const nlmqtt_client *client,
                                         char *buf,
                                         size_t cap,
                                         size_t *len_out);
+
+/**
+ * Key ca_file: a file of authorities (PEM) that may sign the server's certificate. Without one, and without ca_pem, those of the
+ * system are trusted. Read by nlmqtt_client_new. The path is copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_ca_file(nlmqtt_client_config *config,
+                                               const char *path);
+
+/**
+ * Key ca_pem: authorities as text (PEM); with ca_file both are trusted. Copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_ca_pem(nlmqtt_client_config *config, const char *pem);
+
+/**
+ * Keys cert_file and key_file: the client's certificate, those behind it, and its private key, not encrypted (PEM). Read by
+ * nlmqtt_client_new. The paths are copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_certificate_files(nlmqtt_client_config *config,
+                                                         const char *cert_file,
+                                                         const char *key_file);
+
+/**
+ * Keys cert_pem and key_pem: as nlmqtt_client_config_set_certificate_files, with the texts themselves. Copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_certificate_pem(nlmqtt_client_config *config,
+                                                       const char *cert_pem,
+                                                       const char *key_pem);
+
+/**
+ * The client's certificate and those behind it as text (PEM, copied), with a private key that lies elsewhere, such as in a TPM or a secure
+ * element: `sign` signs for it. Keys of RSA, ECDSA on P-256 and P-384, and Ed25519. `user_data` is moved here and released with `free_fn`
+ * (may be NULL) after the last call, also when this one fails.
+ */
+nlmqtt_status nlmqtt_client_config_set_signer(nlmqtt_client_config *config,
+                                              const char *cert_pem,
+                                              nlmqtt_sign_fn sign,
+                                              void *user_data,
+                                              nlmqtt_free_fn free_fn);
+
+/**
+ * One more public key of the key tls_pins: the server has to have one of them, besides everything else. `hash` is SHA-256 of the
+ * SubjectPublicKeyInfo (RFC 7469 section 2.4), 32 bytes, copied. INVALID_ARGUMENT: another length.
+ */
+nlmqtt_status nlmqtt_client_config_add_pin(nlmqtt_client_config *config,
+                                           const void *hash,
+                                           size_t len);
+
+/**
+ * Key danger_accept_any_certificate: the server's certificate is not checked, so that anybody on the way can read and change
+ * everything; keys pinned by nlmqtt_client_config_add_pin are still asked for. For tests.
+ */
+nlmqtt_status nlmqtt_client_config_danger_accept_any_certificate(nlmqtt_client_config *config);
 
 /**
  * Tells every key of a client's configuration to `each`, in the order of the documentation. INVALID_ARGUMENT: `each` is NULL. Any thread.

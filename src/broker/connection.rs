@@ -1,11 +1,13 @@
 //! One network connection of a client: what ends when the socket ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::base::{Charge, Instant, OutBuffer, Seat, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut, OWED_BYTES_MAX};
 use crate::route::RetainedCursor;
+use crate::stack::About;
 
 use super::hooks::Decision;
 use super::session::{SLOT_BYTES, SessionKey};
@@ -61,6 +63,8 @@ pub(super) struct Connection {
     /// The CONNECT packet while AUTH goes on, and the method of every later AUTH.
     pub auth: Option<Box<Auth>>,
     pub retained: Option<Box<RetainedJobs>>,
+    /// What its layers have learnt of the client.
+    pub about: Option<Arc<About>>,
     pub charge: Charge,
     /// Its place among all connections of the server.
     pub _seat: Seat,
@@ -177,6 +181,7 @@ impl Connection {
             parked: None,
             auth: None,
             retained: None,
+            about: None,
             charge,
             _seat: seat,
         }
@@ -195,7 +200,7 @@ impl Connection {
     pub fn kept_bytes(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.capacity());
         let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len() + auth.last_data.as_ref().map_or(0, Vec::capacity));
-        self.partial.capacity() + parked + auth + self.alias_in.bytes()
+        self.partial.capacity() + parked + auth + self.alias_in.bytes() + self.about.as_ref().map_or(0, |about| about.memory_bytes())
     }
 
     /// What every connection costs.

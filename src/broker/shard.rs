@@ -317,7 +317,8 @@ impl Shard {
         connection.flags.blocked = blocked;
         connection.recharge();
         if connection.state == State::Closing {
-            return connection.out.is_empty();
+            // What layers have sealed may still wait for the socket.
+            return connection.out.is_empty() && (!blocked || connection.last_input + CLOSING_TIME_MAX <= now);
         }
         let more = !connection.out.is_empty();
         self.watch_slow(now, key);
@@ -467,7 +468,7 @@ pub(super) fn protocol_error(text: &'static str) -> Fault {
 
 /// Who a hook is asked about.
 pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, username: Option<&'a str>) -> ClientInfo<'a> {
-    ClientInfo { client_id, username, peer: &connection.peer, protocol_level: connection.version.level() }
+    ClientInfo { client_id, username, peer: &connection.peer, protocol_level: connection.version.level(), about: connection.about.as_ref() }
 }
 
 /// A closing connection whose socket takes nothing is closed after this time.

@@ -1,10 +1,11 @@
 //! The configuration of a server.
 
 use super::entry::Entry;
-use super::key::{find, unknown};
+use super::key::{find, unknown, words};
 use super::{Error, Key, Problem, ServerUri, connection_string, is_client_key, is_server_key, own_variables, server_keys};
 use crate::broker::Options;
-use crate::net::ListenerOptions;
+use crate::net::{ListenerOptions, ListenerTls};
+use crate::stack::{ClientCertificate, Identity, TlsVersion};
 
 /// Options, and where to listen.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +31,55 @@ pub struct ServerDiff {
 }
 
 /// The keys of a `[[listener]]` table.
-const LISTENER_KEYS: [&str; 5] = ["uri", "address", "port", "allow_anonymous", "max_connections"];
+const LISTENER_KEYS: [&str; 13] =
+    ["uri", "address", "port", "allow_anonymous", "max_connections", "cert", "key", "ca", "crl", "client_cert", "identity", "tls_min", "alpn"];
+/// Of these, so many say where.
+const PLACE_KEYS: usize = 3;
+pub(super) const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
+    [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
+pub(super) const IDENTITY_WORDS: [(&str, Identity); 4] =
+    [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
+pub(super) const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+
+/// The value one of `words` stands for.
+fn choice<T: Copy>(key: &str, value: &str, words: &[(&str, T)]) -> Result<T, Error> {
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(value));
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let expected = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        Error::Value { key: key.to_owned(), value: value.to_owned(), expected: format!("one of {expected}") }
+    })
+}
+
+/// One option of a listener's TLS.
+fn set_of_tls(tls: &mut ListenerTls, key: &str, value: &str) -> Result<(), Error> {
+    match key {
+        "cert" => value.clone_into(&mut tls.cert),
+        "key" => value.clone_into(&mut tls.key),
+        "ca" => value.clone_into(&mut tls.ca),
+        "crl" => value.clone_into(&mut tls.crl),
+        "client_cert" => tls.client_certificate = choice(key, value, &CLIENT_CERTIFICATE_WORDS)?,
+        "identity" => tls.identity = choice(key, value, &IDENTITY_WORDS)?,
+        "tls_min" => tls.version_min = choice(key, value, &TLS_VERSION_WORDS)?,
+        "alpn" => tls.alpn = words(value).map(str::to_owned).collect(),
+        other => return Err(unknown(other, LISTENER_KEYS.into_iter().skip(PLACE_KEYS))),
+    }
+    Ok(())
+}
+
+/// What has to be there together.
+fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
+    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.address)));
+    match &listener.tls {
+        None if listener.transport.tls => together("TLS needs cert and key"),
+        Some(_) if !listener.transport.tls => together("cert, key and the like need mqtts://"),
+        Some(tls) if tls.cert.is_empty() || tls.key.is_empty() => together("TLS needs cert and key"),
+        Some(tls) if tls.client_certificate != ClientCertificate::None && tls.ca.is_empty() => together("client_cert needs ca, to judge them by"),
+        Some(tls) if tls.client_certificate == ClientCertificate::None && !tls.ca.is_empty() => together("ca is of no use without client_cert"),
+        Some(tls) if tls.client_certificate == ClientCertificate::None && tls.identity != Identity::None => together("identity needs client_cert"),
+        Some(tls) if tls.ca.is_empty() && !tls.crl.is_empty() => together("crl needs ca and client_cert"),
+        _ => Ok(()),
+    }
+}
 
 /// One option of a listener, from the query of its URI or its table.
 fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Result<(), Error> {
@@ -45,7 +94,7 @@ fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Re
             _ => return Err(refused("true or false")),
         },
         "max_connections" => listener.max_connections = Some(value.parse().map_err(|_| refused("a number"))?),
-        other => return Err(unknown(other, LISTENER_KEYS.into_iter().skip(3))),
+        other => return set_of_tls(listener.tls.get_or_insert_default(), other, value),
     }
     Ok(())
 }
@@ -82,7 +131,9 @@ impl ServerConfig {
         }
         for address in addresses {
             let mut listener = ListenerOptions::at(address);
+            listener.transport = uri.transport;
             uri.query.iter().try_for_each(|(key, value)| set_of_listener(&mut listener, key, value))?;
+            check_tls(&listener)?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -157,7 +208,7 @@ impl ServerConfig {
                 }
                 "uri" => return self.add_listener_uri(value).map_err(problem),
                 "address" => uri.host.clone_from(value),
-                "allow_anonymous" | "max_connections" => {
+                other if LISTENER_KEYS[PLACE_KEYS..].contains(&other) => {
                     set_of_listener(&mut ListenerOptions::at(([0, 0, 0, 0], 0).into()), key, value).map_err(problem)?;
                     uri.query.push((key.clone(), value.clone()));
                 }
@@ -271,7 +322,7 @@ mod tests {
         config.set("allow_anonymous", "true").expect("legal");
         assert!(config.options_in_force().allow_anonymous);
         assert!(config.add_listener_uri("mqtt://127.0.0.1:1883").is_err(), "twice");
-        assert!(matches!(config.add_listener_uri("mqtts://127.0.0.1"), Err(Error::Scheme { .. })));
+        assert!(matches!(config.add_listener_uri("quic://127.0.0.1"), Err(Error::Scheme { .. })));
         assert!(config.add_listener_uri("mqtt://127.0.0.1?colour=red").is_err());
     }
 

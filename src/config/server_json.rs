@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::server::{CLIENT_CERTIFICATE_WORDS, IDENTITY_WORDS, TLS_VERSION_WORDS};
+use super::uri::{encode, scheme_name};
 use super::{Kind, ServerConfig, Value, server_keys};
-use crate::net::ListenerOptions;
+use crate::net::{ListenerOptions, ListenerTls};
 
 impl ServerConfig {
     /// Every key with its value, and the listeners. A secret is not shown.
@@ -30,7 +32,25 @@ impl ServerConfig {
 fn uri_of(listener: &ListenerOptions) -> String {
     let anonymous = listener.allow_anonymous.map(|allow| format!("allow_anonymous={allow}"));
     let connections = listener.max_connections.map(|max| format!("max_connections={max}"));
-    let query: Vec<String> = anonymous.into_iter().chain(connections).collect();
+    let tls = listener.tls.as_deref().map(query_of_tls).unwrap_or_default();
+    let query: Vec<String> = anonymous.into_iter().chain(connections).chain(tls).collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("mqtt://{}{mark}{}", listener.address, query.join("&"))
+    format!("{}://{}{mark}{}", scheme_name(listener.transport), listener.address, query.join("&"))
+}
+
+fn query_of_tls(tls: &ListenerTls) -> Vec<String> {
+    let alpn = tls.alpn.join(",");
+    let files = [("cert", &tls.cert), ("key", &tls.key), ("ca", &tls.ca), ("crl", &tls.crl), ("alpn", &alpn)];
+    let files = files.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}={}", encode(value)));
+    let choices = [
+        ("client_cert", word(tls.client_certificate, &CLIENT_CERTIFICATE_WORDS)),
+        ("identity", word(tls.identity, &IDENTITY_WORDS)),
+        ("tls_min", word(tls.version_min, &TLS_VERSION_WORDS)),
+    ];
+    files.chain(choices.into_iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}")))).collect()
+}
+
+/// The word for a choice; `None` for the default.
+fn word<T: Copy + PartialEq + Default>(value: T, words: &[(&'static str, T)]) -> Option<&'static str> {
+    words.iter().find(|(_, choice)| *choice == value && value != T::default()).map(|(word, _)| *word)
 }

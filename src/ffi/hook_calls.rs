@@ -142,9 +142,12 @@ impl Strings {
 
     /// The client, and one string more.
     fn client(&mut self, client: ClientInfo<'_>, more: Option<&str>) -> (nlmqtt_client_info, nlmqtt_str) {
-        let [client_id, username, peer, more] = self.put([Some(client.client_id), client.username, Some(client.peer), more]);
-        let protocol_level = client.protocol_level;
-        (nlmqtt_client_info { struct_size: size_of::<nlmqtt_client_info>(), client_id, username, peer, protocol_level }, more)
+        let tls_version = client.about.and_then(|about| about.tls_version);
+        let [client_id, username, peer, tls_version, more] = self.put([Some(client.client_id), client.username, Some(client.peer), tls_version, more]);
+        let certificate = client.about.and_then(|about| about.certificate.as_deref());
+        let certificate = certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of);
+        let (struct_size, protocol_level) = (size_of::<nlmqtt_client_info>(), client.protocol_level);
+        (nlmqtt_client_info { struct_size, client_id, username, peer, protocol_level, tls_version, certificate }, more)
     }
 }
 

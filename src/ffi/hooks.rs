@@ -34,6 +34,10 @@ pub struct nlmqtt_client_info {
     pub peer: nlmqtt_str,
     /// 3 (MQTT 3.1), 4 (3.1.1) or 5.
     pub protocol_level: u8,
+    /// The version of TLS of its connection, "1.2" or "1.3"; `data` is NULL without TLS.
+    pub tls_version: nlmqtt_str,
+    /// The certificate the client has shown and that was verified, in DER; `data` is NULL without one.
+    pub certificate: nlmqtt_bytes,
 }
 
 /// A CONNECT (MQTT 5 section 3.1). Everything is borrowed until the hook returns.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::client_config::nlmqtt_client_config;
 use super::{Failure, NLMQTT_IN_PROGRESS, NLMQTT_OK, Outcome, UserData, fence, nlmqtt_free_fn, nlmqtt_status, reference_mut, sized};
-use crate::net::{CustomStream, Transport};
+use crate::net::{CustomStream, CustomTransport};
 
 /// How connections are made in place of the system's TCP: over a modem's AT commands, through a TLS library of the application's own,
 /// to a simulator. Call nlmqtt_transport_init, then set all but what may be NULL. Thread word of all functions: the thread that does the client's
@@ -116,7 +116,7 @@ impl Table {
     }
 }
 
-impl Transport for Table {
+impl CustomTransport for Table {
     fn open(&self, host: &str, port: u16) -> io::Result<Box<dyn CustomStream>> {
         let host = CString::new(host)?;
         let (mut connection, mut descriptor) = (std::ptr::null_mut(), -1);

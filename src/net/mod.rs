@@ -15,10 +15,12 @@
 
 mod answer;
 mod client_host;
+mod client_link;
 mod dispatch;
 mod error;
 mod inbox;
 mod journal;
+mod layers;
 mod log;
 mod mio;
 mod options;
@@ -28,6 +30,8 @@ mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
+#[cfg(feature = "server")]
+mod server_stack;
 mod tasks;
 mod threads;
 mod transport;
@@ -43,11 +47,14 @@ use std::sync::Arc;
 use crate::base::{Duration, Instant, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
-pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, ServerAddress};
+pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
+#[cfg(feature = "server")]
+pub use layers::listener_recipe;
+pub use layers::{ClientTlsSettings, ListenerTls, Transport, Underlay, remotes};
 pub use log::{Log, route_facade};
 pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
@@ -60,7 +67,7 @@ pub use server_host::ServerKey;
 pub use server_host::{ListenerOptions, Receive};
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
-pub use transport::{CustomStream, Transport};
+pub use transport::{CustomStream, CustomTransport};
 pub use turning::is_turning_any;
 pub use worker::{Command, Worker};
 
@@ -101,7 +108,7 @@ pub enum Ready {
 #[derive(Clone, Default)]
 pub struct DialOptions {
     /// Opens it in place of the system; the other options are of no use then.
-    pub transport: Option<Arc<dyn Transport>>,
+    pub transport: Option<Arc<dyn CustomTransport>>,
     /// Local address to bind to.
     pub bind: Option<std::net::IpAddr>,
     /// Network device to use, by name (SO_BINDTODEVICE); needs a privilege on older kernels.

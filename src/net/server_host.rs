@@ -9,13 +9,15 @@ use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::peers::Seat;
+use super::server_stack::Handshakes;
 use super::worker::{After, Owner, Worker};
-use super::write::write_once;
-use super::{LinkId, ListenerId, Net};
+use super::write::{write_once, write_sealed};
+use super::{LinkId, ListenerId, ListenerTls, Net, Transport};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
 use crate::broker::{Hooks, Progress, Shard, Task};
 use crate::codec::{Message, Reason};
+use crate::stack::{Ends, Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a server of a worker.
@@ -31,12 +33,16 @@ pub struct ListenerOptions {
     pub allow_anonymous: Option<bool>,
     /// Connections through this listener at one time; `None`: only the server's limit.
     pub max_connections: Option<usize>,
+    /// What MQTT runs over.
+    pub transport: Transport,
+    /// TLS, if that is part of it.
+    pub tls: Option<Box<ListenerTls>>,
 }
 
 impl ListenerOptions {
     /// Listens there, with what the server's options say.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, allow_anonymous: None, max_connections: None }
+        Self { address, allow_anonymous: None, max_connections: None, transport: Transport::default(), tls: None }
     }
 }
 
@@ -44,15 +50,17 @@ pub(super) struct ServerHost<N: Net> {
     pub shard: Shard,
     /// Its place among the workers of the server; `None`: this is the only one.
     pub(super) seat: Option<Seat<N>>,
-    links: SecondaryMap<ConnKey, Linked>,
+    pub(super) links: SecondaryMap<ConnKey, Linked>,
+    pub(super) handshakes: Handshakes,
     listeners: Vec<Listener>,
     dirty: Vec<ConnKey>,
     stopping: Option<Stopping>,
 }
 
-/// The link of a connection, and its place at the listener it came through, if any.
+/// The link of a connection, its layers if it has any, and its place at the listener it came through, if any.
 pub(super) struct Linked {
     pub(super) link: LinkId,
+    pub(super) stack: Option<Box<Stack>>,
     _place: Option<Arc<()>>,
 }
 
@@ -60,6 +68,7 @@ struct Listener {
     id: ListenerId,
     bound: SocketAddr,
     options: ListenerOptions,
+    recipe: Recipe,
     /// Each of its connections has one more, on whatever worker it is.
     place: Arc<()>,
 }
@@ -80,12 +89,12 @@ pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
 
 impl<N: Net> ServerHost<N> {
     fn new(shard: Shard) -> Self {
-        Self { shard, seat: None, links: SecondaryMap::new(), listeners: Vec::new(), dirty: Vec::new(), stopping: None }
+        Self { shard, seat: None, links: SecondaryMap::new(), handshakes: Handshakes::default(), listeners: Vec::new(), dirty: Vec::new(), stopping: None }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        [self.shard.poll_timeout(), stopping].into_iter().flatten().min()
+        [self.shard.poll_timeout(), stopping, self.handshake_deadline()].into_iter().flatten().min()
     }
 
     /// The socket of a connection takes bytes again.
@@ -158,14 +167,14 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Starts to listen; answers with the address in use.
+    /// Starts to listen, with the layers of `recipe` under each connection; answers with the address in use.
     ///
     /// # Errors
     /// As [`Net::listen`]; `NotFound` if the server is gone.
-    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions) -> io::Result<SocketAddr> {
+    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: Recipe) -> io::Result<SocketAddr> {
         self.accepting(server)?;
         let (listener, bound) = self.net.listen(options.address)?;
-        self.take_listener(server, listener, bound, options);
+        self.take_listener(server, listener, bound, options, recipe);
         Ok(bound)
     }
 
@@ -173,10 +182,10 @@ impl<N: Net> Worker<N> {
     ///
     /// # Errors
     /// As [`Net::listen_on`]; `NotFound` if the server is gone.
-    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions) -> io::Result<SocketAddr> {
+    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions, recipe: Recipe) -> io::Result<SocketAddr> {
         self.accepting(server)?;
         let (listener, bound) = self.net.listen_on(socket)?;
-        self.take_listener(server, listener, bound, options);
+        self.take_listener(server, listener, bound, options, recipe);
         Ok(bound)
     }
 
@@ -186,8 +195,8 @@ impl<N: Net> Worker<N> {
         host.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: SocketAddr, options: &ListenerOptions) {
-        let entry = Listener { id: listener, bound, options: options.clone(), place: Arc::default() };
+    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: SocketAddr, options: &ListenerOptions, recipe: Recipe) {
+        let entry = Listener { id: listener, bound, options: options.clone(), recipe, place: Arc::default() };
         self.servers[server].listeners.push(entry);
         self.listen_for(listener, Some(server));
     }
@@ -204,7 +213,7 @@ impl<N: Net> Worker<N> {
         let admitted = host.shard.open(now, &peer, "", allow_anonymous);
         match admitted {
             Some(connection) => {
-                host.links.insert(connection, Linked { link, _place: None });
+                host.links.insert(connection, Linked { link, stack: None, _place: None });
                 self.own(link, Owner::Connection(server, connection));
             }
             None => self.net.close(link),
@@ -212,11 +221,12 @@ impl<N: Net> Worker<N> {
         Ok(admitted.is_some())
     }
 
-    /// Other rules for whoever comes from now on; the address stays. False: it did not listen there.
-    pub fn change_listener(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions) -> bool {
+    /// Other rules and layers for whoever comes from now on; the address stays. False: it did not listen there.
+    pub fn change_listener(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions, recipe: Recipe) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
         let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == address) else { return false };
         listener.options = options.clone();
+        listener.recipe = recipe;
         true
     }
 
@@ -266,12 +276,24 @@ impl<N: Net> Worker<N> {
             true => host.shard.turn_away(),
             false => host.shard.open(self.now, &peer.to_string(), &entry.bound.to_string(), entry.options.allow_anonymous),
         };
-        match admitted {
-            Some(connection) => {
-                host.links.insert(connection, Linked { link, _place: Some(entry.place.clone()) });
+        let Some(connection) = admitted else { return self.net.close(link) };
+        let place = Some(entry.place.clone());
+        if entry.recipe.is_empty() {
+            host.links.insert(connection, Linked { link, stack: None, _place: place });
+            return self.own(link, Owner::Connection(server, connection));
+        }
+        let ends = Ends { source: Some(peer), destination: Some(entry.bound), seed: host.shard.draw_seed(), ..Ends::default() };
+        match entry.recipe.stack(host.shard.budget(), &ends) {
+            Ok(stack) => {
+                host.links.insert(connection, Linked { link, stack, _place: place });
+                host.begin_layers(connection);
                 self.own(link, Owner::Connection(server, connection));
             }
-            None => self.net.close(link),
+            Err(fault) => {
+                host.shard.layer_failed(connection, false, &fault);
+                host.shard.closed(self.now, connection);
+                self.net.close(link);
+            }
         }
     }
 
@@ -281,6 +303,10 @@ impl<N: Net> Worker<N> {
         if !host.shard.wants_input(self.now, connection) || must_rest {
             return After::Pause;
         }
+        let has_layers = host.links.get(connection).is_some_and(|linked| linked.stack.is_some());
+        if has_layers && !self.may_read_layers(server, connection) {
+            return After::Pause;
+        }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
         let after = match read {
@@ -288,11 +314,11 @@ impl<N: Net> Worker<N> {
                 self.connection_lost(server, connection);
                 After::Closed
             }
-            Ok(count) => {
-                self.hand_in(server, connection, &scratch[..count]);
+            Ok(count) if self.take_in(server, connection, &scratch[..count]) => {
                 // A short read was the last: no second one just to see that nothing is there.
                 if count == scratch.len() { After::Again } else { After::Drained }
             }
+            Ok(_) => After::Closed,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
             Err(_) => {
@@ -304,7 +330,7 @@ impl<N: Net> Worker<N> {
         after
     }
 
-    fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
+    pub(super) fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
         while let Some(host) = self.servers.get_mut(server) {
             let Progress::Flush { consumed } = host.shard.handle_input(self.now, connection, bytes) else { return };
             bytes = &bytes[consumed..];
@@ -316,7 +342,7 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
+    pub(super) fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
         host.shard.closed(self.now, connection);
         if let Some(linked) = host.unlink(connection) {
@@ -342,9 +368,15 @@ impl<N: Net> Worker<N> {
 
     fn flush_connection(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
-        let Some(&Linked { link, .. }) = host.links.get(connection) else { return };
+        let Some(Linked { link, stack, .. }) = host.links.get_mut(connection) else { return };
+        let link = *link;
+        let is_closing = stack.is_some() && host.shard.is_closing(connection);
         let Some(out) = host.shard.output(connection) else { return };
-        match write_once(&mut self.net, link, out) {
+        let written = match stack {
+            None => write_once(&mut self.net, link, out),
+            Some(stack) => write_sealed(&mut self.net, link, stack, out, is_closing),
+        };
+        match written {
             Ok((count, blocked)) => {
                 if host.shard.sent(self.now, connection, count, blocked) {
                     host.unlink(connection);
@@ -357,6 +389,7 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn server_timeout(&mut self, server: ServerKey) {
+        self.end_stale_handshakes(server);
         let host = &mut self.servers[server];
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);

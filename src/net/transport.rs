@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 
 /// Opens streams in place of the system's TCP.
-pub trait Transport: Send + Sync {
+pub trait CustomTransport: Send + Sync {
     /// Begins a connection; names are not looked up before. Called on the worker's thread, in every mode; must not block.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::net::inbox::Inbox;
 use crate::net::log::Log;
 use crate::net::server_host::ServerKey;
 use crate::net::worker::{Command, Worker};
+use crate::stack::About;
 
 /// Stands for the application's hooks on the worker.
 pub(in crate::net) struct DispatchedHooks<N: Net> {
@@ -257,6 +258,7 @@ struct OwnedClient {
     username: Option<String>,
     peer: String,
     protocol_level: u8,
+    about: Option<Arc<About>>,
 }
 
 impl OwnedClient {
@@ -266,11 +268,18 @@ impl OwnedClient {
             username: client.username.map(str::to_owned),
             peer: client.peer.to_owned(),
             protocol_level: client.protocol_level,
+            about: client.about.cloned(),
         }
     }
 
     fn as_info(&self) -> ClientInfo<'_> {
-        ClientInfo { client_id: &self.client_id, username: self.username.as_deref(), peer: &self.peer, protocol_level: self.protocol_level }
+        ClientInfo {
+            client_id: &self.client_id,
+            username: self.username.as_deref(),
+            peer: &self.peer,
+            protocol_level: self.protocol_level,
+            about: self.about.as_ref(),
+        }
     }
 }
 
