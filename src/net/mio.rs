@@ -22,7 +22,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::journal::{LogSequence, MemoryJournal};
 use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
-use super::{DialOptions, LinkId, ListenerId, Net, Ready};
+use super::transport::{read_all, write_all};
+use super::{CustomStream, DialOptions, LinkId, ListenerId, Net, Ready};
 use crate::base::{Duration, Instant, UnixTime};
 
 const WAKER: Token = Token(usize::MAX >> 1);
@@ -36,6 +37,7 @@ enum Slot {
     Listener(TcpListener),
     Dialing(TcpStream),
     Stream(TcpStream),
+    Custom(Box<dyn CustomStream>),
 }
 
 /// The real world.
@@ -48,6 +50,8 @@ pub struct MioNet {
     free: Vec<u32>,
     /// Freed in this turn.
     freed: Vec<u32>,
+    /// Custom streams that ended behind what was read.
+    again: Vec<u32>,
     resolver: Resolver,
     journal: MemoryJournal,
     epoch: std::time::Instant,
@@ -79,6 +83,7 @@ impl MioNet {
             sockets: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
+            again: Vec::new(),
             resolver,
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
             epoch,
@@ -192,6 +197,7 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
+        let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -210,10 +216,14 @@ impl Net for MioNet {
                     writable: event.is_writable() || event.is_error(),
                     ended: event.is_read_closed() || event.is_error(),
                 }),
+                // What its descriptor says is the application's affair.
+                Some(Slot::Custom(_)) => ready.push(Ready::Link { link: LinkId(id), readable: true, writable: true, ended: false }),
                 _ => {}
             }
         }
         self.events.clear();
+        let again = self.again.drain(..).filter(|index| matches!(self.sockets[*index as usize], Slot::Custom(_)));
+        ready.extend(again.map(|index| Ready::Link { link: LinkId(index), readable: true, writable: false, ended: false }));
         while let Some((ticket, addresses)) = self.resolver.poll() {
             ready.push(Ready::Resolved { ticket, addresses });
         }
@@ -299,8 +309,22 @@ impl Net for MioNet {
         Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
     }
 
+    fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId> {
+        let index = self.insert(Slot::Free);
+        let registered = self.poll.registry().register(&mut SourceFd(&stream.descriptor()), Token(index as usize), Interest::READABLE | Interest::WRITABLE);
+        if let Err(error) = registered {
+            self.freed.push(index);
+            return Err(error);
+        }
+        self.sockets[index as usize] = Slot::Custom(stream);
+        Ok(LinkId(index))
+    }
+
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
         let slot = self.sockets.get_mut(link.0 as usize)?;
+        if let Slot::Custom(stream) = slot {
+            return stream.opened();
+        }
         let Slot::Dialing(stream) = slot else { return Some(Ok(())) };
         match stream.take_error() {
             Ok(Some(error)) | Err(error) => return Some(Err(error)),
@@ -319,12 +343,26 @@ impl Net for MioNet {
     }
 
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream(link)?.read(buffer)
+        match self.sockets.get_mut(link.0 as usize) {
+            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
+            Some(Slot::Custom(stream)) => {
+                let (result, must_read_again) = read_all(&mut **stream, buffer);
+                if must_read_again {
+                    self.again.push(link.0);
+                }
+                result
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Not `write_vectored` of std: that raises SIGPIPE, which would end the host process.
     fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let stream = self.stream(link)?;
+        let stream = match self.sockets.get_mut(link.0 as usize) {
+            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
+            Some(Slot::Custom(stream)) => return write_all(&mut **stream, slices),
+            _ => return Err(io::ErrorKind::NotConnected.into()),
+        };
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
         match slices {
             // The usual one; cheaper in the kernel than a list of one.
@@ -334,14 +372,18 @@ impl Net for MioNet {
     }
 
     fn shutdown(&mut self, link: LinkId) {
-        if let Ok(stream) = self.stream(link) {
+        if let Some(Slot::Custom(stream)) = self.sockets.get_mut(link.0 as usize) {
+            stream.shutdown();
+        } else if let Ok(stream) = self.stream(link) {
             let _ = stream.shutdown(std::net::Shutdown::Write);
         }
     }
 
     fn close(&mut self, link: LinkId) {
-        if let Slot::Stream(mut stream) | Slot::Dialing(mut stream) = self.remove(link.0) {
-            let _ = self.poll.registry().deregister(&mut stream);
+        match self.remove(link.0) {
+            Slot::Stream(mut stream) | Slot::Dialing(mut stream) => drop(self.poll.registry().deregister(&mut stream)),
+            Slot::Custom(stream) => drop(self.poll.registry().deregister(&mut SourceFd(&stream.descriptor()))),
+            Slot::Free | Slot::Listener(_) => {}
         }
     }
 

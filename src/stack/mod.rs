@@ -139,6 +139,8 @@ pub struct About {
     pub certificate: Option<Vec<u8>>,
     /// The version of TLS: "1.2" or "1.3".
     pub tls_version: Option<&'static str>,
+    /// TLS went on with an earlier session: no certificate was shown again.
+    pub is_tls_resumed: bool,
 }
 
 /// What a trusted proxy says in its header of the connection that the client has with it; borrowed.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nlmqtt::base::{Duration, Instant, UnixTime};
-use nlmqtt::net::{Command, DialOptions, Inbox, LinkId, ListenerId, LogSequence, Net, Ready, Worker};
+use nlmqtt::net::{Command, CustomStream, DialOptions, Inbox, LinkId, ListenerId, LogSequence, Net, Ready, Worker};
 
 use crate::stream::EndState;
 use crate::world::{Happening, Listener, World};
@@ -108,6 +108,10 @@ impl Net for SimNet {
 
     fn dial(&mut self, address: SocketAddr, _: &DialOptions) -> io::Result<LinkId> {
         self.world.borrow_mut().dial_from(self.host, self.worker, address).map(LinkId)
+    }
+
+    fn take(&mut self, _: Box<dyn CustomStream>) -> io::Result<LinkId> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
