@@ -1303,6 +1303,27 @@ typedef struct {
    * The certificate the client has shown and that was verified, in DER; `data` is NULL without one.
    */
   nlmqtt_bytes certificate;
+  /**
+   * What a trusted proxy says in its header (PROXY protocol, version 2) of the client's connection to it: the name
+   * the client asked for (TLV AUTHORITY); `data` is NULL if it does not say.
+   */
+  nlmqtt_str proxy_authority;
+  /**
+   * The same: the version of TLS there, such as "TLSv1.3".
+   */
+  nlmqtt_str proxy_tls_version;
+  /**
+   * The same: the common name in the certificate the client has shown there and the proxy has verified.
+   */
+  nlmqtt_str proxy_common_name;
+  /**
+   * The same: the proxy's name for the connection (TLV UNIQUE_ID).
+   */
+  nlmqtt_bytes proxy_unique_id;
+  /**
+   * The same: the protocol agreed on by ALPN.
+   */
+  nlmqtt_bytes proxy_alpn;
 } nlmqtt_client_info;
 
 /**
