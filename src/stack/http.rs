@@ -68,6 +68,7 @@ impl HeadBuffer {
 }
 
 /// The only value of a field; `Err` if it is there more than once.
+#[cfg(feature = "websocket")]
 pub(super) fn only<'a>(headers: &[httparse::Header<'a>], name: &str) -> Result<Option<&'a str>, HeadError> {
     let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
     let first = values.next();
@@ -78,6 +79,7 @@ pub(super) fn only<'a>(headers: &[httparse::Header<'a>], name: &str) -> Result<O
 }
 
 /// The elements of a list field (RFC 9110 §5.6.1), over all its lines.
+#[cfg(feature = "websocket")]
 pub(super) fn elements<'a>(headers: &'a [httparse::Header<'a>], name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
     let lines = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
     let texts = lines.filter_map(|header| core::str::from_utf8(header.value).ok());
@@ -85,6 +87,7 @@ pub(super) fn elements<'a>(headers: &'a [httparse::Header<'a>], name: &'a str) -
 }
 
 /// Whether a list field names `token`, in any case.
+#[cfg(feature = "websocket")]
 pub(super) fn names(headers: &[httparse::Header<'_>], field: &str, token: &str) -> bool {
     elements(headers, field).any(|element| element.eq_ignore_ascii_case(token))
 }
@@ -123,6 +126,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "websocket")]
     #[test]
     fn fields_are_found_in_any_case_and_over_several_lines() {
         let header = |name, value: &'static str| httparse::Header { name, value: value.as_bytes() };

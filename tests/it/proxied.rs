@@ -115,7 +115,8 @@ fn only_trusted_proxies_are_believed() {
     let required = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=192.0.2.0/24", 1);
     assert!(required.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")).is_empty());
     let optional = Broker::new("mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=192.0.2.0/24", 1);
-    assert!(optional.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")).is_empty(), "it is no packet");
+    let as_packet = [behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n"), vec![0; 100]].concat();
+    assert!(optional.answer(&as_packet).is_empty(), "it is no CONNECT");
     assert_eq!(optional.answer(&behind(b"")), CONNACK);
     let trusted = Broker::new("mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=127.0.0.1", 1);
     assert_eq!(trusted.answer(&behind(b"")), CONNACK);
