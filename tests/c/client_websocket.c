@@ -39,7 +39,7 @@ static nlmqtt_server *server_at(const char *uri, uint16_t *port)
     return server;
 }
 
-/* `format` has one %u for the port. */
+/* A client of BEFORE 127.0.0.1:PORT AFTER. */
 static nlmqtt_client_config *config_at(const char *before, uint16_t port, const char *after)
 {
     nlmqtt_client_config *config = nlmqtt_client_config_new();
