@@ -350,6 +350,22 @@ mod tests {
     }
 
     #[test]
+    #[cfg(all(feature = "json", feature = "websocket"))]
+    fn layers_of_a_listener_are_printed_as_they_are_read() {
+        let mut config = ServerConfig::default();
+        for uri in [
+            "ws://127.0.0.1:1/a/b?paths=/c&origins=https://x:8443,https://y&proxy=optional&proxy_trusted=10.0.0.0/8,::1",
+            "ws://127.0.0.1",
+            "mqtt://127.0.0.1:2?proxy=required&proxy_trusted=127.0.0.1",
+        ] {
+            config.add_listener_uri(uri).expect(uri);
+        }
+        let mut again = ServerConfig::default();
+        assert!(again.load_json(&config.to_json()).is_empty(), "{}", config.to_json());
+        assert_eq!(again.listeners, config.listeners);
+    }
+
+    #[test]
     #[cfg(all(feature = "json", feature = "tls"))]
     fn tls_of_a_listener_is_printed_as_it_is_read() {
         let mut config = ServerConfig::default();

@@ -390,7 +390,7 @@ fn a_handshake_has_a_time_limit() {
     let mut half = TcpStream::connect(broker.address).expect("there");
     half.write_all(&[22, 3, 1]).expect("sent");
     broker.wait_for("handshake_timeouts", |count| count == 1);
-    assert_eq!(half.read(&mut [0; 8]).unwrap_or(0), 0, "it is closed");
+    assert!((0..10).any(|_| half.read(&mut [0; 64]).unwrap_or(0) == 0), "it is closed, at most with a last word");
 }
 
 #[test]
