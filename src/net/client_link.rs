@@ -85,14 +85,20 @@ impl<N: Net> Worker<N> {
         }
         match result {
             Ok(false) => return true,
-            Ok(true) => self.client_lost(client, Cause::Closed),
+            Ok(true) => {
+                if let Some(stack) = self.clients.get_mut(client).and_then(|host| host.stack.as_mut()) {
+                    stack.close();
+                }
+                self.last_word(client);
+                self.client_lost(client, Cause::Closed);
+            }
             Err(fault) => self.client_layer_failed(client, fault),
         }
         false
     }
 
-    /// The server is at fault: it gets the last word of the layer, as far as the socket takes it at once.
-    fn client_layer_failed(&mut self, client: ClientKey, fault: Fault) {
+    /// The server gets the last word of the layers, as far as the socket takes it at once; the link is given up.
+    fn last_word(&mut self, client: ClientKey) {
         let Some(host) = self.clients.get_mut(client) else { return };
         if let (Some(link), Some(mut stack)) = (host.connection.link(), host.stack.take()) {
             host.connection = Connection::None;
@@ -100,6 +106,11 @@ impl<N: Net> Worker<N> {
             let _ = write_wire(&mut self.net, link, &mut stack);
             self.linger(link);
         }
+    }
+
+    /// The server is at fault.
+    fn client_layer_failed(&mut self, client: ClientKey, fault: Fault) {
+        self.last_word(client);
         self.let_go(client);
         if let Some(host) = self.clients.get_mut(client) {
             host.machine.handle_fault(self.now, fault);

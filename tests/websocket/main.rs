@@ -1,9 +1,10 @@
-//! The WebSocket standard's cases (`cases.tsv`), for both roles as machines of bytes.
+//! The WebSocket standard's cases (`cases.tsv`), for both roles as machines of bytes, and for a broker over real sockets.
 //!
 //! Frames are written and read here by code of the test's own, so that the product does not judge
 //! itself.
 #![cfg(feature = "websocket")]
 
+mod client;
 mod frames;
 mod pure;
 mod random;
