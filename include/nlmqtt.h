@@ -3534,7 +3534,8 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
 
 /**
  * Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
- * "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
+ * "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. Or a whole URI, whose address
+ * does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
  * with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,

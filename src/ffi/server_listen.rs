@@ -64,7 +64,8 @@ fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
 }
 
 /// Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
-/// "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
+/// "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. Or a whole URI, whose address
+/// does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
 /// with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
@@ -78,9 +79,12 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
             let mut wanted = ServerConfig::default();
             let query = optional_string(options, "options")?.unwrap_or_default();
             let mark = if query.is_empty() { "" } else { "?" };
-            // The socket says nothing of TLS; a certificate does.
+            // The socket says nothing of TLS; a certificate does. A whole URI begins with a name and no key.
             let scheme = if query.split('&').any(|pair| pair.starts_with("cert=")) { "mqtts" } else { "mqtt" };
-            wanted.add_listener_uri(&format!("{scheme}://127.0.0.1:0{mark}{query}"))?;
+            match query.split_once("://") {
+                Some((name, _)) if !name.contains('=') => wanted.add_listener_uri(&query)?,
+                _ => wanted.add_listener_uri(&format!("{scheme}://127.0.0.1:0{mark}{query}"))?,
+            }
             let socket = duplicate(descriptor)?;
             let _changing = inner.changing()?;
             let running = inner.running()?;

@@ -178,10 +178,21 @@ static void hooks_see_who_is_behind_a_proxy(void)
     nlmqtt_server_free(server);
 }
 
+static void a_listening_socket_speaks_it_too(void)
+{
+    uint16_t port;
+    nlmqtt_server *server = server_at("mqtt://127.0.0.1:0", &port);
+    int listener = listen_any(&port, 5);
+    CHECK_OK(nlmqtt_server_add_listener_fd(server, listener, "ws://127.0.0.1/passed?origins=https://x.example", NULL));
+    is_let_in(config_at("ws://", port, "/passed"));
+    nlmqtt_server_free(server);
+}
+
 int main(void)
 {
     a_websocket_is_one_uri();
     every_fault_has_its_status();
     hooks_see_who_is_behind_a_proxy();
+    a_listening_socket_speaks_it_too();
     return 0;
 }
