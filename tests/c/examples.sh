@@ -111,7 +111,7 @@ anywhere() {
 check "elsewhere than on loopback anonymous clients are refused, and SIGINT stops" anywhere
 check "a bad option is one clear line" refused 'unknown option' --bogus
 check "an unknown key names the nearest" refused "did you mean 'max_queued_messages'" --set max_queue_messages=3
-check "a transport that is not there is named" refused "'mqtts' is not supported" -l mqtts://127.0.0.1:1
+check "a transport that is not there is named" refused "'quic' is not supported" -l quic://127.0.0.1:1
 printf 'max_connections = 5\nmax_conections = 5\nmax_qos = 9\n' >"$work/bad.toml"
 checks() {
     local status=0
