@@ -4,8 +4,8 @@ use super::entry::Entry;
 use super::key::{find, unknown, words};
 use super::{Error, Key, Problem, ServerUri, connection_string, is_client_key, is_server_key, own_variables, server_keys};
 use crate::broker::Options;
-use crate::net::{ListenerOptions, ListenerTls};
-use crate::stack::{ClientCertificate, Identity, TlsVersion};
+use crate::net::{ListenerOptions, ListenerTls, ListenerWebSocket};
+use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// Options, and where to listen.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +31,25 @@ pub struct ServerDiff {
 }
 
 /// The keys of a `[[listener]]` table.
-const LISTENER_KEYS: [&str; 13] =
-    ["uri", "address", "port", "allow_anonymous", "max_connections", "cert", "key", "ca", "crl", "client_cert", "identity", "tls_min", "alpn"];
+const LISTENER_KEYS: [&str; 17] = [
+    "uri",
+    "address",
+    "port",
+    "allow_anonymous",
+    "max_connections",
+    "cert",
+    "key",
+    "ca",
+    "crl",
+    "client_cert",
+    "identity",
+    "tls_min",
+    "alpn",
+    "paths",
+    "origins",
+    "proxy",
+    "proxy_trusted",
+];
 /// Of these, so many say where.
 const PLACE_KEYS: usize = 3;
 pub(super) const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
@@ -40,6 +57,8 @@ pub(super) const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
 pub(super) const IDENTITY_WORDS: [(&str, Identity); 4] =
     [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
 pub(super) const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+
+pub(super) const PROXY_WORDS: [(&str, ProxyPolicy); 3] = [("off", ProxyPolicy::Off), ("optional", ProxyPolicy::Optional), ("required", ProxyPolicy::Required)];
 
 /// The value one of `words` stands for.
 fn choice<T: Copy>(key: &str, value: &str, words: &[(&str, T)]) -> Result<T, Error> {
@@ -81,6 +100,19 @@ fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
     }
 }
 
+/// As [`check_tls`], for the other layers.
+fn check_layers(listener: &ListenerOptions) -> Result<(), Error> {
+    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.address)));
+    match listener {
+        _ if !listener.transport.websocket && listener.websocket != ListenerWebSocket::default() => together("paths and origins need ws:// or wss://"),
+        _ if listener.proxy != ProxyPolicy::Off && listener.proxy_trusted.is_empty() => together("proxy needs proxy_trusted: nobody else is believed"),
+        _ if listener.proxy == ProxyPolicy::Off && !listener.transport.websocket && !listener.proxy_trusted.is_empty() => {
+            together("proxy_trusted is of no use without proxy, or ws:// and its X-Forwarded-For")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One option of a listener, from the query of its URI or its table.
 fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Result<(), Error> {
     let refused = |expected: &str| {
@@ -94,6 +126,14 @@ fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Re
             _ => return Err(refused("true or false")),
         },
         "max_connections" => listener.max_connections = Some(value.parse().map_err(|_| refused("a number"))?),
+        "paths" if words(value).all(is_path) => listener.websocket.paths.extend(words(value).map(str::to_owned)),
+        "paths" => return Err(refused("paths such as /mqtt, separated by commas")),
+        "origins" => listener.websocket.origins = words(value).map(str::to_owned).collect(),
+        "proxy" => listener.proxy = choice(key, value, &PROXY_WORDS)?,
+        "proxy_trusted" => {
+            listener.proxy_trusted =
+                value.parse().map_err(|part: String| refused(&format!("networks such as 10.0.0.0/8, separated by commas; '{part}' is none")))?;
+        }
         other => return set_of_tls(listener.tls.get_or_insert_default(), other, value),
     }
     Ok(())
@@ -133,7 +173,9 @@ impl ServerConfig {
             let mut listener = ListenerOptions::at(address);
             listener.transport = uri.transport;
             uri.query.iter().try_for_each(|(key, value)| set_of_listener(&mut listener, key, value))?;
+            listener.websocket.paths.extend(Some(uri.path.clone()).filter(|path| path.len() > 1));
             check_tls(&listener)?;
+            check_layers(&listener)?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -254,6 +296,35 @@ impl ServerConfig {
 mod tests {
     use super::*;
     use crate::codec::Qos;
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn listeners_carry_paths_origins_and_proxies() {
+        let listener = |uri: &str| -> Result<ListenerOptions, Error> {
+            let mut config = ServerConfig::default();
+            config.add_listener_uri(uri)?;
+            Ok(config.listeners[0].clone())
+        };
+        let whole = listener("ws://10.0.0.1/mqtt?paths=/a,/b&origins=https://x,https://y&proxy=required&proxy_trusted=10.0.0.0/8,::1").expect("legal");
+        assert_eq!(whole.address.port(), 8083);
+        assert_eq!(whole.websocket.paths, ["/a", "/b", "/mqtt"]);
+        assert_eq!(whole.websocket.origins, ["https://x", "https://y"]);
+        assert_eq!((whole.proxy, whole.proxy_trusted.to_string()), (ProxyPolicy::Required, "10.0.0.0/8,::1/128".to_owned()));
+        assert!(listener("ws://10.0.0.1/").expect("legal").websocket.paths.is_empty(), "no path: all of them");
+        assert!(listener("mqtt://10.0.0.1?proxy=optional&proxy_trusted=10.0.0.1").is_ok());
+        assert!(listener("ws://10.0.0.1?proxy_trusted=10.0.0.1").is_ok(), "for X-Forwarded-For");
+        for uri in [
+            "mqtt://10.0.0.1?paths=/a",
+            "mqtt://10.0.0.1?origins=x",
+            "ws://10.0.0.1?paths=a",
+            "mqtt://10.0.0.1?proxy=required",
+            "mqtt://10.0.0.1?proxy=sometimes&proxy_trusted=::1",
+            "mqtt://10.0.0.1?proxy=required&proxy_trusted=10.0.0.0/40",
+            "mqtt://10.0.0.1?proxy_trusted=10.0.0.0/8",
+        ] {
+            assert!(listener(uri).is_err(), "{uri}");
+        }
+    }
 
     #[test]
     fn every_key_prints_what_it_reads() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::server::{CLIENT_CERTIFICATE_WORDS, IDENTITY_WORDS, TLS_VERSION_WORDS};
+use super::server::{CLIENT_CERTIFICATE_WORDS, IDENTITY_WORDS, PROXY_WORDS, TLS_VERSION_WORDS};
 use super::uri::{encode, scheme_name};
 use super::{Kind, ServerConfig, Value, server_keys};
 use crate::net::{ListenerOptions, ListenerTls};
@@ -33,7 +33,12 @@ fn uri_of(listener: &ListenerOptions) -> String {
     let anonymous = listener.allow_anonymous.map(|allow| format!("allow_anonymous={allow}"));
     let connections = listener.max_connections.map(|max| format!("max_connections={max}"));
     let tls = listener.tls.as_deref().map(query_of_tls).unwrap_or_default();
-    let query: Vec<String> = anonymous.into_iter().chain(connections).chain(tls).collect();
+    let list = |key: &str, words: &[String]| (!words.is_empty()).then(|| format!("{key}={}", encode(&words.join(","))));
+    let websocket = [list("paths", &listener.websocket.paths), list("origins", &listener.websocket.origins)];
+    let proxy = word(listener.proxy, &PROXY_WORDS).map(|word| format!("proxy={word}"));
+    let trusted = Some(&listener.proxy_trusted).filter(|trusted| !trusted.is_empty()).map(|trusted| format!("proxy_trusted={trusted}"));
+    let others = websocket.into_iter().chain([proxy, trusted]).flatten();
+    let query: Vec<String> = anonymous.into_iter().chain(connections).chain(tls).chain(others).collect();
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{}://{}{mark}{}", scheme_name(listener.transport), listener.address, query.join("&"))
 }

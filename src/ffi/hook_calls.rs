@@ -143,11 +143,28 @@ impl Strings {
     /// The client, and one string more.
     fn client(&mut self, client: ClientInfo<'_>, more: Option<&str>) -> (nlmqtt_client_info, nlmqtt_str) {
         let tls_version = client.about.and_then(|about| about.tls_version);
-        let [client_id, username, peer, tls_version, more] = self.put([Some(client.client_id), client.username, Some(client.peer), tls_version, more]);
+        let proxied = client.about.map(|about| about.said_by_proxy()).unwrap_or_default();
+        let all = [Some(client.client_id), client.username, Some(client.peer), tls_version, proxied.authority, proxied.tls_version, proxied.common_name, more];
+        let [client_id, username, peer, tls_version, proxy_authority, proxy_tls_version, proxy_common_name, more] = self.put(all);
+        let [proxy_unique_id, proxy_alpn] = [proxied.unique_id, proxied.alpn].map(|bytes| bytes.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of));
         let certificate = client.about.and_then(|about| about.certificate.as_deref());
         let certificate = certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of);
         let (struct_size, protocol_level) = (size_of::<nlmqtt_client_info>(), client.protocol_level);
-        (nlmqtt_client_info { struct_size, client_id, username, peer, protocol_level, tls_version, certificate }, more)
+        let info = nlmqtt_client_info {
+            struct_size,
+            client_id,
+            username,
+            peer,
+            protocol_level,
+            tls_version,
+            certificate,
+            proxy_authority,
+            proxy_tls_version,
+            proxy_common_name,
+            proxy_unique_id,
+            proxy_alpn,
+        };
+        (info, more)
     }
 }
 

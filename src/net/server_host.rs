@@ -12,12 +12,12 @@ use super::peers::Seat;
 use super::server_stack::Handshakes;
 use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
-use super::{LinkId, ListenerId, ListenerTls, Net, Transport};
+use super::{LinkId, ListenerId, ListenerTls, ListenerWebSocket, Net, Transport};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
 use crate::broker::{Hooks, Progress, Shard, Task};
 use crate::codec::{Message, Reason};
-use crate::stack::{Ends, Recipe, Stack};
+use crate::stack::{Ends, Networks, ProxyPolicy, Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a server of a worker.
@@ -37,12 +37,27 @@ pub struct ListenerOptions {
     pub transport: Transport,
     /// TLS, if that is part of it.
     pub tls: Option<Box<ListenerTls>>,
+    /// WebSocket, if that is part of it.
+    pub websocket: ListenerWebSocket,
+    /// Whether the header of the PROXY protocol is expected.
+    pub proxy: ProxyPolicy,
+    /// Whose word is taken about whom they connect: in that header, and in X-Forwarded-For.
+    pub proxy_trusted: Networks,
 }
 
 impl ListenerOptions {
     /// Listens there, with what the server's options say.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, allow_anonymous: None, max_connections: None, transport: Transport::default(), tls: None }
+        Self {
+            address,
+            allow_anonymous: None,
+            max_connections: None,
+            transport: Transport::default(),
+            tls: None,
+            websocket: ListenerWebSocket::default(),
+            proxy: ProxyPolicy::Off,
+            proxy_trusted: Networks::default(),
+        }
     }
 }
 

@@ -56,12 +56,14 @@ def collect(broker, options):
     import test_our_client
     import test_raw
     import test_tls
+    import test_transports
     cases = scenario.cases(broker)
     cases += test_raw.cases(broker)
     cases += test_mosquitto_clients.cases(broker)
     cases += test_our_client.cases(options.programs, required=not options.mosquitto)
     if not options.mosquitto and not options.broker_cmd:
         cases += test_tls.cases(options.broker, options.programs)
+        cases += test_transports.cases(options)
     return [case for case in cases if options.only in case.name]
 
 

@@ -4,6 +4,8 @@ mod hostile;
 mod listeners;
 mod newlife_client;
 mod newlife_server;
+#[cfg(feature = "proxy")]
+mod proxied;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
