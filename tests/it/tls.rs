@@ -390,7 +390,9 @@ fn a_handshake_has_a_time_limit() {
     let mut half = TcpStream::connect(broker.address).expect("there");
     half.write_all(&[22, 3, 1]).expect("sent");
     broker.wait_for("handshake_timeouts", |count| count == 1);
-    assert_eq!(half.read(&mut [0; 8]).unwrap_or(0), 0, "it is closed");
+    let mut rest = Vec::new();
+    half.read_to_end(&mut rest).expect("it is closed");
+    assert!(rest.len() < 20 && rest.first().is_none_or(|first| *first == 21), "an alert at most: {rest:?}");
 }
 
 #[test]
