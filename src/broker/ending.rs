@@ -185,6 +185,10 @@ impl Shard {
             tell.will(&session, &will.message);
             self.publish_will(now, key, &will);
         }
+        if self.sessions.is_empty() {
+            // Nobody publishes and nobody receives: what was found for them goes with them.
+            self.matches = None;
+        }
     }
 
     /// QoS 1 messages of shared subscriptions that the ended session did not acknowledge go to the
