@@ -21,6 +21,8 @@ slotmap::new_key_type! {
 pub(super) enum State {
     /// Nothing but CONNECT may come.
     AwaitConnect,
+    /// CONNECT came, of a client that is at home in another shard: about to be handed over.
+    Leaving,
     /// CONNECT was taken; AUTH goes back and forth.
     Authenticating,
     /// CONNACK with success was sent.
@@ -92,8 +94,6 @@ pub(super) struct Flags {
     pub no_problem_information: bool,
     /// The will was discarded by DISCONNECT, or is not to be sent.
     pub discard_will: bool,
-    /// It is about to be handed to the shard its client is at home in.
-    pub leaving: bool,
     /// What the listener says of clients without a user name.
     pub allow_anonymous: Option<bool>,
 }
