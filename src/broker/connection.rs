@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Charge, Instant, OutBuffer, Seat, Wheel};
+use crate::base::{Charge, Instant, OutBuffer, Seat, ShortText, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     pub out: OutBuffer,
     /// The unfinished packet at the end of the last read, or everything while parked.
     pub partial: Vec<u8>,
-    pub peer: Box<str>,
+    pub peer: ShortText,
     /// 0 = no keep-alive.
     pub keep_alive_s: u16,
     pub last_input: Instant,
@@ -205,7 +205,7 @@ impl Connection {
 
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(Self::own_bytes() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
+        self.charge.resize(Self::own_bytes() + self.peer.heap_bytes() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.
