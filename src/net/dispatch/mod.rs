@@ -316,6 +316,7 @@ impl<T: Send + 'static> Later<T> {
     }
 
     /// The queue in between is full.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
     }
