@@ -8,8 +8,12 @@ use std::ffi::c_int;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+// Not for the header.
+/// cbindgen:ignore
 type Handler = Option<unsafe extern "C" fn()>;
 
+#[allow(unused_doc_comments)] // It is for cbindgen.
+/// cbindgen:ignore
 unsafe extern "C" {
     /// POSIX. A library that is unloaded takes its handlers along.
     fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int;
