@@ -492,7 +492,7 @@ fn the_last_word_of_a_server_comes_before_its_good_bye() {
     let broker = Broker::new(&authority, "server", "");
     let (mut client, mut stream) = foreign(&broker, &authority, &connect(V5, "c", true, 60, &[]));
     broker.wait_for("clients_connected", |count| count == 1);
-    broker.server.kick("c", nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, true);
+    broker.server.kick("c", nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, true).expect("admitted");
     let mut plain = Vec::new();
     // rustls answers an end without a good-bye with an error here.
     rustls::Stream::new(&mut client, &mut stream).read_to_end(&mut plain).expect("close_notify");
