@@ -6,6 +6,7 @@ mod level;
 mod maps;
 mod outbuf;
 mod rng;
+mod text;
 mod time;
 mod wheel;
 
@@ -14,5 +15,6 @@ pub use level::{Level, Seat};
 pub use maps::{IdMap, IdSet, PeerMap, PeerSet, peer_map, peer_set};
 pub use outbuf::OutBuffer;
 pub use rng::Rng;
+pub use text::ShortText;
 pub use time::{Duration, Instant, UnixTime};
 pub use wheel::Wheel;

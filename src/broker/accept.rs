@@ -18,9 +18,10 @@ impl Shard {
             self.stats.connections_banned += 1;
             return None;
         }
-        let charge = self.budget.charge(Connection::own_bytes() + peer.len());
+        let charge = self.budget.charge(Connection::own_bytes());
         let mut connection = Connection::new(now, peer, charge, seat);
         connection.flags.allow_anonymous = allow_anonymous;
+        connection.recharge();
         let key = self.connections.insert(connection);
         if self.interest.accept {
             let token = self.next_token(key);

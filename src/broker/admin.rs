@@ -96,7 +96,6 @@ impl Shard {
             queue: Default::default(),
             queue_bytes: 0,
             will: None,
-            will_due: None,
             local: Some(receive),
             charge,
         });

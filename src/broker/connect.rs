@@ -182,7 +182,6 @@ impl Shard {
         state.username = connect.username.map(Into::into);
         state.expiry_s = expiry_s;
         state.expires = None;
-        state.will_due = None;
         state.will = will;
         state.sender.connected(receive_maximum);
         state.receiver.connected();
@@ -247,7 +246,6 @@ impl Shard {
             queue: Default::default(),
             queue_bytes: 0,
             will: None,
-            will_due: None,
             local: None,
             charge,
         });
@@ -292,6 +290,7 @@ impl Shard {
             message,
             delay: seconds(PropertyId::WillDelayInterval).unwrap_or(Duration::ZERO),
             expiry: seconds(PropertyId::MessageExpiryInterval),
+            due: None,
         }))
     }
 

@@ -53,8 +53,6 @@ pub(super) struct Session {
     pub queue: Queue,
     pub queue_bytes: usize,
     pub will: Option<Box<Will>>,
-    /// When the will is due; set while the client is away.
-    pub will_due: Option<Instant>,
     /// In-process subscriber in place of a network client.
     pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
     pub charge: Charge,
@@ -119,6 +117,8 @@ pub(super) struct Will {
     pub message: Arc<Message>,
     pub delay: Duration,
     pub expiry: Option<Duration>,
+    /// Set while the client is away.
+    pub due: Option<Instant>,
 }
 
 impl Outgoing {

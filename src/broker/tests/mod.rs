@@ -6,6 +6,7 @@ mod bugs;
 mod limits;
 mod memory;
 mod peers;
+mod race;
 mod shared;
 
 use std::sync::{Arc, RwLock};
