@@ -1265,13 +1265,29 @@ typedef struct {
    */
   nlmqtt_str username;
   /**
-   * Where it connects from, such as "127.0.0.1:50123".
+   * Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket.
    */
   nlmqtt_str peer;
   /**
    * 3 (MQTT 3.1), 4 (3.1.1) or 5.
    */
   uint8_t protocol_level;
+  /**
+   * It is connected over a Unix socket, and the kernel has said by which process: the next three.
+   */
+  bool has_process;
+  /**
+   * Process; 0: of another name space.
+   */
+  int32_t pid;
+  /**
+   * Its user.
+   */
+  uint32_t uid;
+  /**
+   * Its group.
+   */
+  uint32_t gid;
 } nlmqtt_client_info;
 
 /**
@@ -1723,6 +1739,22 @@ typedef struct {
    * Bytes that wait for its socket.
    */
   size_t output_bytes;
+  /**
+   * It is connected over a Unix socket, and the kernel has said by which process: the next three.
+   */
+  bool has_process;
+  /**
+   * Process; 0: of another name space.
+   */
+  int32_t pid;
+  /**
+   * Its user.
+   */
+  uint32_t uid;
+  /**
+   * Its group.
+   */
+  uint32_t gid;
 } nlmqtt_client_entry;
 
 /**

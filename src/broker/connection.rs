@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Charge, Instant, OutBuffer, Seat, Wheel};
+use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
 
 use super::hooks::Decision;
+use super::rate::Entry;
+use super::rules::Rules;
 use super::session::{SLOT_BYTES, SessionKey};
 use super::shard::TimerKey;
 
@@ -61,6 +63,8 @@ pub(super) struct Connection {
     /// The CONNECT packet while AUTH goes on, and the method of every later AUTH.
     pub auth: Option<Box<Auth>>,
     pub retained: Option<Box<RetainedJobs>>,
+    /// What its listener says of it, if it says anything.
+    pub entry: Option<Box<Entry>>,
     pub charge: Charge,
     /// Its place among all connections of the server.
     pub _seat: Seat,
@@ -75,6 +79,8 @@ pub(super) enum Pause {
     Output,
     /// What it sends might be for a worker, or an application, that has no room.
     Congestion,
+    /// It has sent more than its listener lets it for now.
+    Rate,
 }
 
 /// Single bits of a connection.
@@ -86,6 +92,8 @@ pub(super) struct Flags {
     pub blocked: bool,
     /// On the list of those held back (see `input`).
     pub held: bool,
+    /// It has sent more than its listener lets it for now (see `rate`).
+    pub throttled: bool,
     /// On the work list (retained delivery).
     pub working: bool,
     /// Request Problem Information was 0: no reason strings (MQTT 5 §3.1.2.11.7).
@@ -177,6 +185,7 @@ impl Connection {
             parked: None,
             auth: None,
             retained: None,
+            entry: None,
             charge,
             _seat: seat,
         }
@@ -203,9 +212,15 @@ impl Connection {
         size_of::<Self>() + SLOT_BYTES + Wheel::<TimerKey>::entry_bytes()
     }
 
+    /// The rules of its listener, if there are any.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.entry.as_ref().map(|entry| &*entry.rules)
+    }
+
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(Self::own_bytes() + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
+        let entry = if self.entry.is_some() { size_of::<Entry>() } else { 0 };
+        self.charge.resize(Self::own_bytes() + entry + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.
@@ -216,6 +231,21 @@ impl Connection {
     /// It is owed so much for what it sent, and takes none of it, that it is not read any more.
     pub fn is_owed_too_much(&self, bytes_max: usize) -> bool {
         self.flags.blocked && self.out.len() > bytes_max + OWED_BYTES_MAX
+    }
+
+    /// Who is behind a Unix socket.
+    pub fn process(&self) -> Option<PeerProcess> {
+        self.entry.as_ref().and_then(|entry| entry.process)
+    }
+
+    /// The largest packet its client may send; the server's limit is `server_max`.
+    pub fn packet_bytes_max(&self, server_max: usize) -> usize {
+        self.rules().and_then(|rules| rules.max_packet_size).map_or(server_max, |own| own.min(server_max))
+    }
+
+    /// Behind the packet that was taken the next one may be.
+    pub fn goes_on(&self) -> bool {
+        self.parked.is_none() && self.state != State::Closing && !self.flags.throttled
     }
 
     /// Messages may be written to it.

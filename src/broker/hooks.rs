@@ -15,6 +15,7 @@ use slotmap::{Key, KeyData};
 
 use super::connection::ConnKey;
 use super::peers::SHARDS_MAX;
+use crate::base::PeerProcess;
 use crate::codec::{Connect, Message, Properties, Qos, Reason, SubscribeOptions};
 
 /// Names one question to a hook; `Copy`, may travel to any thread.
@@ -100,6 +101,8 @@ pub struct ClientInfo<'a> {
     pub peer: &'a str,
     /// 3, 4 or 5.
     pub protocol_level: u8,
+    /// Of a client that is connected over a Unix socket.
+    pub process: Option<PeerProcess>,
 }
 
 /// What [`Hooks::authorize`] is asked for.

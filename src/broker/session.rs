@@ -12,6 +12,7 @@ use crate::route::ShareId;
 use crate::topic;
 
 use super::connection::ConnKey;
+use super::mount::MountPoint;
 
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
@@ -55,6 +56,8 @@ pub(super) struct Session {
     pub will: Option<Box<Will>>,
     /// When the will is due; set while the client is away.
     pub will_due: Option<Instant>,
+    /// In front of every topic of its client.
+    pub mount: Option<Arc<MountPoint>>,
     /// In-process subscriber in place of a network client.
     pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
     pub charge: Charge,

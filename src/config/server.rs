@@ -1,8 +1,10 @@
 //! The configuration of a server.
 
+use std::net::SocketAddr;
+
 use super::entry::Entry;
 use super::key::{find, unknown};
-use super::{Error, Key, Problem, ServerUri, connection_string, is_client_key, is_server_key, own_variables, server_keys};
+use super::{Error, Key, ListenerKey, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
 use crate::broker::Options;
 use crate::net::ListenerOptions;
 
@@ -29,25 +31,13 @@ pub struct ServerDiff {
     pub listeners_removed: Vec<ListenerOptions>,
 }
 
-/// The keys of a `[[listener]]` table.
-const LISTENER_KEYS: [&str; 5] = ["uri", "address", "port", "allow_anonymous", "max_connections"];
+/// What the URI of a listener says outside of its query, as keys of a `[[listener]]` table.
+const PLACE_KEYS: [&str; 3] = ["uri", "address", "port"];
 
-/// One option of a listener, from the query of its URI or its table.
-fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Result<(), Error> {
-    let refused = |expected: &str| {
-        let (key, value) = (key.to_owned(), value.to_owned());
-        Error::Value { key, value, expected: expected.to_owned() }
-    };
-    match key {
-        "allow_anonymous" => match value {
-            "true" | "1" | "yes" | "on" => listener.allow_anonymous = Some(true),
-            "false" | "0" | "no" | "off" => listener.allow_anonymous = Some(false),
-            _ => return Err(refused("true or false")),
-        },
-        "max_connections" => listener.max_connections = Some(value.parse().map_err(|_| refused("a number"))?),
-        other => return Err(unknown(other, LISTENER_KEYS.into_iter().skip(3))),
-    }
-    Ok(())
+/// The row of one option of a listener.
+fn find_of_listener(name: &str) -> Result<&'static ListenerKey, Error> {
+    let keys = listener_keys();
+    keys.iter().find(|key| key.name.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(name, keys.iter().map(|key| key.name)))
 }
 
 impl ServerConfig {
@@ -76,13 +66,14 @@ impl ServerConfig {
         }
         let addresses = uri.listen_addresses()?;
         // Port 0 takes another port each time: it can be there twice.
-        let taken = addresses.iter().find(|address| address.port() != 0 && self.listeners.iter().any(|listener| listener.address == **address));
+        let taken =
+            addresses.iter().find(|address| address.port() != 0 && self.listeners.iter().any(|listener| listener.endpoint.socket_address() == Some(**address)));
         if let Some(address) = taken {
             return Err(Error::Together(format!("listens at {address} twice")));
         }
         for address in addresses {
             let mut listener = ListenerOptions::at(address);
-            uri.query.iter().try_for_each(|(key, value)| set_of_listener(&mut listener, key, value))?;
+            uri.query.iter().try_for_each(|(key, value)| find_of_listener(key)?.set(&mut listener, value))?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -91,8 +82,10 @@ impl ServerConfig {
     /// A listener with what it does not say itself: anonymous clients are let in by the option if that was set, else on
     /// loopback only.
     pub fn listener_in_force(&self, listener: &ListenerOptions) -> ListenerOptions {
-        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { listener.address.ip().is_loopback() };
-        ListenerOptions { allow_anonymous: Some(listener.allow_anonymous.unwrap_or(default)), ..listener.clone() }
+        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { listener.endpoint.is_local() };
+        let mut in_force = listener.clone();
+        in_force.rules.allow_anonymous.get_or_insert(default);
+        in_force
     }
 
     /// The value that was set, or whether every listener is on loopback.
@@ -100,7 +93,7 @@ impl ServerConfig {
         if self.is_anonymous_set {
             return self.options.allow_anonymous;
         }
-        self.listeners.iter().all(|listener| listener.address.ip().is_loopback())
+        self.listeners.iter().all(|listener| listener.endpoint.is_local())
     }
 
     pub(super) fn set_allow_anonymous(&mut self, allow: bool) {
@@ -157,17 +150,19 @@ impl ServerConfig {
                 }
                 "uri" => return self.add_listener_uri(value).map_err(problem),
                 "address" => uri.host.clone_from(value),
-                "allow_anonymous" | "max_connections" => {
-                    set_of_listener(&mut ListenerOptions::at(([0, 0, 0, 0], 0).into()), key, value).map_err(problem)?;
-                    uri.query.push((key.clone(), value.clone()));
-                }
                 "port" => {
                     uri.port = Some(value.parse().map_err(|_| {
                         let (key, value) = (key.clone(), value.clone());
                         problem(Error::Value { key, value, expected: "a port from 0 to 65535".to_owned() })
                     })?);
                 }
-                other => return Err(problem(unknown(other, LISTENER_KEYS.into_iter()))),
+                other => {
+                    let key = find_of_listener(other)
+                        .map_err(|_| problem(unknown(other, PLACE_KEYS.into_iter().chain(listener_keys().iter().map(|key| key.name)))))?;
+                    // Looked at here as well: its line is known.
+                    key.set(&mut ListenerOptions::at(SocketAddr::from(([0, 0, 0, 0], 0))), value).map_err(problem)?;
+                    uri.query.push((key.name.to_owned(), value.clone()));
+                }
             }
         }
         self.add_listeners(&uri).map_err(|error| Problem { line: 0, error })
@@ -221,7 +216,7 @@ mod tests {
         config.add_listener_uri("mqtt://127.0.0.1:1?max_connections=5&allow_anonymous=false").expect("legal");
         let problems = config.load_toml("[[listener]]\naddress = \"10.0.0.1\"\nport = 2\nallow_anonymous = true\n[[listener]]\nuri = \"mqtt://10.0.0.2\"\n");
         assert!(problems.is_empty(), "{problems:?}");
-        let rules: Vec<_> = config.listeners.iter().map(|listener| config.listener_in_force(listener).allow_anonymous).collect();
+        let rules: Vec<_> = config.listeners.iter().map(|listener| config.listener_in_force(listener).rules.allow_anonymous).collect();
         assert_eq!(rules, [Some(false), Some(true), Some(false)]);
         assert_eq!(config.listeners[0].max_connections, Some(5));
         assert!(config.add_listener_uri("mqtt://127.0.0.1:9?max_connections=many").is_err());
@@ -287,7 +282,7 @@ mod tests {
         assert_eq!(lines, [2, 3, 5, 6, 13, 14, 17], "{problems:?}");
         assert_eq!(problems[1].to_string(), "line 3: unknown key 'allow_anonymus': did you mean 'allow_anonymous'?");
         assert_eq!((config.options.max_connections, config.options.max_packet_size), (10, 1 << 20));
-        let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
         assert_eq!(addresses, ["127.0.0.1:0", "127.0.0.1:2000", "[::1]:2000"]);
         assert!(ServerConfig::default().load_toml("max_connections = 0x10\nmax_keepalive = 1_000\n").is_empty());
         assert_eq!(ServerConfig::default().load_toml("max_connections = [[[").first().map(|first| first.line), Some(1));

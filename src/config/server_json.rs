@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Kind, ServerConfig, Value, server_keys};
+use super::{Kind, ServerConfig, Value, listener_keys, server_keys};
 use crate::net::ListenerOptions;
 
 impl ServerConfig {
@@ -28,9 +28,15 @@ impl ServerConfig {
 }
 
 fn uri_of(listener: &ListenerOptions) -> String {
-    let anonymous = listener.allow_anonymous.map(|allow| format!("allow_anonymous={allow}"));
-    let connections = listener.max_connections.map(|max| format!("max_connections={max}"));
-    let query: Vec<String> = anonymous.into_iter().chain(connections).collect();
+    let defaults = ListenerOptions::on(listener.endpoint.clone());
+    let set = listener_keys().iter().filter(|key| key.print(listener) != key.print(&defaults));
+    let query: Vec<String> = set.map(|key| format!("{}={}", key.name, encode(&key.print(listener)))).collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("mqtt://{}{mark}{}", listener.address, query.join("&"))
+    format!("mqtt://{}{mark}{}", listener.endpoint, query.join("&"))
+}
+
+/// What has a meaning in a query is escaped (RFC 3986 §2.1).
+fn encode(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:,".contains(&byte);
+    text.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

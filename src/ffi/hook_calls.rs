@@ -13,6 +13,7 @@ use super::{
     NLMQTT_DROPPED_SESSION_ENDED, NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, UserData, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision,
     nlmqtt_hook_token, nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_server_hooks, nlmqtt_str, nlmqtt_subscription_info,
 };
+use crate::base::PeerProcess;
 use crate::broker::{Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Qos, Reason, SubscribeOptions};
 
@@ -143,8 +144,19 @@ impl Strings {
     /// The client, and one string more.
     fn client(&mut self, client: ClientInfo<'_>, more: Option<&str>) -> (nlmqtt_client_info, nlmqtt_str) {
         let [client_id, username, peer, more] = self.put([Some(client.client_id), client.username, Some(client.peer), more]);
-        let protocol_level = client.protocol_level;
-        (nlmqtt_client_info { struct_size: size_of::<nlmqtt_client_info>(), client_id, username, peer, protocol_level }, more)
+        let process = client.process.unwrap_or(PeerProcess { pid: 0, uid: 0, gid: 0 });
+        let client = nlmqtt_client_info {
+            struct_size: size_of::<nlmqtt_client_info>(),
+            client_id,
+            username,
+            peer,
+            protocol_level: client.protocol_level,
+            has_process: client.process.is_some(),
+            pid: process.pid,
+            uid: process.uid,
+            gid: process.gid,
+        };
+        (client, more)
     }
 }
 
@@ -161,7 +173,8 @@ fn subscription_info(filter: nlmqtt_str, options: SubscribeOptions) -> nlmqtt_su
 /// The name of a key with its NUL; made once.
 fn key_name(name: &str) -> *const c_char {
     static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
-    let all = || crate::config::server_keys().iter().map(|key| CString::new(key.name).unwrap_or_default()).collect();
+    let names = || crate::config::server_keys().iter().map(|key| key.name).chain(crate::config::listener_keys().iter().map(|key| key.name));
+    let all = || names().map(|name| CString::new(name).unwrap_or_default()).collect();
     let found = NAMES.get_or_init(all).iter().find(|known| known.as_bytes() == name.as_bytes());
     found.map_or(c"".as_ptr(), |known| known.as_ptr())
 }

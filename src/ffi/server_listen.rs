@@ -10,7 +10,7 @@ use super::{
     Failure, NLMQTT_IO, NLMQTT_LIMIT, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence_on, nlmqtt_server, nlmqtt_status, optional_string, string,
 };
 use crate::config::ServerConfig;
-use crate::net::ListenerOptions;
+use crate::net::{Endpoint, ListenerOptions};
 
 /// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
 /// reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, 
                             let _ = running.remove_listener(address);
                         }
                         let failure = Failure::from(error);
-                        return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.address, failure.text)));
+                        return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.endpoint, failure.text)));
                     }
                 }
             }
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, 
     }
 }
 
-fn opened(inner: &ServerInner, listeners: Vec<(ListenerOptions, SocketAddr)>) {
+fn opened(inner: &ServerInner, listeners: Vec<(ListenerOptions, Endpoint)>) {
     for (_, address) in &listeners {
         inner.parts.log(NLMQTT_LOG_INFO, || format!("listening on {address}"));
     }
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
             let running = inner.running()?;
             let mut listener = wanted.listeners.remove(0);
             // Whether anonymous clients are let in may depend on where it really listens.
-            listener.address = local_address(&socket).unwrap_or(listener.address);
+            listener.endpoint = local_address(&socket).map_or(listener.endpoint, Endpoint::Tcp);
             let in_force = inner.state().config.listener_in_force(&listener);
             let address = running.add_listener_socket(socket, in_force)?;
             drop(OwnedFd::from_raw_fd(descriptor));
@@ -108,9 +108,9 @@ pub unsafe extern "C" fn nlmqtt_server_remove_listener(server: *mut nlmqtt_serve
     unsafe {
         fence_on(server, "server", |inner| {
             let text = string(address, "address")?;
-            let address: SocketAddr = text.parse().map_err(|_| Failure::invalid(format!("'{text}' is no address with a port")))?;
+            let address = Endpoint::parse(text).ok_or_else(|| Failure::invalid(format!("'{text}' is no address with a port")))?;
             let _changing = inner.changing()?;
-            let closed = inner.running()?.remove_listener(address)?;
+            let closed = inner.running()?.remove_listener(address.clone())?;
             let mut state = inner.state();
             let Some(index) = state.listeners.iter().position(|(_, open)| *open == address).filter(|_| closed) else {
                 return Err(Failure::new(NLMQTT_NOT_FOUND, format!("no listener at {address}")));
@@ -140,8 +140,8 @@ pub unsafe extern "C" fn nlmqtt_server_adopt(server: *mut nlmqtt_server, descrip
     }
 }
 
-fn listener_at(inner: &ServerInner, index: usize) -> Outcome<SocketAddr> {
-    let address = inner.state().listeners.get(index).map(|(_, address)| *address);
+fn listener_at(inner: &ServerInner, index: usize) -> Outcome<Endpoint> {
+    let address = inner.state().listeners.get(index).map(|(_, address)| address.clone());
     address.ok_or_else(|| Failure::new(NLMQTT_NOT_FOUND, format!("no listener at index {index}")))
 }
 

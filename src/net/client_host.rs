@@ -379,7 +379,7 @@ impl<N: Net> Worker<N> {
     fn dial_next(&mut self, client: ClientKey, mut addresses: std::vec::IntoIter<SocketAddr>) {
         let host = &mut self.clients[client];
         while let Some(address) = addresses.next() {
-            if let Ok(link) = self.net.dial(address, &host.dial_options) {
+            if let Ok(link) = self.net.dial(&address.into(), &host.dial_options) {
                 host.connection = Connection::Dialing(link, addresses);
                 host.blocked = true;
                 return self.own(link, Owner::Client(client));

@@ -7,35 +7,43 @@
 //! descriptor and keeps no time-out: see [`MioNet::arm`].
 
 use std::io::{self, IoSlice, Read};
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
-use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::journal::{LogSequence, MemoryJournal};
 use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
-use super::{DialOptions, LinkId, ListenerId, Net, Ready};
-use crate::base::{Duration, Instant, UnixTime};
+use super::unix::{self, SocketFile};
+use super::{DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
+use crate::base::{Duration, Instant, PeerProcess, UnixTime};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
 const EVENTS_PER_WAIT: usize = 1_024;
-const LISTEN_BACKLOG: i32 = 4_096;
+/// Probes of TCP keep-alive without an answer.
+const KEEPALIVE_PROBES: u32 = 3;
 const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
 enum Slot {
     Free,
-    Listener(TcpListener),
-    Dialing(TcpStream),
-    Stream(TcpStream),
+    Listener(Listening),
+    Dialing(Socket),
+    Stream(Socket),
+}
+
+struct Listening {
+    socket: Socket,
+    is_unix: bool,
+    /// Of a Unix socket that was made here.
+    _file: Option<SocketFile>,
 }
 
 /// The real world.
@@ -128,27 +136,38 @@ impl MioNet {
         u32::try_from(self.sockets.len() - 1).expect("fewer sockets than descriptors")
     }
 
-    fn insert_listener(&mut self, socket: Socket) -> io::Result<(ListenerId, SocketAddr)> {
-        let listener = StdListener::from(socket);
-        let bound = listener.local_addr()?;
-        let mut listener = TcpListener::from_std(listener);
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut listener, Token(index as usize), Interest::READABLE) {
-            self.freed.push(index);
-            return Err(error);
-        }
-        self.sockets[index as usize] = Slot::Listener(listener);
+    fn insert_listener(&mut self, socket: Socket, file: Option<SocketFile>) -> io::Result<(ListenerId, Endpoint)> {
+        let bound = local_endpoint(&socket)?;
+        let index = self.register(&socket, Interest::READABLE)?;
+        let is_unix = matches!(bound, Endpoint::Unix(_));
+        self.sockets[index as usize] = Slot::Listener(Listening { socket, is_unix, _file: file });
         Ok((ListenerId(index), bound))
     }
 
-    fn insert_stream(&mut self, mut stream: TcpStream) -> io::Result<LinkId> {
+    fn insert_stream(&mut self, stream: Socket) -> io::Result<LinkId> {
+        let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
+        self.sockets[index as usize] = Slot::Stream(stream);
+        Ok(LinkId(index))
+    }
+
+    fn insert_dialing(&mut self, stream: Socket) -> io::Result<LinkId> {
+        let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
+        self.sockets[index as usize] = Slot::Dialing(stream);
+        Ok(LinkId(index))
+    }
+
+    /// A place that is watched for this socket.
+    fn register(&mut self, socket: &Socket, interest: Interest) -> io::Result<u32> {
         let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(index as usize), Interest::READABLE | Interest::WRITABLE) {
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(index as usize), interest) {
             self.freed.push(index);
             return Err(error);
         }
-        self.sockets[index as usize] = Slot::Stream(stream);
-        Ok(LinkId(index))
+        Ok(index)
+    }
+
+    fn deregister(&self, socket: &Socket) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 
     fn remove(&mut self, index: u32) -> Slot {
@@ -159,8 +178,8 @@ impl MioNet {
         socket
     }
 
-    fn stream(&mut self, link: LinkId) -> io::Result<&mut TcpStream> {
-        match self.sockets.get_mut(link.0 as usize) {
+    fn stream(&self, link: LinkId) -> io::Result<&Socket> {
+        match self.sockets.get(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => Ok(stream),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -178,8 +197,41 @@ fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Where a socket listens.
+fn local_endpoint(socket: &Socket) -> io::Result<Endpoint> {
+    let address = socket.local_addr()?;
+    let unix = || Some(Endpoint::Unix(address.as_pathname()?.to_owned()));
+    let endpoint = address.as_socket().map(Endpoint::Tcp).or_else(unix);
+    endpoint.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "neither TCP nor a Unix socket with a file"))
+}
+
+/// What the connections of a listener are to have, which they inherit.
+fn set_tcp_options(socket: &Socket, is_ipv6: bool, options: &SocketOptions) -> io::Result<()> {
+    if options.keepalive_s != 0 {
+        let time = Duration::from_secs(options.keepalive_s.into());
+        let interval = (time / KEEPALIVE_PROBES).max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES))?;
+    }
+    if options.user_timeout_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
+    }
+    if options.dscp != 0 {
+        // The two bits below are for congestion (ECN).
+        let class = u32::from(options.dscp) << 2;
+        if is_ipv6 { socket.set_tclass_v6(class)? } else { socket.set_tos_v4(class)? }
+    }
+    Ok(())
+}
+
+/// Who connected over a Unix socket.
+fn peer_process(socket: impl AsFd) -> Option<PeerProcess> {
+    // rustix's has no place for the process 0, which is what one of another name space is called.
+    let credentials = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials).ok()?;
+    Some(PeerProcess { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid() })
+}
+
 impl Net for MioNet {
-    type Stream = TcpStream;
+    type Stream = Socket;
 
     fn now(&self) -> Instant {
         Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
@@ -220,54 +272,76 @@ impl Net for MioNet {
         Ok(())
     }
 
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
+    fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
+        let address = match endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => {
+                let (socket, file) = unix::listen(path, options)?;
+                return self.insert_listener(socket, Some(file));
+            }
+        };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_address(true)?;
+        set_tcp_options(&socket, address.is_ipv6(), options)?;
         socket.bind(&address.into())?;
-        socket.listen(LISTEN_BACKLOG)?;
-        self.insert_listener(socket)
+        socket.listen(options.backlog.into())?;
+        self.insert_listener(socket, None)
     }
 
-    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)> {
+    fn listen_on(&mut self, socket: OwnedFd, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
         let socket = stream_socket(socket)?;
-        if !socket.is_listener()? || !matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP socket"));
+        let domain = socket.domain()?;
+        if !socket.is_listener()? || !matches!(domain, Domain::IPV4 | Domain::IPV6 | Domain::UNIX) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP or Unix socket"));
         }
-        self.insert_listener(socket)
+        if domain != Domain::UNIX {
+            set_tcp_options(&socket, domain == Domain::IPV6, options)?;
+        }
+        // The file of a Unix socket is whoever's who made it.
+        self.insert_listener(socket, None)
     }
 
-    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)> {
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, Peer)> {
         let socket = stream_socket(socket)?;
-        let peer = socket.peer_addr()?;
-        let peer = peer.as_socket().map_or_else(|| "local".to_owned(), |address| address.to_string());
+        let address = socket.peer_addr()?.as_socket();
+        let peer = Peer { address, process: if address.is_none() { peer_process(&socket) } else { None } };
         // A Unix socket has no such option, and no need of it.
         let _ = socket.set_tcp_nodelay(true);
-        let link = self.insert_stream(TcpStream::from_std(StdStream::from(socket)))?;
-        Ok((link, peer))
+        Ok((self.insert_stream(socket)?, peer))
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
-        if let Slot::Listener(mut listener) = self.remove(listener.0) {
-            let _ = self.poll.registry().deregister(&mut listener);
+        if let Slot::Listener(listener) = self.remove(listener.0) {
+            let _ = self.deregister(&listener.socket);
         }
     }
 
-    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>> {
-        let Some(Slot::Listener(socket)) = self.sockets.get(listener.0 as usize) else { return Ok(None) };
-        let (stream, peer) = match socket.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>> {
+        use rustix::net::SocketFlags;
+        let Some(Slot::Listener(listening)) = self.sockets.get(listener.0 as usize) else { return Ok(None) };
+        let (stream, address) = match rustix::net::acceptfrom_with(&listening.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok((stream, address)) => (Socket::from(stream), address),
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
+        if listening.is_unix {
+            let peer = Peer { address: None, process: peer_process(&stream) };
+            return Ok(Some((self.insert_stream(stream)?, peer)));
+        }
         // Without it, small packets wait for the peer's acknowledgement: 25 times fewer messages.
-        stream.set_nodelay(true)?;
+        stream.set_tcp_nodelay(true)?;
+        let peer = Peer { address: address.and_then(|address| SocketAddr::try_from(address).ok()), process: None };
         Ok(Some((self.insert_stream(stream)?, peer)))
     }
 
-    fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId> {
+    fn dial(&mut self, endpoint: &Endpoint, options: &DialOptions) -> io::Result<LinkId> {
+        let address = match endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => return self.insert_dialing(unix::dial(path)?),
+        };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if let Some(device) = &options.device {
             socket.bind_device(Some(device.as_bytes()))?;
@@ -284,14 +358,7 @@ impl Net for MioNet {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error),
         }
-        let mut stream = TcpStream::from_std(StdStream::from(socket));
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(index as usize), Interest::READABLE | Interest::WRITABLE) {
-            self.freed.push(index);
-            return Err(error);
-        }
-        self.sockets[index as usize] = Slot::Dialing(stream);
-        Ok(LinkId(index))
+        self.insert_dialing(socket)
     }
 
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
@@ -323,8 +390,8 @@ impl Net for MioNet {
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
         match slices {
             // The usual one; cheaper in the kernel than a list of one.
-            [slice] => SockRef::from(&*stream).send_with_flags(slice, flags),
-            _ => SockRef::from(&*stream).send_vectored_with_flags(slices, flags),
+            [slice] => stream.send_with_flags(slice, flags),
+            _ => stream.send_vectored_with_flags(slices, flags),
         }
     }
 
@@ -335,18 +402,18 @@ impl Net for MioNet {
     }
 
     fn close(&mut self, link: LinkId) {
-        if let Slot::Stream(mut stream) | Slot::Dialing(mut stream) = self.remove(link.0) {
-            let _ = self.poll.registry().deregister(&mut stream);
+        if let Slot::Stream(stream) | Slot::Dialing(stream) = self.remove(link.0) {
+            let _ = self.deregister(&stream);
         }
     }
 
-    fn detach(&mut self, link: LinkId) -> io::Result<TcpStream> {
-        let Slot::Stream(mut stream) = self.remove(link.0) else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.poll.registry().deregister(&mut stream)?;
+    fn detach(&mut self, link: LinkId) -> io::Result<Socket> {
+        let Slot::Stream(stream) = self.remove(link.0) else { return Err(io::ErrorKind::NotConnected.into()) };
+        self.deregister(&stream)?;
         Ok(stream)
     }
 
-    fn attach(&mut self, stream: TcpStream) -> io::Result<LinkId> {
+    fn attach(&mut self, stream: Socket) -> io::Result<LinkId> {
         self.insert_stream(stream)
     }
 
@@ -360,5 +427,74 @@ impl Net for MioNet {
 
     fn confirmed(&mut self) -> LogSequence {
         self.journal.confirmed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    fn net() -> MioNet {
+        MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll")
+    }
+
+    /// The next connection through a listener.
+    fn accepted(net: &mut MioNet, listener: ListenerId) -> (LinkId, Peer) {
+        (0..1_000)
+            .find_map(|_| {
+                net.accept(listener).expect("accepts").or_else(|| {
+                    std::thread::sleep(Duration::from_millis(5));
+                    None
+                })
+            })
+            .expect("somebody")
+    }
+
+    #[test]
+    fn connections_inherit_the_socket_options_of_their_listener() {
+        let mut net = net();
+        let options = SocketOptions { backlog: 7, keepalive_s: 90, user_timeout_ms: 12_000, dscp: 46, ..SocketOptions::default() };
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine without IPv6 has none to listen at.
+            let Ok((listener, bound)) = net.listen(&Endpoint::parse(address).expect("legal"), &options) else { continue };
+            let client = TcpStream::connect(bound.socket_address().expect("TCP")).expect("somebody listens");
+            let (link, peer) = accepted(&mut net, listener);
+            assert_eq!(peer.address, client.local_addr().ok());
+            let stream = net.stream(link).expect("there");
+            assert!(stream.keepalive().expect("an option"));
+            assert_eq!(stream.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(12)));
+            let class = if address.starts_with('[') { stream.tclass_v6() } else { stream.tos_v4() };
+            assert_eq!(class.expect("an option"), 46 << 2);
+            assert_eq!(stream.tcp_keepalive_time().expect("an option"), Duration::from_secs(90));
+        }
+        let (listener, bound) = net.listen(&Endpoint::Tcp(([127, 0, 0, 1], 0).into()), &SocketOptions::default()).expect("a listener");
+        let _client = TcpStream::connect(bound.socket_address().expect("TCP")).expect("somebody listens");
+        let (link, _) = accepted(&mut net, listener);
+        assert!(!net.stream(link).expect("there").keepalive().expect("an option"), "nothing unless it is said");
+    }
+
+    #[test]
+    fn a_unix_socket_says_who_is_there_and_takes_its_file_along() {
+        let mut net = net();
+        let path = std::env::temp_dir().join(format!("nlmqtt-mio-{}", std::process::id()));
+        let endpoint = Endpoint::Unix(path.clone());
+        let (listener, bound) = net.listen(&endpoint, &SocketOptions::default()).expect("a listener");
+        assert_eq!(bound, endpoint);
+        let mut client = UnixStream::connect(&path).expect("somebody listens");
+        let (link, peer) = accepted(&mut net, listener);
+        assert_eq!(peer.process.map(|process| process.pid), Some(std::process::id() as i32));
+        assert_eq!((peer.address, peer.to_string().as_str()), (None, "local"));
+        let dialed = net.dial(&endpoint, &DialOptions::default()).expect("somebody listens");
+        assert!(matches!(net.dialed(dialed), Some(Ok(()))));
+        io::Write::write_all(&mut client, b"hello").expect("written");
+        let moved = net.detach(link).expect("a stream");
+        let link = net.attach(moved).expect("a stream");
+        let mut buffer = [0; 8];
+        assert_eq!(net.read(link, &mut buffer).expect("bytes"), 5);
+        net.unlisten(listener);
+        assert!(!path.exists());
+        assert!(net.dial(&endpoint, &DialOptions::default()).is_err());
     }
 }

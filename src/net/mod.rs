@@ -16,9 +16,12 @@
 mod answer;
 mod client_host;
 mod dispatch;
+mod endpoint;
 mod error;
 mod inbox;
 mod journal;
+#[cfg(feature = "server")]
+mod listener;
 mod log;
 mod mio;
 mod options;
@@ -31,6 +34,7 @@ mod server_host;
 mod tasks;
 mod threads;
 mod turning;
+mod unix;
 mod worker;
 mod write;
 
@@ -43,9 +47,12 @@ use crate::base::{Duration, Instant, UnixTime};
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, ServerAddress};
 pub use dispatch::{EVENTS_MAX, EventStatistics};
+pub use endpoint::{Endpoint, Peer, SocketOptions};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
+#[cfg(feature = "server")]
+pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};
 pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
@@ -53,9 +60,9 @@ pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 pub use peers::Peers;
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
-pub use server_host::ServerKey;
 #[cfg(feature = "server")]
-pub use server_host::{ListenerOptions, Receive};
+pub use server_host::Receive;
+pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use turning::is_turning_any;
@@ -127,19 +134,19 @@ pub trait Net: 'static {
     ///
     /// # Errors
     /// The address is taken or not allowed.
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+    fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
 
     /// Takes over a socket that listens already; answers where.
     ///
     /// # Errors
-    /// It is not a listening TCP socket.
-    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)>;
+    /// It is not a listening TCP or Unix socket.
+    fn listen_on(&mut self, socket: OwnedFd, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
 
-    /// Takes over a connected stream; answers who is at the other end, as text.
+    /// Takes over a connected stream; answers who is at the other end.
     ///
     /// # Errors
     /// It is not a connected stream.
-    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)>;
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, Peer)>;
 
     /// Closes a listening socket.
     fn unlisten(&mut self, listener: ListenerId);
@@ -148,13 +155,13 @@ pub trait Net: 'static {
     ///
     /// # Errors
     /// Descriptors or memory ran out; try again later.
-    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>>;
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>>;
 
     /// Begins a connection; it is writable when it is there, see [`Net::dialed`].
     ///
     /// # Errors
     /// It cannot even begin.
-    fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId>;
+    fn dial(&mut self, endpoint: &Endpoint, options: &DialOptions) -> io::Result<LinkId>;
 
     /// How a dial went; `None`: it goes on.
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>>;

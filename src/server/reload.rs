@@ -1,13 +1,11 @@
 //! A running server takes a new configuration.
 
-use std::net::SocketAddr;
-
 use super::Server;
 use crate::config::ServerConfig;
-use crate::net::{Error, ListenerOptions};
+use crate::net::{Endpoint, Error, ListenerOptions};
 
 /// Where a server listens: what was asked for, and what it is.
-pub type Listening = (ListenerOptions, SocketAddr);
+pub type Listening = (ListenerOptions, Endpoint);
 
 /// One difference between the old configuration and the new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,19 +36,19 @@ impl Server {
         *listening = kept;
         // Whom a listener lets in may follow from an option that has changed.
         for (options, address) in listening.iter() {
-            self.change_listener(*address, config.listener_in_force(options))?;
+            self.change_listener(address.clone(), config.listener_in_force(options))?;
         }
         for (_, address) in removed {
-            self.remove_listener(address)?;
             changes.push(Change::Applied(format!("listener {address} closed")));
+            self.remove_listener(address)?;
         }
         for options in &diff.listeners_added {
             match self.add_listener(config.listener_in_force(options)) {
                 Ok(address) => {
-                    listening.push((options.clone(), address));
                     changes.push(Change::Applied(format!("listener {address} opened")));
+                    listening.push((options.clone(), address));
                 }
-                Err(error) => changes.push(Change::Failed(format!("listener {}: {error}", options.address))),
+                Err(error) => changes.push(Change::Failed(format!("listener {}: {error}", options.endpoint))),
             }
         }
         config.listeners.retain(|wanted| listening.iter().any(|(open, _)| open == wanted));
