@@ -153,7 +153,8 @@ impl Client {
         let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
         let hosted = gauge.clone();
         let runtime = runtime.at_next();
-        let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers, dial, hosted, intake, handler))?;
+        let key = runtime
+            .request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers.into_iter().map(Into::into).collect(), dial, hosted, intake, handler))?;
         Ok(Self {
             runtime,
             key,

@@ -9,7 +9,7 @@
 //! | 4 | `service` | the broker's statistics and administration as text (pure) |
 //! | 3 | `broker` | sessions and the shard core (pure) |
 //! | 2 | [`proto`] \| `route` | MQTT state machines \| topic routing (pure) |
-//! | 1 | [`codec`] | MQTT bytes (pure) |
+//! | 1 | [`codec`] \| [`stack`] | MQTT bytes \| optional layers between a link and what is spoken over it (pure) |
 //! | 0 | [`base`] \| [`topic`] | time, timers, budget, random numbers \| topic strings (pure) |
 //!
 //! A file uses only lower floors; `tests/tidy.rs` holds that. The C header `include/nlmqtt.h` is
@@ -35,4 +35,5 @@ pub mod route;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
+pub mod stack;
 pub mod topic;

@@ -122,18 +122,22 @@ impl Server {
     /// Starts to listen; answers with the place in use (port 0 takes a free one).
     ///
     /// # Errors
-    /// `Io`: the address is taken or not allowed; else as [`Runtime::request`].
+    /// `Io`: the address is taken or not allowed; `Invalid`: a file of its layers cannot be used; else as
+    /// [`Runtime::request`].
     pub fn add_listener(&self, options: ListenerOptions) -> Result<Endpoint, Error> {
+        let recipe = net::listener_recipe(&options)?;
         let (runtime, key) = self.next_shard();
-        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options))??)
+        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options, recipe))??)
     }
 
-    /// Other rules for whoever connects there from now on. False: it did not listen there.
+    /// Other rules for whoever connects there from now on, with the files of its layers as they are now. False: it did
+    /// not listen there.
     ///
     /// # Errors
-    /// As [`Runtime::request`].
+    /// As [`Server::add_listener`]; then nothing has changed.
     pub fn change_listener(&self, endpoint: Endpoint, options: ListenerOptions) -> Result<bool, Error> {
-        self.some_worker(move |worker, key| worker.change_listener(key, &endpoint, &options))
+        let recipe = net::listener_recipe(&options)?;
+        self.some_worker(move |worker, key| worker.change_listener(key, &endpoint, &options, recipe.clone()))
     }
 
     /// Stops listening there; connections stay. False: it did not listen there.

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room and floor.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
     ("base", 0),
     ("topic", 0),
     ("codec", 1),
+    ("stack", 1),
     ("proto", 2),
     ("route", 2),
     ("broker", 3),

@@ -18,6 +18,9 @@ pub const SHARE_BYTES_MIN: usize = 1_024;
 /// hand.
 const TAIL_BYTES_MIN: usize = 1_000;
 
+/// Sent bytes in front of the tail go when there are so many, and no fewer than what is left.
+const MOVE_BYTES_MIN: usize = 32 << 10;
+
 /// Bytes to be sent, in order.
 #[derive(Debug, Default)]
 pub struct OutBuffer {
@@ -130,6 +133,10 @@ impl OutBuffer {
         if self.sent == self.tail.len() {
             self.tail.clear();
             self.sent = 0;
+        } else if self.sent >= MOVE_BYTES_MIN && self.sent >= self.tail.len() / 2 {
+            // Who is never quite done does not keep all it ever sent.
+            self.tail.drain(..self.sent);
+            self.sent = 0;
         }
     }
 
@@ -170,5 +177,15 @@ mod tests {
         }
         seen.extend(buffer.slices().flatten());
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_tail_that_never_empties_does_not_grow() {
+        let mut buffer = OutBuffer::default();
+        for _ in 0..1_000 {
+            buffer.tail().extend_from_slice(&[0; 10_000]);
+            buffer.advance(buffer.len() - 1);
+        }
+        assert!(buffer.memory_bytes() < 10 * MOVE_BYTES_MIN, "{}", buffer.memory_bytes());
     }
 }

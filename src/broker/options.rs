@@ -67,6 +67,10 @@ pub struct Options {
     pub slow_consumer_grace: Duration,
     /// Time from accept to a complete CONNECT.
     pub connect_timeout: Duration,
+    /// Handshakes (TLS and other layers) in progress on one worker; further ones wait.
+    pub max_handshakes: usize,
+    /// Time from the first byte of a handshake to its end.
+    pub handshake_timeout: Duration,
     /// Time for a hook's late answer; then the operation is refused (0x83).
     pub hook_timeout: Duration,
     /// How often the hook `tick` is called.
@@ -125,6 +129,8 @@ impl Default for Options {
             max_output_bytes: 256 << 10,
             slow_consumer_grace: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(15),
+            max_handshakes: 128,
+            handshake_timeout: Duration::from_secs(10),
             hook_timeout: Duration::from_secs(10),
             tick_interval: Duration::from_secs(1),
             max_bans: 10_000,

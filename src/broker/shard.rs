@@ -318,7 +318,8 @@ impl Shard {
         connection.flags.blocked = blocked;
         connection.recharge();
         if connection.state == State::Closing {
-            return connection.out.is_empty();
+            // What layers have sealed may still wait for the socket.
+            return connection.out.is_empty() && (!blocked || connection.last_input + CLOSING_TIME_MAX <= now);
         }
         let more = !connection.out.is_empty();
         self.watch_slow(now, key);

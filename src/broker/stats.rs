@@ -86,6 +86,16 @@ stats! {
     connects_refused_busy,
     /// Connections closed because no CONNECT came in time.
     connect_timeouts,
+    /// Handshakes done (TLS and other layers).
+    handshakes,
+    /// Handshakes that failed because of what the client did or showed.
+    handshakes_failed,
+    /// Handshakes that were not done within `handshake_timeout_ms`.
+    handshake_timeouts,
+    /// Times a handshake had to wait because `max_handshakes` were in progress.
+    handshakes_delayed,
+    /// Handshakes given up because they stood still while others waited.
+    handshakes_shed,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
     /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.

@@ -114,6 +114,8 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     number!(max_output_bytes, "max_output_bytes", Kind::Bytes(1_024, MANY), LIVE, "bytes that wait for one connection's socket"),
     milliseconds!(slow_consumer_grace, "slow_consumer_grace_ms", 0, "a client that does not read for so long is closed"),
     milliseconds!(connect_timeout, "connect_timeout_ms", 1, "from accept to CONNECT"),
+    number!(max_handshakes, "max_handshakes", Kind::Number(1, 1_000_000), LIVE, "TLS and other handshakes in progress on one worker; further ones wait"),
+    milliseconds!(handshake_timeout, "handshake_timeout_ms", 1, "from the first byte of a handshake to its end"),
     milliseconds!(hook_timeout, "hook_timeout_ms", 1, "for the late answer of a hook"),
     milliseconds!(tick_interval, "tick_interval_ms", 1, "how often the hook `tick` is called"),
     number!(max_bans, "max_bans", Kind::Number(0, 1_000_000), LIVE, "client identifiers, user names and addresses that are banned"),

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
-use super::write::write_once;
 use super::{DialOptions, LinkId, Net, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
+use crate::stack::{Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a client of a worker.
@@ -34,6 +34,22 @@ impl ServerAddress {
     /// An address that needs no look-up.
     pub fn is_literal(&self) -> bool {
         super::resolver::literal(&self.host).is_some()
+    }
+}
+
+/// A server to connect to, and the layers on the way there.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Where it is.
+    pub address: ServerAddress,
+    /// Layers of each connection to it.
+    pub recipe: Recipe,
+}
+
+impl From<ServerAddress> for Remote {
+    /// A way without layers.
+    fn from(address: ServerAddress) -> Self {
+        Self { address, recipe: Recipe::default() }
     }
 }
 
@@ -162,19 +178,23 @@ pub(super) struct ClientHost {
     /// Takes messages in place of the handler, in whatever mode.
     intake: Option<Box<dyn MessageIntake>>,
     handler: ClientSide,
-    servers: Vec<ServerAddress>,
+    pub(super) servers: Vec<Remote>,
+    /// The one that is dialled, or was last.
+    pub(super) server: usize,
     dial_options: DialOptions,
-    connection: Connection,
+    pub(super) connection: Connection,
+    /// The layers of the connection, if it has any.
+    pub(super) stack: Option<Box<Stack>>,
     /// The link took less than it was offered.
-    blocked: bool,
-    /// The machine may have something to send.
-    dirty: bool,
+    pub(super) blocked: bool,
+    /// The machine, or a layer, may have something to send.
+    pub(super) dirty: bool,
     gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// How far the way to the server is.
-enum Connection {
+pub(super) enum Connection {
     None,
     /// The application is asked for credentials for this server.
     Asking(u64, usize),
@@ -182,7 +202,19 @@ enum Connection {
     Resolving(u64, u16),
     /// This link is being connected; these addresses are left to try.
     Dialing(LinkId, std::vec::IntoIter<SocketAddr>),
+    /// Connected; its layers shake hands.
+    Opening(LinkId),
     Open(LinkId),
+}
+
+impl Connection {
+    /// The link, once it is connected.
+    pub(super) fn link(&self) -> Option<LinkId> {
+        match *self {
+            Self::Opening(link) | Self::Open(link) => Some(link),
+            _ => None,
+        }
+    }
 }
 
 impl ClientHost {
@@ -192,7 +224,7 @@ impl ClientHost {
 
     /// Output waits for a link that takes it.
     pub fn has_work(&self) -> bool {
-        self.dirty && !self.blocked && matches!(self.connection, Connection::Open(_))
+        self.dirty && !self.blocked && self.connection.link().is_some()
     }
 }
 
@@ -201,7 +233,7 @@ impl<N: Net> Worker<N> {
     pub fn add_client(
         &mut self,
         machine: Client,
-        servers: Vec<ServerAddress>,
+        servers: Vec<Remote>,
         dial_options: DialOptions,
         gauge: Arc<ClientGauge>,
         intake: Option<Box<dyn MessageIntake>>,
@@ -214,8 +246,10 @@ impl<N: Net> Worker<N> {
             callbacks: IdMap::default(),
             intake,
             servers,
+            server: 0,
             dial_options,
             connection: Connection::None,
+            stack: None,
             blocked: false,
             dirty: false,
             gauge,
@@ -271,7 +305,7 @@ impl<N: Net> Worker<N> {
     }
 
     /// Delivers what the machine has to say until it has nothing more.
-    fn drain_events(&mut self, client: ClientKey) {
+    pub(super) fn drain_events(&mut self, client: ClientKey) {
         while let Some(host) = self.clients.get_mut(client) {
             host.dirty = true;
             host.gauge.set(&host.machine);
@@ -305,10 +339,8 @@ impl<N: Net> Worker<N> {
     }
 
     fn finish_removing(&mut self, client: ClientKey) {
-        let finished = self
-            .clients
-            .get(client)
-            .is_some_and(|host| host.removing.is_some() && host.machine.state() == State::Stopped && !matches!(host.connection, Connection::Open(_)));
+        let finished =
+            self.clients.get(client).is_some_and(|host| host.removing.is_some() && host.machine.state() == State::Stopped && host.connection.link().is_none());
         if !finished {
             return;
         }
@@ -327,7 +359,7 @@ impl<N: Net> Worker<N> {
         let ticket = self.lookup_serial;
         let inbox = self.inbox().clone();
         let host = &mut self.clients[client];
-        host.connection = Connection::Asking(ticket, server);
+        (host.connection, host.server) = (Connection::Asking(ticket, server), server);
         let asked = host.handler.before_connect(server, move |credentials| {
             inbox.post(Box::new(move |worker: &mut Self| worker.credentials_came(client, ticket, credentials)));
         });
@@ -348,7 +380,7 @@ impl<N: Net> Worker<N> {
                 return self.client_lost(client, Cause::Credentials);
             }
         }
-        let ServerAddress { host: name, port } = host.servers[server].clone();
+        let ServerAddress { host: name, port } = host.servers[server].address.clone();
         host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);
         self.net.resolve(ticket, &name, port);
@@ -398,9 +430,7 @@ impl<N: Net> Worker<N> {
         match self.net.dialed(link) {
             None => {}
             Some(Ok(())) => {
-                host.connection = Connection::Open(link);
-                host.machine.handle_dialed(self.now);
-                self.drain_events(client);
+                self.client_connected(client, link);
             }
             Some(Err(_)) => self.dial_failed(client, link),
         }
@@ -418,7 +448,7 @@ impl<N: Net> Worker<N> {
         let must_rest = self.must_rest();
         let Some(host) = self.clients.get_mut(client) else { return After::Closed };
         match host.connection {
-            Connection::Open(open) if open == link => {}
+            Connection::Opening(open) | Connection::Open(open) if open == link => {}
             // Readable before it is connected: the dial failed.
             Connection::Dialing(dialing, _) if dialing == link => {
                 if let Some(Err(_)) = self.net.dialed(link) {
@@ -435,42 +465,22 @@ impl<N: Net> Worker<N> {
             host.machine.handle_input(self.now, &[]);
             self.drain_events(client);
         }
-        let Some(host) = self.clients.get(client).filter(|host| matches!(host.connection, Connection::Open(open) if open == link)) else {
+        let Some(host) = self.clients.get(client).filter(|host| host.connection.link() == Some(link)) else {
             return After::Closed;
         };
-        if must_rest {
+        if must_rest || host.stack.as_ref().is_some_and(|stack| stack.is_wire_full()) {
             return After::Pause;
         }
         if !host.machine.wants_input() {
             return self.pause_client(client);
         }
-        let mut scratch = core::mem::take(&mut self.scratch);
-        let read = self.net.read(link, &mut scratch);
-        let host = &mut self.clients[client];
-        let after = match read {
-            Ok(0) => {
-                self.client_lost(client, Cause::Closed);
-                After::Closed
-            }
-            Ok(count) => {
-                host.machine.handle_input(self.now, &scratch[..count]);
-                self.drain_events(client);
-                // What it keeps undecoded makes no socket readable: it is to be looked at again.
-                let rests = self.clients.get(client).is_some_and(|host| !host.machine.wants_input());
-                match count == scratch.len() {
-                    _ if rests => self.pause_client(client),
-                    true => After::Again,
-                    false => After::Drained,
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
-            Err(_) => {
-                self.client_lost(client, Cause::Network);
-                After::Closed
-            }
+        let after = self.read_link(client, link);
+        // What it keeps undecoded makes no socket readable: it is to be looked at again.
+        let rests = self.clients.get(client).is_some_and(|host| host.connection.link() == Some(link) && !host.machine.wants_input());
+        let after = match after {
+            After::Drained | After::Again if rests => self.pause_client(client),
+            after => after,
         };
-        self.scratch = scratch;
         // The machine may have hung up meanwhile: then the link is not this client's any more.
         if self.owner(link) == Owner::Client(client) { after } else { After::Closed }
     }
@@ -488,7 +498,7 @@ impl<N: Net> Worker<N> {
     }
 
     /// The connection broke or was not made.
-    fn client_lost(&mut self, client: ClientKey, cause: Cause) {
+    pub(super) fn client_lost(&mut self, client: ClientKey, cause: Cause) {
         self.let_go(client);
         if let Some(host) = self.clients.get_mut(client) {
             host.machine.handle_closed(self.now, cause);
@@ -497,67 +507,21 @@ impl<N: Net> Worker<N> {
     }
 
     /// Closes whatever there is of a connection.
-    fn let_go(&mut self, client: ClientKey) {
+    pub(super) fn let_go(&mut self, client: ClientKey) {
         let host = &mut self.clients[client];
+        host.stack = None;
         match core::mem::replace(&mut host.connection, Connection::None) {
             Connection::None | Connection::Asking(..) => {}
             Connection::Resolving(ticket, _) => {
                 self.lookups.remove(&ticket);
             }
-            Connection::Dialing(link, _) | Connection::Open(link) => self.close(link),
+            Connection::Dialing(link, _) | Connection::Opening(link) | Connection::Open(link) => self.close(link),
         }
-    }
-
-    /// The machine ends the connection: what it still has to say goes out first, as far as the
-    /// socket takes it at once. Its events are not looked at here: the next may be a new dial.
-    fn hang_up(&mut self, client: ClientKey) {
-        let now = self.now;
-        let Some(host) = self.clients.get_mut(client) else { return };
-        match core::mem::replace(&mut host.connection, Connection::None) {
-            Connection::Open(link) => {
-                if let Some(out) = host.machine.poll_transmit(now).filter(|_| !host.blocked) {
-                    // The link is given up either way.
-                    let _ = write_once(&mut self.net, link, out);
-                }
-                self.linger(link);
-            }
-            other => {
-                host.connection = other;
-                self.let_go(client);
-            }
-        }
-    }
-
-    /// One write of what the machine has to send. False: there was nothing.
-    pub(super) fn flush_client(&mut self, client: ClientKey) -> bool {
-        if self.must_rest() {
-            return false;
-        }
-        let Some(host) = self.clients.get_mut(client) else { return false };
-        let Connection::Open(link) = host.connection else { return false };
-        if host.blocked || !host.dirty {
-            return false;
-        }
-        let Some(out) = host.machine.poll_transmit(self.now) else {
-            host.dirty = false;
-            // Asking may have ended things: an expired message, the end of a drain.
-            self.drain_quietly(client);
-            return false;
-        };
-        match write_once(&mut self.net, link, out) {
-            Ok((count, blocked)) => {
-                out.advance(count);
-                host.blocked = blocked;
-                self.drain_events(client);
-            }
-            Err(_) => self.client_lost(client, Cause::Network),
-        }
-        true
     }
 
     /// As `drain_events`, after a flush that found nothing: without events there is nothing new to
     /// send either.
-    fn drain_quietly(&mut self, client: ClientKey) {
+    pub(super) fn drain_quietly(&mut self, client: ClientKey) {
         if self.clients.get(client).is_some_and(|host| host.machine.has_events()) {
             self.drain_events(client);
         }

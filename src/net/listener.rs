@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::{Endpoint, ListenerId, SocketOptions};
 use crate::base::{Bucket, Instant};
 use crate::broker::Rules;
+use crate::stack::Recipe;
 
 /// Where and how a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(super) struct Listener {
     pub id: ListenerId,
     pub bound: Endpoint,
     pub rules: Arc<Rules>,
+    /// The layers of its connections.
+    pub recipe: Recipe,
     max_connections: Option<usize>,
     /// Connections in a second.
     rate: Option<(u32, Bucket)>,
@@ -52,14 +55,15 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub fn new(now: Instant, id: ListenerId, bound: Endpoint, options: &ListenerOptions) -> Self {
-        let mut listener = Self { id, bound, rules: Arc::default(), max_connections: None, rate: None, place: Arc::default() };
-        listener.change(now, options);
+    pub fn new(now: Instant, id: ListenerId, bound: Endpoint, options: &ListenerOptions, recipe: Recipe) -> Self {
+        let mut listener = Self { id, bound, rules: Arc::default(), recipe: Recipe::default(), max_connections: None, rate: None, place: Arc::default() };
+        listener.change(now, options, recipe);
         listener
     }
 
-    /// Other rules for whoever comes from now on; the socket stays as it is.
-    pub fn change(&mut self, now: Instant, options: &ListenerOptions) {
+    /// Other rules and layers for whoever comes from now on; the socket stays as it is.
+    pub fn change(&mut self, now: Instant, options: &ListenerOptions, recipe: Recipe) {
+        self.recipe = recipe;
         self.rules = Arc::new(options.rules.clone());
         self.max_connections = options.max_connections;
         if self.rate.map(|(rate, _)| rate) != options.rate_connections {

@@ -15,11 +15,13 @@
 
 mod answer;
 mod client_host;
+mod client_link;
 mod dispatch;
 mod endpoint;
 mod error;
 mod inbox;
 mod journal;
+mod layers;
 #[cfg(feature = "server")]
 mod listener;
 mod log;
@@ -31,6 +33,8 @@ mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
+#[cfg(feature = "server")]
+mod server_stack;
 mod tasks;
 mod threads;
 mod turning;
@@ -45,12 +49,15 @@ use std::os::fd::OwnedFd;
 use crate::base::{Duration, Instant, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
-pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, ServerAddress};
+pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use endpoint::{Endpoint, Peer, SocketOptions};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
+#[cfg(feature = "server")]
+pub use layers::listener_recipe;
+pub use layers::{Transport, Underlay};
 #[cfg(feature = "server")]
 pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};

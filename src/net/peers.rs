@@ -220,6 +220,7 @@ impl<N: Net> Worker<N> {
             linked.link = link;
             let connection = host.shard.admit(self.now, traveller);
             host.link(connection, linked);
+            host.begin_layers(connection);
             self.own(link, Owner::Connection(server, connection));
         }
     }

@@ -9,13 +9,15 @@ use slotmap::SecondaryMap;
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
+use super::server_stack::Handshakes;
 use super::worker::{After, Owner, Worker};
-use super::write::write_once;
+use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
 use crate::broker::{Hooks, Origin, Progress, Rules, Shard, Task};
 use crate::codec::{Message, Reason};
+use crate::stack::{Ends, Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a server of a worker.
@@ -26,15 +28,17 @@ pub(super) struct ServerHost<N: Net> {
     pub shard: Shard,
     /// Its place among the workers of the server; `None`: this is the only one.
     pub(super) seat: Option<Seat<N>>,
-    links: SecondaryMap<ConnKey, Linked>,
+    pub(super) links: SecondaryMap<ConnKey, Linked>,
+    pub(super) handshakes: Handshakes,
     listeners: Vec<Listener>,
     dirty: Vec<ConnKey>,
     stopping: Option<Stopping>,
 }
 
-/// The link of a connection, and its place at the listener it came through, if any.
+/// The link of a connection, its layers if it has any, and its place at the listener it came through, if any.
 pub(super) struct Linked {
     pub(super) link: LinkId,
+    pub(super) stack: Option<Box<Stack>>,
     _place: Option<Arc<()>>,
 }
 
@@ -48,12 +52,12 @@ pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
 
 impl<N: Net> ServerHost<N> {
     fn new(shard: Shard) -> Self {
-        Self { shard, seat: None, links: SecondaryMap::new(), listeners: Vec::new(), dirty: Vec::new(), stopping: None }
+        Self { shard, seat: None, links: SecondaryMap::new(), handshakes: Handshakes::default(), listeners: Vec::new(), dirty: Vec::new(), stopping: None }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        [self.shard.poll_timeout(), stopping].into_iter().flatten().min()
+        [self.shard.poll_timeout(), stopping, self.handshake_deadline()].into_iter().flatten().min()
     }
 
     /// The socket of a connection takes bytes again.
@@ -126,14 +130,14 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Starts to listen; answers with the address in use.
+    /// Starts to listen, with the layers of `recipe` under each connection; answers with the address in use.
     ///
     /// # Errors
     /// As [`Net::listen`]; `NotFound` if the server is gone.
-    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions) -> io::Result<Endpoint> {
+    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: Recipe) -> io::Result<Endpoint> {
         self.accepting(server)?;
         let (listener, bound) = self.net.listen(&options.endpoint, &options.socket)?;
-        self.take_listener(server, listener, bound.clone(), options);
+        self.take_listener(server, listener, bound.clone(), options, recipe);
         Ok(bound)
     }
 
@@ -141,10 +145,10 @@ impl<N: Net> Worker<N> {
     ///
     /// # Errors
     /// As [`Net::listen_on`]; `NotFound` if the server is gone.
-    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions) -> io::Result<Endpoint> {
+    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions, recipe: Recipe) -> io::Result<Endpoint> {
         self.accepting(server)?;
         let (listener, bound) = self.net.listen_on(socket, &options.socket)?;
-        self.take_listener(server, listener, bound.clone(), options);
+        self.take_listener(server, listener, bound.clone(), options, recipe);
         Ok(bound)
     }
 
@@ -154,8 +158,8 @@ impl<N: Net> Worker<N> {
         host.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: Endpoint, options: &ListenerOptions) {
-        let entry = Listener::new(self.now, listener, bound, options);
+    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: Endpoint, options: &ListenerOptions, recipe: Recipe) {
+        let entry = Listener::new(self.now, listener, bound, options, recipe);
         self.servers[server].listeners.push(entry);
         self.listen_for(listener, Some(server));
     }
@@ -172,7 +176,7 @@ impl<N: Net> Worker<N> {
         let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules });
         match admitted {
             Some(connection) => {
-                host.links.insert(connection, Linked { link, _place: None });
+                host.links.insert(connection, Linked { link, stack: None, _place: None });
                 self.own(link, Owner::Connection(server, connection));
             }
             None => self.net.close(link),
@@ -180,11 +184,11 @@ impl<N: Net> Worker<N> {
         Ok(admitted.is_some())
     }
 
-    /// Other rules for whoever comes from now on; the address stays. False: it did not listen there.
-    pub fn change_listener(&mut self, server: ServerKey, address: &Endpoint, options: &ListenerOptions) -> bool {
+    /// Other rules and layers for whoever comes from now on; the address stays. False: it did not listen there.
+    pub fn change_listener(&mut self, server: ServerKey, address: &Endpoint, options: &ListenerOptions, recipe: Recipe) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
         let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == *address) else { return false };
-        listener.change(self.now, options);
+        listener.change(self.now, options, recipe);
         true
     }
 
@@ -243,12 +247,23 @@ impl<N: Net> Worker<N> {
             None => host.shard.turn_away(),
             Some(_) => host.shard.open_from(self.now, &origin),
         };
-        match admitted {
-            Some(connection) => {
-                host.links.insert(connection, Linked { link, _place: place });
+        let Some(connection) = admitted else { return self.net.close(link) };
+        if entry.recipe.is_empty() {
+            host.links.insert(connection, Linked { link, stack: None, _place: place });
+            return self.own(link, Owner::Connection(server, connection));
+        }
+        let ends = Ends { source: peer.address, destination: entry.bound.socket_address(), seed: host.shard.draw_seed(), ..Ends::default() };
+        match entry.recipe.stack(host.shard.budget(), &ends) {
+            Ok(stack) => {
+                host.links.insert(connection, Linked { link, stack, _place: place });
+                host.begin_layers(connection);
                 self.own(link, Owner::Connection(server, connection));
             }
-            None => self.net.close(link),
+            Err(fault) => {
+                host.shard.layer_failed(connection, false, &fault);
+                host.shard.closed(self.now, connection);
+                self.net.close(link);
+            }
         }
     }
 
@@ -258,6 +273,10 @@ impl<N: Net> Worker<N> {
         if !host.shard.wants_input(self.now, connection) || must_rest {
             return After::Pause;
         }
+        let has_layers = host.links.get(connection).is_some_and(|linked| linked.stack.is_some());
+        if has_layers && !self.may_read_layers(server, connection) {
+            return After::Pause;
+        }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
         let after = match read {
@@ -265,11 +284,11 @@ impl<N: Net> Worker<N> {
                 self.connection_lost(server, connection);
                 After::Closed
             }
-            Ok(count) => {
-                self.hand_in(server, connection, &scratch[..count]);
+            Ok(count) if self.take_in(server, connection, &scratch[..count]) => {
                 // A short read was the last: no second one just to see that nothing is there.
                 if count == scratch.len() { After::Again } else { After::Drained }
             }
+            Ok(_) => After::Closed,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
             Err(_) => {
@@ -281,7 +300,7 @@ impl<N: Net> Worker<N> {
         after
     }
 
-    fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
+    pub(super) fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
         while let Some(host) = self.servers.get_mut(server) {
             let Progress::Flush { consumed } = host.shard.handle_input(self.now, connection, bytes) else { return };
             bytes = &bytes[consumed..];
@@ -293,7 +312,7 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
+    pub(super) fn connection_lost(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
         host.shard.closed(self.now, connection);
         if let Some(linked) = host.unlink(connection) {
@@ -319,9 +338,15 @@ impl<N: Net> Worker<N> {
 
     fn flush_connection(&mut self, server: ServerKey, connection: ConnKey) {
         let Some(host) = self.servers.get_mut(server) else { return };
-        let Some(&Linked { link, .. }) = host.links.get(connection) else { return };
+        let Some(Linked { link, stack, .. }) = host.links.get_mut(connection) else { return };
+        let link = *link;
+        let is_closing = stack.is_some() && host.shard.is_closing(connection);
         let Some(out) = host.shard.output(connection) else { return };
-        match write_once(&mut self.net, link, out) {
+        let written = match stack {
+            None => write_once(&mut self.net, link, out),
+            Some(stack) => write_sealed(&mut self.net, link, stack, out, is_closing),
+        };
+        match written {
             Ok((count, blocked)) => {
                 if host.shard.sent(self.now, connection, count, blocked) {
                     host.unlink(connection);
@@ -334,6 +359,7 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn server_timeout(&mut self, server: ServerKey) {
+        self.end_stale_handshakes(server);
         let host = &mut self.servers[server];
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);

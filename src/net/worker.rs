@@ -34,6 +34,8 @@ pub struct Worker<N: Net> {
     pub(super) net: N,
     pub(super) now: Instant,
     pub(super) scratch: Box<[u8]>,
+    /// What layers have opened, while it is handed on; empty in between.
+    pub(super) plain: Vec<u8>,
     pub(super) servers: SlotMap<ServerKey, ServerHost<N>>,
     pub(super) clients: SlotMap<ClientKey, ClientHost>,
     /// Names being looked up, and for whom.
@@ -100,6 +102,7 @@ impl<N: Net> Worker<N> {
             now: net.now(),
             net,
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            plain: Vec::new(),
             servers: SlotMap::with_key(),
             clients: SlotMap::with_key(),
             lookups: IdMap::default(),

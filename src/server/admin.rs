@@ -11,7 +11,7 @@ use super::{ANSWER_WAIT, Publication, Server};
 use crate::base::{Duration, Instant};
 use crate::broker::{Ban, BanError, BanKind, ClientSummary, Rules, Shard, TaskId};
 use crate::codec::{Message, Reason, SubscribeOptions};
-use crate::net::{Endpoint, Error, ListenerOptions, MioNet, Worker};
+use crate::net::{self, Endpoint, Error, ListenerOptions, MioNet, Worker};
 use crate::route::RetainedCursor;
 
 /// Retained messages fetched in one request.
@@ -24,8 +24,9 @@ impl Server {
     /// # Errors
     /// `Io`: it is not a listening TCP or Unix socket; else as [`Runtime::request`](crate::net::Runtime::request).
     pub fn add_listener_socket(&self, socket: OwnedFd, options: ListenerOptions) -> Result<Endpoint, Error> {
+        let recipe = net::listener_recipe(&options)?;
         let (runtime, key) = self.next_shard();
-        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener_socket(key, socket, &options))??)
+        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener_socket(key, socket, &options, recipe))??)
     }
 
     /// Serves a client on a stream that is connected already. False: a limit, a ban or a hook did

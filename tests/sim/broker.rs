@@ -10,6 +10,7 @@ use nlmqtt::broker::{Answer, ClientInfo, Decision, HookToken, Hooks, Interest, L
 use nlmqtt::codec::{self, PropertyId, Qos, Reason, SubscribeOptions};
 use nlmqtt::net::{ListenerOptions, Peers, ServerKey, Worker};
 use nlmqtt::route::{Options as RouterOptions, Router, ShareStrategy};
+use nlmqtt::stack::Recipe;
 
 use crate::faults::Faults;
 use crate::model::{Connect, Model, Publication, Will};
@@ -114,7 +115,7 @@ impl Broker {
         }
         let address = std::net::SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
         let listening = rng.below(count as u64) as usize;
-        workers[listening].add_listener(servers[listening], &ListenerOptions::at(address)).expect("nobody else listens");
+        workers[listening].add_listener(servers[listening], &ListenerOptions::at(address), Recipe::default()).expect("nobody else listens");
         Self { workers, servers, peers, budget, late }
     }
 

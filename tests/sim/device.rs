@@ -144,7 +144,7 @@ impl Device {
         let mut worker = SimNet::worker(world, self.host, 0);
         let servers = vec![ServerAddress { host: BROKER_NAME.to_owned(), port: BROKER_PORT }];
         let app = App { name: self.name, book: self.book.clone(), model: model.clone(), trace: self.trace.clone() };
-        let client = worker.add_client(machine, servers, DialOptions::default(), Arc::default(), None, Box::new(app));
+        let client = worker.add_client(machine, servers.into_iter().map(Into::into).collect(), DialOptions::default(), Arc::default(), None, Box::new(app));
         worker.with_client(client, |client, now| client.start(now)).expect("there").expect("stopped");
         self.life = Some(Life { worker, client, budget });
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::base::Instant;
 use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::proto::Error;
+use crate::stack::Fault;
 
 /// Names one request, chosen by whoever makes it, never twice; its completion event carries it,
 /// exactly once.
@@ -170,6 +171,8 @@ pub struct Disconnected {
     pub reason: Option<Reason>,
     /// What was wrong with the server's packets.
     pub error: Option<Error>,
+    /// What was wrong below MQTT, such as a certificate.
+    pub fault: Option<Fault>,
     /// The session had been established.
     pub was_online: bool,
     /// When the next try is; `None`: there is none.

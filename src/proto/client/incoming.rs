@@ -104,7 +104,7 @@ impl Client {
             return Err(Error::Protocol("second CONNACK"));
         };
         if ack.reason != Reason::SUCCESS {
-            let ending = Ending { cause: Cause::of(ack.reason), reason: Some(ack.reason), error: None, properties: ack.properties, hang_up: true };
+            let ending = Ending { cause: Cause::of(ack.reason), reason: Some(ack.reason), error: None, fault: None, properties: ack.properties, hang_up: true };
             self.lost(now, ending);
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl Client {
             Reason::NORMAL_DISCONNECTION => Cause::Closed,
             reason => Cause::of(reason),
         };
-        let ending = Ending { cause, reason: Some(disconnect.reason), error: None, properties: disconnect.properties, hang_up: true };
+        let ending = Ending { cause, reason: Some(disconnect.reason), error: None, fault: None, properties: disconnect.properties, hang_up: true };
         self.lost(now, ending);
     }
 

@@ -7,12 +7,15 @@ use super::{Client, Retry};
 use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, PacketId, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version};
 use crate::proto::{Error, KeepAliveAction};
+use crate::stack::Fault;
 
 /// How a connection ended.
 pub(super) struct Ending<'a> {
     pub(super) cause: Cause,
     pub(super) reason: Option<Reason>,
     pub(super) error: Option<Error>,
+    /// What was wrong below MQTT.
+    pub(super) fault: Option<Fault>,
     pub(super) properties: Properties<'a>,
     /// The driver does not know yet.
     pub(super) hang_up: bool,
@@ -20,7 +23,7 @@ pub(super) struct Ending<'a> {
 
 impl Ending<'_> {
     fn of(cause: Cause, hang_up: bool) -> Self {
-        Self { cause, reason: None, error: None, properties: Properties::EMPTY, hang_up }
+        Self { cause, reason: None, error: None, fault: None, properties: Properties::EMPTY, hang_up }
     }
 }
 
@@ -161,6 +164,14 @@ impl Client {
         }
     }
 
+    /// Driver: the connection is gone or was not made because of what the server did or showed below MQTT.
+    pub fn handle_fault(&mut self, now: Instant, fault: Fault) {
+        if matches!(self.state, State::Dialing | State::Connecting | State::Online | State::Stopping) {
+            let ending = Ending { fault: Some(fault), ..Ending::of(Cause::Tls, false) };
+            self.lost(now, ending);
+        }
+    }
+
     /// A deadline may have come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_queue(now);
@@ -202,7 +213,7 @@ impl Client {
         if self.options.version == Version::V5 {
             self.send_disconnect(reason, Properties::EMPTY);
         }
-        let ending = Ending { cause: Cause::Protocol, reason: Some(reason), error: Some(error), properties: Properties::EMPTY, hang_up: true };
+        let ending = Ending { cause: Cause::Protocol, reason: Some(reason), error: Some(error), fault: None, properties: Properties::EMPTY, hang_up: true };
         self.lost(now, ending);
     }
 
@@ -238,6 +249,7 @@ impl Client {
                 cause,
                 reason: ending.reason,
                 error: ending.error,
+                fault: ending.fault,
                 was_online,
                 retry_at,
                 server_reference: reference.map(str::to_owned),

@@ -199,6 +199,16 @@ impl Client {
         &self.options
     }
 
+    /// Where what it holds is charged.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// For a layer that needs something unforeseeable.
+    pub fn draw_seed(&mut self) -> u64 {
+        self.rng.u64()
+    }
+
     /// Counters.
     pub fn statistics(&self) -> Statistics {
         self.statistics

@@ -1,0 +1,61 @@
+//! What a shard is told of the layers below a connection (TLS and others), and what its host asks because of them.
+
+use super::connection::{ConnKey, State};
+use super::shard::Shard;
+use crate::stack::{About, Fault};
+
+/// What became of a handshake that is not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandshakeLoss {
+    /// It has to wait: as many as are allowed are in progress.
+    Delayed,
+    /// It stood still while others waited.
+    Shed,
+    /// It was not done in time.
+    TimedOut,
+}
+
+impl Shard {
+    /// The layers of a connection have something to write themselves.
+    pub fn wants_write(&mut self, key: ConnKey) {
+        if self.connections.contains_key(key) {
+            self.mark_dirty(key);
+        }
+    }
+
+    /// What is in its out-buffer is the last a client gets.
+    pub fn is_closing(&self, key: ConnKey) -> bool {
+        self.connections.get(key).is_none_or(|connection| connection.state == State::Closing)
+    }
+
+    /// The layers of a connection are open, and have learnt this.
+    pub fn established(&mut self, key: ConnKey, about: Box<About>) {
+        self.stats.handshakes += 1;
+        let _ = (key, about);
+    }
+
+    /// The peer broke the rules of a layer; the host closes the connection.
+    pub fn layer_failed(&mut self, key: ConnKey, was_established: bool, fault: &Fault) {
+        match was_established {
+            true => self.stats.protocol_errors += 1,
+            false => self.stats.handshakes_failed += 1,
+        }
+        let Some(connection) = self.connections.get(key) else { return };
+        let peer = &connection.peer;
+        self.hooks.log(3, &|| format!("{peer}: {fault}, closing"));
+    }
+
+    /// For a layer that needs something unforeseeable.
+    pub fn draw_seed(&mut self) -> u64 {
+        self.rng.u64()
+    }
+
+    /// A handshake is not done.
+    pub fn count_handshake(&mut self, loss: HandshakeLoss) {
+        match loss {
+            HandshakeLoss::Delayed => self.stats.handshakes_delayed += 1,
+            HandshakeLoss::Shed => self.stats.handshakes_shed += 1,
+            HandshakeLoss::TimedOut => self.stats.handshake_timeouts += 1,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The link of a client while it is there: layers are opened, bytes read and written, the last word said.
+
+use std::io;
+
+use super::client_host::{ClientHost, ClientKey, Connection};
+use super::worker::{After, Worker};
+use super::write::{write_once, write_sealed};
+use super::{LinkId, Net};
+use crate::base::OutBuffer;
+use crate::proto::client::Cause;
+use crate::stack::{Ends, Fault};
+
+impl<N: Net> Worker<N> {
+    /// The link to a server is connected: its layers begin, or, without any, the machine does.
+    pub(super) fn client_connected(&mut self, client: ClientKey, link: LinkId) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        let remote = &host.servers[host.server];
+        if remote.recipe.is_empty() {
+            host.connection = Connection::Open(link);
+            host.machine.handle_dialed(self.now);
+            return self.drain_events(client);
+        }
+        let ends = Ends { host: &remote.address.host, port: remote.address.port, seed: host.machine.draw_seed(), ..Ends::default() };
+        match remote.recipe.stack(host.machine.budget(), &ends) {
+            Ok(stack) => {
+                host.connection = Connection::Opening(link);
+                host.stack = stack;
+                let established = host.stack.as_mut().is_none_or(|stack| stack.begin().is_some());
+                self.client_layers_went_on(client, link, established);
+            }
+            Err(fault) => {
+                host.connection = Connection::Opening(link);
+                self.client_layer_failed(client, fault);
+            }
+        }
+    }
+
+    /// The layers have something to write, and may just have been established.
+    fn client_layers_went_on(&mut self, client: ClientKey, link: LinkId, established: bool) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        host.dirty = true;
+        if established {
+            host.stack.take_if(|stack| stack.is_empty());
+            host.connection = Connection::Open(link);
+            host.machine.handle_dialed(self.now);
+            self.drain_events(client);
+        }
+    }
+
+    /// Bytes came for a client. False: its link is not there any more.
+    pub(super) fn take_in_client(&mut self, client: ClientKey, link: LinkId, bytes: &[u8]) -> bool {
+        let Some(host) = self.clients.get_mut(client) else { return false };
+        let Some(stack) = &mut host.stack else {
+            host.machine.handle_input(self.now, bytes);
+            self.drain_events(client);
+            return true;
+        };
+        let mut plain = core::mem::take(&mut self.plain);
+        let opened = stack.open(bytes, &mut plain);
+        let result = match opened {
+            Ok(opened) => {
+                self.client_layers_went_on(client, link, opened.established.is_some());
+                Ok(opened.is_ended)
+            }
+            Err(fault) => Err(fault),
+        };
+        let is_there = |host: &&mut ClientHost| host.connection.link() == Some(link);
+        if let Some(host) = self.clients.get_mut(client).filter(is_there).filter(|_| !plain.is_empty()) {
+            host.machine.handle_input(self.now, &plain);
+            self.drain_events(client);
+        }
+        plain.clear();
+        self.plain = plain;
+        if self.clients.get_mut(client).filter(is_there).is_none() {
+            return false;
+        }
+        match result {
+            Ok(false) => return true,
+            Ok(true) => self.client_lost(client, Cause::Closed),
+            Err(fault) => self.client_layer_failed(client, fault),
+        }
+        false
+    }
+
+    /// The server is at fault: it gets the last word of the layer, as far as the socket takes it at once.
+    fn client_layer_failed(&mut self, client: ClientKey, fault: Fault) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        if let (Some(link), Some(stack)) = (host.connection.link(), host.stack.take()) {
+            host.connection = Connection::None;
+            // The link is given up either way.
+            let _ = write_once(&mut self.net, link, stack.wire());
+            self.linger(link);
+        }
+        self.let_go(client);
+        if let Some(host) = self.clients.get_mut(client) {
+            host.machine.handle_fault(self.now, fault);
+            self.drain_events(client);
+        }
+    }
+
+    /// Reads a link that is there, once.
+    pub(super) fn read_link(&mut self, client: ClientKey, link: LinkId) -> After {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let read = self.net.read(link, &mut scratch);
+        let after = match read {
+            Ok(0) => {
+                self.client_lost(client, Cause::Closed);
+                After::Closed
+            }
+            Ok(count) if self.take_in_client(client, link, &scratch[..count]) => {
+                if count == scratch.len() {
+                    After::Again
+                } else {
+                    After::Drained
+                }
+            }
+            Ok(_) => After::Closed,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
+            Err(_) => {
+                self.client_lost(client, Cause::Network);
+                After::Closed
+            }
+        };
+        self.scratch = scratch;
+        after
+    }
+
+    /// One write of what the machine and its layers have to send. False: there was nothing.
+    pub(super) fn flush_client(&mut self, client: ClientKey) -> bool {
+        if self.must_rest() {
+            return false;
+        }
+        let Some(host) = self.clients.get_mut(client) else { return false };
+        let Some(link) = host.connection.link().filter(|_| !host.blocked && host.dirty) else { return false };
+        let out = match host.connection {
+            Connection::Open(_) => host.machine.poll_transmit(self.now),
+            _ => None,
+        };
+        let (written, out) = match (&mut host.stack, out) {
+            (None, Some(out)) => (write_once(&mut self.net, link, out), Some(out)),
+            (Some(stack), out) if out.is_some() || !stack.wire().is_empty() => {
+                let nothing = OutBuffer::default();
+                let written = write_sealed(&mut self.net, link, stack, out.as_deref().unwrap_or(&nothing), false);
+                (written, out)
+            }
+            _ => {
+                host.dirty = false;
+                // Asking may have ended things: an expired message, the end of a drain.
+                self.drain_quietly(client);
+                return false;
+            }
+        };
+        match written {
+            Ok((count, blocked)) => {
+                out.into_iter().for_each(|out| out.advance(count));
+                host.blocked = blocked;
+                self.drain_events(client);
+            }
+            Err(_) => self.client_lost(client, Cause::Network),
+        }
+        true
+    }
+
+    /// The machine ends the connection: what it still has to say goes out first, as far as the
+    /// socket takes it at once. Its events are not looked at here: the next may be a new dial.
+    pub(super) fn hang_up(&mut self, client: ClientKey) {
+        let now = self.now;
+        let Some(host) = self.clients.get_mut(client) else { return };
+        let Some(link) = host.connection.link() else { return self.let_go(client) };
+        let was_open = matches!(core::mem::replace(&mut host.connection, Connection::None), Connection::Open(_));
+        let out = if was_open { host.machine.poll_transmit(now) } else { None };
+        // The link is given up whatever becomes of it.
+        let _ = match (host.stack.take(), out) {
+            _ if host.blocked => Ok((0, true)),
+            (None, Some(out)) => write_once(&mut self.net, link, out),
+            (None, None) => Ok((0, false)),
+            (Some(mut stack), out) => {
+                let nothing = OutBuffer::default();
+                write_sealed(&mut self.net, link, &mut stack, out.as_deref().unwrap_or(&nothing), true)
+            }
+        };
+        self.linger(link);
+    }
+}
