@@ -601,6 +601,11 @@
 
 
 /**
+ * Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
+ */
+#define WIRE_BYTES_MAX (64 << 10)
+
+/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;
@@ -708,6 +713,11 @@ typedef struct {
    * Every property of CONNACK.
    */
   const nlmqtt_properties *properties;
+  /**
+   * Which server the last session was with; the same as `server` for the first session. Another one: the client has
+   * switched, because the servers before did not work, or because a better one does again (option ladder_probe_interval_s).
+   */
+  size_t previous_server;
 } nlmqtt_connected;
 
 /**
@@ -1158,6 +1168,10 @@ typedef struct {
    * Their bytes.
    */
   size_t received_bytes;
+  /**
+   * Sessions with another server than the one before.
+   */
+  uint64_t server_switches;
 } nlmqtt_client_statistics;
 
 /**
@@ -2048,8 +2062,9 @@ void nlmqtt_client_config_free(nlmqtt_client_config *config);
 
 /**
  * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://; port 1883 if there is none; a user name,
- * password or key counts for the whole client). Of several servers the one with the lowest `priority` is tried first, the
- * others when it fails. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
+ * password or key counts for the whole client). Several servers are a ladder: the one with the lowest `priority` is tried
+ * first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
+ * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
  * changes then.
  */
 nlmqtt_status nlmqtt_client_config_add_server(nlmqtt_client_config *config,
