@@ -764,6 +764,10 @@ typedef struct {
    * Every property of the server's CONNACK or DISCONNECT.
    */
   const nlmqtt_properties *properties;
+  /**
+   * What was wrong below MQTT: one of NLMQTT_TLS*; OK: nothing was, `cause` says it all.
+   */
+  nlmqtt_status status;
 } nlmqtt_disconnected;
 
 /**
@@ -1286,6 +1290,14 @@ typedef struct {
    * 3 (MQTT 3.1), 4 (3.1.1) or 5.
    */
   uint8_t protocol_level;
+  /**
+   * The version of TLS of its connection, "1.2" or "1.3"; `data` is NULL without TLS.
+   */
+  nlmqtt_str tls_version;
+  /**
+   * The certificate the client has shown and that was verified, in DER; `data` is NULL without one.
+   */
+  nlmqtt_bytes certificate;
   /**
    * It is connected over a Unix socket, and the kernel has said by which process: the next three.
    */
@@ -1928,6 +1940,61 @@ typedef void (*nlmqtt_stat_fn)(void *user_data, const char *name, uint64_t value
  * The connection was lost or could not be made.
  */
 #define NLMQTT_NETWORK -42
+
+/**
+ * TLS failed in a way without a number of its own.
+ */
+#define NLMQTT_TLS -60
+
+/**
+ * Nobody who is trusted has signed the certificate of the other side.
+ */
+#define NLMQTT_TLS_UNKNOWN_ISSUER -61
+
+/**
+ * The time of the certificate of the other side is over.
+ */
+#define NLMQTT_TLS_EXPIRED -62
+
+/**
+ * The time of the certificate of the other side has not come, or this clock is wrong: worth another try when the time is set.
+ */
+#define NLMQTT_TLS_NOT_YET_VALID -63
+
+/**
+ * The certificate of the other side is for another name.
+ */
+#define NLMQTT_TLS_WRONG_NAME -64
+
+/**
+ * The certificate of the other side was revoked.
+ */
+#define NLMQTT_TLS_REVOKED -65
+
+/**
+ * Both sides have no version of TLS in common that is allowed.
+ */
+#define NLMQTT_TLS_WEAK_VERSION -66
+
+/**
+ * No key of the other side is one of those pinned.
+ */
+#define NLMQTT_TLS_PIN_MISMATCH -67
+
+/**
+ * The other side does not speak TLS at this port.
+ */
+#define NLMQTT_TLS_NOT_TLS -68
+
+/**
+ * The other side speaks TLS at this port, and this one does not.
+ */
+#define NLMQTT_TLS_UNEXPECTED -69
+
+/**
+ * The other side refused the certificate it was shown, or wants one.
+ */
+#define NLMQTT_TLS_CERTIFICATE_REFUSED -70
 
 /**
  * The other side said no; the reason code says why.

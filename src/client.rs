@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::{Duration, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
-use crate::net::{self, ClientGauge, ClientHandler, ClientKey, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress};
+use crate::net::{self, ClientGauge, ClientHandler, ClientKey, ClientTlsSettings, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress};
 use crate::proto;
 use crate::proto::client as machine;
 use bytes::Bytes;
@@ -130,6 +130,7 @@ pub struct ClientParts {
     pub options: Options,
     pub servers: Vec<ServerAddress>,
     pub dial: DialOptions,
+    pub tls: ClientTlsSettings,
     /// `Some`: messages without a callback of their own wait for [`Client::next_message`].
     pub receive: Option<ReceiveOptions>,
 }
@@ -140,21 +141,21 @@ impl Client {
     /// # Errors
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
     pub fn new(runtime: &Runtime, parts: ClientParts, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
-        let ClientParts { options, servers, dial, receive } = parts;
+        let ClientParts { options, servers, dial, tls, receive } = parts;
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
         if let Some(name) = servers.iter().find(|server| !server.is_literal()).filter(|_| !runtime.can_resolve()) {
             return Err(Error::Invalid(format!("{} is a name, and this runtime can look up none: it has no helper threads and no resolver", name.host)));
         }
+        let remotes = net::remotes(servers, &tls)?;
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
         let intake = receive.map(|options| Box::new(Pulled { tracker: tracker.clone(), options }) as Box<dyn MessageIntake>);
         let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
         let hosted = gauge.clone();
         let runtime = runtime.at_next();
-        let key = runtime
-            .request(ANSWER_WAIT, move |worker| worker.add_client(machine, servers.into_iter().map(Into::into).collect(), dial, hosted, intake, handler))?;
+        let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, remotes, dial, hosted, intake, handler))?;
         Ok(Self {
             runtime,
             key,

@@ -11,12 +11,15 @@ use crate::topic;
 use super::connection::{Auth, ConnKey, PACKET_BYTES_MAX, Resumed, Stage, State};
 use super::ending::forwarded;
 use super::hooks::{Access, Decision, SessionEvent};
+use super::layers::named;
 use super::session::{Session, SessionKey, Will};
 use super::shard::{Fault, Shard, client_info, protocol_error};
 use super::tell::tell;
 
 impl Shard {
     pub(super) fn on_connect(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Result<(), Fault> {
+        let about = self.connections[key].about.clone();
+        let connect = &named(about.as_deref(), connect);
         self.connections[key].version = connect.version;
         self.connections[key].flags.no_problem_information = connect.properties.byte(PropertyId::RequestProblemInformation) == Some(0);
         let banned = self.is_banned(now, key, connect);
@@ -426,7 +429,10 @@ impl Shard {
     fn go_on_connecting(&mut self, now: Instant, key: ConnKey, packet: &[u8], decision: Decision) -> Result<(), Fault> {
         let (frame, _) = codec::split(packet, usize::MAX)?.expect("CONNECT was kept whole");
         match codec::decode(Version::V5, codec::Sender::Client, frame)? {
-            codec::Packet::Connect(connect) => self.authenticated(now, key, &connect, packet, decision, None),
+            codec::Packet::Connect(connect) => {
+                let about = self.connections[key].about.clone();
+                self.authenticated(now, key, &named(about.as_deref(), &connect), packet, decision, None);
+            }
             _ => unreachable!("only CONNECT is kept"),
         }
         Ok(())

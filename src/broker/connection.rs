@@ -1,11 +1,13 @@
 //! One network connection of a client: what ends when the socket ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut};
 use crate::route::RetainedCursor;
+use crate::stack::About;
 
 use super::hooks::Decision;
 use super::rate::Entry;
@@ -65,6 +67,8 @@ pub(super) struct Connection {
     pub retained: Option<Box<RetainedJobs>>,
     /// What its listener says of it, if it says anything.
     pub entry: Option<Box<Entry>>,
+    /// What its layers have learnt of the client.
+    pub about: Option<Arc<About>>,
     pub charge: Charge,
     /// Its place among all connections of the server.
     pub _seat: Seat,
@@ -186,6 +190,7 @@ impl Connection {
             auth: None,
             retained: None,
             entry: None,
+            about: None,
             charge,
             _seat: seat,
         }
@@ -204,7 +209,7 @@ impl Connection {
     pub fn kept_bytes(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.packet.capacity());
         let auth = self.auth.as_ref().map_or(0, |auth| auth.connect.capacity() + auth.method.len() + auth.last_data.as_ref().map_or(0, Vec::capacity));
-        self.partial.capacity() + parked + auth + self.alias_in.bytes()
+        self.partial.capacity() + parked + auth + self.alias_in.bytes() + self.about.as_ref().map_or(0, |about| about.memory_bytes())
     }
 
     /// What every connection costs.

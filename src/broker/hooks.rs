@@ -17,6 +17,7 @@ use super::connection::ConnKey;
 use super::peers::SHARDS_MAX;
 use crate::base::PeerProcess;
 use crate::codec::{Connect, Message, Properties, Qos, Reason, SubscribeOptions};
+use crate::stack::About;
 
 /// Names one question to a hook; `Copy`, may travel to any thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +102,8 @@ pub struct ClientInfo<'a> {
     pub peer: &'a str,
     /// 3, 4 or 5.
     pub protocol_level: u8,
+    /// What the layers of its connection have learnt, if it has any.
+    pub about: Option<&'a Arc<About>>,
     /// Of a client that is connected over a Unix socket.
     pub process: Option<PeerProcess>,
 }

@@ -48,6 +48,8 @@ impl Shard {
         let result = self.take_packets(now, key, &mut rest);
         let result = result.and_then(|()| self.charge_kept(now, key, kept_before));
         if let Err(fault) = result {
+            let is_tls = self.connections.get(key).is_some_and(|connection| connection.state == State::AwaitConnect) && bytes.starts_with(&TLS_HELLO);
+            let fault = if is_tls { Fault::Reason(Reason::MALFORMED_PACKET, "TLS on a plain port") } else { fault };
             self.fail(now, key, fault);
             return Progress::Done;
         }
@@ -301,6 +303,9 @@ impl Shard {
 /// While memory is short, this much of an unfinished packet may be kept: the acknowledgement that is
 /// waited for, or a CONNECT in two pieces that gets its answer.
 const SMALL_BYTES_MAX: usize = 1_024;
+
+/// How TLS begins: a handshake record of version 3.x (RFC 8446 §5.1). As MQTT it is a CONNECT with impossible flags.
+const TLS_HELLO: [u8; 2] = [22, 3];
 
 /// Copies just enough of `rest` behind `partial` to make one whole packet; false: not enough yet.
 fn complete_partial(partial: &mut Vec<u8>, rest: &mut &[u8], packet_max: usize) -> Result<bool, Fault> {

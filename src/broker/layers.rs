@@ -1,7 +1,10 @@
 //! What a shard is told of the layers below a connection (TLS and others), and what its host asks because of them.
 
+use std::sync::Arc;
+
 use super::connection::{ConnKey, State};
 use super::shard::Shard;
+use crate::codec::Connect;
 use crate::stack::{About, Fault};
 
 /// What became of a handshake that is not done.
@@ -31,7 +34,9 @@ impl Shard {
     /// The layers of a connection are open, and have learnt this.
     pub fn established(&mut self, key: ConnKey, about: Box<About>) {
         self.stats.handshakes += 1;
-        let _ = (key, about);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.about = Some(Arc::from(about)).filter(|about| **about != About::default());
+        connection.recharge();
     }
 
     /// The peer broke the rules of a layer; the host closes the connection.
@@ -58,4 +63,10 @@ impl Shard {
             HandshakeLoss::TimedOut => self.stats.handshake_timeouts += 1,
         }
     }
+}
+
+/// What a client says of itself; who is known by a certificate has its user name from there (option `identity` of a listener).
+pub(super) fn named<'a>(about: Option<&'a About>, connect: &Connect<'a>) -> Connect<'a> {
+    let identity = about.and_then(|about| about.identity.as_deref());
+    Connect { username: identity.or(connect.username), ..*connect }
 }

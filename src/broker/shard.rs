@@ -473,7 +473,8 @@ pub(super) fn protocol_error(text: &'static str) -> Fault {
 
 /// Who a hook is asked about.
 pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, username: Option<&'a str>) -> ClientInfo<'a> {
-    ClientInfo { client_id, username, peer: &connection.peer, protocol_level: connection.version.level(), process: connection.process() }
+    let (peer, protocol_level) = (&*connection.peer, connection.version.level());
+    ClientInfo { client_id, username, peer, protocol_level, about: connection.about.as_ref(), process: connection.process() }
 }
 
 /// A closing connection whose socket takes nothing is closed after this time.

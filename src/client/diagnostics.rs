@@ -4,15 +4,17 @@ use super::{Cause, Client, Disconnected, Levels, State, Statistics};
 use crate::base::{Duration, Instant};
 use crate::codec::Reason;
 use crate::proto;
+use crate::stack::Fault;
 
 /// How the last connection ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct LastDisconnect {
     pub server: usize,
     pub cause: Cause,
     pub reason: Option<Reason>,
     pub error: Option<proto::Error>,
+    pub fault: Option<Fault>,
     pub was_online: bool,
     /// From then to the next try.
     pub retry_in: Option<Duration>,
@@ -27,6 +29,7 @@ impl LastDisconnect {
             cause: disconnected.cause,
             reason: disconnected.reason,
             error: disconnected.error,
+            fault: disconnected.fault.clone(),
             was_online: disconnected.was_online,
             retry_in: disconnected.retry_at.map(|at| at.since(now)),
             at: std::time::Instant::now(),
@@ -59,7 +62,7 @@ impl Client {
             state,
             client_id: track.client_id.clone(),
             server: track.server,
-            last_disconnect: track.last_disconnect,
+            last_disconnect: track.last_disconnect.clone(),
             levels,
             statistics,
             pending: track.pending.len(),

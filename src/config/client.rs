@@ -2,8 +2,8 @@
 
 use super::entry::Entry;
 use super::key::{find, unknown};
-use super::{DEFAULT_PORT, Error, Problem, ServerUri, client_keys, connection_string, is_client_key, is_server_key, own_variables};
-use crate::net::{DialOptions, ServerAddress};
+use super::{Error, Problem, ServerUri, client_keys, connection_string, is_client_key, is_server_key, own_variables};
+use crate::net::{ClientTlsSettings, DialOptions, ServerAddress};
 use crate::proto::client::{Options, ReceiveOptions};
 
 /// Options, and where the servers are.
@@ -15,6 +15,8 @@ pub struct ClientConfig {
     pub servers: Vec<ServerAddress>,
     /// How to connect.
     pub dial: DialOptions,
+    /// TLS of the servers that have it.
+    pub tls: ClientTlsSettings,
     /// Messages wait for the application to take them.
     pub pull_receive: bool,
     /// Bounds of that.
@@ -50,6 +52,7 @@ impl ClientConfig {
         }
         let mut next = self.clone();
         let mut priority = priority;
+        let (port, transport) = (parts.server_port(), parts.transport);
         if let Some(username) = parts.username {
             next.options.username = Some(username);
             next.options.password = parts.password.map(String::into_bytes);
@@ -61,7 +64,7 @@ impl ClientConfig {
                 find(client_keys(), key)?.set(&mut next, value)?;
             }
         }
-        next.servers.push(ServerAddress { host: parts.host, port: parts.port.unwrap_or(DEFAULT_PORT) });
+        next.servers.push(ServerAddress { host: parts.host, port, transport });
         next.options.servers.push(priority);
         *self = next;
         Ok(())
@@ -160,7 +163,7 @@ mod tests {
     use crate::proto::client::{Cause, Retry};
 
     fn address(host: &str, port: u16) -> ServerAddress {
-        ServerAddress { host: host.to_owned(), port }
+        ServerAddress::plain(host, port)
     }
 
     #[test]
@@ -175,11 +178,13 @@ mod tests {
         config.parts().expect("defaults can be used");
     }
 
+    const PIN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
     #[test]
     fn every_key_changes_something_and_no_other_key() {
         let default = ClientConfig::default();
         for key in client_keys() {
-            let others = ["true", "false", "1", "2", "5000", "2M", "soon", "stop", "drop_oldest", "always", "5", "x", "::1", "lo"];
+            let others = ["true", "false", "1", "2", "5000", "2M", "soon", "stop", "drop_oldest", "always", "5", "x", "::1", "lo", "1.3", PIN];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));
             assert!(changed, "{}", key.name);
@@ -216,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_connection_string_with_a_mistake_changes_nothing() {
-        for text in ["Server=tcp://x;Passwort=1", "Server=tcp://x;Password=\"1", "Server=tcp://x;nothing", "Server=ssl://x"] {
+        for text in ["Server=tcp://x;Passwort=1", "Server=tcp://x;Password=\"1", "Server=tcp://x;nothing", "Server=quic://x"] {
             let mut config = ClientConfig::default();
             assert!(config.load_connection_string(text).is_err(), "{text}");
             assert!(config.servers.is_empty(), "{text}");

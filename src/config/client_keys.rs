@@ -2,10 +2,12 @@
 //! made: none is live.
 
 use super::client::ClientConfig;
+use super::key::{hash, hexadecimal, words};
 use super::{Key, Kind, Value};
 use crate::base::Duration;
 use crate::codec::{PropertyId, Qos, Value as PropertyValue, Version};
 use crate::proto::client::{Authentication, Cause, OfflineQos0, Overflow, Resubscribe, Retry, Will};
+use crate::stack::TlsVersion;
 
 const MANY: u64 = u32::MAX as u64;
 const PACKET_BYTES_MAX: u64 = crate::codec::PACKET_BYTES_MAX as u64;
@@ -15,6 +17,7 @@ const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const VERSION_WORDS: &[&str] = &["3.1", "3.1.1", "5", "31", "311", "5.0", "mqttv31", "mqttv311", "mqttv5", "3", "4", "v5"];
 const RESUBSCRIBE_WORDS: &[&str] = &["session_lost", "always", "never"];
 const OVERFLOW_WORDS: &[&str] = &["refuse_newest", "drop_oldest"];
+const TLS_VERSION_WORDS: &[&str] = &["1.2", "1.3"];
 const RETRY_WORDS: &[&str] = &["soon", "slow", "stop"];
 
 macro_rules! row {
@@ -30,6 +33,16 @@ macro_rules! flag {
 macro_rules! number {
     ($name:literal $(| $alias:literal)*, $($field:ident).+, $kind:expr, $doc:literal) => {
         row!($kind, $name $(| $alias)*, $doc, |c| Value::Number(c.options.$($field).+ as u64), |c, v| c.options.$($field).+ = v.into_number())
+    };
+}
+macro_rules! tls_text {
+    ($name:literal $(| $alias:literal)*, $field:ident, $doc:literal) => {
+        row!(Kind::Text, $name $(| $alias)*, $doc, |c| Value::Text(c.tls.$field.clone()), |c, v| c.tls.$field = v.into_text())
+    };
+}
+macro_rules! tls_pem {
+    ($name:literal, $kind:expr, $field:ident, $doc:literal) => {
+        row!($kind, $name, $doc, |c| Value::Text(lossy(&c.tls.$field)), |c, v| c.tls.$field = v.into_text().into_bytes())
     };
 }
 macro_rules! milliseconds {
@@ -257,6 +270,42 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         "mark of the connection's packets (SO_MARK); 0: none",
         |c| Value::Number(c.dial.mark.unwrap_or(0).into()),
         |c, v| c.dial.mark = Some(v.into_number()).filter(|mark| *mark != 0)
+    ),
+    tls_text!("ca_file" | "cafile", ca_file, "file of authorities (PEM) that may sign the server's certificate; none: those of the system"),
+    tls_pem!("ca_pem", Kind::Text, ca_pem, "such authorities, as text"),
+    tls_text!("cert_file" | "certfile", cert_file, "file of the client's certificate and those behind it (PEM)"),
+    tls_pem!("cert_pem", Kind::Text, cert_pem, "in place of cert_file, the text itself"),
+    tls_text!("key_file" | "keyfile", key_file, "file of the certificate's private key (PEM)"),
+    tls_pem!("key_pem", Kind::Secret, key_pem, "in place of key_file, the text itself"),
+    tls_text!("crl_file" | "crlfile", crl_file, "file of certificates that were revoked (PEM)"),
+    tls_text!("tls_server_name", server_name, "name in the server's certificate, and sent to it; empty: the host of its URI"),
+    row!(Kind::List, "tls_alpn" | "alpn", "protocols of ALPN, separated by commas, the dearest first", |c| Value::Text(c.tls.alpn.join(",")), |c, v| c
+        .tls
+        .alpn =
+        words(&v.into_text()).map(str::to_owned).collect()),
+    row!(Kind::Choice(TLS_VERSION_WORDS), "tls_min" | "tls_version", "oldest version of TLS", |c| Value::Number(c.tls.version_min as u64), |c, v| {
+        c.tls.version_min = [TlsVersion::V12, TlsVersion::V13][v.into_number::<usize>()]
+    }),
+    row!(
+        Kind::Hashes,
+        "tls_pins",
+        "SHA-256 of public keys (64 hexadecimal digits each, separated by commas), one of which the server has to have",
+        |c| Value::Text(c.tls.pins.iter().map(|pin| hexadecimal(pin)).collect::<Vec<_>>().join(",")),
+        |c, v| c.tls.pins = words(&v.into_text()).filter_map(hash).collect()
+    ),
+    row!(
+        Kind::Number(0, MANY),
+        "tls_clock_floor",
+        "the clock is never taken to be before this second since 1970, when certificates are judged",
+        |c| Value::Number(c.tls.clock_floor_s),
+        |c, v| c.tls.clock_floor_s = v.into_number()
+    ),
+    row!(
+        Kind::Bool,
+        "danger_accept_any_certificate",
+        "the server's certificate is not checked: nobody knows who it is",
+        |c| Value::Bool(c.tls.danger_accept_any),
+        |c, v| c.tls.danger_accept_any = v.into_bool()
     ),
 ];
 

@@ -54,7 +54,7 @@ impl Error {
         match self {
             Self::UnknownKey { nearest, .. } => nearest.map(|nearest| format!("did you mean '{nearest}'?")),
             Self::Value { expected, .. } => Some(format!("use {expected}")),
-            Self::Scheme { .. } => Some("use mqtt:// or tcp://".to_owned()),
+            Self::Scheme { .. } => Some(format!("use {}", super::uri::schemes_built())),
             Self::Whole { suggestion, .. } => Some(suggestion.clone()),
             Self::Feature(feature) => Some(format!("build with the feature '{feature}'")),
             Self::Uri { .. } | Self::Syntax(_) | Self::Together(_) => None,
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
             Self::Value { key, value, expected } => write!(f, "{key}: '{value}' is not {expected}"),
             Self::Uri { uri, why } => write!(f, "'{uri}': {why}"),
             Self::Scheme { scheme } => {
-                write!(f, "transport '{scheme}' is not supported by this build: use mqtt:// or tcp://")
+                write!(f, "transport '{scheme}' is not supported by this build: use {}", super::uri::schemes_built())
             }
             Self::Syntax(text) | Self::Together(text) => f.write_str(text),
             Self::Whole { text, suggestion } => write!(f, "{text}: {suggestion}"),

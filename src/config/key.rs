@@ -39,6 +39,10 @@ pub enum Kind {
     Secret,
     /// An IP address, or nothing.
     Address,
+    /// Words, separated by commas.
+    List,
+    /// SHA-256 as 64 hexadecimal digits, separated by commas; colons and a `sha256:` in front are passed over.
+    Hashes,
     /// One of these words; its index is the value.
     Choice(&'static [&'static str]),
 }
@@ -132,6 +136,28 @@ fn distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// The words of a list.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+/// SHA-256, as it is written.
+pub(super) fn hash(word: &str) -> Option<[u8; 32]> {
+    let word = word.strip_prefix("sha256:").unwrap_or(word).replace(':', "");
+    let mut hash = [0; 32];
+    if word.len() != 64 || !word.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&word[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Kind {
     /// `None`: not of this kind, or out of range.
     pub fn parse(self, text: &str) -> Option<Value> {
@@ -150,6 +176,8 @@ impl Kind {
                 let good = text.is_empty() || text.parse::<core::net::IpAddr>().is_ok();
                 good.then(|| Value::Text(text.to_owned()))
             }
+            Self::List => Some(Value::Text(words(text).collect::<Vec<_>>().join(","))),
+            Self::Hashes => words(text).map(|word| hash(word).map(|hash| hexadecimal(&hash))).collect::<Option<Vec<_>>>().map(|all| Value::Text(all.join(","))),
             Self::Choice(words) => {
                 let index = words.iter().position(|word| word.eq_ignore_ascii_case(text.trim()))?;
                 Some(Value::Number(index as u64))
@@ -177,6 +205,8 @@ impl fmt::Display for Kind {
             Self::Bytes(min, max) => write!(f, "a number of bytes from {min} to {max}"),
             Self::Lifetime => write!(f, "a life time such as 90s, 12h, 3d, 2w, 6m, 1y or never"),
             Self::Text | Self::Secret => write!(f, "text"),
+            Self::List => write!(f, "words separated by commas"),
+            Self::Hashes => write!(f, "SHA-256 as 64 hexadecimal digits, separated by commas"),
             Self::Address => write!(f, "an IP address"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
         }

@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use super::key::words;
 use super::{Error, Kind, Value};
 use crate::broker::MountPoint;
-use crate::net::ListenerOptions;
+use crate::net::{ListenerOptions, ListenerTls};
+use crate::stack::{ClientCertificate, Identity, TlsVersion};
 
 /// One option of a listener.
 pub struct ListenerKey {
@@ -73,6 +75,44 @@ macro_rules! networks {
     };
 }
 
+/// A file or other text of TLS.
+macro_rules! tls_text {
+    ($name:literal, $field:ident, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: "the name of a file",
+            doc: $doc,
+            read: |listener| listener.tls.as_ref().map(|tls| tls.$field.clone()).unwrap_or_default(),
+            write: |listener, text| Some(text.clone_into(&mut tls(listener).$field)),
+        }
+    };
+}
+/// One of some words; the default is the first, and not printed.
+macro_rules! tls_choice {
+    ($name:literal, $field:ident, $words:ident, $expected:literal, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: $expected,
+            doc: $doc,
+            read: |listener| {
+                let value = listener.tls.as_ref().map(|tls| tls.$field);
+                $words.iter().skip(1).find(|(_, choice)| Some(*choice) == value).map_or("", |(word, _)| *word).to_owned()
+            },
+            write: |listener, text| Some(tls(listener).$field = $words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+        }
+    };
+}
+
+const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
+    [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
+const IDENTITY_WORDS: [(&str, Identity); 4] =
+    [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
+const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+
+fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
+    listener.tls.get_or_insert_default()
+}
+
 pub(super) static KEYS: &[ListenerKey] = &[
     ListenerKey {
         name: "allow_anonymous",
@@ -116,6 +156,32 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
     networks!("allow", allow, "only clients from these addresses are let in"),
     networks!("deny", deny, "clients from these addresses are not let in, even if `allow` has them"),
+    tls_text!("cert", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
+    tls_text!("key", key, "TLS: its private key, a PEM file"),
+    tls_text!("ca", ca, "TLS: who may sign clients' certificates, a PEM file"),
+    tls_text!("crl", crl, "TLS: certificates of clients that were revoked, a PEM file"),
+    tls_choice!(
+        "client_cert",
+        client_certificate,
+        CLIENT_CERTIFICATE_WORDS,
+        "one of none, request, require",
+        "TLS: whether clients show certificates; not set: none"
+    ),
+    tls_choice!(
+        "identity",
+        identity,
+        IDENTITY_WORDS,
+        "one of none, cn, san, fingerprint",
+        "TLS: what of a client's certificate is its user name; not set: none"
+    ),
+    tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, "one of 1.2, 1.3", "TLS: the oldest version; not set: 1.2"),
+    ListenerKey {
+        name: "alpn",
+        expected: "names of protocols, separated by commas",
+        doc: "TLS: protocols of ALPN, the dearest first",
+        read: |listener| listener.tls.as_ref().map(|tls| tls.alpn.join(",")).unwrap_or_default(),
+        write: |listener, text| Some(tls(listener).alpn = words(text).map(str::to_owned).collect()),
+    },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     plain!("tcp_keepalive_s", socket.keepalive_s, 0, 32767, "silence before TCP asks whether the other side is there, three times; 0: it does not"),
     plain!("tcp_user_timeout_ms", socket.user_timeout_ms, 0, 86400000, "how long TCP may wait for an acknowledgement; 0: as the kernel says"),
@@ -143,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
-        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000"];
+        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3"];
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();

@@ -7,6 +7,7 @@ use super::key::{find, unknown};
 use super::{Error, Key, ListenerKey, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
 use crate::broker::Options;
 use crate::net::ListenerOptions;
+use crate::stack::{ClientCertificate, Identity};
 
 /// Options, and where to listen.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,21 @@ const PLACE_KEYS: [&str; 3] = ["uri", "address", "port"];
 fn find_of_listener(name: &str) -> Result<&'static ListenerKey, Error> {
     let keys = listener_keys();
     keys.iter().find(|key| key.name.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(name, keys.iter().map(|key| key.name)))
+}
+
+/// What has to be there together.
+fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
+    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.endpoint)));
+    match &listener.tls {
+        None if listener.transport.tls => together("TLS needs cert and key"),
+        Some(_) if !listener.transport.tls => together("cert, key and the like need mqtts://"),
+        Some(tls) if tls.cert.is_empty() || tls.key.is_empty() => together("TLS needs cert and key"),
+        Some(tls) if tls.client_certificate != ClientCertificate::None && tls.ca.is_empty() => together("client_cert needs ca, to judge them by"),
+        Some(tls) if tls.client_certificate == ClientCertificate::None && !tls.ca.is_empty() => together("ca is of no use without client_cert"),
+        Some(tls) if tls.client_certificate == ClientCertificate::None && tls.identity != Identity::None => together("identity needs client_cert"),
+        Some(tls) if tls.ca.is_empty() && !tls.crl.is_empty() => together("crl needs ca and client_cert"),
+        _ => Ok(()),
+    }
 }
 
 impl ServerConfig {
@@ -73,7 +89,9 @@ impl ServerConfig {
         }
         for address in addresses {
             let mut listener = ListenerOptions::at(address);
+            listener.transport = uri.transport;
             uri.query.iter().try_for_each(|(key, value)| find_of_listener(key)?.set(&mut listener, value))?;
+            check_tls(&listener)?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -266,7 +284,7 @@ mod tests {
         config.set("allow_anonymous", "true").expect("legal");
         assert!(config.options_in_force().allow_anonymous);
         assert!(config.add_listener_uri("mqtt://127.0.0.1:1883").is_err(), "twice");
-        assert!(matches!(config.add_listener_uri("mqtts://127.0.0.1"), Err(Error::Scheme { .. })));
+        assert!(matches!(config.add_listener_uri("quic://127.0.0.1"), Err(Error::Scheme { .. })));
         assert!(config.add_listener_uri("mqtt://127.0.0.1?colour=red").is_err());
     }
 

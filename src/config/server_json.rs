@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::uri::{encode, scheme_name};
 use super::{Kind, ServerConfig, Value, listener_keys, server_keys};
 use crate::net::ListenerOptions;
 
@@ -32,11 +33,5 @@ fn uri_of(listener: &ListenerOptions) -> String {
     let set = listener_keys().iter().filter(|key| key.print(listener) != key.print(&defaults));
     let query: Vec<String> = set.map(|key| format!("{}={}", key.name, encode(&key.print(listener)))).collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("mqtt://{}{mark}{}", listener.endpoint, query.join("&"))
-}
-
-/// What has a meaning in a query is escaped (RFC 3986 §2.1).
-fn encode(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:,".contains(&byte);
-    text.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    format!("{}://{}{mark}{}", scheme_name(listener.transport), listener.endpoint, query.join("&"))
 }

@@ -3,19 +3,69 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Error;
+use crate::net::{Transport, Underlay};
 
 /// The port of MQTT over TCP.
 pub const DEFAULT_PORT: u16 = 1883;
 
-/// Transports of this build.
-const SCHEMES: [&str; 2] = ["mqtt", "tcp"];
-/// Transports there are besides.
-const SCHEMES_ELSEWHERE: [&str; 11] = ["mqtts", "ssl", "tls", "ws", "wss", "quic", "mqtt+quic", "rudp", "udp", "unix", "mqtt+unix"];
+/// One transport by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Scheme {
+    name: &'static str,
+    transport: Transport,
+    /// Where clients look for it, and where listeners listen.
+    client_port: u16,
+    listener_port: u16,
+    /// This build has it.
+    is_built: bool,
+}
+
+const fn scheme(name: &'static str, underlay: Underlay, (tls, websocket): (bool, bool), (client_port, listener_port): (u16, u16), is_built: bool) -> Scheme {
+    Scheme { name, transport: Transport { underlay, tls, websocket }, client_port, listener_port, is_built }
+}
+
+const PLAIN: (bool, bool) = (false, false);
+const TLS: (bool, bool) = (true, false);
+const HAS_TLS: bool = cfg!(feature = "tls");
+/// Every transport there is a name for; the first is meant where there is none.
+const SCHEMES: [Scheme; 14] = [
+    scheme("mqtt", Underlay::Tcp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), true),
+    scheme("tcp", Underlay::Tcp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), true),
+    scheme("mqtts", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
+    scheme("tls", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
+    scheme("ssl", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
+    scheme("ws", Underlay::Tcp, (false, true), (80, 8083), false),
+    scheme("wss", Underlay::Tcp, (true, true), (443, 8084), false),
+    scheme("unix", Underlay::Unix, PLAIN, (0, 0), false),
+    scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), false),
+    scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), false),
+    // QUIC has TLS inside.
+    scheme("quic", Underlay::Quic, PLAIN, (14567, 14567), false),
+    scheme("mqtt+quic", Underlay::Quic, PLAIN, (14567, 14567), false),
+    scheme("rudp", Underlay::Rudp, PLAIN, (14567, 14567), false),
+    scheme("udp", Underlay::Rudp, PLAIN, (14567, 14567), false),
+];
+
+/// Transports of this build, to be named in an error.
+pub(super) fn schemes_built() -> String {
+    let names: Vec<String> = SCHEMES.iter().filter(|scheme| scheme.is_built).map(|scheme| format!("{}://", scheme.name)).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// The name of a transport.
+#[cfg(all(feature = "server", feature = "json"))]
+pub(super) fn scheme_name(transport: Transport) -> &'static str {
+    SCHEMES.iter().find(|scheme| scheme.transport == transport).map_or(SCHEMES[0].name, |scheme| scheme.name)
+}
 
 /// A URI taken to pieces.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct ServerUri {
+    pub transport: Transport,
     pub username: Option<String>,
     pub password: Option<String>,
     /// Name or address, without the brackets of IPv6; may be empty.
@@ -30,11 +80,11 @@ impl ServerUri {
         let fail = |why: &str| Error::Uri { uri: shown(text), why: why.to_owned() };
         let (scheme, rest) = text.split_once("://").unwrap_or(("mqtt", text));
         let scheme = scheme.to_ascii_lowercase();
-        if SCHEMES_ELSEWHERE.contains(&scheme.as_str()) {
+        let Some(row) = SCHEMES.iter().find(|row| row.name == scheme) else {
+            return Err(fail(&format!("unknown transport, expected {}", schemes_built())));
+        };
+        if !row.is_built {
             return Err(Error::Scheme { scheme });
-        }
-        if !SCHEMES.contains(&scheme.as_str()) {
-            return Err(fail("unknown transport, expected mqtt:// or tcp://"));
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let place = place.strip_suffix('/').unwrap_or(place);
@@ -46,7 +96,7 @@ impl ServerUri {
             None => (None, place),
         };
         let (host, port) = split_port(place).ok_or_else(|| fail("expected host:port"))?;
-        let mut uri = Self { host: host.to_owned(), port, ..Self::default() };
+        let mut uri = Self { transport: row.transport, host: host.to_owned(), port, ..Self::default() };
         if let Some(user) = user {
             let (name, password) = match user.split_once(':') {
                 Some((name, password)) => (name, Some(password)),
@@ -64,6 +114,15 @@ impl ServerUri {
         Ok(uri)
     }
 
+    fn row(&self) -> &'static Scheme {
+        SCHEMES.iter().find(|row| row.transport == self.transport).unwrap_or(&SCHEMES[0])
+    }
+
+    /// The port of a server: the one that is named, or the usual one of its transport.
+    pub(super) fn server_port(&self) -> u16 {
+        self.port.unwrap_or_else(|| self.row().client_port)
+    }
+
     /// The addresses to listen at. No host or `*`: all; `localhost`: both of loopback.
     #[cfg_attr(not(feature = "server"), allow(dead_code))]
     pub(super) fn listen_addresses(&self) -> Result<Vec<SocketAddr>, Error> {
@@ -75,7 +134,7 @@ impl ServerUri {
                 vec![host.parse().map_err(|_| Error::Uri { uri: host.to_owned(), why: "a listener needs an address, localhost, or * for all".to_owned() })?]
             }
         };
-        let port = self.port.unwrap_or(DEFAULT_PORT);
+        let port = self.port.unwrap_or_else(|| self.row().listener_port);
         Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
     }
 }
@@ -121,6 +180,16 @@ fn decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+/// As [`decode`] takes it: what has a meaning in a query is escaped.
+#[cfg(all(feature = "server", feature = "json"))]
+pub(super) fn encode(text: &str) -> String {
+    let escaped = |letter: char| match letter {
+        '%' | '&' | '?' | '#' | ' ' | '+' => format!("%{:02X}", u32::from(letter)),
+        other => other.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Without the password.
@@ -181,10 +250,27 @@ mod tests {
 
     #[test]
     fn other_transports_are_named_as_unsupported() {
-        for scheme in SCHEMES_ELSEWHERE {
-            let error = ServerUri::parse(&format!("{scheme}://x")).expect_err("not in this build");
-            assert_eq!(error, Error::Scheme { scheme: scheme.to_owned() });
+        for scheme in SCHEMES.iter().filter(|scheme| !scheme.is_built) {
+            let error = ServerUri::parse(&format!("{}://x", scheme.name)).expect_err("not in this build");
+            assert_eq!(error, Error::Scheme { scheme: scheme.name.to_owned() });
         }
+    }
+
+    #[test]
+    fn every_transport_has_its_usual_ports() {
+        for (text, client_port, listener_port) in [("mqtt://h", 1883, 1883), ("tcp://h", 1883, 1883), ("h", 1883, 1883), ("mqtts://h:5", 5, 5)] {
+            let uri = ServerUri::parse(text).unwrap_or_default();
+            assert!(uri.server_port() == client_port || !HAS_TLS);
+            assert!(uri.port.unwrap_or(uri.row().listener_port) == listener_port || !HAS_TLS);
+        }
+        for (name, client_port, listener_port) in [("tls", 8883, 8883), ("ws", 80, 8083), ("wss", 443, 8084), ("quic", 14567, 14567)] {
+            let row = SCHEMES.iter().find(|row| row.name == name).expect("there");
+            assert_eq!((row.client_port, row.listener_port), (client_port, listener_port));
+        }
+        let mut names: Vec<_> = SCHEMES.iter().map(|scheme| scheme.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SCHEMES.len());
     }
 
     #[test]

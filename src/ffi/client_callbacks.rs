@@ -8,7 +8,7 @@ use super::properties::terminated;
 use super::{
     Failure, NLMQTT_CANCELLED, NLMQTT_NOT_FOUND, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_REPLACED, NLMQTT_TIMEOUT, NLMQTT_TOO_LARGE,
     NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, nlmqtt_str, of_client,
-    optional_string, reference_mut,
+    of_fault, optional_string, reference_mut,
 };
 use crate::base::Instant;
 use crate::client::{
@@ -128,6 +128,8 @@ pub struct nlmqtt_disconnected {
     pub server_reference: nlmqtt_str,
     /// Every property of the server's CONNACK or DISCONNECT.
     pub properties: *const nlmqtt_properties,
+    /// What was wrong below MQTT: one of NLMQTT_TLS*; OK: nothing was, `cause` says it all.
+    pub status: nlmqtt_status,
 }
 
 /// How a request ended. Borrowed until the callback returns.
@@ -314,6 +316,7 @@ impl Callbacks {
             text: nlmqtt_str::of_terminated(&text),
             server_reference: reference.as_deref().map_or(nlmqtt_str::NONE, nlmqtt_str::of_terminated),
             properties: &raw const properties,
+            status: disconnected.fault.as_ref().map_or(NLMQTT_OK, |fault| of_fault(fault.kind)),
         };
         unsafe { call(self.user.data, &raw const info) }
     }
@@ -426,6 +429,7 @@ pub(crate) fn why(disconnected: &LastDisconnect) -> String {
         Cause::Stopped => "stopped",
     };
     match (disconnected.error, disconnected.reason) {
+        _ if disconnected.fault.is_some() => disconnected.fault.as_ref().map_or(String::new(), |fault| format!("{what}: {fault}")),
         (Some(error), _) => format!("{what}: {error}"),
         (None, Some(reason)) if reason.is_error() => format!("{what}: {}", reason.text()),
         _ => what.to_owned(),

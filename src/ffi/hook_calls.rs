@@ -143,7 +143,10 @@ impl Strings {
 
     /// The client, and one string more.
     fn client(&mut self, client: ClientInfo<'_>, more: Option<&str>) -> (nlmqtt_client_info, nlmqtt_str) {
-        let [client_id, username, peer, more] = self.put([Some(client.client_id), client.username, Some(client.peer), more]);
+        let about = client.about.map(|about| &**about);
+        let tls_version = about.and_then(|about| about.tls_version);
+        let [client_id, username, peer, tls_version, more] = self.put([Some(client.client_id), client.username, Some(client.peer), tls_version, more]);
+        let certificate = about.and_then(|about| about.certificate.as_deref());
         let process = client.process.unwrap_or(PeerProcess { pid: 0, uid: 0, gid: 0 });
         let client = nlmqtt_client_info {
             struct_size: size_of::<nlmqtt_client_info>(),
@@ -151,6 +154,8 @@ impl Strings {
             username,
             peer,
             protocol_level: client.protocol_level,
+            tls_version,
+            certificate: certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of),
             has_process: client.process.is_some(),
             pid: process.pid,
             uid: process.uid,

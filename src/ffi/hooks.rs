@@ -34,6 +34,10 @@ pub struct nlmqtt_client_info {
     pub peer: nlmqtt_str,
     /// 3 (MQTT 3.1), 4 (3.1.1) or 5.
     pub protocol_level: u8,
+    /// The version of TLS of its connection, "1.2" or "1.3"; `data` is NULL without TLS.
+    pub tls_version: nlmqtt_str,
+    /// The certificate the client has shown and that was verified, in DER; `data` is NULL without one.
+    pub certificate: nlmqtt_bytes,
     /// It is connected over a Unix socket, and the kernel has said by which process: the next three.
     pub has_process: bool,
     /// Process; 0: of another name space.

@@ -6,6 +6,7 @@ use super::{Failure, fence_or, with_last_error};
 use crate::codec::Reason;
 use crate::net;
 use crate::proto;
+use crate::stack::FaultKind;
 
 /// How a call went: 0 is good, negative numbers are failures by class. A number is never re-used.
 /// Reason codes of MQTT are `uint8_t` and another number space.
@@ -49,6 +50,28 @@ pub const NLMQTT_IO: nlmqtt_status = -40;
 pub const NLMQTT_ADDRESS_IN_USE: nlmqtt_status = -41;
 /// The connection was lost or could not be made.
 pub const NLMQTT_NETWORK: nlmqtt_status = -42;
+/// TLS failed in a way without a number of its own.
+pub const NLMQTT_TLS: nlmqtt_status = -60;
+/// Nobody who is trusted has signed the certificate of the other side.
+pub const NLMQTT_TLS_UNKNOWN_ISSUER: nlmqtt_status = -61;
+/// The time of the certificate of the other side is over.
+pub const NLMQTT_TLS_EXPIRED: nlmqtt_status = -62;
+/// The time of the certificate of the other side has not come, or this clock is wrong: worth another try when the time is set.
+pub const NLMQTT_TLS_NOT_YET_VALID: nlmqtt_status = -63;
+/// The certificate of the other side is for another name.
+pub const NLMQTT_TLS_WRONG_NAME: nlmqtt_status = -64;
+/// The certificate of the other side was revoked.
+pub const NLMQTT_TLS_REVOKED: nlmqtt_status = -65;
+/// Both sides have no version of TLS in common that is allowed.
+pub const NLMQTT_TLS_WEAK_VERSION: nlmqtt_status = -66;
+/// No key of the other side is one of those pinned.
+pub const NLMQTT_TLS_PIN_MISMATCH: nlmqtt_status = -67;
+/// The other side does not speak TLS at this port.
+pub const NLMQTT_TLS_NOT_TLS: nlmqtt_status = -68;
+/// The other side speaks TLS at this port, and this one does not.
+pub const NLMQTT_TLS_UNEXPECTED: nlmqtt_status = -69;
+/// The other side refused the certificate it was shown, or wants one.
+pub const NLMQTT_TLS_CERTIFICATE_REFUSED: nlmqtt_status = -70;
 /// The other side said no; the reason code says why.
 pub const NLMQTT_REFUSED: nlmqtt_status = -80;
 /// The other side broke the standard.
@@ -61,7 +84,7 @@ pub const NLMQTT_CONFIG: nlmqtt_status = -100;
 pub const NLMQTT_INTERNAL: nlmqtt_status = -120;
 
 /// Name and text of each status.
-const STATUSES: [(nlmqtt_status, &str, &str); 23] = [
+const STATUSES: [(nlmqtt_status, &str, &str); 34] = [
     (NLMQTT_OK, "OK\0", "done\0"),
     (NLMQTT_INVALID_ARGUMENT, "INVALID_ARGUMENT\0", "an argument cannot be used\0"),
     (NLMQTT_INVALID_STATE, "INVALID_STATE\0", "not now: not started, or stopped\0"),
@@ -81,6 +104,17 @@ const STATUSES: [(nlmqtt_status, &str, &str); 23] = [
     (NLMQTT_IO, "IO\0", "the system refused\0"),
     (NLMQTT_ADDRESS_IN_USE, "ADDRESS_IN_USE\0", "the address is in use\0"),
     (NLMQTT_NETWORK, "NETWORK\0", "the connection was lost or could not be made\0"),
+    (NLMQTT_TLS, "TLS\0", "TLS failed\0"),
+    (NLMQTT_TLS_UNKNOWN_ISSUER, "TLS_UNKNOWN_ISSUER\0", "the certificate is signed by nobody trusted\0"),
+    (NLMQTT_TLS_EXPIRED, "TLS_EXPIRED\0", "the certificate has expired\0"),
+    (NLMQTT_TLS_NOT_YET_VALID, "TLS_NOT_YET_VALID\0", "the certificate is not valid yet, or this clock is wrong\0"),
+    (NLMQTT_TLS_WRONG_NAME, "TLS_WRONG_NAME\0", "the certificate is for another name\0"),
+    (NLMQTT_TLS_REVOKED, "TLS_REVOKED\0", "the certificate was revoked\0"),
+    (NLMQTT_TLS_WEAK_VERSION, "TLS_WEAK_VERSION\0", "no common version of TLS\0"),
+    (NLMQTT_TLS_PIN_MISMATCH, "TLS_PIN_MISMATCH\0", "no key is one of those pinned\0"),
+    (NLMQTT_TLS_NOT_TLS, "TLS_NOT_TLS\0", "the other side does not speak TLS\0"),
+    (NLMQTT_TLS_UNEXPECTED, "TLS_UNEXPECTED\0", "the other side speaks TLS\0"),
+    (NLMQTT_TLS_CERTIFICATE_REFUSED, "TLS_CERTIFICATE_REFUSED\0", "the other side refused the certificate, or wants one\0"),
     (NLMQTT_REFUSED, "REFUSED\0", "the other side refused\0"),
     (NLMQTT_PROTOCOL, "PROTOCOL\0", "the other side broke the standard\0"),
     (NLMQTT_TOO_LARGE, "TOO_LARGE\0", "larger than allowed\0"),
@@ -109,7 +143,10 @@ pub extern "C" fn nlmqtt_status_text(status: nlmqtt_status) -> *const c_char {
 /// True if the same call may succeed later without any change of its arguments. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlmqtt_status_is_transient(status: nlmqtt_status) -> bool {
-    matches!(status, NLMQTT_NO_MEMORY | NLMQTT_QUEUE_FULL | NLMQTT_LIMIT | NLMQTT_TIMEOUT | NLMQTT_IO | NLMQTT_ADDRESS_IN_USE | NLMQTT_NETWORK)
+    matches!(
+        status,
+        NLMQTT_NO_MEMORY | NLMQTT_QUEUE_FULL | NLMQTT_LIMIT | NLMQTT_TIMEOUT | NLMQTT_IO | NLMQTT_ADDRESS_IN_USE | NLMQTT_NETWORK | NLMQTT_TLS_NOT_YET_VALID
+    )
 }
 
 /// The name the standard gives a reason code (MQTT 5 section 2.4), such as "Not authorized". Never NULL;
@@ -165,6 +202,24 @@ impl From<net::Error> for Failure {
             net::Error::Server(_) => NLMQTT_REFUSED,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+/// The status of what was wrong below MQTT.
+pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
+    match kind {
+        FaultKind::Timeout => NLMQTT_TIMEOUT,
+        FaultKind::Tls => NLMQTT_TLS,
+        FaultKind::UnknownIssuer => NLMQTT_TLS_UNKNOWN_ISSUER,
+        FaultKind::Expired => NLMQTT_TLS_EXPIRED,
+        FaultKind::NotYetValid => NLMQTT_TLS_NOT_YET_VALID,
+        FaultKind::WrongName => NLMQTT_TLS_WRONG_NAME,
+        FaultKind::Revoked => NLMQTT_TLS_REVOKED,
+        FaultKind::WeakVersion => NLMQTT_TLS_WEAK_VERSION,
+        FaultKind::PinMismatch => NLMQTT_TLS_PIN_MISMATCH,
+        FaultKind::NotTls => NLMQTT_TLS_NOT_TLS,
+        FaultKind::UnexpectedTls => NLMQTT_TLS_UNEXPECTED,
+        FaultKind::CertificateRefused => NLMQTT_TLS_CERTIFICATE_REFUSED,
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
-use super::{DialOptions, LinkId, Net, WORKERS_MAX};
+use super::{DialOptions, LinkId, Net, Transport, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
 use crate::stack::{Recipe, Stack};
@@ -28,9 +28,16 @@ pub struct ServerAddress {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// What MQTT runs over on the way to it.
+    pub transport: Transport,
 }
 
 impl ServerAddress {
+    /// MQTT over plain TCP.
+    pub fn plain(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, transport: Transport::default() }
+    }
+
     /// An address that needs no look-up.
     pub fn is_literal(&self) -> bool {
         super::resolver::literal(&self.host).is_some()
@@ -380,7 +387,7 @@ impl<N: Net> Worker<N> {
                 return self.client_lost(client, Cause::Credentials);
             }
         }
-        let ServerAddress { host: name, port } = host.servers[server].address.clone();
+        let ServerAddress { host: name, port, .. } = host.servers[server].address.clone();
         host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);
         self.net.resolve(ticket, &name, port);

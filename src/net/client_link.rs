@@ -7,8 +7,11 @@ use super::worker::{After, Worker};
 use super::write::{write_once, write_sealed};
 use super::{LinkId, Net};
 use crate::base::OutBuffer;
-use crate::proto::client::Cause;
-use crate::stack::{Ends, Fault};
+use crate::proto::client::{Cause, State};
+use crate::stack::{Ends, Fault, FaultKind};
+
+/// How a server that speaks TLS answers one who does not: an alert record of version 3.x (RFC 8446 §5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
 
 impl<N: Net> Worker<N> {
     /// The link to a server is connected: its layers begin, or, without any, the machine does.
@@ -51,6 +54,11 @@ impl<N: Net> Worker<N> {
     pub(super) fn take_in_client(&mut self, client: ClientKey, link: LinkId, bytes: &[u8]) -> bool {
         let Some(host) = self.clients.get_mut(client) else { return false };
         let Some(stack) = &mut host.stack else {
+            if host.machine.state() == State::Connecting && bytes.starts_with(&TLS_ALERT) {
+                let fault = Fault::new(FaultKind::UnexpectedTls, "the server speaks TLS at this port");
+                self.client_layer_failed(client, fault);
+                return false;
+            }
             host.machine.handle_input(self.now, bytes);
             self.drain_events(client);
             return true;
@@ -104,7 +112,7 @@ impl<N: Net> Worker<N> {
         let read = self.net.read(link, &mut scratch);
         let after = match read {
             Ok(0) => {
-                self.client_lost(client, Cause::Closed);
+                self.link_ended(client, Cause::Closed);
                 After::Closed
             }
             Ok(count) if self.take_in_client(client, link, &scratch[..count]) => {
@@ -118,12 +126,20 @@ impl<N: Net> Worker<N> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
             Err(_) => {
-                self.client_lost(client, Cause::Network);
+                self.link_ended(client, Cause::Network);
                 After::Closed
             }
         };
         self.scratch = scratch;
         after
+    }
+
+    /// The link ended by itself; a layer may know more than that.
+    fn link_ended(&mut self, client: ClientKey, cause: Cause) {
+        match self.clients.get(client).and_then(|host| host.stack.as_ref()).and_then(|stack| stack.lost()) {
+            Some(fault) => self.client_layer_failed(client, fault),
+            None => self.client_lost(client, cause),
+        }
     }
 
     /// One write of what the machine and its layers have to send. False: there was nothing.

@@ -1,9 +1,13 @@
-//! What a connection runs over, and the layers that follow from it: the files of a layer are read here.
+//! What a connection runs over, and the layers that follow from it: the files of a layer are read here, on the thread
+//! that asks.
+
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
 #[cfg(feature = "server")]
-use super::{Error, ListenerOptions};
-#[cfg(feature = "server")]
-use crate::stack::Recipe;
+use super::ListenerOptions;
+use super::{Error, Remote, ServerAddress};
+use crate::stack::{ClientCertificate, Identity, Recipe, Sign, TlsVersion};
 
 /// The lowest part of a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -32,12 +36,160 @@ pub struct Transport {
     pub websocket: bool,
 }
 
+/// TLS of a listener; files are PEM.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ListenerTls {
+    /// The server's certificate, and the intermediate ones behind it.
+    pub cert: String,
+    /// Its private key.
+    pub key: String,
+    /// Who may sign clients' certificates; empty: none.
+    pub ca: String,
+    /// Certificates that were revoked; empty: none.
+    pub crl: String,
+    /// Whether clients show certificates.
+    pub client_certificate: ClientCertificate,
+    /// What of them is the user name.
+    pub identity: Identity,
+    /// The oldest version.
+    pub version_min: TlsVersion,
+    /// Protocols of ALPN, the dearest first.
+    pub alpn: Vec<String>,
+}
+
+/// TLS of a client; files and texts are PEM. Without an authority, those of the system are trusted.
+#[derive(Clone, Default)]
+pub struct ClientTlsSettings {
+    /// Whom it trusts: a file.
+    pub ca_file: String,
+    /// Whom it trusts: the text itself; a file and a text add up.
+    pub ca_pem: Vec<u8>,
+    /// Its own certificate, and the intermediate ones behind it: a file.
+    pub cert_file: String,
+    /// In place of `cert_file`, the text itself.
+    pub cert_pem: Vec<u8>,
+    /// The private key: a file.
+    pub key_file: String,
+    /// In place of `key_file`, the text itself.
+    pub key_pem: Vec<u8>,
+    /// In place of both, who signs.
+    pub sign: Option<Sign>,
+    /// The name in the server's certificate; empty: the host of its URI.
+    pub server_name: String,
+    /// Protocols of ALPN, the dearest first.
+    pub alpn: Vec<String>,
+    /// The oldest version.
+    pub version_min: TlsVersion,
+    /// SHA-256 of public keys, one of which the server has to have.
+    pub pins: Vec<[u8; 32]>,
+    /// Certificates that were revoked: a file; empty: none.
+    pub crl_file: String,
+    /// The clock is never taken to be before this second since 1970.
+    pub clock_floor_s: u64,
+    /// Trust everybody.
+    pub danger_accept_any: bool,
+}
+
 /// The layers under each connection of a listener.
 ///
 /// # Errors
-/// `Invalid`: a file cannot be read or used; the text says which and why.
+/// `Invalid`: a file cannot be read or used; the text says which and why. `Unsupported`: not in this build.
 #[cfg(feature = "server")]
 pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
-    let _ = options;
-    Ok(Recipe::default())
+    let recipe = Recipe::default();
+    match &options.tls {
+        Some(tls) if options.transport.tls => listener_tls(recipe, tls),
+        _ => Ok(recipe),
+    }
+}
+
+/// Servers with the layers on the way to each. TLS is made once: a session with one server is not forgotten over another.
+///
+/// # Errors
+/// As [`listener_recipe`].
+pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings) -> Result<Vec<Remote>, Error> {
+    let with_tls = match servers.iter().any(|server| server.transport.tls) {
+        true => client_tls(Recipe::default(), tls)?,
+        false => Recipe::default(),
+    };
+    let remote = |address: ServerAddress| {
+        let recipe = if address.transport.tls { with_tls.clone() } else { Recipe::default() };
+        Remote { address, recipe }
+    };
+    Ok(servers.into_iter().map(remote).collect())
+}
+
+#[cfg(all(feature = "server", not(feature = "tls")))]
+fn listener_tls(_: Recipe, _: &ListenerTls) -> Result<Recipe, Error> {
+    Err(Error::Unsupported("TLS"))
+}
+
+#[cfg(not(feature = "tls"))]
+fn client_tls(_: Recipe, _: &ClientTlsSettings) -> Result<Recipe, Error> {
+    Err(Error::Unsupported("TLS"))
+}
+
+#[cfg(feature = "tls")]
+fn file(name: &str) -> Result<Option<Vec<u8>>, Error> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    std::fs::read(name).map(Some).map_err(|error| Error::Invalid(format!("{name}: {error}")))
+}
+
+/// Seconds since 1970.
+#[cfg(feature = "tls")]
+fn wall_clock() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(all(feature = "server", feature = "tls"))]
+fn listener_tls(recipe: Recipe, tls: &ListenerTls) -> Result<Recipe, Error> {
+    use crate::stack::Place;
+    use crate::stack::tls::{ServerTls, ServerTlsOptions};
+    let (cert, key) = (file(&tls.cert)?.unwrap_or_default(), file(&tls.key)?.unwrap_or_default());
+    let (ca, crl) = (file(&tls.ca)?, file(&tls.crl)?);
+    let options = ServerTlsOptions {
+        certificates: &cert,
+        key: &key,
+        ca: ca.as_deref(),
+        client_certificate: tls.client_certificate,
+        revoked: crl.as_deref(),
+        identity: tls.identity,
+        version_min: tls.version_min,
+        alpn: &tls.alpn,
+        clock: wall_clock,
+    };
+    let made = ServerTls::new(&options).map_err(|why| Error::Invalid(format!("TLS of a listener: {why}")))?;
+    Ok(recipe.with(Place::Tls, Arc::new(made)))
+}
+
+#[cfg(feature = "tls")]
+fn client_tls(recipe: Recipe, tls: &ClientTlsSettings) -> Result<Recipe, Error> {
+    use crate::stack::Place;
+    use crate::stack::tls::{ClientTls, ClientTlsOptions, Roots};
+    let text_or_file = |text: &[u8], name: &str| if text.is_empty() { file(name) } else { Ok(Some(text.to_vec())) };
+    let mut ca = file(&tls.ca_file)?.unwrap_or_default();
+    ca.extend_from_slice(&tls.ca_pem);
+    let (cert, key, crl) = (text_or_file(&tls.cert_pem, &tls.cert_file)?, text_or_file(&tls.key_pem, &tls.key_file)?, file(&tls.crl_file)?);
+    let roots = match (tls.danger_accept_any, ca.is_empty()) {
+        (true, _) => Roots::DangerAnybody,
+        (false, false) => Roots::Pem(&ca),
+        (false, true) => Roots::System(rustls_native_certs::load_native_certs().certs.into_iter().map(|der| der.to_vec()).collect()),
+    };
+    let options = ClientTlsOptions {
+        roots,
+        certificates: cert.as_deref(),
+        key: key.as_deref(),
+        sign: tls.sign.clone(),
+        server_name: Some(tls.server_name.as_str()).filter(|name| !name.is_empty()),
+        pins: tls.pins.clone(),
+        revoked: crl.as_deref(),
+        version_min: tls.version_min,
+        alpn: &tls.alpn,
+        clock: wall_clock,
+        clock_floor_s: tls.clock_floor_s,
+    };
+    let made = ClientTls::new(&options).map_err(|why| Error::Invalid(format!("TLS of a client: {why}")))?;
+    Ok(recipe.with(Place::Tls, Arc::new(made)))
 }

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, ListenerId, SocketOptions};
+use super::{Endpoint, ListenerId, ListenerTls, SocketOptions, Transport};
 use crate::base::{Bucket, Instant};
 use crate::broker::Rules;
 use crate::stack::Recipe;
@@ -22,6 +22,10 @@ pub struct ListenerOptions {
     pub max_connections: Option<usize>,
     /// Connections accepted in a second; `None`: any number.
     pub rate_connections: Option<u32>,
+    /// What MQTT runs over.
+    pub transport: Transport,
+    /// TLS, if that is part of it.
+    pub tls: Option<Box<ListenerTls>>,
     /// Of the socket.
     pub socket: SocketOptions,
     /// Of the clients.
@@ -36,7 +40,8 @@ impl ListenerOptions {
 
     /// Listens there, with what the server's options say.
     pub fn on(endpoint: Endpoint) -> Self {
-        Self { endpoint, max_connections: None, rate_connections: None, socket: SocketOptions::default(), rules: Rules::default() }
+        let (transport, tls) = (Transport::default(), None);
+        Self { endpoint, max_connections: None, rate_connections: None, transport, tls, socket: SocketOptions::default(), rules: Rules::default() }
     }
 }
 

@@ -57,7 +57,7 @@ pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 #[cfg(feature = "server")]
 pub use layers::listener_recipe;
-pub use layers::{Transport, Underlay};
+pub use layers::{ClientTlsSettings, ListenerTls, Transport, Underlay, remotes};
 #[cfg(feature = "server")]
 pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};

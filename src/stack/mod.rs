@@ -26,12 +26,16 @@
 
 mod fault;
 mod recipe;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod tls_rules;
 
 use core::net::SocketAddr;
 use std::io::IoSlice;
 
 pub use fault::{Fault, FaultKind};
 pub use recipe::{Ends, Make, Recipe};
+pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
 
 use crate::base::{Budget, Charge, OutBuffer, Seat};
 
@@ -93,6 +97,11 @@ pub trait Layer: Send {
     /// How far it is.
     fn progress(&self) -> Progress;
 
+    /// The link ended without a good-bye: what that may mean, if this layer knows more than that.
+    fn lost(&self) -> Option<Fault> {
+        None
+    }
+
     /// It is open now: what it has learnt of the peer.
     fn tell(&mut self, about: &mut About) {
         let _ = about;
@@ -113,6 +122,13 @@ pub struct About {
     pub certificate: Option<Vec<u8>>,
     /// The version of TLS: "1.2" or "1.3".
     pub tls_version: Option<&'static str>,
+}
+
+impl About {
+    /// Memory it holds, about.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.identity.as_ref().map_or(0, String::len) + self.certificate.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// What came of [`Stack::open`], besides bytes.
@@ -272,6 +288,11 @@ impl Stack {
             }
         }
         self.recharge();
+    }
+
+    /// The link ended without a good-bye: what a layer can say about that.
+    pub fn lost(&self) -> Option<Fault> {
+        self.layers.iter().flatten().find_map(|layer| layer.lost())
     }
 
     /// What waits to be written to the link.

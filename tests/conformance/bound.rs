@@ -159,7 +159,7 @@ impl Subject for Bound {
         }
         let address = options.url.strip_prefix("mqtt://").ok_or("only TCP so far")?;
         let (host, port) = address.rsplit_once(':').ok_or("an address")?;
-        let server = ServerAddress { host: host.to_owned(), port: port.parse().map_err(show)? };
+        let server = ServerAddress::plain(host, port.parse().map_err(show)?);
         let (told, events) = channel();
         let (refused, refusals) = channel();
         let runtime = Runtime::new(&RuntimeOptions::default()).map_err(show)?;

@@ -44,10 +44,11 @@ fn a_client_remembers_the_server_that_works_and_goes_back_to_a_better_one() {
     for (key, value) in [("client_id", "c"), ("reconnect_delay_min_ms", "1"), ("reconnect_delay_max_ms", "10"), ("ladder_probe_interval_s", "2")] {
         config.set(key, value).expect("legal");
     }
-    let (options, servers, dial) = config.parts().expect("whole");
     let (teller, events) = channel();
+    let (options, servers, dial) = config.parts().expect("whole");
+    let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), receive: None };
     let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
-    let client = Client::new(&runtime, ClientParts { options, servers, dial, receive: None }, Box::new(Teller(teller))).expect("a client");
+    let client = Client::new(&runtime, parts, Box::new(Teller(teller))).expect("a client");
     let begin = std::time::Instant::now();
     client.start();
     assert_eq!(next_session(&events), (vec![1], 0, 0), "the better one is tried first");

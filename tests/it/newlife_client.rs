@@ -41,8 +41,8 @@ impl Pair {
         change(&mut options);
         let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
         let (teller, events) = channel();
-        let servers = vec![ServerAddress { host: "127.0.0.1".to_owned(), port }];
-        let parts = ClientParts { options, servers, dial: DialOptions::default(), receive: None };
+        let servers = vec![ServerAddress::plain("127.0.0.1", port)];
+        let parts = ClientParts { options, servers, ..ClientParts::default() };
         let client = Client::new(&runtime, parts, Box::new(Teller(teller))).expect("a client");
         Self { client, events, listener, level: version.level(), _runtime: runtime }
     }

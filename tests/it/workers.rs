@@ -413,7 +413,7 @@ fn clients_are_dealt_out_among_the_workers_and_each_keeps_to_its_own() {
     let clients: Vec<Client> = (0..2 * WORKERS)
         .map(|index| {
             let options = nlmqtt::client::Options { servers: vec![0], client_id: format!("c{index}"), ..nlmqtt::client::Options::default() };
-            let servers = vec![ServerAddress { host: "127.0.0.1".to_owned(), port: broker.address.port() }];
+            let servers = vec![ServerAddress::plain("127.0.0.1", broker.address.port())];
             let parts = ClientParts { options, servers, ..ClientParts::default() };
             Client::new(&runtime, parts, Box::new(Listening(index, sender.clone()))).expect("a client")
         })

@@ -142,7 +142,7 @@ impl Device {
         let budget = Budget::new(1 << 30);
         let machine = Client::new(options, budget.clone(), self.rng.fork()).expect("legal options");
         let mut worker = SimNet::worker(world, self.host, 0);
-        let servers = vec![ServerAddress { host: BROKER_NAME.to_owned(), port: BROKER_PORT }];
+        let servers = vec![ServerAddress::plain(BROKER_NAME, BROKER_PORT)];
         let app = App { name: self.name, book: self.book.clone(), model: model.clone(), trace: self.trace.clone() };
         let client = worker.add_client(machine, servers.into_iter().map(Into::into).collect(), DialOptions::default(), Arc::default(), None, Box::new(app));
         worker.with_client(client, |client, now| client.start(now)).expect("there").expect("stopped");

@@ -17,6 +17,7 @@ use crate::net::inbox::Inbox;
 use crate::net::log::Log;
 use crate::net::server_host::ServerKey;
 use crate::net::worker::{Command, Worker};
+use crate::stack::About;
 
 /// Stands for the application's hooks on the worker.
 pub(in crate::net) struct DispatchedHooks<N: Net> {
@@ -259,6 +260,7 @@ struct OwnedClient {
     peer: String,
     protocol_level: u8,
     process: Option<PeerProcess>,
+    about: Option<Arc<About>>,
 }
 
 impl OwnedClient {
@@ -269,12 +271,14 @@ impl OwnedClient {
             peer: client.peer.to_owned(),
             protocol_level: client.protocol_level,
             process: client.process,
+            about: client.about.cloned(),
         }
     }
 
     fn as_info(&self) -> ClientInfo<'_> {
-        let Self { client_id, username, peer, protocol_level, process } = self;
-        ClientInfo { client_id, username: username.as_deref(), peer, protocol_level: *protocol_level, process: *process }
+        let Self { client_id, username, peer, protocol_level, process, about } = self;
+        let (username, about) = (username.as_deref(), about.as_ref());
+        ClientInfo { client_id, username, peer, protocol_level: *protocol_level, process: *process, about }
     }
 }
 
