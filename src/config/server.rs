@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::key::{find, unknown};
 use super::{Error, Key, ListenerKey, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
 use crate::broker::Options;
-use crate::net::ListenerOptions;
+use crate::net::{Endpoint, ListenerOptions, Underlay};
 use crate::stack::{ClientCertificate, Identity};
 
 /// Options, and where to listen.
@@ -56,6 +56,20 @@ fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
     }
 }
 
+/// No option is there in vain.
+fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
+    let is_set = |names: &[&str]| {
+        let defaults = ListenerOptions::on(listener.endpoint.clone());
+        let set = listener_keys().iter().find(|key| names.contains(&key.name) && key.print(listener) != key.print(&defaults));
+        set.map(|key| key.name)
+    };
+    let (in_vain, what) = match listener.endpoint {
+        Endpoint::Tcp(_) => (is_set(&["mode", "owner"]), "is of a Unix socket"),
+        Endpoint::Unix(_) => (is_set(&["allow", "deny", "tcp_keepalive_s", "tcp_user_timeout_ms", "dscp"]), "is of TCP"),
+    };
+    in_vain.map_or(Ok(()), |key| Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint))))
+}
+
 impl ServerConfig {
     /// Sets one option; `listener` adds a listener by its URI.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
@@ -80,18 +94,33 @@ impl ServerConfig {
             let why = "a listener has no user name".to_owned();
             return Err(Error::Uri { uri: uri.host.clone(), why });
         }
-        let addresses = uri.listen_addresses()?;
+        let endpoints = match uri.transport.underlay {
+            Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
+            _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
+        };
+        self.add_endpoints(endpoints, uri)
+    }
+
+    /// A listener at a socket that is there already, with the query of a URI.
+    pub fn listener_of_socket(endpoint: Endpoint, query: &str) -> Result<ListenerOptions, Error> {
+        let mut config = Self::default();
+        config.add_endpoints(vec![endpoint], &ServerUri::parse(&format!("mqtt://?{query}"))?)?;
+        Ok(config.listeners.remove(0))
+    }
+
+    fn add_endpoints(&mut self, endpoints: Vec<Endpoint>, uri: &ServerUri) -> Result<(), Error> {
         // Port 0 takes another port each time: it can be there twice.
-        let taken =
-            addresses.iter().find(|address| address.port() != 0 && self.listeners.iter().any(|listener| listener.endpoint.socket_address() == Some(**address)));
-        if let Some(address) = taken {
-            return Err(Error::Together(format!("listens at {address} twice")));
+        let is_one = |endpoint: &Endpoint| endpoint.socket_address().is_none_or(|address| address.port() != 0);
+        let taken = endpoints.iter().find(|endpoint| is_one(endpoint) && self.listeners.iter().any(|listener| listener.endpoint == **endpoint));
+        if let Some(endpoint) = taken {
+            return Err(Error::Together(format!("listens at {endpoint} twice")));
         }
-        for address in addresses {
-            let mut listener = ListenerOptions::at(address);
+        for endpoint in endpoints {
+            let mut listener = ListenerOptions::on(endpoint);
             listener.transport = uri.transport;
             uri.query.iter().try_for_each(|(key, value)| find_of_listener(key)?.set(&mut listener, value))?;
             check_tls(&listener)?;
+            check_place(&listener)?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -238,6 +267,28 @@ mod tests {
         assert_eq!(rules, [Some(false), Some(true), Some(false)]);
         assert_eq!(config.listeners[0].max_connections, Some(5));
         assert!(config.add_listener_uri("mqtt://127.0.0.1:9?max_connections=many").is_err());
+    }
+
+    #[test]
+    fn unix_sockets_are_listened_at_with_mode_and_owner() {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri("unix:///run/mqtt%20x.sock?mode=0660&owner=root:7&max_connections=3").expect("legal");
+        let listener = &config.listeners[0];
+        let socket = &listener.socket;
+        assert_eq!((listener.endpoint.to_string().as_str(), socket.mode, socket.owner.as_str()), ("unix:///run/mqtt x.sock", Some(0o660), "root:7"));
+        assert_eq!(config.listener_in_force(listener).rules.allow_anonymous, Some(true), "only this host gets there");
+        for uri in [
+            "unix:///run/mqtt%20x.sock",
+            "unix:///x?dscp=5",
+            "unix:///x?allow=::1",
+            "unix:///x?mode=9",
+            "unix:///x?mode=01777",
+            "mqtt://127.0.0.1?mode=0600",
+            "unix://u@/x",
+        ] {
+            assert!(config.add_listener_uri(uri).is_err(), "{uri}");
+        }
+        assert_eq!(config.listeners.len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::uri::{encode, scheme_name};
 use super::{Kind, ServerConfig, Value, listener_keys, server_keys};
-use crate::net::ListenerOptions;
+use crate::net::{Endpoint, ListenerOptions};
 
 impl ServerConfig {
     /// Every key with its value, and the listeners. A secret is not shown.
@@ -33,5 +33,9 @@ fn uri_of(listener: &ListenerOptions) -> String {
     let set = listener_keys().iter().filter(|key| key.print(listener) != key.print(&defaults));
     let query: Vec<String> = set.map(|key| format!("{}={}", key.name, encode(&key.print(listener)))).collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("{}://{}{mark}{}", scheme_name(listener.transport), listener.endpoint, query.join("&"))
+    let place = match &listener.endpoint {
+        Endpoint::Tcp(address) => address.to_string(),
+        Endpoint::Unix(path) => encode(&path.to_string_lossy()),
+    };
+    format!("{}://{place}{mark}{}", scheme_name(listener.transport), query.join("&"))
 }

@@ -77,7 +77,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_load_environment(config: *mut nlmq
     })
 }
 
-/// Adds a listener: `mqtt://ADDRESS:PORT`. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
+/// Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
+/// replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
 /// `localhost` is 127.0.0.1 and ::1. UNSUPPORTED: a transport this build does not have; CONFIG: not a URI of a listener, or
 /// there already.
 #[unsafe(no_mangle)]

@@ -1,7 +1,6 @@
 //! Where a server listens: opened, passed in, closed while it runs; and connections that are there already.
 
 use std::ffi::c_char;
-use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use super::client_config::copy_text;
@@ -63,9 +62,9 @@ fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
     borrowed.try_clone_to_owned().map_err(|error| Failure::new(NLMQTT_IO, format!("descriptor {descriptor}: {error}")))
 }
 
-/// Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
+/// Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when the listener goes. `options` is the query of a listener's URI, such as
 /// "allow_anonymous=false&max_connections=10", or NULL. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
-/// with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+/// with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
     server: *mut nlmqtt_server,
@@ -75,16 +74,12 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
 ) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
-            let mut wanted = ServerConfig::default();
             let query = optional_string(options, "options")?.unwrap_or_default();
-            let mark = if query.is_empty() { "" } else { "?" };
-            wanted.add_listener_uri(&format!("mqtt://127.0.0.1:0{mark}{query}"))?;
             let socket = duplicate(descriptor)?;
+            // Whether anonymous clients are let in may depend on where it really listens.
+            let listener = ServerConfig::listener_of_socket(local_endpoint(&socket)?, query)?;
             let _changing = inner.changing()?;
             let running = inner.running()?;
-            let mut listener = wanted.listeners.remove(0);
-            // Whether anonymous clients are let in may depend on where it really listens.
-            listener.endpoint = local_address(&socket).map_or(listener.endpoint, Endpoint::Tcp);
             let in_force = inner.state().config.listener_in_force(&listener);
             let address = running.add_listener_socket(socket, in_force)?;
             drop(OwnedFd::from_raw_fd(descriptor));
@@ -97,11 +92,12 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
     }
 }
 
-fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
-    socket2::SockRef::from(socket).local_addr().ok()?.as_socket()
+fn local_endpoint(socket: &OwnedFd) -> Outcome<Endpoint> {
+    let found = crate::net::local_endpoint(&socket2::SockRef::from(socket));
+    found.map_err(|error| Failure::new(NLMQTT_IO, error.to_string()))
 }
 
-/// Closes the listener at `address`, as nlmqtt_server_listener_address says it; its connections stay, and the listeners behind it move one index forward. Waits.
+/// Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections stay, and the listeners behind it move one index forward. Waits.
 /// NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_remove_listener(server: *mut nlmqtt_server, address: *const c_char) -> nlmqtt_status {
@@ -145,7 +141,7 @@ fn listener_at(inner: &ServerInner, index: usize) -> Outcome<Endpoint> {
     address.ok_or_else(|| Failure::new(NLMQTT_NOT_FOUND, format!("no listener at index {index}")))
 }
 
-/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
+/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
 /// so many, or the server is not started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_server, index: usize, port_out: *mut u16) -> nlmqtt_status {
@@ -158,8 +154,8 @@ pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_serve
     }
 }
 
-/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
-/// with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into `buf` and cut to `cap` bytes
+/// with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {
     unsafe {

@@ -198,7 +198,10 @@ fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
 }
 
 /// Where a socket listens.
-fn local_endpoint(socket: &Socket) -> io::Result<Endpoint> {
+///
+/// # Errors
+/// It is neither of TCP nor a Unix socket with a file.
+pub fn local_endpoint(socket: &Socket) -> io::Result<Endpoint> {
     let address = socket.local_addr()?;
     let unix = || Some(Endpoint::Unix(address.as_pathname()?.to_owned()));
     let endpoint = address.as_socket().map(Endpoint::Tcp).or_else(unix);

@@ -61,7 +61,7 @@ pub use layers::{ClientTlsSettings, ListenerTls, Transport, Underlay, remotes};
 #[cfg(feature = "server")]
 pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};
-pub use mio::MioNet;
+pub use mio::{MioNet, local_endpoint};
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 #[cfg(feature = "server")]
 pub use peers::Peers;

@@ -5,6 +5,7 @@ mod ladder;
 mod listeners;
 mod newlife_client;
 mod newlife_server;
+mod unix;
 mod wire;
 mod workers;
 
