@@ -2128,7 +2128,7 @@ nlmqtt_client_config *nlmqtt_client_config_new(void);
 void nlmqtt_client_config_free(nlmqtt_client_config *config);
 
 /**
- * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://; port 1883 if there is none; a user name,
+ * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://, and unix:///PATH for a Unix socket; port 1883 if there is none; a user name,
  * password or key counts for the whole client). Several servers are a ladder: the one with the lowest `priority` is tried
  * first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
  * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
@@ -3214,7 +3214,8 @@ nlmqtt_status nlmqtt_server_config_get(const nlmqtt_server_config *config,
 nlmqtt_status nlmqtt_server_config_load_environment(nlmqtt_server_config *config);
 
 /**
- * Adds a listener: `mqtt://ADDRESS:PORT`. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
+ * Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
+ * replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
  * `localhost` is 127.0.0.1 and ::1. UNSUPPORTED: a transport this build does not have; CONFIG: not a URI of a listener, or
  * there already.
  */
@@ -3388,9 +3389,9 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
                                          uint16_t *port_out);
 
 /**
- * Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
+ * Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when the listener goes. `options` is the query of a listener's URI, such as
  * "allow_anonymous=false&max_connections=10", or NULL. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
- * with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+ * with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             int32_t descriptor,
@@ -3398,7 +3399,7 @@ nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             uint16_t *port_out);
 
 /**
- * Closes the listener at `address`, as nlmqtt_server_listener_address says it; its connections stay, and the listeners behind it move one index forward. Waits.
+ * Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections stay, and the listeners behind it move one index forward. Waits.
  * NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_remove_listener(nlmqtt_server *server,
@@ -3413,7 +3414,7 @@ nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
                                   int32_t descriptor);
 
 /**
- * The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
+ * The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
  * so many, or the server is not started.
  */
 nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
@@ -3421,8 +3422,8 @@ nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
                                           uint16_t *port_out);
 
 /**
- * The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
- * with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+ * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into `buf` and cut to `cap` bytes
+ * with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
  */
 nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,
                                              size_t index,

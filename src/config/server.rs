@@ -63,11 +63,16 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
         let set = listener_keys().iter().find(|key| names.contains(&key.name) && key.print(listener) != key.print(&defaults));
         set.map(|key| key.name)
     };
-    let (in_vain, what) = match listener.endpoint {
-        Endpoint::Tcp(_) => (is_set(&["mode", "owner"]), "is of a Unix socket"),
-        Endpoint::Unix(_) => (is_set(&["allow", "deny", "tcp_keepalive_s", "tcp_user_timeout_ms", "dscp"]), "is of TCP"),
+    let of_tcp = ["allow", "deny", "tcp_keepalive_s", "tcp_user_timeout_ms", "dscp"];
+    let of_unix = ["mode", "owner"];
+    let tcp = || is_set(&of_tcp).map(|key| (key, "is of TCP"));
+    let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
+    let in_vain = match listener.endpoint {
+        Endpoint::Tcp(_) => unix(),
+        Endpoint::Unix(_) => tcp(),
+        Endpoint::Memory(_) => tcp().or_else(unix),
     };
-    in_vain.map_or(Ok(()), |key| Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint))))
+    in_vain.map_or(Ok(()), |(key, what)| Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint))))
 }
 
 impl ServerConfig {
@@ -96,6 +101,7 @@ impl ServerConfig {
         }
         let endpoints = match uri.transport.underlay {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
+            Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
             _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
         };
         self.add_endpoints(endpoints, uri)

@@ -36,6 +36,7 @@ fn uri_of(listener: &ListenerOptions) -> String {
     let place = match &listener.endpoint {
         Endpoint::Tcp(address) => address.to_string(),
         Endpoint::Unix(path) => encode(&path.to_string_lossy()),
+        Endpoint::Memory(name) => name.clone(),
     };
     format!("{}://{place}{mark}{}", scheme_name(listener.transport), query.join("&"))
 }

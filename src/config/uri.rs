@@ -1,5 +1,5 @@
 //! `scheme://user:password@host:port?key=value&key=value`, for listeners and for servers; a Unix socket has a path in place of host and
-//! port: `unix:///run/mqtt.sock`.
+//! port: `unix:///run/mqtt.sock`, and `inproc://NAME` has a name inside this process.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -39,7 +39,7 @@ const SCHEMES: [Scheme; 14] = [
     scheme("wss", Underlay::Tcp, (true, true), (443, 8084), false),
     scheme("unix", Underlay::Unix, PLAIN, (0, 0), true),
     scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), true),
-    scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), false),
+    scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), true),
     // QUIC has TLS inside.
     scheme("quic", Underlay::Quic, PLAIN, (14567, 14567), false),
     scheme("mqtt+quic", Underlay::Quic, PLAIN, (14567, 14567), false),
@@ -69,7 +69,7 @@ pub struct ServerUri {
     pub transport: Transport,
     pub username: Option<String>,
     pub password: Option<String>,
-    /// Name or address, without the brackets of IPv6, may be empty; the path of a Unix socket.
+    /// Name or address, without the brackets of IPv6, may be empty; the path of a Unix socket; a name inside this process.
     pub host: String,
     pub port: Option<u16>,
     pub query: Vec<(String, String)>,
@@ -90,6 +90,7 @@ impl ServerUri {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (user, host, port) = match row.transport.underlay {
             Underlay::Unix => split_path(place).map(|(user, path)| (user, path, None)).ok_or_else(|| fail("expected an absolute path"))?,
+            Underlay::InProcess => split_name(place).map(|(user, name)| (user, name, None)).ok_or_else(|| fail("expected a name"))?,
             _ => split_place(place).ok_or_else(|| fail("expected host:port"))?,
         };
         let mut uri = Self { transport: row.transport, host, port, ..Self::default() };
@@ -144,6 +145,14 @@ fn split_place(place: &str) -> Option<(Option<&str>, String, Option<u16>)> {
     let (user, place) = place.rsplit_once('@').map_or((None, place), |(user, place)| (Some(user), place));
     let (host, port) = split_port(place)?;
     Some((user, host.to_owned(), port))
+}
+
+/// User and password, name inside this process: letters, digits, `-`, `_` and `.`.
+fn split_name(place: &str) -> Option<(Option<&str>, String)> {
+    let place = place.strip_suffix('/').unwrap_or(place);
+    let (user, name) = place.rsplit_once('@').map_or((None, place), |(user, name)| (Some(user), name));
+    let is_good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_good.then(|| (user, name.to_owned()))
 }
 
 /// User and password, path: that may have any letters, escaped or not.
@@ -279,6 +288,15 @@ mod tests {
             assert_eq!(uri.transport.underlay, Underlay::Unix);
         }
         for text in ["unix://", "unix:///", "unix://run/x", "unix:///a%00", "unix:///a/", "unix:///%f"] {
+            assert!(matches!(ServerUri::parse(text), Err(Error::Uri { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_inside_this_process_are_plain_words() {
+        let uri = ServerUri::parse("inproc://me@gateway-1?client_id=x").expect("legal");
+        assert_eq!((uri.username.as_deref(), uri.host.as_str(), uri.transport.underlay), (Some("me"), "gateway-1", Underlay::InProcess));
+        for text in ["inproc://", "inproc://a:1", "inproc://a/b", "inproc://a b"] {
             assert!(matches!(ServerUri::parse(text), Err(Error::Uri { .. })), "{text}");
         }
     }

@@ -24,7 +24,7 @@ slotmap::new_key_type! {
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAddress {
-    /// A name, or an IPv4 or IPv6 address; the path of a Unix socket.
+    /// A name, or an IPv4 or IPv6 address; the path of a Unix socket; a name inside this process.
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -42,6 +42,7 @@ impl ServerAddress {
     fn endpoint(&self) -> Option<Endpoint> {
         match self.transport.underlay {
             Underlay::Unix => Some(Endpoint::Unix(self.host.clone().into())),
+            Underlay::InProcess => Some(Endpoint::Memory(self.host.clone())),
             _ => None,
         }
     }

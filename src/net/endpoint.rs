@@ -13,6 +13,8 @@ pub enum Endpoint {
     Tcp(SocketAddr),
     /// The file of a Unix socket.
     Unix(PathBuf),
+    /// A name inside this process, known to one runtime.
+    Memory(String),
 }
 
 impl Endpoint {
@@ -20,7 +22,7 @@ impl Endpoint {
     pub fn socket_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Memory(_) => None,
         }
     }
 
@@ -36,15 +38,16 @@ impl Endpoint {
 
     /// The place a text names as `Display` writes it.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.strip_prefix(UNIX) {
-            Some(path) if path.starts_with('/') => Some(Self::Unix(path.into())),
-            Some(_) => None,
-            None => text.parse().ok().map(Self::Tcp),
+        match (text.strip_prefix(UNIX), text.strip_prefix(MEMORY)) {
+            (Some(path), _) => path.starts_with('/').then(|| Self::Unix(path.into())),
+            (_, Some(name)) => (!name.is_empty()).then(|| Self::Memory(name.to_owned())),
+            _ => text.parse().ok().map(Self::Tcp),
         }
     }
 }
 
 const UNIX: &str = "unix://";
+const MEMORY: &str = "inproc://";
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
@@ -52,12 +55,13 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// `127.0.0.1:1883`, `[::1]:1883`, `unix:///run/mqtt.sock`.
+/// `127.0.0.1:1883`, `[::1]:1883`, `unix:///run/mqtt.sock`, `inproc://broker`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Memory(name) => write!(f, "{MEMORY}{name}"),
         }
     }
 }
@@ -110,11 +114,11 @@ mod tests {
 
     #[test]
     fn endpoints_are_what_they_print() {
-        for (text, port, is_local) in [("127.0.0.1:5", 5, true), ("[::]:0", 0, false), ("unix:///run/a b", 0, true)] {
+        for (text, port, is_local) in [("127.0.0.1:5", 5, true), ("[::]:0", 0, false), ("unix:///run/a b", 0, true), ("inproc://b", 0, true)] {
             let endpoint = Endpoint::parse(text).expect("legal");
             assert_eq!((endpoint.to_string().as_str(), endpoint.port(), endpoint.is_local()), (text, port, is_local));
         }
-        assert!(["", "unix://", "unix://x", "host:1", "127.0.0.1"].iter().all(|text| Endpoint::parse(text).is_none()));
+        assert!(["", "unix://", "unix://x", "inproc://", "host:1", "127.0.0.1"].iter().all(|text| Endpoint::parse(text).is_none()));
         assert_eq!(Peer::default().to_string(), "local");
     }
 }

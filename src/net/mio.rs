@@ -19,6 +19,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::journal::{LogSequence, MemoryJournal};
+use super::memory::{End, MemoryListener, Names, Readiness, Watcher};
 use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
 use super::unix::{self, SocketFile};
@@ -37,6 +38,16 @@ enum Slot {
     Listener(Listening),
     Dialing(Socket),
     Stream(Socket),
+    Memory(End),
+    MemoryListener(MemoryListener),
+}
+
+/// A stream on its way to another worker.
+pub struct Moving(MovingStream);
+
+enum MovingStream {
+    Socket(Socket),
+    Memory(End),
 }
 
 struct Listening {
@@ -57,6 +68,9 @@ pub struct MioNet {
     /// Freed in this turn.
     freed: Vec<u32>,
     resolver: Resolver,
+    /// Beside the poll: streams inside this process.
+    watcher: Arc<Watcher>,
+    names: Arc<Names>,
     journal: MemoryJournal,
     epoch: std::time::Instant,
 }
@@ -80,6 +94,8 @@ impl MioNet {
             }),
         );
         Ok(Self {
+            watcher: Watcher::new(waker.clone()),
+            names: Arc::default(),
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             waker,
@@ -91,6 +107,11 @@ impl MioNet {
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
             epoch,
         })
+    }
+
+    /// Knows the same names inside this process as the other workers of its runtime.
+    pub(super) fn share_names(&mut self, names: &Arc<Names>) {
+        self.names = names.clone();
     }
 
     /// From now on the application looks names up.
@@ -119,6 +140,7 @@ impl MioNet {
     /// # Errors
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
+        let deadline = if self.watcher.has_events() { Some(Instant::START) } else { deadline };
         let wait = deadline.map(|deadline| deadline.since(self.now()).max(Duration::from_nanos(1)));
         let wait = wait.unwrap_or(Duration::ZERO);
         let value = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
@@ -154,6 +176,33 @@ impl MioNet {
         let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
         self.sockets[index as usize] = Slot::Dialing(stream);
         Ok(LinkId(index))
+    }
+
+    fn insert_end(&mut self, mut end: End) -> LinkId {
+        let index = self.insert(Slot::Free);
+        end.watch(&self.watcher, index);
+        self.sockets[index as usize] = Slot::Memory(end);
+        LinkId(index)
+    }
+
+    /// What there is to be said of streams inside this process.
+    fn report_memory(&mut self, ready: &mut Vec<Ready>) {
+        if !self.watcher.has_events() {
+            return;
+        }
+        let mut places = self.watcher.take();
+        places.sort_unstable();
+        places.dedup();
+        for place in places {
+            match self.sockets.get(place as usize) {
+                Some(Slot::MemoryListener(_)) => ready.push(Ready::Listener(ListenerId(place))),
+                Some(Slot::Memory(end)) => {
+                    let Readiness { readable, writable, ended } = end.readiness();
+                    ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
+                }
+                _ => {}
+            }
+        }
     }
 
     /// A place that is watched for this socket.
@@ -234,7 +283,7 @@ fn peer_process(socket: impl AsFd) -> Option<PeerProcess> {
 }
 
 impl Net for MioNet {
-    type Stream = Socket;
+    type Stream = Moving;
 
     fn now(&self) -> Instant {
         Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
@@ -247,6 +296,7 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
+        let timeout = if self.watcher.has_events() { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -269,6 +319,7 @@ impl Net for MioNet {
             }
         }
         self.events.clear();
+        self.report_memory(ready);
         while let Some((ticket, addresses)) = self.resolver.poll() {
             ready.push(Ready::Resolved { ticket, addresses });
         }
@@ -281,6 +332,17 @@ impl Net for MioNet {
             Endpoint::Unix(path) => {
                 let (socket, file) = unix::listen(path, options)?;
                 return self.insert_listener(socket, Some(file));
+            }
+            Endpoint::Memory(name) => {
+                let index = self.insert(Slot::Free);
+                match self.names.listen(name, options.backlog.into(), &self.watcher, index) {
+                    Ok(listener) => self.sockets[index as usize] = Slot::MemoryListener(listener),
+                    Err(error) => {
+                        self.freed.push(index);
+                        return Err(error);
+                    }
+                }
+                return Ok((ListenerId(index), endpoint.clone()));
             }
         };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
@@ -324,7 +386,14 @@ impl Net for MioNet {
 
     fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>> {
         use rustix::net::SocketFlags;
-        let Some(Slot::Listener(listening)) = self.sockets.get(listener.0 as usize) else { return Ok(None) };
+        let listening = match self.sockets.get(listener.0 as usize) {
+            Some(Slot::Listener(listening)) => listening,
+            Some(Slot::MemoryListener(listener)) => {
+                let Some(end) = listener.accept() else { return Ok(None) };
+                return Ok(Some((self.insert_end(end), Peer::default())));
+            }
+            _ => return Ok(None),
+        };
         let (stream, address) = match rustix::net::acceptfrom_with(&listening.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             Ok((stream, address)) => (Socket::from(stream), address),
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
@@ -344,6 +413,10 @@ impl Net for MioNet {
         let address = match endpoint {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(path) => return self.insert_dialing(unix::dial(path)?),
+            Endpoint::Memory(name) => {
+                let end = self.names.dial(name, &self.watcher)?;
+                return Ok(self.insert_end(end));
+            }
         };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if let Some(device) = &options.device {
@@ -384,11 +457,17 @@ impl Net for MioNet {
     }
 
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(Slot::Memory(end)) = self.sockets.get(link.0 as usize) {
+            return end.read(buffer, &self.watcher);
+        }
         self.stream(link)?.read(buffer)
     }
 
     /// Not `write_vectored` of std: that raises SIGPIPE, which would end the host process.
     fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(Slot::Memory(end)) = self.sockets.get(link.0 as usize) {
+            return end.write(slices, &self.watcher);
+        }
         let stream = self.stream(link)?;
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
         match slices {
@@ -399,8 +478,13 @@ impl Net for MioNet {
     }
 
     fn shutdown(&mut self, link: LinkId) {
-        if let Ok(stream) = self.stream(link) {
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+        match self.sockets.get(link.0 as usize) {
+            Some(Slot::Memory(end)) => end.shutdown(),
+            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => {
+                // It may be gone already.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            }
+            _ => {}
         }
     }
 
@@ -410,14 +494,25 @@ impl Net for MioNet {
         }
     }
 
-    fn detach(&mut self, link: LinkId) -> io::Result<Socket> {
-        let Slot::Stream(stream) = self.remove(link.0) else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.deregister(&stream)?;
-        Ok(stream)
+    fn detach(&mut self, link: LinkId) -> io::Result<Moving> {
+        match self.remove(link.0) {
+            Slot::Stream(stream) => {
+                self.deregister(&stream)?;
+                Ok(Moving(MovingStream::Socket(stream)))
+            }
+            Slot::Memory(mut end) => {
+                end.unwatch();
+                Ok(Moving(MovingStream::Memory(end)))
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
-    fn attach(&mut self, stream: Socket) -> io::Result<LinkId> {
-        self.insert_stream(stream)
+    fn attach(&mut self, Moving(stream): Moving) -> io::Result<LinkId> {
+        match stream {
+            MovingStream::Socket(stream) => self.insert_stream(stream),
+            MovingStream::Memory(end) => Ok(self.insert_end(end)),
+        }
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {

@@ -25,6 +25,7 @@ mod layers;
 #[cfg(feature = "server")]
 mod listener;
 mod log;
+mod memory;
 mod mio;
 mod options;
 #[cfg(feature = "server")]

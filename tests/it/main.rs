@@ -1,6 +1,7 @@
 //! The facades over real sockets, where neither the conformance table nor the foreign clients look.
 
 mod hostile;
+mod inproc;
 mod ladder;
 mod listeners;
 mod newlife_client;
