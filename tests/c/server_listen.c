@@ -202,7 +202,7 @@ static void note_process(void *user_data, const nlmqtt_client_entry *client)
 
 static void a_unix_socket_says_who_connects(void)
 {
-    char folder[] = "/tmp/nlmqtt-listen-XXXXXX", path[64], uri[96], address[128];
+    char folder[] = "/tmp/nlmqtt-listen-XXXXXX", path[64], uri[128], address[128];
     nlmqtt_server_hooks hooks;
     nlmqtt_server *server = NULL;
     nlmqtt_server_config *config = nlmqtt_server_config_new();

@@ -55,10 +55,12 @@ def collect(broker, options):
     import test_mosquitto_clients
     import test_our_client
     import test_raw
+    import test_unix
     cases = scenario.cases(broker)
     cases += test_raw.cases(broker)
     cases += test_mosquitto_clients.cases(broker)
     cases += test_our_client.cases(options.programs, required=not options.mosquitto)
+    cases += test_unix.cases(options.programs, None if options.mosquitto or options.broker_cmd else options.broker)
     return [case for case in cases if options.only in case.name]
 
 
