@@ -167,6 +167,11 @@
 #define NLMQTT_OVERFLOW_DROP_OLDEST 1
 
 /**
+ * The most bytes a signature may have.
+ */
+#define NLMQTT_SIGNATURE_BYTES_MAX 1024
+
+/**
  * `true` or `false`.
  */
 #define NLMQTT_KIND_BOOL 1
@@ -599,11 +604,6 @@
 #define NLMQTT_VERSION_PATCH 0
 
 
-
-/**
- * Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
- */
-#define WIRE_BYTES_MAX (64 << 10)
 
 /**
  * A client. Any thread may call its functions, callbacks included.
@@ -1179,6 +1179,20 @@ typedef struct {
 } nlmqtt_client_statistics;
 
 /**
+ * Asked to sign `message` (not its hash) with the private key of a certificate, by a signature scheme of TLS (RFC 8446 section
+ * 4.2.3, such as 0x0403 for ECDSA on P-256 with SHA-256, 0x0804 for RSA-PSS with SHA-256). Writes at most NLMQTT_SIGNATURE_BYTES_MAX
+ * bytes into `signature`, says how many in `*signature_len`, and returns true; ECDSA signatures are in DER. False: it cannot, and the
+ * connection fails with TLS. `message` is borrowed until it returns. Called on the library's thread of the client during each full handshake,
+ * of several clients at the same time if they share a configuration: what it waits for delays that thread's connections.
+ */
+typedef bool (*nlmqtt_sign_fn)(void *user_data,
+                               uint16_t scheme,
+                               const uint8_t *message,
+                               size_t message_len,
+                               uint8_t *signature,
+                               size_t *signature_len);
+
+/**
  * One key of a configuration. Borrowed until the callback returns.
  */
 typedef struct {
@@ -1432,7 +1446,7 @@ typedef struct {
  * publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
  * application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
  * blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
- * from the question on.
+ * from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH mode, without the application's thread.
  *
  * The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
  * NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`
@@ -2551,6 +2565,58 @@ nlmqtt_status nlmqtt_client_diagnostics(const nlmqtt_client *client,
                                         size_t *len_out);
 
 /**
+ * Key ca_file: a file of authorities (PEM) that may sign the server's certificate. Without one, and without ca_pem, those of the
+ * system are trusted. Read by nlmqtt_client_new. The path is copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_ca_file(nlmqtt_client_config *config,
+                                               const char *path);
+
+/**
+ * Key ca_pem: authorities as text (PEM); with ca_file both are trusted. Copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_ca_pem(nlmqtt_client_config *config, const char *pem);
+
+/**
+ * Keys cert_file and key_file: the client's certificate, those behind it, and its private key, not encrypted (PEM). Read by
+ * nlmqtt_client_new. The paths are copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_certificate_files(nlmqtt_client_config *config,
+                                                         const char *cert_file,
+                                                         const char *key_file);
+
+/**
+ * Keys cert_pem and key_pem: as nlmqtt_client_config_set_certificate_files, with the texts themselves. Copied.
+ */
+nlmqtt_status nlmqtt_client_config_set_certificate_pem(nlmqtt_client_config *config,
+                                                       const char *cert_pem,
+                                                       const char *key_pem);
+
+/**
+ * The client's certificate and those behind it as text (PEM, copied), with a private key that lies elsewhere, such as in a TPM or a secure
+ * element: `sign` signs for it. Keys of RSA, ECDSA on P-256 and P-384, and Ed25519. `user_data` is moved here and released with `free_fn`
+ * (may be NULL) after the last call, also when this one fails.
+ */
+nlmqtt_status nlmqtt_client_config_set_signer(nlmqtt_client_config *config,
+                                              const char *cert_pem,
+                                              nlmqtt_sign_fn sign,
+                                              void *user_data,
+                                              nlmqtt_free_fn free_fn);
+
+/**
+ * One more public key of the key tls_pins: the server has to have one of them, besides everything else. `hash` is SHA-256 of the
+ * SubjectPublicKeyInfo (RFC 7469 section 2.4), 32 bytes, copied. INVALID_ARGUMENT: another length.
+ */
+nlmqtt_status nlmqtt_client_config_add_pin(nlmqtt_client_config *config,
+                                           const void *hash,
+                                           size_t len);
+
+/**
+ * Key danger_accept_any_certificate: the server's certificate is not checked, so that anybody on the way can read and change
+ * everything; keys pinned by nlmqtt_client_config_add_pin are still asked for. For tests.
+ */
+nlmqtt_status nlmqtt_client_config_danger_accept_any_certificate(nlmqtt_client_config *config);
+
+/**
  * Tells every key of a client's configuration to `each`, in the order of the documentation. INVALID_ARGUMENT: `each` is NULL. Any thread.
  */
 nlmqtt_status nlmqtt_client_config_each_key(nlmqtt_key_fn each,
@@ -2970,6 +3036,17 @@ nlmqtt_status nlmqtt_runtime_config_set_thread_hooks(nlmqtt_runtime_config *conf
  */
 nlmqtt_status nlmqtt_runtime_config_set_helper_threads(nlmqtt_runtime_config *config,
                                                        size_t count);
+
+/**
+ * How many threads run the hooks of this runtime's servers, 0 or 1; default 0: the worker of each client does. With 1 a thread of
+ * the library does nothing else, one hook at a time: a hook that blocks then stalls only the clients that wait for an answer, the
+ * option `hook_timeout_ms` counts from the question on, and while as many calls wait as nlmqtt_runtime_config_set_events_max says
+ * the servers take in no more packets. Callbacks of clients, of nlmqtt_server_subscribe and of tasks stay on the workers. For THREAD
+ * mode: nlmqtt_runtime_new answers INVALID_ARGUMENT in the others, which start no thread or have one of the application for this.
+ * INVALID_ARGUMENT: more than 1.
+ */
+nlmqtt_status nlmqtt_runtime_config_set_hook_threads(nlmqtt_runtime_config *config,
+                                                     size_t count);
 
 /**
  * Looks names up in place of the system's resolver; NULL means that one. `user_data` is moved here and released with `free_fn`

@@ -5,7 +5,7 @@
 //! | 9 | `ffi` | the C ABI: fence, check, call, convert |
 //! | 7 | [`client`] `server` | facades: what a Rust caller sees |
 //! | 6 | [`config`] | keys, files, connection string to option structs |
-//! | 5 | [`net`] | the only I/O: poll, sockets, names, disk, threads, clock |
+//! | 5 | [`net`] | the only I/O: poll, sockets, names, threads, clock |
 //! | 4 | `service` | the broker's statistics and administration as text (pure) |
 //! | 3 | `broker` | sessions and the shard core (pure) |
 //! | 2 | [`proto`] \| `route` | MQTT state machines \| topic routing (pure) |

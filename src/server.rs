@@ -350,7 +350,7 @@ impl Server {
     fn home_of(&self, client_id: &str) -> usize {
         match self.shards.len() {
             0 | 1 => 0,
-            count => (self.router.read().expect("router lock").publisher_number(client_id) % count as u64) as usize,
+            count => self.router.read().expect("router lock").home_of(client_id, count),
         }
     }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, workers, build, c, cpp, examples, loops, readme, features, package, interop, micro, bench
+#   --only PART   one part: rust, workers, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, bench
 #   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
 #   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
@@ -70,6 +70,7 @@ part build c-examples/run.sh --build-only
 part c tests/c/run.sh
 part cpp tests/cpp/run.sh
 part examples tests/c/examples.sh
+part checked tests/c/examples_checked.sh
 part loops tests/c/loops.sh
 part readme tests/c/readme.sh
 part features tests/c/features.sh

@@ -106,6 +106,27 @@ public:
         return detail::answer(nlmqtt_client_config_set_will(get(), topic, payload.data(), payload.size(), qos, retain,
                                                             properties.get()));
     }
+    /** Key ca_file: whom it trusts. */
+    returns<void> set_ca_file(c_text path) { return detail::answer(nlmqtt_client_config_set_ca_file(get(), path)); }
+    /** Key ca_pem: whom it trusts, as text. */
+    returns<void> set_ca_pem(c_text pem) { return detail::answer(nlmqtt_client_config_set_ca_pem(get(), pem)); }
+    /** Keys cert_file and key_file: who it is. */
+    returns<void> set_certificate_files(c_text cert_file, c_text key_file)
+    {
+        return detail::answer(nlmqtt_client_config_set_certificate_files(get(), cert_file, key_file));
+    }
+    /** Keys cert_pem and key_pem: who it is, as text. */
+    returns<void> set_certificate_pem(c_text cert_pem, c_text key_pem)
+    {
+        return detail::answer(nlmqtt_client_config_set_certificate_pem(get(), cert_pem, key_pem));
+    }
+    /** One more public key for tls_pins: its SHA-256. */
+    returns<void> add_pin(bytes hash) { return detail::answer(nlmqtt_client_config_add_pin(get(), hash.data(), hash.size())); }
+    /** Key danger_accept_any_certificate: nobody knows who the server is. */
+    returns<void> danger_accept_any_certificate()
+    {
+        return detail::answer(nlmqtt_client_config_danger_accept_any_certificate(get()));
+    }
     /** Properties of CONNECT that have no key. */
     returns<void> set_connect_properties(properties_view properties)
     {

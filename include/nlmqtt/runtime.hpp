@@ -60,6 +60,11 @@ public:
     {
         return detail::answer(nlmqtt_runtime_config_set_helper_threads(get(), count));
     }
+    /** 1: hooks of servers run on a thread of their own, one at a time. 0: on the workers. */
+    returns<void> set_hook_threads(size_t count)
+    {
+        return detail::answer(nlmqtt_runtime_config_set_hook_threads(get(), count));
+    }
     /**
      * Looks names up in place of the system; answers with runtime::resolved. Where callbacks run. An exception is told to
      * `escaped`, and there is no answer: the client tries again when its time for connecting is over.
@@ -70,7 +75,7 @@ public:
         return detail::answer(nlmqtt_runtime_config_set_resolver(
             get(), boxed.template call<nlmqtt_resolve_fn, detail::names::resolve>(), boxed.hand_over(), boxed.free_fn));
     }
-    /** DISPATCH mode: how many callbacks may wait. */
+    /** DISPATCH mode, and the hook thread: how many calls may wait. */
     returns<void> set_events_max(size_t events_max)
     {
         return detail::answer(nlmqtt_runtime_config_set_events_max(get(), events_max));

@@ -44,9 +44,14 @@ pub struct BudgetStatistics {
 }
 
 impl Budget {
-    /// An account with a hard mark, and the soft one at seven eighths of it.
+    /// An account with a hard mark, and the soft one of [`Budget::soft_of`].
     pub fn new(limit_bytes: usize) -> Self {
-        Self::with_marks(limit_bytes - limit_bytes / 8, limit_bytes)
+        Self::with_marks(Self::soft_of(limit_bytes), limit_bytes)
+    }
+
+    /// Where the soft mark stands if nobody says otherwise: at seven eighths of the hard one.
+    pub fn soft_of(hard_bytes: usize) -> usize {
+        hard_bytes - hard_bytes / 8
     }
 
     /// An account that [`Budget::is_tight`] beyond `soft_bytes` and [`Budget::is_exhausted`] beyond

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
-use crate::proto::{AliasIn, AliasOut};
+use crate::proto::{AliasIn, AliasOut, OWED_BYTES_MAX};
 use crate::route::RetainedCursor;
 use crate::stack::About;
 
@@ -258,11 +258,6 @@ impl Connection {
         self.state == State::Connected
     }
 }
-
-/// What a client is owed for its packets may wait beyond the mark of its out-buffer: an
-/// acknowledgement for each of the 65,535 packet identifiers. With less, two sides that both have
-/// much to write would stop reading, and wait for each other for ever.
-const OWED_BYTES_MAX: usize = 512 << 10;
 
 /// What goes to a client that names no maximum of its own.
 pub(super) const PACKET_BYTES_MAX: u32 = codec::PACKET_BYTES_MAX as u32;

@@ -3,8 +3,10 @@
 //! QoS 0 goes into the out-buffer or, when a blocked receiver's buffer is over its mark or memory over
 //! its soft one, nowhere (counted). QoS 1 and 2 go out while the in-flight window and the buffer have room, and wait in
 //! the session's queue otherwise; `pump` moves them on whenever an acknowledgement or the socket
-//! makes room. A shared subscription's message that finds its member gone or full is offered to
-//! the other members, once each.
+//! makes room; while memory is over its soft mark they wait only where they could go out at once, and
+//! are dropped otherwise (counted). A target of another shard goes into the outbox there (see `peers`). A
+//! shared subscription's message that finds its member gone or full is offered to other members, once
+//! each and to 16 at most.
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@
 //!                                  └──> others: outbox per shard ──(host)──> take_post
 //! ```
 //! Where a client id is at home follows from a keyed hash of it, so that no directory is needed and
-//! no peer can choose it. A connection moves as soon as its CONNECT names the client, before
-//! anybody is asked about it: hooks, session, take-over, queue and will are its home's alone.
+//! no peer can choose it. A connection moves when its CONNECT has named the client, before
+//! any hook is asked about it: hooks, session, take-over, queue and will are its home's alone.
 //!
 //! A message goes to another shard in one post with all its targets there. The host hands an outbox
 //! over when its turn ends; what the other side has no room for stays, and while an outbox is full
@@ -88,8 +88,7 @@ impl Shard {
         if self.count == 1 {
             return self.id;
         }
-        let number = self.router.read().expect("router lock").publisher_number(client_id);
-        (number % u64::from(self.count)) as u16
+        self.router.read().expect("router lock").home_of(client_id, self.count.into()) as u16
     }
 
     /// The client of a CONNECT is at home elsewhere; its connection is about to leave then. A client

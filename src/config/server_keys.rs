@@ -128,7 +128,13 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
         "messages the application has published and the server has not taken yet"
     ),
     number!(max_posted_bytes, "max_posted_bytes", Kind::Bytes(1, MANY), RESTART, "their bytes; one message of any size is taken when nothing else waits"),
-    number!(workers, "workers", Kind::Number(0, 256), RESTART, "threads among which the clients are shared out; 1 is best for a gateway, 0: one for each core"),
+    number!(
+        workers,
+        "workers",
+        Kind::Number(0, 256),
+        RESTART,
+        "threads among which the clients are shared out; 1 is best for a gateway, 0: one for each core; of a server with a runtime of its own"
+    ),
     number!(
         max_inbox_posts,
         "max_inbox_posts",
@@ -137,6 +143,6 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
         "messages of the other workers that wait for one; beyond it they wait there, and publishers do"
     ),
     number!(max_inbox_bytes, "max_inbox_bytes", Kind::Bytes(1, MANY), LIVE, "bytes of such messages"),
-    number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits"),
+    number!(memory_limit, "memory_limit", Kind::Bytes(1 << 20, MANY), RESTART, "bytes of everything that waits; of a server with a runtime of its own"),
     milliseconds!(memory_pause, "memory_pause_ms", 1, "while the memory limit is exceeded: how long a client may keep an unfinished packet"),
 ];

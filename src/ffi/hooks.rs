@@ -119,7 +119,7 @@ pub struct nlmqtt_subscription_info {
 /// publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
 /// application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
 /// blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
-/// from the question on.
+/// from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH mode, without the application's thread.
 ///
 /// The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
 /// NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`

@@ -21,6 +21,7 @@ mod client_publish;
 mod client_requests;
 mod client_setters;
 mod client_statistics;
+mod client_tls;
 mod config_keys;
 #[cfg(feature = "server")]
 mod decision;
@@ -69,6 +70,7 @@ pub use client_publish::*;
 pub use client_requests::*;
 pub use client_setters::*;
 pub use client_statistics::*;
+pub use client_tls::*;
 pub use config_keys::*;
 #[cfg(feature = "server")]
 pub use decision::*;

@@ -227,6 +227,24 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_helper_threads(config: *mut n
     })
 }
 
+/// How many threads run the hooks of this runtime's servers, 0 or 1; default 0: the worker of each client does. With 1 a thread of
+/// the library does nothing else, one hook at a time: a hook that blocks then stalls only the clients that wait for an answer, the
+/// option `hook_timeout_ms` counts from the question on, and while as many calls wait as nlmqtt_runtime_config_set_events_max says
+/// the servers take in no more packets. Callbacks of clients, of nlmqtt_server_subscribe and of tasks stay on the workers. For THREAD
+/// mode: nlmqtt_runtime_new answers INVALID_ARGUMENT in the others, which start no thread or have one of the application for this.
+/// INVALID_ARGUMENT: more than 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_runtime_config_set_hook_threads(config: *mut nlmqtt_runtime_config, count: usize) -> nlmqtt_status {
+    fence(|| {
+        let config = unsafe { reference_mut(config, "config") }?;
+        if count > 1 {
+            return Err(Failure::invalid(format!("{count} hook threads are more than 1")));
+        }
+        config.options.hook_threads = count;
+        Ok(())
+    })
+}
+
 /// Looks names up in place of the system's resolver; NULL means that one. `user_data` is moved here and released with `free_fn`
 /// (may be NULL) after the last call.
 #[unsafe(no_mangle)]

@@ -12,13 +12,14 @@ pub const NLMQTT_VERSION_MINOR: u32 = 1;
 pub const NLMQTT_VERSION_PATCH: u32 = 0;
 
 /// Features, and whether this build has them.
-const FEATURES: [(&str, bool); 8] = [
+const FEATURES: [(&str, bool); 9] = [
     ("mqtt3.1", true),
     ("mqtt3.1.1", true),
     ("mqtt5", true),
     ("client", true),
     ("tcp", true),
     ("server", cfg!(feature = "server")),
+    ("tls", cfg!(feature = "tls")),
     ("json", cfg!(feature = "json")),
     ("toml", cfg!(feature = "toml")),
 ];

@@ -8,10 +8,10 @@
 //!         ─> read each ready socket once, 64 KiB at most ─> timers ─> retained deliveries
 //!         ─> messages for other workers ─> ONE write per dirty connection ─> done
 //! ```
-//! Nothing is written before the end of the turn, so all that a turn produces for one socket
-//! leaves in one system call. A socket that was not read to its end goes on the `again` list and
-//! the next wait does not sleep; one that must not be read now (its client waits for a hook, or
-//! memory is short) goes on the `paused` list and costs nothing.
+//! What a turn produces for one socket leaves in one system call at its end, or earlier when an
+//! out-buffer passes its mark meanwhile. A socket that was not read to its end goes on the `again` list and
+//! the next wait does not sleep; one that must not be read now (its client waits for a hook,
+//! does not read itself, memory is short, another worker or the application is behind) goes on the `paused` list and costs nothing.
 
 mod answer;
 mod client_host;

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::log::Log;
 use super::resolver::{HELPER_THREADS, Resolve};
 use super::threads::ThreadOptions;
+use crate::base::Budget;
 
 /// The most workers of a runtime: hook tokens and look-up tickets have a byte for them.
 pub const WORKERS_MAX: usize = 256;
@@ -38,7 +39,9 @@ pub struct RuntimeOptions {
     pub helper_threads: usize,
     /// Looks names up in their place.
     pub resolve: Option<Resolve>,
-    /// Events that wait for a dispatch before the workers rest.
+    /// Threads that run the hooks of servers: 0, they run on the workers, or 1.
+    pub hook_threads: usize,
+    /// Events that wait for a dispatch before the workers rest; of the hook thread, before its servers do.
     pub events_max: usize,
     /// Bytes of everything that waits in this runtime: the hard mark.
     pub memory_limit: usize,
@@ -56,6 +59,7 @@ impl Default for RuntimeOptions {
             threads: ThreadOptions::default(),
             helper_threads: HELPER_THREADS,
             resolve: None,
+            hook_threads: 0,
             events_max: EVENTS_MAX,
             memory_limit: 512 << 20,
             memory_soft: None,
@@ -67,7 +71,7 @@ impl Default for RuntimeOptions {
 impl RuntimeOptions {
     /// The soft mark in force.
     pub fn memory_soft_in_force(&self) -> usize {
-        self.memory_soft.unwrap_or(self.memory_limit - self.memory_limit / 8)
+        self.memory_soft.unwrap_or(Budget::soft_of(self.memory_limit))
     }
 
     /// How many workers there will be.
@@ -93,6 +97,12 @@ impl RuntimeOptions {
         }
         if self.memory_soft_in_force() > self.memory_limit {
             return Err(Error::Invalid("the soft memory limit is above the hard one".to_owned()));
+        }
+        if self.hook_threads > 1 {
+            return Err(Error::Invalid(format!("{} hook threads, one at most", self.hook_threads)));
+        }
+        if self.hook_threads == 1 && self.mode != Mode::Thread {
+            return Err(Error::Invalid("a hook thread in another mode than THREAD".to_owned()));
         }
         if self.events_max == 0 {
             return Err(Error::Invalid("a queue of 0 events".to_owned()));

@@ -19,6 +19,9 @@ use super::server_host::{Linked, ServerKey};
 use super::worker::{Command, Owner, Worker};
 use crate::broker::{Post, Traveller};
 
+// A shard for each worker.
+const _: () = assert!(super::WORKERS_MAX <= crate::broker::SHARDS_MAX);
+
 /// An empty vector of posts keeps room for so many.
 const POSTS_KEPT: usize = 256;
 

@@ -62,6 +62,9 @@ struct Shared {
     tasks: Arc<Tasks>,
     /// DISPATCH mode.
     events: Option<Arc<EventQueue>>,
+    /// What the hook thread has to do, if there is one.
+    hooks: Option<Arc<EventQueue>>,
+    hook_thread: Mutex<Option<JoinHandle<()>>>,
     log: Option<Arc<dyn Log>>,
     /// LOOP mode: the worker lies here between two polls.
     worker: Mutex<Option<Worker<MioNet>>>,
@@ -75,7 +78,7 @@ struct Shared {
 pub struct RuntimeStatistics {
     /// Bytes of everything that waits.
     pub memory: BudgetStatistics,
-    /// Events that wait for a dispatch; zeros in the other modes.
+    /// Events that wait for a dispatch, or for the hook thread; zeros if there is neither.
     pub events: EventStatistics,
     /// Functions of the application that wait to be run.
     pub tasks: usize,
@@ -102,14 +105,13 @@ impl Runtime {
         let names = Arc::default();
         nets.iter_mut().for_each(|net| net.share_names(&names));
         let inboxes: Vec<_> = nets.iter().map(inbox_of).collect();
-        let events = match options.mode {
-            Mode::Dispatch => {
-                let inboxes = inboxes.clone();
-                let resume = Box::new(move || inboxes.iter().for_each(|inbox| inbox.nudge()));
-                Some(Arc::new(EventQueue::new(id, options.log.clone(), options.events_max, resume)?))
-            }
-            Mode::Thread | Mode::Loop => None,
+        let queue = || {
+            let inboxes = inboxes.clone();
+            let resume = Box::new(move || inboxes.iter().for_each(|inbox| inbox.nudge()));
+            EventQueue::new(id, options.log.clone(), options.events_max, resume)
         };
+        let events = (options.mode == Mode::Dispatch).then(queue).transpose()?.map(Arc::new);
+        let hooks = (options.hook_threads > 0).then(queue).transpose()?.map(|queue| Arc::new(queue.served()));
         if let Some(resolve) = &options.resolve {
             nets.iter_mut().for_each(|net| net.resolve_with(resolve_on(events.as_ref(), resolve.clone())));
         }
@@ -127,16 +129,21 @@ impl Runtime {
             epoch,
             tasks: tasks.clone(),
             events: events.clone(),
+            hooks: hooks.clone(),
+            hook_thread: Mutex::new(None),
             log: options.log.clone(),
             worker: Mutex::new(None),
             threads: Mutex::default(),
             stopped: Arc::new(AtomicBool::new(false)),
         });
+        if let Some(hooks) = hooks.clone() {
+            *lock(&shared.hook_thread) = Some(options.threads.spawn(Role::Helper("-hooks"), move || hooks.serve())?);
+        }
         for (index, (net, inbox)) in nets.into_iter().zip(inboxes).enumerate() {
             let mut worker = Worker::new(net, inbox);
             // The first one runs what the application posts.
             let tasks = if index == 0 { tasks.clone() } else { Arc::default() };
-            worker.furnish(index as u16, tasks, events.clone(), options.log.clone());
+            worker.furnish(index as u16, tasks, (events.clone(), hooks.clone()), options.log.clone());
             match options.mode {
                 Mode::Loop => *lock(&shared.worker) = Some(worker),
                 Mode::Thread | Mode::Dispatch => {
@@ -193,7 +200,7 @@ impl Runtime {
         let (tasks, tasks_refused) = self.0.tasks.levels();
         RuntimeStatistics {
             memory: self.0.budget.statistics(),
-            events: self.0.events.as_ref().map(|events| events.statistics()).unwrap_or_default(),
+            events: self.queues().next().map(|events| events.statistics()).unwrap_or_default(),
             tasks,
             tasks_refused,
             lookups_refused: self.0.lookups_refused.iter().map(|refused| refused.load(Ordering::Relaxed)).sum(),
@@ -273,9 +280,13 @@ impl Runtime {
     }
 
     fn settle(&self, owner: Owner) {
-        if let Some(events) = self.0.events.as_ref().filter(|_| !self.is_turning()) {
-            events.settle(owner);
+        if !self.is_turning() {
+            self.queues().for_each(|events| events.settle(owner));
         }
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &Arc<EventQueue>> {
+        self.0.events.iter().chain(&self.0.hooks)
     }
 
     /// Waits until a callback that is running on another thread has returned; inside a callback it
@@ -288,9 +299,7 @@ impl Runtime {
         for worker in 0..self.workers() {
             let _ = self.at(worker).request(Duration::MAX, |_| {});
         }
-        if let Some(events) = &self.0.events {
-            events.fence();
-        }
+        self.queues().for_each(|events| events.fence());
     }
 
     /// Runs `task` where callbacks run, soon or after `delay`.
@@ -421,8 +430,9 @@ impl Drop for Shared {
             let _ = thread.join();
         }
         // What the application handed over and was not used yet is given back.
-        if let Some(events) = &self.events {
-            events.close();
+        self.events.iter().chain(&self.hooks).for_each(|events| events.close());
+        if let Some(thread) = lock(&self.hook_thread).take().filter(|_| !Turning::is(self.id)) {
+            let _ = thread.join();
         }
         drop(self.tasks.clear());
     }

@@ -100,7 +100,7 @@ impl<N: Net> Worker<N> {
     /// Takes in the shard that `make` makes of its hooks, which in DISPATCH mode are called by the
     /// application's thread. It listens nowhere yet.
     pub fn add_server(&mut self, hooks: Option<Box<dyn Hooks>>, make: impl FnOnce(Option<Box<dyn Hooks>>) -> Shard) -> ServerKey {
-        let (events, inbox, log, index) = (self.events.clone(), self.inbox().clone(), self.log.clone(), self.index);
+        let (events, inbox, log, index) = (self.hooks.clone(), self.inbox().clone(), self.log.clone(), self.index);
         let server = |key| {
             let hooks = match (events, hooks) {
                 (Some(events), Some(hooks)) => Some(Box::new(DispatchedHooks::new(&events, (index, key), hooks, inbox, log)) as Box<dyn Hooks>),

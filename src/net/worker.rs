@@ -45,6 +45,9 @@ pub struct Worker<N: Net> {
     pub(super) index: u16,
     /// DISPATCH mode: where callbacks wait for the application's thread.
     pub(super) events: Option<Arc<EventQueue>>,
+    /// Where the hooks of servers are called, if not here.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
+    pub(super) hooks: Option<Arc<EventQueue>>,
     pub(super) log: Option<Arc<dyn Log>>,
     /// Some server has shards on other workers.
     pub(super) has_peers: bool,
@@ -109,6 +112,7 @@ impl<N: Net> Worker<N> {
             lookup_serial: 0,
             index: 0,
             events: None,
+            hooks: None,
             log: None,
             has_peers: false,
             tasks: Arc::default(),
@@ -125,11 +129,19 @@ impl<N: Net> Worker<N> {
     }
 
     /// Adds what a runtime has around its workers.
-    pub(super) fn furnish(&mut self, index: u16, tasks: Arc<Tasks>, events: Option<Arc<EventQueue>>, log: Option<Arc<dyn Log>>) {
+    /// The second queue is of the hook thread.
+    pub(super) fn furnish(
+        &mut self,
+        index: u16,
+        tasks: Arc<Tasks>,
+        (events, hooks): (Option<Arc<EventQueue>>, Option<Arc<EventQueue>>),
+        log: Option<Arc<dyn Log>>,
+    ) {
         self.index = index;
         // A ticket says whose it is.
         self.lookup_serial = index.into();
         self.tasks = tasks;
+        self.hooks = hooks.or(events.clone());
         self.events = events;
         self.log = log;
     }

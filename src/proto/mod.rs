@@ -26,3 +26,8 @@ pub use error::Error;
 pub use keepalive::{ClientKeepAlive, KeepAliveAction};
 pub use receiver::{Arrival, Receiver};
 pub use sender::{PubRecOutcome, Resend, Sender};
+
+/// What is owed for the other side's packets may wait beyond the mark of an out-buffer before that side is not read any more: an
+/// acknowledgement for each of the 65,535 packet identifiers. With less, two sides that both have much to write would stop
+/// reading, and wait for each other for ever.
+pub(crate) const OWED_BYTES_MAX: usize = 512 << 10;

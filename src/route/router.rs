@@ -152,6 +152,11 @@ impl Router {
         self.exact.hasher().hash_one(client_id)
     }
 
+    /// At which of `count` shards a client id is at home.
+    pub fn home_of(&self, client_id: &str, count: usize) -> usize {
+        (self.publisher_number(client_id) % count as u64) as usize
+    }
+
     /// Everyone who gets a message to `topic` (valid), in place of what `out` held. Overlapping
     /// plain subscriptions of a target are one hit; No Local subscriptions of `publisher` are none
     /// (§3.8.3.1). Every shared group with a matching filter adds one hit.

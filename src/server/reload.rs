@@ -34,9 +34,13 @@ impl Server {
         changes.extend(diff.restart.iter().map(|key| Change::NeedsRestart((*key).to_owned())));
         let (removed, kept) = core::mem::take(listening).into_iter().partition::<Vec<_>, _>(|(options, _)| diff.listeners_removed.contains(options));
         *listening = kept;
-        // Whom a listener lets in may follow from an option that has changed.
+        // Whom a listener lets in may follow from an option that has changed, and its files may be others by now. What
+        // cannot be used changes nothing.
         for (options, address) in listening.iter() {
-            self.change_listener(address.clone(), config.listener_in_force(options))?;
+            match self.change_listener(address.clone(), config.listener_in_force(options)) {
+                Err(Error::Invalid(why)) => changes.push(Change::Failed(format!("listener {address}: {why}"))),
+                other => drop(other?),
+            }
         }
         for (_, address) in removed {
             changes.push(Change::Applied(format!("listener {address} closed")));

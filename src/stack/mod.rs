@@ -16,7 +16,7 @@
 //! good-byes) goes the same way down and waits with the rest.
 //!
 //! The host reads, calls [`Stack::open`], hands on what came out, and writes [`Stack::wire`] once a turn. It
-//! seals until the wire buffer is at its mark ([`WIRE_BYTES_MAX`]) and leaves the rest where it is, so that
+//! seals until the wire buffer is at its mark (`WIRE_BYTES_MAX`) and leaves the rest where it is, so that
 //! what waits for a slow reader is counted there, in plain bytes. While more than the mark waits it does
 //! not read either: a peer that makes us answer has to take the answers.
 //!
@@ -40,7 +40,7 @@ pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
 use crate::base::{Budget, Charge, OutBuffer, Seat};
 
 /// Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
-pub const WIRE_BYTES_MAX: usize = 64 << 10;
+const WIRE_BYTES_MAX: usize = 64 << 10;
 /// Slices sealed at once.
 const SLICES_MAX: usize = 64;
 

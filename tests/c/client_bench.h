@@ -43,7 +43,7 @@ struct record {
     int states[8];
     int connected, disconnected, messages, own_messages, published, subscribed, unsubscribed, resubscribed;
     int completions, levels_high, levels_low, auths, before_connects, freed;
-    int session_present, cause, was_online, keep_alive_s, level;
+    int session_present, cause, fault, was_online, keep_alive_s, level;
     long retry_in_ms;
     char client_id[64], topic[64], payload[64], filter[64], text[128], content_type[64], auth_data[64];
     nlmqtt_status status;
@@ -124,6 +124,7 @@ static inline void on_disconnected(void *user_data, const nlmqtt_disconnected *d
     pthread_mutex_lock(&record->lock);
     record->cause = disconnected->cause;
     record->reason = disconnected->has_reason ? disconnected->reason : 0;
+    record->fault = disconnected->status;
     record->was_online = disconnected->was_online;
     record->retry_in_ms = (long)disconnected->retry_in_ms;
     copy_str(record->text, sizeof record->text, disconnected->text.data, disconnected->text.len);

@@ -164,7 +164,7 @@ static void await(const int *counter, int least)
     struct timespec until;
     int late = 0;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
+    until.tv_sec += 120;
     pthread_mutex_lock(&run.lock);
     while (*counter < least && !run.freed && !late)
         late = pthread_cond_timedwait(&run.changed, &run.lock, &until);

@@ -473,6 +473,7 @@ static void null_is_refused(void)
     CHECK_EQ(nlmqtt_runtime_config_set_resolver(NULL, on_resolve, &freed, counter_free_fn), NLMQTT_INVALID_ARGUMENT);
     CHECK_EQ(counter_get(&freed), 2);
     CHECK_EQ(nlmqtt_runtime_config_set_helper_threads(NULL, 1), NLMQTT_INVALID_ARGUMENT);
+    CHECK_EQ(nlmqtt_runtime_config_set_hook_threads(NULL, 1), NLMQTT_INVALID_ARGUMENT);
     CHECK_EQ(nlmqtt_runtime_config_set_events_max(NULL, 1), NLMQTT_INVALID_ARGUMENT);
     CHECK_EQ(nlmqtt_runtime_config_set_memory_soft_limit(NULL, 1), NLMQTT_INVALID_ARGUMENT);
     CHECK_EQ(nlmqtt_runtime_config_set_log_level(NULL, "server", 1), NLMQTT_INVALID_ARGUMENT);

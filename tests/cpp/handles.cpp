@@ -137,6 +137,13 @@ static void configurations()
     CHECK(client.value("client_id") == "me" && client.value_number("keepalive") == 7 && client.value_bool("manual_ack"));
     CHECK(client.value("username") == "user" && client.check().ok());
     CHECK(client.value("response_topic").empty());
+    client.set_ca_file("/none");
+    client.set_ca_pem("none");
+    client.set_certificate_files("/cert", "/key");
+    client.set_certificate_pem("cert", "key");
+    client.danger_accept_any_certificate();
+    CHECK(client.value("ca_file") == "/none" && client.value("cert_pem") == "cert" && client.value_bool("danger_accept_any_certificate"));
+    CHECK(thrown_by([&] { client.add_pin("short"); }) == NLMQTT_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { client.value("nothing"); }) == NLMQTT_CONFIG);
 
     nlmqtt::server_config server;

@@ -12,7 +12,7 @@ SWARM = 1_000
 CHUNK = 500
 
 
-@scenario(versions=(4, 5), alone=True)
+@scenario(alone=True)
 def payload_of_16_mib_arrives_whole(t):
     client = t.connect()
     client.subscribe(t.topic(), 1)
@@ -41,7 +41,7 @@ def order_of_10000_messages_qos_0(t):
             last[number] = value
 
 
-@scenario(versions=(4, 5), alone=True)
+@scenario(alone=True)
 def order_of_10000_messages_qos_1(t):
     # The libraries differ by a hundred times in how fast they acknowledge: each sends through
     # paho and receives by itself.
@@ -63,7 +63,7 @@ def order_of_1000_messages_qos_2(t):
     assert got == payloads, "lost, repeated or out of order"
 
 
-@scenario(versions=(4, 5), alone=True)
+@scenario(alone=True)
 def each_of_1000_clients_gets_its_own_message(t):
     prefix = f"sw{t.number}"
     if hasattr(t.library, "swarm"):

@@ -9,7 +9,7 @@ use nlmqtt::base::{Duration as Span, Instant};
 use nlmqtt::client::{Client, ClientParts, Event, Options, Publish, StopRequest};
 use nlmqtt::codec::{PropertyList, Qos, SubscribeOptions, Version};
 use nlmqtt::config::{ClientConfig, Error};
-use nlmqtt::net::{ClientHandler, DialOptions, Runtime, RuntimeOptions, ServerAddress};
+use nlmqtt::net::{ClientHandler, Runtime, RuntimeOptions, ServerAddress};
 
 use crate::wire::{PATIENCE, Packet, V3, V5, Wire, ack, packet, publish};
 

@@ -9,11 +9,14 @@
 //! Nothing is ever dropped because there is too much of it: while the queue is full the worker
 //! reads no sockets and lets its clients rest (see [`super::Worker`]), so that an application that
 //! does not dispatch is felt by its peers as back-pressure. The limit counts what waits already:
-//! what one read holds, and answers to what the application asks itself, still come in.
+//! what one packet makes, and answers to what the application asks itself, still come in.
 //!
 //! Events run one at a time, in their order, on whatever thread calls [`EventQueue::dispatch`];
 //! no lock is held meanwhile. The thread that did it last is *the* dispatching one. It may also
 //! run events while it waits for something else, others only wait.
+//!
+//! The hook thread is the same with a thread of the library that dispatches ([`EventQueue::serve`]), and
+//! only hooks in it: while its queue is full nothing rests but the servers (see `broker::input`).
 //!
 //! An object that is freed takes its events along: [`EventQueue::settle`] runs them on the
 //! dispatching thread, and withdraws them on any other one, after the event that is running has
@@ -69,6 +72,7 @@ pub(super) struct EventQueue {
     readable: OwnedFd,
     events_max: usize,
     is_full: AtomicBool,
+    is_served: bool,
     /// The runtime it is of.
     id: u64,
     log: Option<Arc<dyn Log>>,
@@ -131,7 +135,12 @@ impl EventQueue {
     /// No descriptor is left.
     pub fn new(id: u64, log: Option<Arc<dyn Log>>, events_max: usize, resume: Box<dyn Fn() + Send + Sync>) -> Result<Self, Error> {
         let readable = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
-        Ok(Self { state: Mutex::default(), returned: Condvar::new(), readable, events_max, is_full: AtomicBool::new(false), id, log, resume })
+        Ok(Self { state: Mutex::default(), returned: Condvar::new(), readable, events_max, is_full: AtomicBool::new(false), is_served: false, id, log, resume })
+    }
+
+    /// It will have a thread that serves it: nobody else runs its events.
+    pub fn served(self) -> Self {
+        Self { is_served: true, ..self }
     }
 
     /// Readable while something waits; constant.
@@ -189,10 +198,18 @@ impl EventQueue {
         Ok(())
     }
 
+    /// The body of a thread that does nothing else: runs events until the end.
+    pub fn serve(&self) {
+        while !self.lock().closed {
+            // An own fault of one event must not keep the others; a poll that failed is tried again.
+            let _ = self.dispatch(None);
+        }
+    }
+
     /// This thread may run events while it waits for something: it is the one that dispatches, or
     /// there is none (any more).
     pub fn may_dispatch(&self) -> bool {
-        self.dispatcher().is_none_or(|dispatcher| dispatcher == this_thread().0)
+        self.dispatcher().map_or(!self.is_served, |dispatcher| dispatcher == this_thread().0)
     }
 
     fn dispatcher(&self) -> Option<ThreadId> {
@@ -235,6 +252,8 @@ impl EventQueue {
         let left = core::mem::take(&mut state.events);
         self.took(&state);
         drop(state);
+        // Whoever serves it sees the end.
+        self.signal();
         drop(left);
     }
 
@@ -316,6 +335,7 @@ impl<T: Send + 'static> Later<T> {
     }
 
     /// The queue in between is full.
+    #[cfg(feature = "server")]
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
     }

@@ -120,17 +120,6 @@ impl Client {
         })
     }
 
-    /// A new client identifier, for the next CONNECT. A session under the old one is left behind.
-    pub fn set_client_id(&mut self, client_id: &str) -> Result<(), Error> {
-        let old = core::mem::replace(&mut self.options.client_id, client_id.into());
-        if let Err(error) = self.options.validate() {
-            self.options.client_id = old;
-            return Err(error);
-        }
-        self.client_id = client_id.into();
-        Ok(())
-    }
-
     fn dial(&mut self, now: Instant) {
         self.out.clear();
         self.is_touched = false;

@@ -60,7 +60,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::base::{Budget, Instant, OutBuffer, Rng};
-use crate::proto::{Error, Receiver, Sender};
+use crate::proto::{Error, OWED_BYTES_MAX, Receiver, Sender};
 use calls::Calls;
 use connection::Connection;
 use queue::{Item, Queue};
@@ -232,9 +232,6 @@ impl Client {
         self.subscriptions.len()
     }
 }
-
-/// Answers that may wait beyond the mark of the out-buffer: 65,535 acknowledgements.
-const OWED_BYTES_MAX: usize = 512 << 10;
 
 /// A burst of events leaves no more room behind than this.
 const EVENTS_KEPT: usize = 64;

@@ -7,6 +7,8 @@
 #endif
 #include "runtime_bench.h"
 
+#include "certificates.h"
+
 /* Who is called. The objects are lent, the rest is made for one round of calls. */
 struct arguments {
     nlmqtt_runtime *runtime, *spare_runtime;
@@ -16,6 +18,7 @@ struct arguments {
     nlmqtt_credentials *credentials;
     nlmqtt_decision *decision;
 
+    unsigned char hash[32];
     nlmqtt_message *own_message;
     nlmqtt_decision *own_decision;
     nlmqtt_client_config *client_config;

@@ -63,7 +63,8 @@ def quiet_callbacks():
             continue
         parameters = ", ".join(f"{p.type} {p.name}" for p in place.parameters)
         unused = " ".join(f"(void){p.name};" for p in place.parameters)
-        yield f"static void quiet_{name}({parameters})\n{{\n    {unused}\n}}\n"
+        result = " return false;" if place.result == "bool" else ""
+        yield f"static {place.result} quiet_{name}({parameters})\n{{\n    {unused}{result}\n}}\n"
 
 
 def of_owner(place):
@@ -125,6 +126,8 @@ def trampoline(place, number):
     text += f"    {tables.AFTER[place_name(place)]}\n" if place_name(place) in tables.AFTER else ""
     if place.result == "int32_t":
         text += f"    return {tables.REPLIES.get(place.name, 'NLMQTT_ALLOW')};\n"
+    elif place.result == "bool":
+        text += "    return false;\n"
     else:
         assert place.result == "void", place
     return text + "}\n\n"

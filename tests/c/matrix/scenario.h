@@ -381,6 +381,35 @@ static void tasks_run(void)
     await(IN_SERVER_SUBSCRIBE_FREE_FN);
 }
 
+/* A server wants a certificate, and the key of this one lies elsewhere and does not sign. */
+static void a_client_is_asked_to_sign(void)
+{
+    struct server_files files;
+    nlmqtt_server_config *server_config = nlmqtt_server_config_new();
+    nlmqtt_client_config *config = nlmqtt_client_config_new();
+    nlmqtt_client *client = NULL;
+    nlmqtt_server *server;
+    uint16_t port = 0;
+    char uri[64];
+    write_server_files(&files, "&client_cert=require");
+    OK(nlmqtt_server_config_add_listener(server_config, files.uri));
+    server = make_server(world.second_runtime, server_config, NULL);
+    OK(nlmqtt_server_listener_port(server, 0, &port));
+    snprintf(uri, sizeof uri, "mqtts://127.0.0.1:%u", (unsigned)port);
+    OK(nlmqtt_client_config_add_server(config, uri, 0));
+    OK(nlmqtt_client_config_set_ca_pem(config, ca_pem));
+    OK(nlmqtt_client_config_set_signer(config, client_pem, on_client_config_set_signer_sign, NULL, on_client_config_set_signer_free_fn));
+    OK(nlmqtt_client_new(world.runtime, config, NULL, &client));
+    OK(nlmqtt_client_start(client));
+    await(IN_CLIENT_CONFIG_SET_SIGNER_SIGN);
+    nlmqtt_client_config_free(config);
+    nlmqtt_client_free(client);
+    await(IN_CLIENT_CONFIG_SET_SIGNER_FREE_FN);
+    nlmqtt_server_config_free(server_config);
+    nlmqtt_server_free(server);
+    remove_server_files(&files);
+}
+
 static void begin_to_stop(void *user_data)
 {
     (void)user_data;
@@ -446,6 +475,7 @@ static void run(int32_t mode)
     await(IN_CLIENT_CALLBACKS_CONNECTED);
     a_client_subscribes_and_publishes();
     tasks_run();
+    a_client_is_asked_to_sign();
     sessions_come_and_go(port);
     a_client_does_not_read(port);
     questions_are_answered(options);

@@ -49,6 +49,9 @@ VALUES = {
     "const char * name": '"matrix"', "const char * path": '"/dev/null"', "const char * response_topic": '"matrix/answers"',
     "const char * feature": '"server"', "const char * options": '"max_connections=10"', "const char * text": '"{}"',
     "const char *const * filters": "a->filters", "const char *const * addresses": "a->addresses", "const uint32_t * cpus": "a->cpus",
+    "const char * pem": "ca_pem", "const char * cert_file": '"/dev/null"', "const char * key_file": '"/dev/null"',
+    "const char * cert_pem": "client_pem", "const char * key_pem": "client_key", "const void * hash": "a->hash",
+    "client_config_add_pin.len": "sizeof a->hash",
     "const void * payload": '"x"', "const void * data": '"x"', "const void * password": '"x"',
     "client_config_load_connstr.text": '"ClientId=matrix"', "server_config_load_connstr.text": '"max_connections=100"',
     "server_ban.text": '"nobody"', "server_unban.text": '"not banned"', "server_stat.name": '"clients_connected"',
@@ -102,7 +105,7 @@ ON_ANY_THREAD = {
     "runtime_config_set_log.log", "runtime_config_set_thread_hooks.start", "runtime_config_set_thread_hooks.stop",
     "client_config_each_key.each", "client_config_check.problem", "server_config_each_key.each", "server_config_check.problem",
     "server_reload.change", "server_client_info.each", "server_each_subscription.each", "server_each_ban.each",
-    "server_metrics.answer", "server_control.answer", "server_each_retained.each", "server_each_client.each", "server_each_stat.each",
+    "client_config_set_signer.sign", "server_metrics.answer", "server_control.answer", "server_each_retained.each", "server_each_client.each", "server_each_stat.each",
 }
 
 # What a deciding hook answers, where it is not NLMQTT_ALLOW.
@@ -129,7 +132,7 @@ MAY_BE_NULL = {
     "client_publish_ex.token_out", "client_publish_message.token_out", "client_subscribe.message", "client_subscribe.free_fn",
     "client_subscribe.token_out", "client_subscribe_many.options", "client_subscribe_many.token_out",
     "client_unsubscribe.token_out", "client_unsubscribe_many.token_out", "client_config_set_requests.response_topic",
-    "client_config_set_bind.address", "client_config_set_bind.device", "client_diagnostics.len_out",
+    "client_config_set_bind.address", "client_config_set_bind.device", "client_config_set_signer.free_fn", "client_diagnostics.len_out",
     "client_config_check.problem", "message_new.properties", "runtime_new.config", "runtime_memory.used_bytes_out",
     "runtime_memory.limit_bytes_out", "runtime_config_set_thread_hooks.start", "runtime_config_set_thread_hooks.stop",
     "runtime_config_set_thread_hooks.free_fn", "runtime_config_set_resolver.resolve", "runtime_config_set_resolver.free_fn",
