@@ -20,6 +20,7 @@ struct arguments {
     const char *unix_path;
     const char *username;
     const char *password;
+    bool is_tls;
     bool has_id;
     bool keeps_session;
     bool has_expiry;
@@ -39,7 +40,6 @@ static void arguments_init(struct arguments *arguments, const char *program)
     memset(arguments, 0, sizeof *arguments);
     arguments->program = program;
     arguments->host = "localhost";
-    arguments->port = "1883";
     arguments->config = nlmqtt_client_config_new();
     arguments->connect_properties = nlmqtt_properties_new();
     arguments->publish_properties = nlmqtt_properties_new();
@@ -135,7 +135,8 @@ static int common_argument(struct arguments *arguments, int argc, char **argv)
 {
     static const struct { const char *option; const char *key; } keys[] = {
         { "-k", "keepalive" }, { "-M", "max_inflight_messages" }, { "--keepalive", "keepalive" }, { "-A", "bind_address" },
-        { "--will-topic", "will_topic" }, { "--will-payload", "will_payload" }, { "--will-qos", "will_qos" },
+        { "--cafile", "ca_file" }, { "--cert", "cert_file" }, { "--key", "key_file" }, { "--tls-alpn", "tls_alpn" },
+        { "--tls-pins", "tls_pins" }, { "--will-topic", "will_topic" }, { "--will-payload", "will_payload" }, { "--will-qos", "will_qos" },
     };
     const char *option = argv[0];
     const char *value = argc > 1 ? argv[1] : NULL;
@@ -147,6 +148,10 @@ static int common_argument(struct arguments *arguments, int argc, char **argv)
     }
     if (strcmp(option, "-d") == 0 || strcmp(option, "--debug") == 0) {
         arguments->is_debug = true;
+        return 1;
+    }
+    if (strcmp(option, "--tls-use-os-certs") == 0) {
+        arguments->is_tls = true;
         return 1;
     }
     if (strcmp(option, "--will-retain") == 0) {
@@ -187,6 +192,7 @@ static int common_argument(struct arguments *arguments, int argc, char **argv)
         for (i = 0; i < sizeof keys / sizeof keys[0]; i++) {
             if (strcmp(option, keys[i].option) == 0) {
                 set_key(arguments, option, keys[i].key, value);
+                arguments->is_tls |= strcmp(keys[i].option, "--cafile") == 0;
                 return 2;
             }
         }
@@ -227,10 +233,12 @@ static nlmqtt_client *make_client(struct arguments *arguments, const nlmqtt_clie
     }
     if (arguments->keeps_session && !arguments->has_expiry)
         set_key(arguments, "-c", "session_expiry_s", "4294967295");
+    /* Without a port it is the usual one of the transport. */
     if (arguments->unix_path)
         unix_uri(text, sizeof text, arguments->unix_path);
     else
-        snprintf(text, sizeof text, is_v6 ? "mqtt://[%s]:%s" : "mqtt://%s:%s", arguments->host, arguments->port);
+        snprintf(text, sizeof text, is_v6 ? "%s://[%s]%s%s" : "%s://%s%s%s", arguments->is_tls ? "mqtts" : "mqtt", arguments->host,
+                 arguments->port ? ":" : "", arguments->port ? arguments->port : "");
     if (nlmqtt_client_config_add_server(arguments->config, text, 0) != NLMQTT_OK
         || ((arguments->username || arguments->password)
             && nlmqtt_client_config_set_credentials(arguments->config, arguments->username, arguments->password,

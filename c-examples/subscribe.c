@@ -33,6 +33,7 @@ static const char usage[] =
     "  -C COUNT             end after COUNT messages\n"
     "  -W SECONDS           end then\n"
     "  -i ID -u NAME -P WORD -V 3.1|3.1.1|5 -k SECONDS -c -x SECONDS -A ADDRESS -d\n"
+    "  --cafile FILE | --tls-use-os-certs   TLS, port 8883; --cert FILE --key FILE --tls-alpn NAMES --tls-pins SHA256\n"
     "  --will-topic TOPIC --will-payload TEXT --will-qos QOS --will-retain\n"
     "  -D connect|subscribe NAME VALUE   a property of MQTT 5\n";
 

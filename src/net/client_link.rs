@@ -4,7 +4,7 @@ use std::io;
 
 use super::client_host::{ClientHost, ClientKey, Connection};
 use super::worker::{After, Worker};
-use super::write::{write_once, write_sealed};
+use super::write::{write_once, write_sealed, write_wire};
 use super::{LinkId, Net};
 use crate::base::OutBuffer;
 use crate::proto::client::{Cause, State};
@@ -93,10 +93,10 @@ impl<N: Net> Worker<N> {
     /// The server is at fault: it gets the last word of the layer, as far as the socket takes it at once.
     fn client_layer_failed(&mut self, client: ClientKey, fault: Fault) {
         let Some(host) = self.clients.get_mut(client) else { return };
-        if let (Some(link), Some(stack)) = (host.connection.link(), host.stack.take()) {
+        if let (Some(link), Some(mut stack)) = (host.connection.link(), host.stack.take()) {
             host.connection = Connection::None;
             // The link is given up either way.
-            let _ = write_once(&mut self.net, link, stack.wire());
+            let _ = write_wire(&mut self.net, link, &mut stack);
             self.linger(link);
         }
         self.let_go(client);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use super::server_host::{ConnKey, Linked, ServerHost, ServerKey};
 use super::worker::Worker;
-use super::write::write_once;
+use super::write::write_wire;
 use super::{LinkId, Net};
 use crate::base::{Duration, Instant, Level};
 use crate::broker::HandshakeLoss;
@@ -164,13 +164,13 @@ impl<N: Net> Worker<N> {
         host.shard.layer_failed(connection, was_established, fault);
         let Some(Linked { link, stack, .. }) = host.unlink(connection) else { return };
         host.shard.closed(self.now, connection);
-        self.end_link(link, stack.as_deref());
+        self.end_link(link, stack);
     }
 
-    fn end_link(&mut self, link: LinkId, stack: Option<&Stack>) {
-        if let Some(stack) = stack {
+    fn end_link(&mut self, link: LinkId, stack: Option<Box<Stack>>) {
+        if let Some(mut stack) = stack {
             // The link is given up either way.
-            let _ = write_once(&mut self.net, link, stack.wire());
+            let _ = write_wire(&mut self.net, link, &mut stack);
         }
         self.linger(link);
     }

@@ -122,6 +122,8 @@ pub struct About {
     pub certificate: Option<Vec<u8>>,
     /// The version of TLS: "1.2" or "1.3".
     pub tls_version: Option<&'static str>,
+    /// TLS went on with an earlier session: no certificate was shown again.
+    pub is_tls_resumed: bool,
 }
 
 impl About {

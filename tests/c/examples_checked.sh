@@ -36,7 +36,7 @@ count "the programs build, static" $?
 for program in "${programs[@]}"; do
     cat >"$out/valgrind/$program" <<END
 #!/bin/sh
-exec valgrind -q --log-file="$out/logs/%p" --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$out/plain/$program" "\$@"
+exec valgrind -q --suppressions="$PWD/tests/c/valgrind.supp" --log-file="$out/logs/%p" --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$out/plain/$program" "\$@"
 END
     chmod +x "$out/valgrind/$program"
 done

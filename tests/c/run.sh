@@ -60,7 +60,7 @@ for source in tests/c/*.c "$out"/generated/*.c; do
     check "$name: builds, shared" cc "${flags[@]}" -I"$dist/include" -o "$out/$name" "$source" -Wl,--as-needed -L"$dist/lib" -lnlmqtt -lpthread -ldl -Wl,-rpath,"$dist/lib"
     check "$name" "$out/$name"
     check "$name: builds, static" cc "${flags[@]}" -I"$dist/include" -o "$out/$name-static" "$source" "$dist/lib/libnlmqtt.a" "${libraries[@]}"
-    check "$name: valgrind" valgrind -q --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite "$out/$name-static"
+    check "$name: valgrind" valgrind -q --suppressions=tests/c/valgrind.supp --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite "$out/$name-static"
     if [ -n "$asan" ]; then
         check "$name: builds, sanitized" cc "${flags[@]}" -fsanitize=address -I"$dist/include" -o "$out/$name-asan" "$source" "$asan" "${libraries[@]}"
         check "$name: address sanitizer" env ASAN_OPTIONS=detect_leaks=1 "$out/$name-asan"

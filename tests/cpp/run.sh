@@ -79,7 +79,7 @@ for source in tests/cpp/*.cpp; do
     check "$name: builds, shared" "${build[@]}" -o "$out/$name" "$source" -L"$dist/lib" -lnlmqtt -lpthread -Wl,-rpath,"$dist/lib"
     check "$name" "$out/$name"
     check "$name: builds, static" "${build[@]}" -o "$out/$name-static" "$source" "$dist/lib/libnlmqtt.a" "${libraries[@]}"
-    check "$name: valgrind" valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible \
+    check "$name: valgrind" valgrind -q --suppressions=tests/c/valgrind.supp --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible \
         --errors-for-leak-kinds=definite "$out/$name-static"
     if [ -n "$asan" ]; then
         check "$name: builds, sanitized" "${build[@]}" -fsanitize=address -o "$out/$name-asan" "$source" "$asan" "${libraries[@]}"

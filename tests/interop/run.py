@@ -55,12 +55,15 @@ def collect(broker, options):
     import test_mosquitto_clients
     import test_our_client
     import test_raw
+    import test_tls
     import test_unix
     cases = scenario.cases(broker)
     cases += test_raw.cases(broker)
     cases += test_mosquitto_clients.cases(broker)
     cases += test_our_client.cases(options.programs, required=not options.mosquitto)
-    cases += test_unix.cases(options.programs, None if options.mosquitto or options.broker_cmd else options.broker)
+    if not options.mosquitto and not options.broker_cmd:
+        cases += test_tls.cases(options.broker, options.programs)
+        cases += test_unix.cases(options.broker, options.programs)
     return [case for case in cases if options.only in case.name]
 
 

@@ -44,6 +44,7 @@ wanted=""
 command -v mosquitto >/dev/null || wanted="$wanted mosquitto"
 command -v mosquitto_sub >/dev/null || wanted="$wanted mosquitto-clients"
 command -v node >/dev/null || wanted="$wanted nodejs"
+command -v openssl >/dev/null || wanted="$wanted openssl"
 command -v npm >/dev/null || wanted="$wanted npm"
 python3 -m venv --help >/dev/null 2>&1 || wanted="$wanted python3-venv"
 # shellcheck disable=SC2086  # a list of words

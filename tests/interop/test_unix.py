@@ -72,13 +72,11 @@ def our_programs_at_mosquitto(programs, version):
             broker.wait()
 
 
-def cases(programs, nlmqttd):
+def cases(nlmqttd, programs):
     found = []
     for version in (3, 4, 5):
-        if nlmqttd:
-            found.append(Case(f"unix/{VERSIONS[version]}/mosquitto_clients_at_our_broker",
-                              lambda version=version: mosquitto_clients_at_our_broker(nlmqttd, version)))
-        if os.path.exists(os.path.join(programs, "publish")):
-            found.append(Case(f"unix/{VERSIONS[version]}/our_programs_at_mosquitto",
-                              lambda version=version: our_programs_at_mosquitto(programs, version)))
+        found.append(Case(f"unix/{VERSIONS[version]}/mosquitto_clients_at_our_broker",
+                          lambda version=version: mosquitto_clients_at_our_broker(nlmqttd, version)))
+        found.append(Case(f"unix/{VERSIONS[version]}/our_programs_at_mosquitto",
+                          lambda version=version: our_programs_at_mosquitto(programs, version)))
     return found

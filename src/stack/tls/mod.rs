@@ -249,6 +249,7 @@ impl Layer for Tls {
         about.identity = self.name.take();
         about.certificate = self.certificate().map(<[u8]>::to_vec);
         if let State::Running(connection) = &self.state {
+            about.is_tls_resumed = connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
             about.tls_version = connection.protocol_version().map(|version| if version == rustls::ProtocolVersion::TLSv1_3 { "1.3" } else { "1.2" });
         }
     }
@@ -261,3 +262,6 @@ impl Layer for Tls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
