@@ -10,12 +10,17 @@ pub type Listening = (ListenerOptions, Endpoint);
 /// One difference between the old configuration and the new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// A key, or a listener that was opened or closed.
+    /// A key, or a listener that was opened, closed or has other rules.
     Applied(String),
     /// A key that takes effect in a new server only.
     NeedsRestart(String),
     /// A listener that could not be opened, and why.
     Failed(String),
+}
+
+/// Other rules for the same socket: who waits to be accepted need not be turned away.
+fn is_same_socket(one: &ListenerOptions, other: &ListenerOptions) -> bool {
+    one.endpoint == other.endpoint && one.socket == other.socket
 }
 
 impl Server {
@@ -42,11 +47,29 @@ impl Server {
                 other => drop(other?),
             }
         }
-        for (_, address) in removed {
+        let mut added = diff.listeners_added;
+        for (options, address) in removed {
+            if let Some(index) = added.iter().position(|other| is_same_socket(other, &options)) {
+                let other = added.remove(index);
+                let in_force = match self.change_listener(address.clone(), config.listener_in_force(&other)) {
+                    Err(Error::Invalid(why)) => {
+                        changes.push(Change::Failed(format!("listener {address}: {why}")));
+                        config.listeners.push(options.clone());
+                        options
+                    }
+                    changed => {
+                        changed?;
+                        changes.push(Change::Applied(format!("listener {address} changed")));
+                        other
+                    }
+                };
+                listening.push((in_force, address));
+                continue;
+            }
             changes.push(Change::Applied(format!("listener {address} closed")));
             self.remove_listener(address)?;
         }
-        for options in &diff.listeners_added {
+        for options in &added {
             match self.add_listener(config.listener_in_force(options)) {
                 Ok(address) => {
                     changes.push(Change::Applied(format!("listener {address} opened")));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{Endpoint, ListenerOptions, Runtime, RuntimeOptions};
-use nlmqtt::server::Server;
+use nlmqtt::server::{Change, Server};
 
 use crate::wire::{Broker, V3, Wire, connect, publish, subscribe};
 
@@ -102,4 +102,32 @@ fn addresses_are_allowed_and_denied() {
         assert_eq!(answer(address, "c").1 == [0, 0], is_let_in, "{rules}");
         assert_eq!(server.stats().expect("counters").connections_denied, u64::from(!is_let_in));
     }
+}
+
+#[test]
+fn a_reload_changes_a_listener_without_closing_it() {
+    let listener = |query: &str| {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri(&format!("mqtt://127.0.0.1:0{query}")).expect("a listener");
+        config
+    };
+    let (mut config, new) = (listener(""), listener("?versions=5&rate_messages=9"));
+    let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
+    let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
+    let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
+    let address = endpoint.socket_address().expect("TCP");
+    let mut listening = vec![(config.listeners[0].clone(), endpoint.clone())];
+    let (before, connack) = answer(address, "a");
+    assert_eq!(connack, [0, 0]);
+    let changes = server.take_config(&mut config, &mut listening, &new).expect("answered");
+    assert_eq!(changes, [Change::Applied(format!("listener {endpoint} changed"))]);
+    assert_eq!(listening, [(new.listeners[0].clone(), endpoint.clone())]);
+    assert_eq!(answer(address, "b").1, [0, 1], "not this version any more");
+    assert!(server.client("a").expect("answered").is_some_and(|client| client.connected), "who is there stays");
+    // Options of the socket need another one.
+    let backlog = listener("?backlog=7");
+    let changes = server.take_config(&mut config, &mut listening, &backlog).expect("answered");
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(changes[0], Change::Applied(format!("listener {endpoint} closed")));
+    drop(before);
 }
