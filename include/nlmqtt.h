@@ -1850,6 +1850,60 @@ typedef void (*nlmqtt_server_message_fn)(void *user_data, const nlmqtt_message *
  */
 typedef void (*nlmqtt_stat_fn)(void *user_data, const char *name, uint64_t value);
 
+/**
+ * How connections are made in place of the system's TCP: over a modem's AT commands, through a TLS library of the application's own,
+ * to a simulator. Call nlmqtt_transport_init, then set all but what may be NULL. Thread word of all functions: the thread that does the client's
+ * work, in DISPATCH mode too; none may block. What they call on a client or server is done after they return;
+ * functions that wait answer WOULD_DEADLOCK. `connection` is whatever `open` made.
+ */
+typedef struct {
+  /**
+   * Set by nlmqtt_transport_init.
+   */
+  size_t struct_size;
+  /**
+   * Handed to `open`; released with `free_fn` after the last connection is closed and the last client and configuration that know
+   * of it are freed.
+   */
+  void *user_data;
+  /**
+   * Releases `user_data`; may be NULL.
+   */
+  nlmqtt_free_fn free_fn;
+  /**
+   * Begins a connection to the host and port of the server's URI (borrowed until it returns; names are not looked up before). OK: `connection_out` is
+   * set, and `descriptor_out` to a descriptor that epoll knows (a socket, an eventfd, a pipe), open until `close`, not closed by this
+   * library. Whenever it becomes readable or writable, or an eventfd is written to, what waits is tried again: `opened`, `read`,
+   * `write`. Anything else: NLMQTT_CAUSE_NETWORK, and the next try as after any connection that cannot be made.
+   */
+  nlmqtt_status (*open)(void *user_data,
+                        const char *host,
+                        uint16_t port,
+                        void **connection_out,
+                        int *descriptor_out);
+  /**
+   * OK: the connection is open; IN_PROGRESS: not yet (key connect_timeout_ms goes on); else it failed. NULL: it is open at once.
+   */
+  nlmqtt_status (*opened)(void *connection);
+  /**
+   * Reads at most `room` bytes; answers how many. 0: the other side sends no more. NLMQTT_IN_PROGRESS: nothing is there now.
+   * Another negative value: the connection is dead.
+   */
+  int64_t (*read)(void *connection, void *buffer, size_t room);
+  /**
+   * Writes at most `len` bytes; answers how many. NLMQTT_IN_PROGRESS: it takes nothing now. Another negative value: the connection is dead.
+   */
+  int64_t (*write)(void *connection, const void *bytes, size_t len);
+  /**
+   * Nothing will be written any more, and reading goes on for a moment. May be NULL.
+   */
+  void (*shutdown)(void *connection);
+  /**
+   * The last call for this connection.
+   */
+  void (*close)(void *connection);
+} nlmqtt_transport;
+
 
 
 
@@ -3059,7 +3113,7 @@ nlmqtt_status nlmqtt_runtime_config_set_resolver(nlmqtt_runtime_config *config,
 
 /**
  * DISPATCH mode: so many callbacks may wait for nlmqtt_runtime_dispatch before the library rests: it reads no sockets then, and its
- * clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read holds, and what the application asks for
+ * clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read of a client or one packet of a server makes, and what the application asks for
  * itself, still comes in. The rest ends when half of them have run. A server on the other side may give a client up that rests longer than
  * 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024. INVALID_ARGUMENT: 0.
  */
@@ -3673,6 +3727,19 @@ bool nlmqtt_topic_is_valid_filter(const char *filter);
  */
 bool nlmqtt_topic_matches(const char *filter,
                           const char *name);
+
+/**
+ * Sets `struct_size`, and everything else to nothing. NULL is fine.
+ */
+void nlmqtt_transport_init(nlmqtt_transport *transport);
+
+/**
+ * Clients of this configuration make their connections through `transport` (copied); NULL: through the system again. Keys bind_address,
+ * bind_device and socket_mark are of no use then. `user_data` is moved here on every way: with INVALID_ARGUMENT it is released before this returns.
+ * INVALID_ARGUMENT: `config` is NULL, or one of `open`, `read`, `write` and `close`; nothing changes then.
+ */
+nlmqtt_status nlmqtt_client_config_set_transport(nlmqtt_client_config *config,
+                                                 const nlmqtt_transport *transport);
 
 /**
  * The version of the library as text, such as "0.1.0". Lives as long as the library. Any thread.

@@ -32,6 +32,14 @@ template <class Function> returns<std::string> copied(const Function &function)
 } // namespace detail
 /** @endcond */
 
+/** A transport without any function yet, for client_config::set_transport. */
+inline nlmqtt_transport empty_transport() noexcept
+{
+    nlmqtt_transport transport;
+    nlmqtt_transport_init(&transport);
+    return transport;
+}
+
 /** Options of a client to be made. Move-only; used by one thread at a time. Everything is copied. */
 class client_config : public handle<nlmqtt_client_config, nlmqtt_client_config_free> {
 public:
@@ -229,6 +237,11 @@ public:
     returns<void> set_bind(c_text address, c_text device = nullptr, uint32_t mark = 0)
     {
         return detail::answer(nlmqtt_client_config_set_bind(get(), address, device, mark));
+    }
+    /** Connections that the application makes; its functions are C functions, which throw nothing. NULL: through the system again. */
+    returns<void> set_transport(const nlmqtt_transport *transport)
+    {
+        return detail::answer(nlmqtt_client_config_set_transport(get(), transport));
     }
 };
 

@@ -52,6 +52,7 @@ mod server_retained;
 mod server_use;
 mod status;
 mod topic;
+mod transport;
 mod version;
 
 use std::cell::{Cell, RefCell};
@@ -99,6 +100,7 @@ pub use server_retained::*;
 pub use server_use::*;
 pub use status::*;
 pub use topic::*;
+pub use transport::*;
 pub use version::*;
 
 /// A string that is borrowed: `len` bytes of UTF-8 at `data`, followed by a NUL that `len` does

@@ -270,7 +270,7 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_resolver(
 }
 
 /// DISPATCH mode: so many callbacks may wait for nlmqtt_runtime_dispatch before the library rests: it reads no sockets then, and its
-/// clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read holds, and what the application asks for
+/// clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read of a client or one packet of a server makes, and what the application asks for
 /// itself, still comes in. The rest ends when half of them have run. A server on the other side may give a client up that rests longer than
 /// 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024. INVALID_ARGUMENT: 0.
 #[unsafe(no_mangle)]

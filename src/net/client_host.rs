@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
-use super::{DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
+use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
 use crate::stack::{Recipe, Stack};
@@ -396,10 +396,14 @@ impl<N: Net> Worker<N> {
                 return self.client_lost(client, Cause::Credentials);
             }
         }
+        let ServerAddress { host: name, port, .. } = host.servers[server].address.clone();
+        if let Some(transport) = &host.dial_options.transport {
+            let stream = transport.open(&name, port);
+            return self.dial_through(client, stream);
+        }
         if let Some(endpoint) = host.servers[server].address.endpoint() {
             return self.dial_next(client, vec![endpoint].into_iter());
         }
-        let ServerAddress { host: name, port, .. } = host.servers[server].address.clone();
         host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);
         self.net.resolve(ticket, &name, port);
@@ -440,6 +444,19 @@ impl<N: Net> Worker<N> {
             }
         }
         self.client_lost(client, Cause::Network);
+    }
+
+    /// The application opens the connection.
+    fn dial_through(&mut self, client: ClientKey, stream: io::Result<Box<dyn CustomStream>>) {
+        match stream.and_then(|stream| self.net.take(stream)) {
+            Ok(link) => {
+                let host = &mut self.clients[client];
+                host.connection = Connection::Dialing(link, Vec::new().into_iter());
+                host.blocked = true;
+                self.own(link, Owner::Client(client));
+            }
+            Err(_) => self.client_lost(client, Cause::Network),
+        }
     }
 
     /// The link takes bytes, or its dial has ended.

@@ -22,8 +22,9 @@ use super::journal::{LogSequence, MemoryJournal};
 use super::memory::{End, MemoryListener, Names, Readiness, Watcher};
 use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
+use super::transport::{read_all, write_all};
 use super::unix::{self, SocketFile};
-use super::{DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
+use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
 use crate::base::{Duration, Instant, PeerProcess, UnixTime};
 
 const WAKER: Token = Token(usize::MAX >> 1);
@@ -40,6 +41,7 @@ enum Slot {
     Stream(Socket),
     Memory(End),
     MemoryListener(MemoryListener),
+    Custom(Box<dyn CustomStream>),
 }
 
 /// A stream on its way to another worker.
@@ -67,6 +69,8 @@ pub struct MioNet {
     free: Vec<u32>,
     /// Freed in this turn.
     freed: Vec<u32>,
+    /// Custom streams that ended behind what was read.
+    again: Vec<u32>,
     resolver: Resolver,
     /// Beside the poll: streams inside this process.
     watcher: Arc<Watcher>,
@@ -103,6 +107,7 @@ impl MioNet {
             sockets: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
+            again: Vec::new(),
             resolver,
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
             epoch,
@@ -226,13 +231,6 @@ impl MioNet {
         }
         socket
     }
-
-    fn stream(&self, link: LinkId) -> io::Result<&Socket> {
-        match self.sockets.get(link.0 as usize) {
-            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => Ok(stream),
-            _ => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
 }
 
 /// A descriptor that came from outside, made ours: non-blocking and closed on exec.
@@ -296,7 +294,8 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
-        let timeout = if self.watcher.has_events() { Some(Duration::ZERO) } else { timeout };
+        let must_not_sleep = !self.again.is_empty() || self.watcher.has_events();
+        let timeout = if must_not_sleep { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -315,11 +314,15 @@ impl Net for MioNet {
                     writable: event.is_writable() || event.is_error(),
                     ended: event.is_read_closed() || event.is_error(),
                 }),
+                // What its descriptor says is the application's affair.
+                Some(Slot::Custom(_)) => ready.push(Ready::Link { link: LinkId(id), readable: true, writable: true, ended: false }),
                 _ => {}
             }
         }
         self.events.clear();
         self.report_memory(ready);
+        let again = self.again.drain(..).filter(|index| matches!(self.sockets[*index as usize], Slot::Custom(_)));
+        ready.extend(again.map(|index| Ready::Link { link: LinkId(index), readable: true, writable: false, ended: false }));
         while let Some((ticket, addresses)) = self.resolver.poll() {
             ready.push(Ready::Resolved { ticket, addresses });
         }
@@ -437,8 +440,22 @@ impl Net for MioNet {
         self.insert_dialing(socket)
     }
 
+    fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId> {
+        let index = self.insert(Slot::Free);
+        let registered = self.poll.registry().register(&mut SourceFd(&stream.descriptor()), Token(index as usize), Interest::READABLE | Interest::WRITABLE);
+        if let Err(error) = registered {
+            self.freed.push(index);
+            return Err(error);
+        }
+        self.sockets[index as usize] = Slot::Custom(stream);
+        Ok(LinkId(index))
+    }
+
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
         let slot = self.sockets.get_mut(link.0 as usize)?;
+        if let Slot::Custom(stream) = slot {
+            return stream.opened();
+        }
         let Slot::Dialing(stream) = slot else { return Some(Ok(())) };
         match stream.take_error() {
             Ok(Some(error)) | Err(error) => return Some(Err(error)),
@@ -457,18 +474,28 @@ impl Net for MioNet {
     }
 
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(Slot::Memory(end)) = self.sockets.get(link.0 as usize) {
-            return end.read(buffer, &self.watcher);
+        match self.sockets.get_mut(link.0 as usize) {
+            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
+            Some(Slot::Memory(end)) => end.read(buffer, &self.watcher),
+            Some(Slot::Custom(stream)) => {
+                let (result, must_read_again) = read_all(&mut **stream, buffer);
+                if must_read_again {
+                    self.again.push(link.0);
+                }
+                result
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
         }
-        self.stream(link)?.read(buffer)
     }
 
     /// Not `write_vectored` of std: that raises SIGPIPE, which would end the host process.
     fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if let Some(Slot::Memory(end)) = self.sockets.get(link.0 as usize) {
-            return end.write(slices, &self.watcher);
-        }
-        let stream = self.stream(link)?;
+        let stream = match self.sockets.get_mut(link.0 as usize) {
+            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
+            Some(Slot::Memory(end)) => return end.write(slices, &self.watcher),
+            Some(Slot::Custom(stream)) => return write_all(&mut **stream, slices),
+            _ => return Err(io::ErrorKind::NotConnected.into()),
+        };
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
         match slices {
             // The usual one; cheaper in the kernel than a list of one.
@@ -478,8 +505,9 @@ impl Net for MioNet {
     }
 
     fn shutdown(&mut self, link: LinkId) {
-        match self.sockets.get(link.0 as usize) {
+        match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Memory(end)) => end.shutdown(),
+            Some(Slot::Custom(stream)) => stream.shutdown(),
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => {
                 // It may be gone already.
                 let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -489,8 +517,10 @@ impl Net for MioNet {
     }
 
     fn close(&mut self, link: LinkId) {
-        if let Slot::Stream(stream) | Slot::Dialing(stream) = self.remove(link.0) {
-            let _ = self.deregister(&stream);
+        match self.remove(link.0) {
+            Slot::Stream(stream) | Slot::Dialing(stream) => drop(self.deregister(&stream)),
+            Slot::Custom(stream) => drop(self.poll.registry().deregister(&mut SourceFd(&stream.descriptor()))),
+            Slot::Free | Slot::Listener(_) | Slot::Memory(_) | Slot::MemoryListener(_) => {}
         }
     }
 
@@ -538,6 +568,13 @@ mod tests {
         MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll")
     }
 
+    fn stream(net: &MioNet, link: LinkId) -> &Socket {
+        match net.sockets.get(link.0 as usize) {
+            Some(Slot::Stream(stream)) => stream,
+            _ => panic!("no socket"),
+        }
+    }
+
     /// The next connection through a listener.
     fn accepted(net: &mut MioNet, listener: ListenerId) -> (LinkId, Peer) {
         (0..1_000)
@@ -560,17 +597,17 @@ mod tests {
             let client = TcpStream::connect(bound.socket_address().expect("TCP")).expect("somebody listens");
             let (link, peer) = accepted(&mut net, listener);
             assert_eq!(peer.address, client.local_addr().ok());
-            let stream = net.stream(link).expect("there");
-            assert!(stream.keepalive().expect("an option"));
-            assert_eq!(stream.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(12)));
-            let class = if address.starts_with('[') { stream.tclass_v6() } else { stream.tos_v4() };
+            let socket = stream(&net, link);
+            assert!(socket.keepalive().expect("an option"));
+            assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(12)));
+            let class = if address.starts_with('[') { socket.tclass_v6() } else { socket.tos_v4() };
             assert_eq!(class.expect("an option"), 46 << 2);
-            assert_eq!(stream.tcp_keepalive_time().expect("an option"), Duration::from_secs(90));
+            assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(90));
         }
         let (listener, bound) = net.listen(&Endpoint::Tcp(([127, 0, 0, 1], 0).into()), &SocketOptions::default()).expect("a listener");
         let _client = TcpStream::connect(bound.socket_address().expect("TCP")).expect("somebody listens");
         let (link, _) = accepted(&mut net, listener);
-        assert!(!net.stream(link).expect("there").keepalive().expect("an option"), "nothing unless it is said");
+        assert!(!stream(&net, link).keepalive().expect("an option"), "nothing unless it is said");
     }
 
     #[test]

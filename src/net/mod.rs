@@ -38,6 +38,7 @@ mod server_host;
 mod server_stack;
 mod tasks;
 mod threads;
+mod transport;
 mod turning;
 mod unix;
 mod worker;
@@ -46,6 +47,7 @@ mod write;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::base::{Duration, Instant, UnixTime};
 
@@ -73,6 +75,7 @@ pub use server_host::Receive;
 pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
+pub use transport::{CustomStream, CustomTransport};
 pub use turning::is_turning_any;
 pub use worker::{Command, Worker};
 
@@ -110,8 +113,10 @@ pub enum Ready {
 }
 
 /// Options of an outgoing connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct DialOptions {
+    /// Opens it in place of the system; the other options are of no use then.
+    pub transport: Option<Arc<dyn CustomTransport>>,
     /// Local address to bind to.
     pub bind: Option<std::net::IpAddr>,
     /// Network device to use, by name (SO_BINDTODEVICE); needs a privilege on older kernels.
@@ -170,6 +175,12 @@ pub trait Net: 'static {
     /// # Errors
     /// It cannot even begin.
     fn dial(&mut self, endpoint: &Endpoint, options: &DialOptions) -> io::Result<LinkId>;
+
+    /// Takes over a stream that the application opens; goes on as after [`Net::dial`].
+    ///
+    /// # Errors
+    /// Its descriptor cannot be polled.
+    fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId>;
 
     /// How a dial went; `None`: it goes on.
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>>;

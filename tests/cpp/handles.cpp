@@ -59,6 +59,9 @@ static void errors_carry_status_and_text()
     nlmqtt::server server;
     nlmqtt::runtime runtime;
     CHECK(thrown_by([&] { client.start(); }) == NLMQTT_INVALID_ARGUMENT);
+    nlmqtt_transport nothing = nlmqtt::empty_transport();
+    nlmqtt::client_config modem;
+    CHECK(thrown_by([&] { modem.set_transport(&nothing); }) == NLMQTT_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { client.publish("a", "b"); }) == NLMQTT_INVALID_ARGUMENT);
     CHECK(client.stop(0) == NLMQTT_INVALID_ARGUMENT && client.try_publish("a", "b") == NLMQTT_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { server.start(); }) == NLMQTT_INVALID_ARGUMENT);

@@ -163,6 +163,7 @@ static void dispatch()
     server.start();
     const std::thread::id here = std::this_thread::get_id();
     nlmqtt::client_config device;
+    device.set_transport(nullptr);
     device.add_server(address_of(server));
     bool received = false;
     nlmqtt::client client = nlmqtt::client::make(runtime, device);
@@ -190,6 +191,7 @@ static void resolver()
     std::unique_lock<std::mutex> lock(made);
     nlmqtt::runtime_config options;
     options.set_helper_threads(0);
+    options.set_hook_threads(1);
     options.set_resolver([&](const char *host, uint64_t lookup) {
         std::lock_guard<std::mutex> wait(made);
         CHECK(std::string(host) == "broker.test");

@@ -1,6 +1,7 @@
 //! What the client this project re-creates does wrong, one test for each fault, against a server
 //! written by hand. tests/newlife.tsv leads from the fault to its tests.
 
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -110,14 +111,33 @@ impl Wire {
 }
 
 #[test]
-fn a_scheme_that_is_not_there_yet_never_becomes_clear_text() {
-    for uri in ["ssl://127.0.0.1", "mqtts://127.0.0.1", "tls://127.0.0.1", "wss://127.0.0.1"] {
+fn a_secure_scheme_never_becomes_clear_text() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let mut refused = Vec::new();
+    for scheme in ["ssl", "mqtts", "tls", "wss", "quic"] {
         let mut config = ClientConfig::default();
-        match config.add_server(uri, 0) {
-            Ok(()) => assert!(config.servers[0].transport.tls, "{uri}"),
-            Err(error) => assert!(matches!(error, Error::Scheme { .. }) && config.servers.is_empty(), "{uri}"),
+        match config.add_server(&format!("{scheme}://127.0.0.1:{port}"), 0) {
+            Err(Error::Scheme { .. }) => {
+                assert!(config.servers.is_empty(), "{scheme}");
+                refused.push(scheme);
+                continue;
+            }
+            result => result.expect("legal"),
         }
+        let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
+        let (options, servers, dial) = config.parts().expect("legal");
+        let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
+        let client = Client::new(&runtime, parts, Box::new(Teller(channel().0))).expect("a client");
+        client.start();
+        let (mut stream, _) = listener.accept().expect("the client connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut begin = [0; 2];
+        stream.read_exact(&mut begin).expect("it speaks first");
+        assert_eq!(begin, [0x16, 3], "{scheme}: a TLS handshake record (RFC 8446 section 5.1)");
     }
+    let not_built = |scheme: &str| scheme == "quic" || !cfg!(feature = "tls") || (scheme == "wss" && !cfg!(feature = "websocket"));
+    assert!(refused.iter().all(|scheme| not_built(scheme)), "{refused:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nlmqtt::base::{Duration, Instant, UnixTime};
-use nlmqtt::net::{Command, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker};
+use nlmqtt::net::{Command, CustomStream, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker};
 
 use crate::stream::EndState;
 use crate::world::{Happening, Listener, World};
@@ -110,6 +110,10 @@ impl Net for SimNet {
     fn dial(&mut self, endpoint: &Endpoint, _: &DialOptions) -> io::Result<LinkId> {
         let Endpoint::Tcp(address) = *endpoint else { return Err(io::ErrorKind::Unsupported.into()) };
         self.world.borrow_mut().dial_from(self.host, self.worker, address).map(LinkId)
+    }
+
+    fn take(&mut self, _: Box<dyn CustomStream>) -> io::Result<LinkId> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {

@@ -29,6 +29,7 @@ struct arguments {
     nlmqtt_server_hooks hooks;
     nlmqtt_publish_options publish_options;
     nlmqtt_stop_options stop_options;
+    nlmqtt_transport transport;
     nlmqtt_subscribe_options subscribe_options;
     nlmqtt_subscription subscription, init_subscription;
     nlmqtt_client_statistics client_statistics;

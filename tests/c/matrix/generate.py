@@ -13,7 +13,7 @@ import tables
 
 TEXT = declared.header()
 FUNCTIONS = declared.functions(TEXT)
-PLACES = declared.places(TEXT, FUNCTIONS)
+PLACES = [place for place in declared.places(TEXT, FUNCTIONS) if place.owner.removeprefix("nlmqtt_") not in tables.NOT_PLACES]
 FAULTS = []
 
 

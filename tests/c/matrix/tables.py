@@ -30,6 +30,7 @@ VALUES = {
     "const nlmqtt_stop_options * options": "&a->stop_options", "nlmqtt_stop_options * options": "&a->stop_options",
     "const nlmqtt_subscribe_options * options": "&a->subscribe_options", "nlmqtt_subscribe_options * options": "&a->subscribe_options",
     "const nlmqtt_subscription * subscriptions": "&a->subscription", "nlmqtt_subscription * subscription": "&a->init_subscription",
+    "const nlmqtt_transport * transport": "NULL", "nlmqtt_transport * transport": "&a->transport",
     "nlmqtt_client_statistics * statistics": "&a->client_statistics", "nlmqtt_runtime_statistics * statistics": "&a->runtime_statistics",
     "nlmqtt_ack ack": "a->ack", "nlmqtt_hook_token token": "a->hook_token",
     # Outputs.
@@ -108,6 +109,9 @@ ON_ANY_THREAD = {
     "client_config_set_signer.sign", "server_metrics.answer", "server_control.answer", "server_each_retained.each", "server_each_client.each", "server_each_stat.each",
 }
 
+# Tables that have a program of their own: a transport must move bytes, whatever it calls (client_transport.c).
+NOT_PLACES = {"transport"}
+
 # What a deciding hook answers, where it is not NLMQTT_ALLOW.
 REPLIES = {"authenticate": 'strcmp(client->client_id.data, "matrix") == 0 ? NLMQTT_CHALLENGE : NLMQTT_ALLOW'}
 
@@ -132,7 +136,8 @@ MAY_BE_NULL = {
     "client_publish_ex.token_out", "client_publish_message.token_out", "client_subscribe.message", "client_subscribe.free_fn",
     "client_subscribe.token_out", "client_subscribe_many.options", "client_subscribe_many.token_out",
     "client_unsubscribe.token_out", "client_unsubscribe_many.token_out", "client_config_set_requests.response_topic",
-    "client_config_set_bind.address", "client_config_set_bind.device", "client_config_set_signer.free_fn", "client_diagnostics.len_out",
+    "client_config_set_bind.address", "client_config_set_transport.transport", "client_config_set_bind.device",
+    "client_config_set_signer.free_fn", "client_diagnostics.len_out",
     "client_config_check.problem", "message_new.properties", "runtime_new.config", "runtime_memory.used_bytes_out",
     "runtime_memory.limit_bytes_out", "runtime_config_set_thread_hooks.start", "runtime_config_set_thread_hooks.stop",
     "runtime_config_set_thread_hooks.free_fn", "runtime_config_set_resolver.resolve", "runtime_config_set_resolver.free_fn",
