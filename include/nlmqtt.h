@@ -3521,7 +3521,7 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
 
 /**
  * Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when the listener goes. `options` is the query of a listener's URI, such as
- * "allow_anonymous=false&max_connections=10", or NULL. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
+ * "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
  * with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,

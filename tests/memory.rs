@@ -289,3 +289,88 @@ fn a_burst_leaves_nothing_behind() {
     assert_eq!(after.0, before.0, "charged");
     assert!(after.1 <= before.1 + 10_000, "{} bytes held before, {} after", before.1, after.1);
 }
+
+#[cfg(feature = "tls")]
+mod tls {
+    use nlmqtt::base::Budget;
+    use nlmqtt::stack::tls::{ClientTls, ClientTlsOptions, Roots, ServerTls, ServerTlsOptions};
+    use nlmqtt::stack::{ClientCertificate, Ends, Identity, Place, Recipe, Stack, TlsVersion};
+
+    use super::{Arc, held};
+
+    fn recipes() -> (Recipe, Recipe) {
+        let own = rcgen::generate_simple_self_signed(vec!["server.example".to_owned()]).expect("signed");
+        let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let server = ServerTls::new(&ServerTlsOptions {
+            certificates: certificate.as_bytes(),
+            key: key.as_bytes(),
+            ca: None,
+            client_certificate: ClientCertificate::None,
+            revoked: None,
+            identity: Identity::None,
+            version_min: TlsVersion::V12,
+            alpn: &[],
+            clock: || 1_800_000_000,
+        });
+        let client = ClientTls::new(&ClientTlsOptions {
+            roots: Roots::DangerAnybody,
+            certificates: None,
+            key: None,
+            sign: None,
+            server_name: None,
+            pins: Vec::new(),
+            revoked: None,
+            version_min: TlsVersion::V12,
+            alpn: &[],
+            clock: || 1_800_000_000,
+            clock_floor_s: 0,
+        });
+        let recipe = |make| Recipe::default().with(Place::Tls, make);
+        (recipe(Arc::new(server.expect("whole"))), recipe(Arc::new(client.expect("whole"))))
+    }
+
+    fn stack(recipe: &Recipe, budget: &Budget) -> Box<Stack> {
+        recipe.stack(budget, &Ends { host: "server.example", ..Ends::default() }).expect("made").expect("not plain")
+    }
+
+    fn carry(from: &mut Stack, to: &mut Stack) {
+        let bytes: Vec<u8> = from.wire().slices().flatten().copied().collect();
+        to.open(&bytes, &mut Vec::new()).expect("well");
+        from.wrote(bytes.len());
+    }
+
+    /// What a server holds for each of many connections that are this far, charged and real.
+    fn per_connection(recipes: &(Recipe, Recipe), rounds: usize) -> (usize, usize) {
+        const COUNT: usize = 50;
+        let (of_servers, of_clients) = (Budget::new(1 << 30), Budget::new(1 << 30));
+        let mut servers = Vec::new();
+        for _ in 0..COUNT {
+            let (mut server, mut client) = (stack(&recipes.0, &of_servers), stack(&recipes.1, &of_clients));
+            client.begin();
+            server.begin();
+            for _ in 0..rounds {
+                carry(&mut client, &mut server);
+                carry(&mut server, &mut client);
+            }
+            servers.push(server);
+        }
+        let (charged, before) = (of_servers.used_bytes(), held());
+        servers.clear();
+        assert_eq!(of_servers.used_bytes(), 0);
+        (charged / COUNT, (before - held()) / COUNT)
+    }
+
+    /// What TLS holds inside is known as a constant, so not to the byte.
+    #[test]
+    fn connections_over_tls_are_charged_about_as_they_are() {
+        let recipes = recipes();
+        let (charged, real) = per_connection(&recipes, 0);
+        println!("silent: charged {charged}, held {real}");
+        assert!(charged.abs_diff(real) <= 100 && real < 600, "silent: {charged} bytes charged, {real} held");
+        for (name, rounds) in [("in the handshake", 1), ("idle", 4)] {
+            let (charged, real) = per_connection(&recipes, rounds);
+            println!("{name}: charged {charged}, held {real}");
+            assert!(charged.abs_diff(real) * 4 <= real, "{name}: {charged} bytes charged, {real} held");
+        }
+    }
+}

@@ -92,7 +92,7 @@ stats! {
     handshakes_failed,
     /// Handshakes that were not done within `handshake_timeout_ms`.
     handshake_timeouts,
-    /// Times a handshake had to wait because `max_handshakes` were in progress.
+    /// Handshakes that had to wait because `max_handshakes` were in progress.
     handshakes_delayed,
     /// Handshakes given up because they stood still while others waited.
     handshakes_shed,

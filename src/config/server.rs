@@ -110,7 +110,9 @@ impl ServerConfig {
     /// A listener at a socket that is there already, with the query of a URI.
     pub fn listener_of_socket(endpoint: Endpoint, query: &str) -> Result<ListenerOptions, Error> {
         let mut config = Self::default();
-        config.add_endpoints(vec![endpoint], &ServerUri::parse(&format!("mqtt://?{query}"))?)?;
+        // The socket says nothing of TLS; a certificate does.
+        let scheme = if query.split('&').any(|pair| pair.starts_with("cert=")) { "mqtts" } else { "mqtt" };
+        config.add_endpoints(vec![endpoint], &ServerUri::parse(&format!("{scheme}://?{query}"))?)?;
         Ok(config.listeners.remove(0))
     }
 

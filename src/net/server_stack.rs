@@ -100,7 +100,10 @@ impl<N: Net> Worker<N> {
         if stack.is_established() || stack.seat.is_some() || host.take_seat(now, connection) {
             return true;
         }
-        host.shard.count_handshake(HandshakeLoss::Delayed);
+        let had_waited = host.stack(connection).is_some_and(|stack| core::mem::replace(&mut stack.has_waited, true));
+        if !had_waited {
+            host.shard.count_handshake(HandshakeLoss::Delayed);
+        }
         let stale = host.oldest_handshake().filter(|(since, _)| *since + PATIENCE <= now);
         let Some((_, stale)) = stale else { return false };
         host.shard.count_handshake(HandshakeLoss::Shed);

@@ -153,6 +153,8 @@ pub struct Stack {
     charge: Charge,
     /// Its place among the handshakes in progress: the host gives it, being established takes it back.
     pub seat: Option<Seat>,
+    /// It has had to wait for a seat.
+    pub has_waited: bool,
 }
 
 impl Stack {
@@ -166,6 +168,7 @@ impl Stack {
             wire: OutBuffer::default(),
             charge: budget.charge(size_of::<Self>()),
             seat: None,
+            has_waited: false,
         })
     }
 

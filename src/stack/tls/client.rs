@@ -105,7 +105,7 @@ impl Make for ClientTls {
         let wrong = || Fault::new(FaultKind::WrongName, format!("'{}' is no name a certificate can be for", ends.host));
         let name = self.server_name.clone().or_else(|| server_name(ends.host)).ok_or_else(wrong)?;
         let connection = rustls::ClientConnection::new(self.config.clone(), name).map_err(|error| fault::of(&error, true))?;
-        Ok(Some(Tls::new(State::Running(Box::new(connection.into())), Identity::None)))
+        Ok(Some(Tls::new(State::running(connection.into()), Identity::None)))
     }
 }
 

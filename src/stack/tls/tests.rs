@@ -149,6 +149,51 @@ fn the_second_connection_goes_on_with_the_first_ones_session() {
 }
 
 #[test]
+fn an_open_layer_takes_whatever_it_is_given() {
+    let (pems, budget) = (pems(), Budget::new(1 << 30));
+    let (server, client) = recipes(&pems, TlsVersion::V13, ClientCertificate::None);
+    let mut rng = Rng::with_seed(4);
+    // As a layer above does it: a frame's header in front of as much as one seal has.
+    let mut server = stack(&server, &budget);
+    let mut client = stack(&client, &budget);
+    client.set(Place::WebSocket, Box::new(Header));
+    server.set(Place::WebSocket, Box::new(Header));
+    shake(&mut rng, &mut client, &mut server);
+    let mut out = OutBuffer::default();
+    out.tail().extend_from_slice(&[7; 200_000]);
+    let mut received = Vec::new();
+    while !out.is_empty() {
+        let taken = client.seal(&out);
+        out.advance(taken);
+        carry(&mut rng, &mut client, &mut server, &mut received).expect("well");
+    }
+    assert_eq!(received.iter().filter(|byte| **byte == 7).count(), 200_000);
+}
+
+/// Puts a hundred bytes in front of everything.
+struct Header;
+
+impl Layer for Header {
+    fn open(&mut self, bytes: &[u8], above: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<(), Fault> {
+        above.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn seal(&mut self, plain: &[IoSlice<'_>], below: &mut Vec<u8>) {
+        below.extend_from_slice(&[1; 100]);
+        plain.iter().for_each(|slice| below.extend_from_slice(slice));
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::Open
+    }
+
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+}
+
+#[test]
 fn a_bit_that_was_turned_is_a_fault() {
     let (pems, budget) = (pems(), Budget::new(1 << 30));
     let (server, client) = recipes(&pems, TlsVersion::V12, ClientCertificate::None);
