@@ -1297,7 +1297,7 @@ typedef struct {
    */
   nlmqtt_str username;
   /**
-   * Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket.
+   * Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the process.
    */
   nlmqtt_str peer;
   /**
@@ -3360,7 +3360,7 @@ size_t nlmqtt_server_config_listener_count(const nlmqtt_server_config *config);
 
 /**
  * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
- * `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+ * `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
  * nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
  */
 nlmqtt_status nlmqtt_server_config_load_file(nlmqtt_server_config *config,

@@ -196,14 +196,18 @@ impl ServerConfig {
 
     fn add_listener_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
         let mut uri = ServerUri::default();
+        // Where the whole is said, if it is said in one place.
+        let whole = rows.iter().find(|(key, ..)| key == "uri").map(|(.., line)| *line);
         for (key, value, line) in rows {
             let problem = |error| Problem { line: *line, error };
             match key.as_str() {
-                "uri" if rows.len() > 1 => {
-                    let text = "uri stands alone: address and port are in it".to_owned();
-                    return Err(problem(Error::Together(text)));
+                "address" | "port" if whole.is_some() => {
+                    return Err(problem(Error::Together("address and port are in the uri".to_owned())));
                 }
-                "uri" => return self.add_listener_uri(value).map_err(problem),
+                "uri" => {
+                    let parsed = ServerUri::parse(value).map_err(problem)?;
+                    uri = ServerUri { query: [&parsed.query[..], &uri.query].concat(), ..parsed };
+                }
                 "address" => uri.host.clone_from(value),
                 "port" => {
                     uri.port = Some(value.parse().map_err(|_| {
@@ -220,7 +224,7 @@ impl ServerConfig {
                 }
             }
         }
-        self.add_listeners(&uri).map_err(|error| Problem { line: 0, error })
+        self.add_listeners(&uri).map_err(|error| Problem { line: whole.unwrap_or(0), error })
     }
 
     /// Sets what `NLMQTT_` variables say; the others, and a client's, are passed over.
@@ -274,6 +278,13 @@ mod tests {
         let rules: Vec<_> = config.listeners.iter().map(|listener| config.listener_in_force(listener).rules.allow_anonymous).collect();
         assert_eq!(rules, [Some(false), Some(true), Some(false)]);
         assert_eq!(config.listeners[0].max_connections, Some(5));
+        let table = "[[listener]]\nmode = \"0600\"\nuri = \"unix:///run/x?versions=5\"\nrate_bytes = 7\n";
+        assert!(config.load_toml(table).is_empty());
+        let unix = &config.listeners[3];
+        assert_eq!((unix.endpoint.to_string().as_str(), unix.socket.mode, unix.rules.rate_bytes), ("unix:///run/x", Some(0o600), Some(7)));
+        assert_eq!(unix.rules.versions.to_string(), "5");
+        let problems = config.load_toml("[[listener]]\nuri = \"unix:///run/y\"\nport = 1\n[[listener]]\nuri = \"unix:///run/x\"\n");
+        assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3, 5], "{problems:?}");
         assert!(config.add_listener_uri("mqtt://127.0.0.1:9?max_connections=many").is_err());
     }
 

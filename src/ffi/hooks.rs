@@ -30,7 +30,7 @@ pub struct nlmqtt_client_info {
     pub client_id: nlmqtt_str,
     /// The user name of CONNECT; `data` is NULL without one.
     pub username: nlmqtt_str,
-    /// Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket.
+    /// Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the process.
     pub peer: nlmqtt_str,
     /// 3 (MQTT 3.1), 4 (3.1.1) or 5.
     pub protocol_level: u8,

@@ -110,3 +110,31 @@ fn names_are_of_one_runtime() {
         next(runtime, &events, |event| matches!(event, Event::Connected(_)).then_some(()));
     }
 }
+
+#[test]
+fn the_descriptor_of_a_foreign_loop_is_readable_while_something_waits() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let runtime = Runtime::new(&RuntimeOptions { mode: Mode::Loop, ..RuntimeOptions::default() }).expect("a runtime");
+    let mut config = ServerConfig::default();
+    config.add_listener_uri("inproc://hub").expect("a listener");
+    let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
+    server.add_listener(config.listener_in_force(&config.listeners[0])).expect("a listener");
+    let (client, events) = client(&runtime, "c");
+    client.subscribe(&[("t", SubscribeOptions::default())], &PropertyList::new(), None, None).expect("accepted");
+    // A dozen round trips, each of many steps inside one worker; nothing but the descriptor says when to go on.
+    #[allow(unsafe_code)]
+    // SAFETY: the runtime, and with it the descriptor, outlives the loop.
+    let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(runtime.fd()) };
+    for round in 0..12_u8 {
+        client.publish(Publish { topic: "t", payload: &[round], qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("accepted");
+        loop {
+            let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert_eq!(poll(&mut watched, Some(&limit)).expect("polled"), 1, "it stalls in round {round}");
+            runtime.poll(Some(Duration::ZERO)).expect("a turn");
+            if events.try_iter().any(|event| received(event) == Some(vec![round])) {
+                break;
+            }
+        }
+    }
+}
