@@ -311,6 +311,30 @@ mod tests {
     }
 
     #[test]
+    #[cfg(all(feature = "json", feature = "tls"))]
+    fn tls_of_a_listener_is_printed_as_it_is_read() {
+        let mut config = ServerConfig::default();
+        for uri in [
+            "mqtts://127.0.0.1:1?cert=/a%20b&key=/k%26&ca=/c&crl=/r&client_cert=require&identity=san&tls_min=1.3&alpn=mqtt,x&max_connections=2",
+            "tls://127.0.0.1:2?cert=c&key=k&client_cert=request&ca=d&identity=fingerprint",
+            "ssl://127.0.0.1?cert=c&key=k",
+            "unix:///run/a%20b%3F?mode=0600&owner=:0",
+            "inproc://hub?rate_bytes=3&mount_point=a%26b/&versions=5,3.1.1",
+        ] {
+            config.add_listener_uri(uri).expect(uri);
+        }
+        let first = config.listeners[0].tls.as_deref().expect("TLS");
+        assert_eq!((first.cert.as_str(), first.key.as_str(), first.alpn.len()), ("/a b", "/k&", 2));
+        assert_eq!(config.listeners[2].endpoint.port(), 8883);
+        let mut again = ServerConfig::default();
+        assert!(again.load_json(&config.to_json()).is_empty(), "{}", config.to_json());
+        assert_eq!(again.listeners, config.listeners);
+        let problems = again.load_toml("[[listener]]\naddress = \"127.0.0.1\"\ncert = \"c\"\nkey = \"k\"\n[[listener]]\nuri = \"mqtts://127.0.0.1:9\"\n");
+        assert_eq!(problems.len(), 2, "TLS on mqtt://, and TLS without a certificate: {problems:?}");
+        assert!(problems.iter().all(|problem| problem.to_string().contains("cert")));
+    }
+
+    #[test]
     fn every_key_reaches_an_option_of_its_own() {
         let untouched = format!("{:?}", ServerConfig::default());
         let mut seen = Vec::new();

@@ -3,6 +3,10 @@
 
 #include "certificates.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 static struct record record;
 
 /* What the hook has seen of the last client. */
@@ -193,6 +197,35 @@ static void certificates_change_under_way(void)
     remove_server_files(&files);
 }
 
+/* A socket that listens already, as systemd passes one: a certificate among its options makes it TLS. */
+static void a_listening_socket_speaks_tls(void)
+{
+    struct server_files files;
+    struct sockaddr_in address;
+    socklen_t len = sizeof address;
+    uint16_t port = 0;
+    char options[256];
+    nlmqtt_server *server = NULL;
+    nlmqtt_client_config *config;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&address, len) == 0 && listen(listener, 4) == 0);
+    write_server_files(&files, "");
+    CHECK_OK(nlmqtt_server_new(NULL, NULL, NULL, &server));
+    CHECK_OK(nlmqtt_server_start(server));
+    snprintf(options, sizeof options, "cert=%s&key=%s", files.cert, files.ca);
+    CHECK_STATUS(NLMQTT_INVALID_ARGUMENT, nlmqtt_server_add_listener_fd(server, listener, options, &port));
+    snprintf(options, sizeof options, "cert=%s&key=%s", files.cert, files.key);
+    CHECK_OK(nlmqtt_server_add_listener_fd(server, listener, options, &port));
+    config = config_at("mqtts", port);
+    CHECK_OK(nlmqtt_client_config_set_ca_pem(config, ca_pem));
+    is_let_in(config);
+    nlmqtt_server_free(server);
+    remove_server_files(&files);
+}
+
 int main(void)
 {
     struct server_files files;
@@ -208,5 +241,7 @@ int main(void)
     nlmqtt_server_free(server);
     remove_server_files(&files);
     certificates_change_under_way();
+    a_listening_socket_speaks_tls();
+    puts("ok client_tls");
     return 0;
 }
