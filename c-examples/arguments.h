@@ -239,7 +239,8 @@ static nlmqtt_client *make_client(struct arguments *arguments, const nlmqtt_clie
     else
         snprintf(text, sizeof text, is_v6 ? "%s://[%s]%s%s" : "%s://%s%s%s", arguments->is_tls ? "mqtts" : "mqtt", arguments->host,
                  arguments->port ? ":" : "", arguments->port ? arguments->port : "");
-    if (nlmqtt_client_config_add_server(arguments->config, text, 0) != NLMQTT_OK
+    /* -h may be a whole URI: ws://broker.example/mqtt. */
+    if (nlmqtt_client_config_add_server(arguments->config, strstr(arguments->host, "://") ? arguments->host : text, 0) != NLMQTT_OK
         || ((arguments->username || arguments->password)
             && nlmqtt_client_config_set_credentials(arguments->config, arguments->username, arguments->password,
                                                     arguments->password ? strlen(arguments->password) : 0) != NLMQTT_OK)

@@ -1313,6 +1313,27 @@ typedef struct {
    */
   nlmqtt_bytes certificate;
   /**
+   * What a trusted proxy says in its header (PROXY protocol, version 2) of the client's connection to it: the name
+   * the client asked for (TLV AUTHORITY); `data` is NULL if it does not say.
+   */
+  nlmqtt_str proxy_authority;
+  /**
+   * The same: the version of TLS there, such as "TLSv1.3".
+   */
+  nlmqtt_str proxy_tls_version;
+  /**
+   * The same: the common name in the certificate the client has shown there and the proxy has verified.
+   */
+  nlmqtt_str proxy_common_name;
+  /**
+   * The same: the proxy's name for the connection (TLV UNIQUE_ID).
+   */
+  nlmqtt_bytes proxy_unique_id;
+  /**
+   * The same: the protocol agreed on by ALPN.
+   */
+  nlmqtt_bytes proxy_alpn;
+  /**
    * It is connected over a Unix socket, and the kernel has said by which process: the next three.
    */
   bool has_process;
@@ -2065,6 +2086,31 @@ typedef struct {
 #define NLMQTT_TLS_CERTIFICATE_REFUSED -70
 
 /**
+ * A WebSocket's handshake or frames break the standard.
+ */
+#define NLMQTT_WEBSOCKET -71
+
+/**
+ * The request for a WebSocket was refused with a status of HTTP; the text says which.
+ */
+#define NLMQTT_UPGRADE_REFUSED -72
+
+/**
+ * A header of the PROXY protocol is missing or malformed.
+ */
+#define NLMQTT_PROXY_HEADER -73
+
+/**
+ * A proxy did not make the way to the server; the text says why.
+ */
+#define NLMQTT_PROXY_REFUSED -74
+
+/**
+ * A proxy wants other credentials.
+ */
+#define NLMQTT_PROXY_CREDENTIALS -75
+
+/**
  * The other side said no; the reason code says why.
  */
 #define NLMQTT_REFUSED -80
@@ -2088,6 +2134,16 @@ typedef struct {
  * A fault of the library itself. The handle is poisoned: it may only be freed.
  */
 #define NLMQTT_INTERNAL -120
+
+
+
+
+
+
+
+
+
+
 
 #ifdef __cplusplus
 extern "C" {

@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::{Duration, Instant};
 use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
-use crate::net::{self, ClientGauge, ClientHandler, ClientKey, ClientTlsSettings, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress};
+use crate::net::{
+    self, ClientGauge, ClientHandler, ClientKey, ClientTlsSettings, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress, WaySettings,
+};
 use crate::proto;
 use crate::proto::client as machine;
 use bytes::Bytes;
@@ -131,6 +133,7 @@ pub struct ClientParts {
     pub servers: Vec<ServerAddress>,
     pub dial: DialOptions,
     pub tls: ClientTlsSettings,
+    pub way: WaySettings,
     /// `Some`: messages without a callback of their own wait for [`Client::next_message`].
     pub receive: Option<ReceiveOptions>,
 }
@@ -141,14 +144,15 @@ impl Client {
     /// # Errors
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
     pub fn new(runtime: &Runtime, parts: ClientParts, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
-        let ClientParts { options, servers, dial, tls, receive } = parts;
+        let ClientParts { options, servers, dial, tls, way, receive } = parts;
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
-        if let Some(name) = servers.iter().find(|server| !server.is_literal()).filter(|_| !runtime.can_resolve()) {
-            return Err(Error::Invalid(format!("{} is a name, and this runtime can look up none: it has no helper threads and no resolver", name.host)));
+        let remotes = net::remotes(servers, &tls, &way)?;
+        if let Some(remote) = remotes.iter().find(|remote| !remote.is_literal()).filter(|_| !runtime.can_resolve()) {
+            let name = remote.dialled().0;
+            return Err(Error::Invalid(format!("{name} is a name, and this runtime can look up none: it has no helper threads and no resolver")));
         }
-        let remotes = net::remotes(servers, &tls)?;
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
         let intake = receive.map(|options| Box::new(Pulled { tracker: tracker.clone(), options }) as Box<dyn MessageIntake>);

@@ -374,3 +374,38 @@ mod tls {
         }
     }
 }
+
+/// What a WebSocket costs above a plain connection: its layers, behind the handshake, with nothing under way.
+#[cfg(feature = "websocket")]
+#[test]
+fn an_idle_websocket_costs_less_than_two_kibibytes_more() {
+    use nlmqtt::base::OutBuffer;
+    use nlmqtt::stack::ws::{Accept, Acceptor};
+    use nlmqtt::stack::{Ends, Place, Recipe};
+
+    const COUNT: usize = 500;
+    let request = "GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let recipe = Recipe::default().with(Place::WebSocket, Arc::new(Accept(Arc::new(Acceptor::default()))));
+    let budget = Budget::new(1 << 30);
+    let (mut stacks, mut plain, mut answer) = (Vec::with_capacity(COUNT), Vec::with_capacity(1 << 16), OutBuffer::default());
+    // A good large packet each way: what a connection needed once it must give back.
+    answer.push(&bytes::Bytes::from(vec![7; 30_000]));
+    let mut ping = vec![0x82, 0xfe, 0x40, 0x00, 0, 0, 0, 0];
+    ping.resize(8 + 0x4000, 0xc0);
+    let before = held();
+    for _ in 0..COUNT {
+        let mut stack = recipe.stack(&budget, &Ends::default()).expect("no fault").expect("a layer");
+        assert!(stack.begin().is_none());
+        assert!(stack.open(request.as_bytes(), &mut plain).expect("granted").established.is_some());
+        stack.open(&ping, &mut plain).expect("a frame");
+        assert_eq!((plain.len(), stack.seal(&answer)), (0x4000, 30_000));
+        stack.wrote(stack.wire().len());
+        plain.clear();
+        stacks.push(stack);
+    }
+    let each = (held() - before) / COUNT;
+    assert!(each < 2_048, "{each} bytes");
+    let charged = budget.used_bytes() / COUNT;
+    assert!(charged.abs_diff(each) <= each / 4, "{charged} bytes are charged for {each}");
+}

@@ -8,6 +8,7 @@ use crate::codec::{self, Auth as AuthPacket, ConnAck, Connect, Message, Property
 use crate::proto::{AliasIn, AliasOut, Receiver, Sender};
 use crate::topic;
 
+use super::ban::address_of;
 use super::connection::{Auth, ConnKey, PACKET_BYTES_MAX, Resumed, Stage, State};
 use super::ending::forwarded;
 use super::hooks::{Access, Decision, SessionEvent};
@@ -108,6 +109,12 @@ impl Shard {
         if self.connections[key].rules().is_some_and(|rules| !rules.versions.contains(connect.version)) {
             self.stats.versions_refused += 1;
             return Err(Reason::UNSUPPORTED_PROTOCOL_VERSION);
+        }
+        // Behind a proxy it is another address than the one that was let in.
+        let connection = &self.connections[key];
+        if connection.rules().zip(address_of(&connection.peer)).is_some_and(|(rules, address)| !rules.admits(address)) {
+            self.stats.connections_denied += 1;
+            return Err(Reason::NOT_AUTHORIZED);
         }
         // One who has a session comes to take what waits: that makes room.
         let is_known = self.by_client_id.contains_key(connect.client_id);

@@ -35,6 +35,9 @@ impl Shard {
     pub fn established(&mut self, key: ConnKey, about: Box<About>) {
         self.stats.handshakes += 1;
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(peer) = about.peer() {
+            connection.peer = peer.into();
+        }
         connection.about = Some(Arc::from(about)).filter(|about| **about != About::default());
         connection.recharge();
     }

@@ -45,7 +45,7 @@ impl Rules {
 
     /// A connection needs to remember nothing of them.
     pub(super) fn are_plain(&self) -> bool {
-        let plain = Self { allow_anonymous: self.allow_anonymous, allow: self.allow.clone(), deny: self.deny.clone(), ..Self::default() };
+        let plain = Self { allow_anonymous: self.allow_anonymous, ..Self::default() };
         *self == plain
     }
 }

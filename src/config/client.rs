@@ -3,7 +3,7 @@
 use super::entry::Entry;
 use super::key::{find, unknown};
 use super::{Error, Problem, ServerUri, client_keys, connection_string, is_client_key, is_server_key, own_variables};
-use crate::net::{ClientTlsSettings, DialOptions, ServerAddress};
+use crate::net::{ClientTlsSettings, DialOptions, ServerAddress, WaySettings};
 use crate::proto::client::{Options, ReceiveOptions};
 
 /// Options, and where the servers are.
@@ -17,6 +17,8 @@ pub struct ClientConfig {
     pub dial: DialOptions,
     /// TLS of the servers that have it.
     pub tls: ClientTlsSettings,
+    /// Proxies on the way to them, and what WebSocket asks besides.
+    pub way: WaySettings,
     /// Messages wait for the application to take them.
     pub pull_receive: bool,
     /// Bounds of that.
@@ -64,7 +66,7 @@ impl ClientConfig {
                 find(client_keys(), key)?.set(&mut next, value)?;
             }
         }
-        next.servers.push(ServerAddress { host: parts.host, port, transport });
+        next.servers.push(ServerAddress { host: parts.host, port, transport, path: parts.path });
         next.options.servers.push(priority);
         *self = next;
         Ok(())
@@ -184,7 +186,27 @@ mod tests {
     fn every_key_changes_something_and_no_other_key() {
         let default = ClientConfig::default();
         for key in client_keys() {
-            let others = ["true", "false", "1", "2", "5000", "2M", "soon", "stop", "drop_oldest", "always", "5", "x", "::1", "lo", "1.3", PIN];
+            let others = [
+                "true",
+                "false",
+                "1",
+                "2",
+                "5000",
+                "2M",
+                "soon",
+                "stop",
+                "drop_oldest",
+                "always",
+                "5",
+                "x",
+                "::1",
+                "lo",
+                "1.3",
+                PIN,
+                "v2",
+                "X-A: b",
+                "socks5://x:1",
+            ];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));
             assert!(changed, "{}", key.name);
@@ -239,7 +261,7 @@ mod tests {
         assert_eq!(config.options.servers, [2, 1]);
         assert_eq!((config.options.version, config.options.keep_alive_s), (Version::V5, 7));
         assert_eq!(config.options.password.as_deref(), Some(&b"secret"[..]));
-        for uri in ["mqtt://", "mqtt://c?priority=x", "mqtt://c?colour=1", "mqtt://c?keepalive=x", "wss://c"] {
+        for uri in ["mqtt://", "mqtt://c?priority=x", "mqtt://c?colour=1", "mqtt://c?keepalive=x", "quic://c"] {
             assert!(config.add_server(uri, 0).is_err(), "{uri}");
         }
         assert_eq!(config.servers.len(), 2);

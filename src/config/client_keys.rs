@@ -2,12 +2,14 @@
 //! made: none is live.
 
 use super::client::ClientConfig;
+use super::key::{fields, proxy_of};
 use super::key::{hash, hexadecimal, words};
 use super::{Key, Kind, Value};
 use crate::base::Duration;
 use crate::codec::{PropertyId, Qos, Value as PropertyValue, Version};
+use crate::net::TunnelProxy;
 use crate::proto::client::{Authentication, Cause, OfflineQos0, Overflow, Resubscribe, Retry, Will};
-use crate::stack::TlsVersion;
+use crate::stack::{ProxyVersion, TlsVersion, TunnelKind};
 
 const MANY: u64 = u32::MAX as u64;
 const PACKET_BYTES_MAX: u64 = crate::codec::PACKET_BYTES_MAX as u64;
@@ -17,6 +19,7 @@ const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const VERSION_WORDS: &[&str] = &["3.1", "3.1.1", "5", "31", "311", "5.0", "mqttv31", "mqttv311", "mqttv5", "3", "4", "v5"];
 const RESUBSCRIBE_WORDS: &[&str] = &["session_lost", "always", "never"];
 const OVERFLOW_WORDS: &[&str] = &["refuse_newest", "drop_oldest"];
+const PROXY_VERSION_WORDS: &[&str] = &["off", "v1", "v2"];
 const TLS_VERSION_WORDS: &[&str] = &["1.2", "1.3"];
 const RETRY_WORDS: &[&str] = &["soon", "slow", "stop"];
 
@@ -307,6 +310,34 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         |c| Value::Bool(c.tls.danger_accept_any),
         |c, v| c.tls.danger_accept_any = v.into_bool()
     ),
+    row!(
+        Kind::Fields,
+        "websocket_headers",
+        "fields of the request for a WebSocket, one a line: Name: value",
+        |c| Value::Text(c.way.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")),
+        |c, v| c.way.fields = fields(&v.into_text()).unwrap_or_default()
+    ),
+    row!(
+        Kind::Proxy,
+        "proxy_uri" | "proxy",
+        "proxy on the way to every server: http://host:port (CONNECT) or socks5://host:port; empty: none",
+        |c| Value::Text(c.way.proxy.as_ref().map(print_proxy).unwrap_or_default()),
+        |c, v| c.way.proxy = proxy_of(&v.into_text()).flatten()
+    ),
+    row!(Kind::Text, "proxy_username", "user name for the proxy; empty: none", |c| Value::Text(c.way.proxy_username.clone()), |c, v| c.way.proxy_username =
+        v.into_text()),
+    row!(Kind::Secret, "proxy_password", "password for the proxy", |c| Value::Text(c.way.proxy_password.clone()), |c, v| c.way.proxy_password = v.into_text()),
+    row!(
+        Kind::Choice(PROXY_VERSION_WORDS),
+        "proxy_protocol",
+        "header of the PROXY protocol that is sent first: its version",
+        |c| Value::Number(match c.way.proxy_protocol {
+            None => 0,
+            Some(ProxyVersion::V1) => 1,
+            Some(ProxyVersion::V2) => 2,
+        }),
+        |c, v| c.way.proxy_protocol = [None, Some(ProxyVersion::V1), Some(ProxyVersion::V2)][v.into_number::<usize>()]
+    ),
 ];
 
 /// The will, begun if there is none; without a topic it is left out in the end.
@@ -336,4 +367,10 @@ fn set_connect_byte(config: &mut ClientConfig, id: PropertyId, value: bool, defa
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn print_proxy(proxy: &TunnelProxy) -> String {
+    let scheme = if proxy.kind == TunnelKind::Http { "http" } else { "socks5" };
+    let host = if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
+    format!("{scheme}://{host}:{}", proxy.port)
 }

@@ -3,6 +3,9 @@
 use core::fmt;
 
 use super::Error;
+use super::uri::split_port;
+use crate::net::TunnelProxy;
+use crate::stack::{TunnelKind, is_field};
 
 /// One option.
 pub struct Key<T: 'static> {
@@ -43,6 +46,10 @@ pub enum Kind {
     List,
     /// SHA-256 as 64 hexadecimal digits, separated by commas; colons and a `sha256:` in front are passed over.
     Hashes,
+    /// Lines `Name: value`.
+    Fields,
+    /// A proxy's URI, or nothing.
+    Proxy,
     /// One of these words; its index is the value.
     Choice(&'static [&'static str]),
 }
@@ -158,6 +165,34 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Lines `Name: value`, each of which a request for a WebSocket can have.
+pub(super) fn fields(text: &str) -> Option<Vec<(String, String)>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let field = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        let value = value.trim();
+        is_field(name, value).then(|| (name.to_owned(), value.to_owned()))
+    };
+    lines.map(field).collect()
+}
+
+/// `http://host:port` or `socks5://host:port` (`socks5h://` is the same: names are always the proxy's). `Some(None)`: none.
+pub(super) fn proxy_of(text: &str) -> Option<Option<TunnelProxy>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Some(None);
+    }
+    let (scheme, place) = text.split_once("://")?;
+    let (kind, usual_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (TunnelKind::Http, 8080),
+        "socks5" | "socks5h" => (TunnelKind::Socks5, 1080),
+        _ => return None,
+    };
+    let place = place.strip_suffix('/').unwrap_or(place);
+    let (host, port) = split_port(place).filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']))?;
+    Some(Some(TunnelProxy { kind, host: host.to_owned(), port: port.unwrap_or(usual_port) }))
+}
+
 impl Kind {
     /// `None`: not of this kind, or out of range.
     pub fn parse(self, text: &str) -> Option<Value> {
@@ -178,6 +213,8 @@ impl Kind {
             }
             Self::List => Some(Value::Text(words(text).collect::<Vec<_>>().join(","))),
             Self::Hashes => words(text).map(|word| hash(word).map(|hash| hexadecimal(&hash))).collect::<Option<Vec<_>>>().map(|all| Value::Text(all.join(","))),
+            Self::Fields => fields(text).map(|_| Value::Text(text.to_owned())),
+            Self::Proxy => proxy_of(text).map(|_| Value::Text(text.trim().to_owned())),
             Self::Choice(words) => {
                 let index = words.iter().position(|word| word.eq_ignore_ascii_case(text.trim()))?;
                 Some(Value::Number(index as u64))
@@ -207,6 +244,8 @@ impl fmt::Display for Kind {
             Self::Text | Self::Secret => write!(f, "text"),
             Self::List => write!(f, "words separated by commas"),
             Self::Hashes => write!(f, "SHA-256 as 64 hexadecimal digits, separated by commas"),
+            Self::Fields => write!(f, "lines 'Name: value', without the handshake's own fields"),
+            Self::Proxy => write!(f, "http://host:port or socks5://host:port"),
             Self::Address => write!(f, "an IP address"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
         }
@@ -262,6 +301,20 @@ fn print_lifetime(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_and_proxies_are_read() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(fields("X-A: b: c\n\n Authorization:Bearer x "), Some(vec![field("X-A", "b: c"), field("Authorization", "Bearer x")]));
+        assert_eq!((fields("Host: x"), fields("X A: b"), fields("nothing")), (None, None, None));
+        let proxy = |text: &str| proxy_of(text).map(|proxy| proxy.map(|proxy| (proxy.kind, proxy.host, proxy.port)));
+        assert_eq!(proxy(" "), Some(None));
+        assert_eq!(proxy("http://p:3128/"), Some(Some((TunnelKind::Http, "p".to_owned(), 3128))));
+        assert_eq!(proxy("SOCKS5h://[::1]"), Some(Some((TunnelKind::Socks5, "::1".to_owned(), 1080))));
+        for text in ["p:3128", "https://p", "socks4://p", "http://", "http://u:p@x:1", "http://p/x", "http://p:99999"] {
+            assert_eq!(proxy(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn values_are_read_by_their_kind() {

@@ -9,7 +9,7 @@ use super::key::words;
 use super::{Error, Kind, Value};
 use crate::broker::MountPoint;
 use crate::net::{ListenerOptions, ListenerTls};
-use crate::stack::{ClientCertificate, Identity, TlsVersion};
+use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
 pub struct ListenerKey {
@@ -107,6 +107,7 @@ const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
     [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
 const IDENTITY_WORDS: [(&str, Identity); 4] =
     [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
+const PROXY_WORDS: [(&str, ProxyPolicy); 3] = [("off", ProxyPolicy::Off), ("optional", ProxyPolicy::Optional), ("required", ProxyPolicy::Required)];
 const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
 
 fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
@@ -182,6 +183,37 @@ pub(super) static KEYS: &[ListenerKey] = &[
         read: |listener| listener.tls.as_ref().map(|tls| tls.alpn.join(",")).unwrap_or_default(),
         write: |listener, text| Some(tls(listener).alpn = words(text).map(str::to_owned).collect()),
     },
+    ListenerKey {
+        name: "paths",
+        expected: "paths such as /mqtt, separated by commas",
+        doc: "WebSocket: paths that are served; not set: all, or the one in the URI",
+        read: |listener| listener.websocket.paths.join(","),
+        write: |listener, text| {
+            let good = words(text).all(is_path);
+            good.then(|| listener.websocket.paths.extend(words(text).map(str::to_owned)))
+        },
+    },
+    ListenerKey {
+        name: "origins",
+        expected: "origins of pages, separated by commas",
+        doc: "WebSocket: origins whose pages are let in; not set: all",
+        read: |listener| listener.websocket.origins.join(","),
+        write: |listener, text| Some(listener.websocket.origins = words(text).map(str::to_owned).collect()),
+    },
+    ListenerKey {
+        name: "proxy",
+        expected: "one of off, optional, required",
+        doc: "whether the header of the PROXY protocol is expected, from `proxy_trusted`",
+        read: |listener| PROXY_WORDS.iter().skip(1).find(|(_, choice)| *choice == listener.proxy).map_or("", |(word, _)| *word).to_owned(),
+        write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+    },
+    ListenerKey {
+        name: "proxy_trusted",
+        expected: "networks such as 10.0.0.0/8, separated by commas",
+        doc: "who is believed about whom they connect: in that header, and in X-Forwarded-For",
+        read: |listener| if listener.proxy_trusted.is_empty() { String::new() } else { listener.proxy_trusted.to_string() },
+        write: |listener, text| Some(listener.proxy_trusted = text.parse().ok()?),
+    },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",
@@ -227,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
-        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640"];
+        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();

@@ -6,8 +6,8 @@ use super::entry::Entry;
 use super::key::{find, unknown};
 use super::{Error, Key, ListenerKey, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
 use crate::broker::Options;
-use crate::net::{Endpoint, ListenerOptions, Underlay};
-use crate::stack::{ClientCertificate, Identity};
+use crate::net::{Endpoint, ListenerOptions, ListenerWebSocket, Underlay};
+use crate::stack::{ClientCertificate, Identity, ProxyPolicy};
 
 /// Options, and where to listen.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,19 @@ fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
     }
 }
 
+/// As [`check_tls`], for the other layers.
+fn check_layers(listener: &ListenerOptions) -> Result<(), Error> {
+    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.endpoint)));
+    match listener {
+        _ if !listener.transport.websocket && listener.websocket != ListenerWebSocket::default() => together("paths and origins need ws:// or wss://"),
+        _ if listener.proxy != ProxyPolicy::Off && listener.proxy_trusted.is_empty() => together("proxy needs proxy_trusted: nobody else is believed"),
+        _ if listener.proxy == ProxyPolicy::Off && !listener.transport.websocket && !listener.proxy_trusted.is_empty() => {
+            together("proxy_trusted is of no use without proxy, or ws:// and its X-Forwarded-For")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// No option is there in vain.
 fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let is_set = |names: &[&str]| {
@@ -63,7 +76,7 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
         let set = listener_keys().iter().find(|key| names.contains(&key.name) && key.print(listener) != key.print(&defaults));
         set.map(|key| key.name)
     };
-    let of_tcp = ["allow", "deny", "tcp_keepalive_s", "tcp_user_timeout_ms", "dscp"];
+    let of_tcp = ["allow", "deny", "tcp_keepalive_s", "tcp_user_timeout_ms", "dscp", "proxy", "proxy_trusted"];
     let of_unix = ["mode", "owner"];
     let tcp = || is_set(&of_tcp).map(|key| (key, "is of TCP"));
     let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
@@ -127,7 +140,9 @@ impl ServerConfig {
             let mut listener = ListenerOptions::on(endpoint);
             listener.transport = uri.transport;
             uri.query.iter().try_for_each(|(key, value)| find_of_listener(key)?.set(&mut listener, value))?;
+            listener.websocket.paths.extend(Some(uri.path.clone()).filter(|path| path.len() > 1));
             check_tls(&listener)?;
+            check_layers(&listener)?;
             check_place(&listener)?;
             self.listeners.push(listener);
         }
@@ -257,6 +272,35 @@ impl ServerConfig {
 mod tests {
     use super::*;
     use crate::codec::Qos;
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn listeners_carry_paths_origins_and_proxies() {
+        let listener = |uri: &str| -> Result<ListenerOptions, Error> {
+            let mut config = ServerConfig::default();
+            config.add_listener_uri(uri)?;
+            Ok(config.listeners[0].clone())
+        };
+        let whole = listener("ws://10.0.0.1/mqtt?paths=/a,/b&origins=https://x,https://y&proxy=required&proxy_trusted=10.0.0.0/8,::1").expect("legal");
+        assert_eq!(whole.endpoint.port(), 8083);
+        assert_eq!(whole.websocket.paths, ["/a", "/b", "/mqtt"]);
+        assert_eq!(whole.websocket.origins, ["https://x", "https://y"]);
+        assert_eq!((whole.proxy, whole.proxy_trusted.to_string()), (ProxyPolicy::Required, "10.0.0.0/8,::1/128".to_owned()));
+        assert!(listener("ws://10.0.0.1/").expect("legal").websocket.paths.is_empty(), "no path: all of them");
+        assert!(listener("mqtt://10.0.0.1?proxy=optional&proxy_trusted=10.0.0.1").is_ok());
+        assert!(listener("ws://10.0.0.1?proxy_trusted=10.0.0.1").is_ok(), "for X-Forwarded-For");
+        for uri in [
+            "mqtt://10.0.0.1?paths=/a",
+            "mqtt://10.0.0.1?origins=x",
+            "ws://10.0.0.1?paths=a",
+            "mqtt://10.0.0.1?proxy=required",
+            "mqtt://10.0.0.1?proxy=sometimes&proxy_trusted=::1",
+            "mqtt://10.0.0.1?proxy=required&proxy_trusted=10.0.0.0/40",
+            "mqtt://10.0.0.1?proxy_trusted=10.0.0.0/8",
+        ] {
+            assert!(listener(uri).is_err(), "{uri}");
+        }
+    }
 
     #[test]
     fn every_key_prints_what_it_reads() {

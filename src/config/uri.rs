@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Error;
 use crate::net::{Transport, Underlay};
+use crate::stack::is_path;
 
 /// The port of MQTT over TCP.
 pub const DEFAULT_PORT: u16 = 1883;
@@ -28,6 +29,7 @@ const fn scheme(name: &'static str, underlay: Underlay, (tls, websocket): (bool,
 const PLAIN: (bool, bool) = (false, false);
 const TLS: (bool, bool) = (true, false);
 const HAS_TLS: bool = cfg!(feature = "tls");
+const HAS_WEBSOCKET: bool = cfg!(feature = "websocket");
 /// Every transport there is a name for; the first is meant where there is none.
 const SCHEMES: [Scheme; 14] = [
     scheme("mqtt", Underlay::Tcp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), true),
@@ -35,8 +37,8 @@ const SCHEMES: [Scheme; 14] = [
     scheme("mqtts", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
     scheme("tls", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
     scheme("ssl", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
-    scheme("ws", Underlay::Tcp, (false, true), (80, 8083), false),
-    scheme("wss", Underlay::Tcp, (true, true), (443, 8084), false),
+    scheme("ws", Underlay::Tcp, (false, true), (80, 8083), HAS_WEBSOCKET),
+    scheme("wss", Underlay::Tcp, (true, true), (443, 8084), HAS_TLS && HAS_WEBSOCKET),
     scheme("unix", Underlay::Unix, PLAIN, (0, 0), true),
     scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), true),
     scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), true),
@@ -72,6 +74,8 @@ pub struct ServerUri {
     /// Name or address, without the brackets of IPv6, may be empty; the path of a Unix socket; a name inside this process.
     pub host: String,
     pub port: Option<u16>,
+    /// Of a WebSocket: with its slash, or empty.
+    pub path: String,
     pub query: Vec<(String, String)>,
 }
 
@@ -88,12 +92,19 @@ impl ServerUri {
             return Err(Error::Scheme { scheme });
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (place, path) = match place.find('/') {
+            Some(at) if row.transport.websocket => place.split_at(at),
+            _ => (place, ""),
+        };
+        if !path.is_empty() && !is_path(path) {
+            return Err(fail("bad path"));
+        }
         let (user, host, port) = match row.transport.underlay {
             Underlay::Unix => split_path(place).map(|(user, path)| (user, path, None)).ok_or_else(|| fail("expected an absolute path"))?,
             Underlay::InProcess => split_name(place).map(|(user, name)| (user, name, None)).ok_or_else(|| fail("expected a name"))?,
             _ => split_place(place).ok_or_else(|| fail("expected host:port"))?,
         };
-        let mut uri = Self { transport: row.transport, host, port, ..Self::default() };
+        let mut uri = Self { transport: row.transport, host, port, path: path.to_owned(), ..Self::default() };
         if let Some(user) = user {
             let (name, password) = match user.split_once(':') {
                 Some((name, password)) => (name, Some(password)),
@@ -167,7 +178,7 @@ fn split_path(place: &str) -> Option<(Option<&str>, String)> {
 }
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`, `v6`.
-fn split_port(place: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn split_port(place: &str) -> Option<(&str, Option<u16>)> {
     if let Some(rest) = place.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         host.parse::<Ipv6Addr>().ok()?;
@@ -251,6 +262,19 @@ mod tests {
             let uri = ServerUri::parse(text).expect(text);
             assert_eq!((uri.host.as_str(), uri.port), (host, port), "{text}");
         }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn only_a_websocket_has_a_path() {
+        let path = |text: &str| ServerUri::parse(text).map(|uri| (uri.host.clone(), uri.server_port(), uri.path));
+        let of = |host: &str, port, path: &str| Ok((host.to_owned(), port, path.to_owned()));
+        assert_eq!(path("ws://x"), of("x", 80, ""));
+        assert_eq!(path("ws://u:p@x:81/a/b?keepalive=5"), of("x", 81, "/a/b"));
+        assert_eq!(path("ws://[::1]/"), of("::1", 80, "/"));
+        assert!(path("ws://x/a b").is_err() && path("mqtt://x/a").is_err());
+        #[cfg(feature = "tls")]
+        assert_eq!(path("wss://x/a"), of("x", 443, "/a"));
     }
 
     #[test]

@@ -83,7 +83,8 @@ pub unsafe extern "C" fn nlmqtt_client_new(
         let receive = config.0.receive_in_force();
         let parts = unsafe { runtime_or_private(runtime) }?;
         let handler = Box::new(Callbacks::new(table, user, parts.log.clone()));
-        let client = Client::new(&parts.runtime, ClientParts { options, servers, dial, tls: config.0.tls.clone(), receive }, handler)?;
+        let client =
+            Client::new(&parts.runtime, ClientParts { options, servers, dial, tls: config.0.tls.clone(), way: config.0.way.clone(), receive }, handler)?;
         let inner = ClientInner { client, has_own_runtime: runtime.is_null(), _parts: parts, health: Health::new() };
         unsafe { *client_out = Box::into_raw(Box::new(nlmqtt_client(Arc::new(inner)))) };
         Ok(())

@@ -143,25 +143,34 @@ impl Strings {
 
     /// The client, and one string more.
     fn client(&mut self, client: ClientInfo<'_>, more: Option<&str>) -> (nlmqtt_client_info, nlmqtt_str) {
-        let about = client.about.map(|about| &**about);
-        let tls_version = about.and_then(|about| about.tls_version);
-        let [client_id, username, peer, tls_version, more] = self.put([Some(client.client_id), client.username, Some(client.peer), tls_version, more]);
-        let certificate = about.and_then(|about| about.certificate.as_deref());
+        let tls_version = client.about.and_then(|about| about.tls_version);
+        let proxied = client.about.map(|about| about.said_by_proxy()).unwrap_or_default();
+        let all = [Some(client.client_id), client.username, Some(client.peer), tls_version, proxied.authority, proxied.tls_version, proxied.common_name, more];
+        let [client_id, username, peer, tls_version, proxy_authority, proxy_tls_version, proxy_common_name, more] = self.put(all);
+        let [proxy_unique_id, proxy_alpn] = [proxied.unique_id, proxied.alpn].map(|bytes| bytes.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of));
+        let certificate = client.about.and_then(|about| about.certificate.as_deref());
+        let certificate = certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of);
+        let (struct_size, protocol_level) = (size_of::<nlmqtt_client_info>(), client.protocol_level);
         let process = client.process.unwrap_or(PeerProcess { pid: 0, uid: 0, gid: 0 });
-        let client = nlmqtt_client_info {
-            struct_size: size_of::<nlmqtt_client_info>(),
+        let info = nlmqtt_client_info {
+            struct_size,
             client_id,
             username,
             peer,
-            protocol_level: client.protocol_level,
+            protocol_level,
             tls_version,
-            certificate: certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of),
+            certificate,
+            proxy_authority,
+            proxy_tls_version,
+            proxy_common_name,
+            proxy_unique_id,
+            proxy_alpn,
             has_process: client.process.is_some(),
             pid: process.pid,
             uid: process.uid,
             gid: process.gid,
         };
-        (client, more)
+        (info, more)
     }
 }
 

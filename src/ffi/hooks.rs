@@ -38,6 +38,17 @@ pub struct nlmqtt_client_info {
     pub tls_version: nlmqtt_str,
     /// The certificate the client has shown and that was verified, in DER; `data` is NULL without one.
     pub certificate: nlmqtt_bytes,
+    /// What a trusted proxy says in its header (PROXY protocol, version 2) of the client's connection to it: the name
+    /// the client asked for (TLV AUTHORITY); `data` is NULL if it does not say.
+    pub proxy_authority: nlmqtt_str,
+    /// The same: the version of TLS there, such as "TLSv1.3".
+    pub proxy_tls_version: nlmqtt_str,
+    /// The same: the common name in the certificate the client has shown there and the proxy has verified.
+    pub proxy_common_name: nlmqtt_str,
+    /// The same: the proxy's name for the connection (TLV UNIQUE_ID).
+    pub proxy_unique_id: nlmqtt_bytes,
+    /// The same: the protocol agreed on by ALPN.
+    pub proxy_alpn: nlmqtt_bytes,
     /// It is connected over a Unix socket, and the kernel has said by which process: the next three.
     pub has_process: bool,
     /// Process; 0: of another name space.

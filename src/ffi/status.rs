@@ -72,6 +72,16 @@ pub const NLMQTT_TLS_NOT_TLS: nlmqtt_status = -68;
 pub const NLMQTT_TLS_UNEXPECTED: nlmqtt_status = -69;
 /// The other side refused the certificate it was shown, or wants one.
 pub const NLMQTT_TLS_CERTIFICATE_REFUSED: nlmqtt_status = -70;
+/// A WebSocket's handshake or frames break the standard.
+pub const NLMQTT_WEBSOCKET: nlmqtt_status = -71;
+/// The request for a WebSocket was refused with a status of HTTP; the text says which.
+pub const NLMQTT_UPGRADE_REFUSED: nlmqtt_status = -72;
+/// A header of the PROXY protocol is missing or malformed.
+pub const NLMQTT_PROXY_HEADER: nlmqtt_status = -73;
+/// A proxy did not make the way to the server; the text says why.
+pub const NLMQTT_PROXY_REFUSED: nlmqtt_status = -74;
+/// A proxy wants other credentials.
+pub const NLMQTT_PROXY_CREDENTIALS: nlmqtt_status = -75;
 /// The other side said no; the reason code says why.
 pub const NLMQTT_REFUSED: nlmqtt_status = -80;
 /// The other side broke the standard.
@@ -84,7 +94,7 @@ pub const NLMQTT_CONFIG: nlmqtt_status = -100;
 pub const NLMQTT_INTERNAL: nlmqtt_status = -120;
 
 /// Name and text of each status.
-const STATUSES: [(nlmqtt_status, &str, &str); 34] = [
+const STATUSES: [(nlmqtt_status, &str, &str); 39] = [
     (NLMQTT_OK, "OK\0", "done\0"),
     (NLMQTT_INVALID_ARGUMENT, "INVALID_ARGUMENT\0", "an argument cannot be used\0"),
     (NLMQTT_INVALID_STATE, "INVALID_STATE\0", "not now: not started, or stopped\0"),
@@ -115,6 +125,11 @@ const STATUSES: [(nlmqtt_status, &str, &str); 34] = [
     (NLMQTT_TLS_NOT_TLS, "TLS_NOT_TLS\0", "the other side does not speak TLS\0"),
     (NLMQTT_TLS_UNEXPECTED, "TLS_UNEXPECTED\0", "the other side speaks TLS\0"),
     (NLMQTT_TLS_CERTIFICATE_REFUSED, "TLS_CERTIFICATE_REFUSED\0", "the other side refused the certificate, or wants one\0"),
+    (NLMQTT_WEBSOCKET, "WEBSOCKET\0", "a WebSocket's handshake or frames break the standard\0"),
+    (NLMQTT_UPGRADE_REFUSED, "UPGRADE_REFUSED\0", "the request for a WebSocket was refused\0"),
+    (NLMQTT_PROXY_HEADER, "PROXY_HEADER\0", "the PROXY protocol's header is missing or malformed\0"),
+    (NLMQTT_PROXY_REFUSED, "PROXY_REFUSED\0", "the proxy made no way to the server\0"),
+    (NLMQTT_PROXY_CREDENTIALS, "PROXY_CREDENTIALS\0", "the proxy wants other credentials\0"),
     (NLMQTT_REFUSED, "REFUSED\0", "the other side refused\0"),
     (NLMQTT_PROTOCOL, "PROTOCOL\0", "the other side broke the standard\0"),
     (NLMQTT_TOO_LARGE, "TOO_LARGE\0", "larger than allowed\0"),
@@ -220,6 +235,11 @@ pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
         FaultKind::NotTls => NLMQTT_TLS_NOT_TLS,
         FaultKind::UnexpectedTls => NLMQTT_TLS_UNEXPECTED,
         FaultKind::CertificateRefused => NLMQTT_TLS_CERTIFICATE_REFUSED,
+        FaultKind::WebSocket => NLMQTT_WEBSOCKET,
+        FaultKind::UpgradeRefused => NLMQTT_UPGRADE_REFUSED,
+        FaultKind::ProxyHeader => NLMQTT_PROXY_HEADER,
+        FaultKind::TunnelRefused => NLMQTT_PROXY_REFUSED,
+        FaultKind::TunnelCredentials => NLMQTT_PROXY_CREDENTIALS,
     }
 }
 

@@ -30,12 +30,14 @@ pub struct ServerAddress {
     pub port: u16,
     /// What MQTT runs over on the way to it.
     pub transport: Transport,
+    /// Of a WebSocket: the path asked for, with its slash; empty: the usual one.
+    pub path: String,
 }
 
 impl ServerAddress {
     /// MQTT over plain TCP.
     pub fn plain(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, transport: Transport::default() }
+        Self { host: host.to_owned(), port, transport: Transport::default(), path: String::new() }
     }
 
     /// Where it is, if that is no affair of names and addresses.
@@ -58,6 +60,8 @@ impl ServerAddress {
 pub struct Remote {
     /// Where it is.
     pub address: ServerAddress,
+    /// A proxy's name and port, which is dialled in its place.
+    pub through: Option<(String, u16)>,
     /// Layers of each connection to it.
     pub recipe: Recipe,
 }
@@ -65,7 +69,19 @@ pub struct Remote {
 impl From<ServerAddress> for Remote {
     /// A way without layers.
     fn from(address: ServerAddress) -> Self {
-        Self { address, recipe: Recipe::default() }
+        Self { address, through: None, recipe: Recipe::default() }
+    }
+}
+
+impl Remote {
+    /// The name and port that are dialled.
+    pub fn dialled(&self) -> (&str, u16) {
+        self.through.as_ref().map_or((&self.address.host, self.address.port), |(name, port)| (name, *port))
+    }
+
+    /// What is dialled needs no look-up.
+    pub fn is_literal(&self) -> bool {
+        super::resolver::literal(self.dialled().0).is_some()
     }
 }
 
@@ -396,7 +412,8 @@ impl<N: Net> Worker<N> {
                 return self.client_lost(client, Cause::Credentials);
             }
         }
-        let ServerAddress { host: name, port, .. } = host.servers[server].address.clone();
+        let (name, port) = host.servers[server].dialled();
+        let name = name.to_owned();
         if let Some(transport) = &host.dial_options.transport {
             let stream = transport.open(&name, port);
             return self.dial_through(client, stream);

@@ -23,7 +23,8 @@ impl<N: Net> Worker<N> {
             host.machine.handle_dialed(self.now);
             return self.drain_events(client);
         }
-        let ends = Ends { host: &remote.address.host, port: remote.address.port, seed: host.machine.draw_seed(), ..Ends::default() };
+        let (source, destination) = self.net.ends(link).unzip();
+        let ends = Ends { host: &remote.address.host, port: remote.address.port, source, destination, seed: host.machine.draw_seed() };
         match remote.recipe.stack(host.machine.budget(), &ends) {
             Ok(stack) => {
                 host.connection = Connection::Opening(link);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "server")]
 use super::ListenerOptions;
-use super::{Error, Remote, ServerAddress};
-use crate::stack::{ClientCertificate, Identity, Recipe, Sign, TlsVersion};
+use super::{Error, Remote, ServerAddress, layers_above, layers_below};
+use crate::stack::{ClientCertificate, Identity, ProxyVersion, Recipe, Sign, TlsVersion, TunnelKind};
 
 /// The lowest part of a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -90,33 +90,72 @@ pub struct ClientTlsSettings {
     pub danger_accept_any: bool,
 }
 
+/// WebSocket of a listener.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ListenerWebSocket {
+    /// Paths that are served; empty: all.
+    pub paths: Vec<String>,
+    /// Origins whose pages are let in; empty: all.
+    pub origins: Vec<String>,
+}
+
+/// The proxy a client goes through.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TunnelProxy {
+    /// What it speaks.
+    pub kind: TunnelKind,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What else lies on a client's way to its servers.
+#[derive(Clone, Default)]
+pub struct WaySettings {
+    /// The proxy, if there is one.
+    pub proxy: Option<TunnelProxy>,
+    /// User name and password for the proxy; an empty user name: none.
+    pub proxy_username: String,
+    /// See `proxy_username`.
+    pub proxy_password: String,
+    /// The header of the PROXY protocol that is sent.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Fields of the request for a WebSocket.
+    pub fields: Vec<(String, String)>,
+}
+
 /// The layers under each connection of a listener.
 ///
 /// # Errors
 /// `Invalid`: a file cannot be read or used; the text says which and why. `Unsupported`: not in this build.
 #[cfg(feature = "server")]
 pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
-    let recipe = Recipe::default();
-    match &options.tls {
-        Some(tls) if options.transport.tls => listener_tls(recipe, tls),
-        _ => Ok(recipe),
-    }
+    let recipe = layers_below::listener(Recipe::default(), options)?;
+    let recipe = match &options.tls {
+        Some(tls) if options.transport.tls => listener_tls(recipe, tls)?,
+        _ => recipe,
+    };
+    layers_above::listener(recipe, options)
 }
 
 /// Servers with the layers on the way to each. TLS is made once: a session with one server is not forgotten over another.
 ///
 /// # Errors
 /// As [`listener_recipe`].
-pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings) -> Result<Vec<Remote>, Error> {
+pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySettings) -> Result<Vec<Remote>, Error> {
+    let below = layers_below::client(Recipe::default(), way)?;
     let with_tls = match servers.iter().any(|server| server.transport.tls) {
-        true => client_tls(Recipe::default(), tls)?,
+        true => client_tls(below.clone(), tls)?,
         false => Recipe::default(),
     };
     let remote = |address: ServerAddress| {
-        let recipe = if address.transport.tls { with_tls.clone() } else { Recipe::default() };
-        Remote { address, recipe }
+        let recipe = if address.transport.tls { with_tls.clone() } else { below.clone() };
+        let recipe = layers_above::client(recipe, &address, way)?;
+        let through = way.proxy.as_ref().map(|proxy| (proxy.host.clone(), proxy.port));
+        Ok(Remote { address, through, recipe })
     };
-    Ok(servers.into_iter().map(remote).collect())
+    servers.into_iter().map(remote).collect()
 }
 
 #[cfg(all(feature = "server", not(feature = "tls")))]

@@ -8,10 +8,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, ListenerId, ListenerTls, SocketOptions, Transport};
+use super::{Endpoint, ListenerId, ListenerTls, ListenerWebSocket, SocketOptions, Transport};
 use crate::base::{Bucket, Instant};
 use crate::broker::Rules;
-use crate::stack::Recipe;
+use crate::stack::{Networks, ProxyPolicy, Recipe};
 
 /// Where and how a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,12 @@ pub struct ListenerOptions {
     pub transport: Transport,
     /// TLS, if that is part of it.
     pub tls: Option<Box<ListenerTls>>,
+    /// WebSocket, if that is part of it.
+    pub websocket: ListenerWebSocket,
+    /// Whether the header of the PROXY protocol is expected.
+    pub proxy: ProxyPolicy,
+    /// Whose word is taken about whom they connect: in that header, and in X-Forwarded-For.
+    pub proxy_trusted: Networks,
     /// Of the socket.
     pub socket: SocketOptions,
     /// Of the clients.
@@ -40,8 +46,18 @@ impl ListenerOptions {
 
     /// Listens there, with what the server's options say.
     pub fn on(endpoint: Endpoint) -> Self {
-        let (transport, tls) = (Transport::default(), None);
-        Self { endpoint, max_connections: None, rate_connections: None, transport, tls, socket: SocketOptions::default(), rules: Rules::default() }
+        Self {
+            endpoint,
+            max_connections: None,
+            rate_connections: None,
+            transport: Transport::default(),
+            tls: None,
+            websocket: ListenerWebSocket::default(),
+            proxy: ProxyPolicy::Off,
+            proxy_trusted: Networks::default(),
+            socket: SocketOptions::default(),
+            rules: Rules::default(),
+        }
     }
 }
 

@@ -440,6 +440,11 @@ impl Net for MioNet {
         self.insert_dialing(socket)
     }
 
+    fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
+        let Some(Slot::Stream(stream)) = self.sockets.get(link.0 as usize) else { return None };
+        Some((stream.local_addr().ok()?.as_socket()?, stream.peer_addr().ok()?.as_socket()?))
+    }
+
     fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId> {
         let index = self.insert(Slot::Free);
         let registered = self.poll.registry().register(&mut SourceFd(&stream.descriptor()), Token(index as usize), Interest::READABLE | Interest::WRITABLE);

@@ -22,6 +22,8 @@ mod error;
 mod inbox;
 mod journal;
 mod layers;
+mod layers_above;
+mod layers_below;
 #[cfg(feature = "server")]
 mod listener;
 mod log;
@@ -60,7 +62,7 @@ pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 #[cfg(feature = "server")]
 pub use layers::listener_recipe;
-pub use layers::{ClientTlsSettings, ListenerTls, Transport, Underlay, remotes};
+pub use layers::{ClientTlsSettings, ListenerTls, ListenerWebSocket, Transport, TunnelProxy, Underlay, WaySettings, remotes};
 #[cfg(feature = "server")]
 pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};
@@ -184,6 +186,12 @@ pub trait Net: 'static {
 
     /// How a dial went; `None`: it goes on.
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>>;
+
+    /// The addresses of a connected stream, this end first; `None`: it has none.
+    fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
+        let _ = link;
+        None
+    }
 
     /// Reads what is there; 0 = the peer sends no more.
     ///

@@ -119,7 +119,7 @@ impl<N: Net> Worker<N> {
                 return;
             }
             host.shard.count_handshake(HandshakeLoss::TimedOut);
-            self.connection_lost(server, connection);
+            self.end_connection(server, connection);
         }
     }
 
@@ -151,7 +151,7 @@ impl<N: Net> Worker<N> {
         match result {
             Ok(false) => true,
             Ok(true) => {
-                self.connection_lost(server, connection);
+                self.end_connection(server, connection);
                 false
             }
             Err(fault) => {
@@ -167,6 +167,17 @@ impl<N: Net> Worker<N> {
         host.shard.layer_failed(connection, was_established, fault);
         let Some(Linked { link, stack, .. }) = host.unlink(connection) else { return };
         host.shard.closed(self.now, connection);
+        self.end_link(link, stack);
+    }
+
+    /// The layers say good-bye, as far as the socket takes it at once.
+    fn end_connection(&mut self, server: ServerKey, connection: ConnKey) {
+        let Some(host) = self.servers.get_mut(server) else { return };
+        host.shard.closed(self.now, connection);
+        let Some(Linked { link, mut stack, .. }) = host.unlink(connection) else { return };
+        if let Some(stack) = &mut stack {
+            stack.close();
+        }
         self.end_link(link, stack);
     }
 

@@ -40,6 +40,16 @@ pub enum FaultKind {
     UnexpectedTls,
     /// The peer refused our certificate, or wants one.
     CertificateRefused,
+    /// A WebSocket's handshake or frames break the standard.
+    WebSocket,
+    /// The request for a WebSocket was refused, by an answer of HTTP.
+    UpgradeRefused,
+    /// The header of the PROXY protocol is missing or malformed.
+    ProxyHeader,
+    /// A proxy did not make the way to the server.
+    TunnelRefused,
+    /// A proxy wants other credentials.
+    TunnelCredentials,
 }
 
 impl Fault {

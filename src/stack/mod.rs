@@ -25,16 +25,28 @@
 //! A layer that has done its work (a proxy header was read) is taken out.
 
 mod fault;
+#[cfg(any(feature = "websocket", feature = "proxy"))]
+mod http;
+mod networks;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 mod recipe;
+mod rules;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod tls_rules;
+#[cfg(feature = "proxy")]
+pub mod tunnel;
+#[cfg(feature = "websocket")]
+pub mod ws;
 
 use core::net::SocketAddr;
 use std::io::IoSlice;
 
 pub use fault::{Fault, FaultKind};
+pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};
+pub use rules::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
 pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
 
 use crate::base::{Budget, Charge, OutBuffer, Seat};
@@ -116,6 +128,11 @@ pub trait Layer: Send {
 pub struct About {
     /// Where the peer really is, a trusted proxy says.
     pub source: Option<SocketAddr>,
+    /// All that proxy says.
+    #[cfg(feature = "proxy")]
+    pub proxied: Option<Box<proxy::Header>>,
+    /// Who it is to a trusted HTTP proxy (X-Forwarded-For).
+    pub forwarded_for: Option<core::net::IpAddr>,
     /// Who it is, by its certificate.
     pub identity: Option<String>,
     /// Its certificate (DER).
@@ -126,10 +143,60 @@ pub struct About {
     pub is_tls_resumed: bool,
 }
 
+/// What a trusted proxy says in its header of the connection that the client has with it; borrowed.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SaidByProxy<'a> {
+    /// The name the client asked for.
+    pub authority: Option<&'a str>,
+    /// The version of TLS.
+    pub tls_version: Option<&'a str>,
+    /// The common name in a certificate the proxy has verified.
+    pub common_name: Option<&'a str>,
+    /// The proxy's name for the connection.
+    pub unique_id: Option<&'a [u8]>,
+    /// The protocol agreed on by ALPN.
+    pub alpn: Option<&'a [u8]>,
+}
+
 impl About {
+    /// Nothing, in a build without the PROXY protocol.
+    #[cfg(not(feature = "proxy"))]
+    pub fn said_by_proxy(&self) -> SaidByProxy<'_> {
+        SaidByProxy::default()
+    }
+
+    /// What a trusted proxy says in its header.
+    #[cfg(feature = "proxy")]
+    pub fn said_by_proxy(&self) -> SaidByProxy<'_> {
+        let Some(header) = &self.proxied else { return SaidByProxy::default() };
+        let tls = header.tls.as_ref();
+        SaidByProxy {
+            authority: header.authority.as_deref(),
+            tls_version: tls.and_then(|tls| tls.version.as_deref()),
+            common_name: tls.filter(|tls| tls.is_verified).and_then(|tls| tls.common_name.as_deref()),
+            unique_id: header.unique_id.as_deref(),
+            alpn: header.alpn.as_deref(),
+        }
+    }
+
+    /// Who the peer really is, if a trusted proxy stands between.
+    pub fn peer(&self) -> Option<String> {
+        #[cfg(feature = "proxy")]
+        let proxied = self.proxied.as_ref().and_then(|header| header.source.as_ref()).map(ToString::to_string);
+        #[cfg(not(feature = "proxy"))]
+        let proxied = None;
+        // An HTTP proxy stands behind one that only carries bytes.
+        // Its port is not known.
+        self.forwarded_for.map(|address| SocketAddr::new(address, 0).to_string()).or(proxied)
+    }
+
     /// Memory it holds, about.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.identity.as_ref().map_or(0, String::len) + self.certificate.as_ref().map_or(0, Vec::len)
+        #[cfg(feature = "proxy")]
+        let proxied = self.proxied.as_ref().map_or(0, |header| header.memory_bytes());
+        #[cfg(not(feature = "proxy"))]
+        let proxied = 0;
+        size_of::<Self>() + proxied + self.identity.as_ref().map_or(0, String::len) + self.certificate.as_ref().map_or(0, Vec::len)
     }
 }
 

@@ -56,6 +56,7 @@ def collect(broker, options):
     import test_our_client
     import test_raw
     import test_tls
+    import test_transports
     import test_unix
     cases = scenario.cases(broker)
     cases += test_raw.cases(broker)
@@ -63,6 +64,7 @@ def collect(broker, options):
     cases += test_our_client.cases(options.programs, required=not options.mosquitto)
     if not options.mosquitto and not options.broker_cmd:
         cases += test_tls.cases(options.broker, options.programs)
+        cases += test_transports.cases(options)
         cases += test_unix.cases(options.broker, options.programs)
     return [case for case in cases if options.only in case.name]
 

@@ -11,8 +11,8 @@
 #   run.sh --install-only       installs what is missing, and ends
 #
 # Prints `ok NAME` or `FAIL NAME: why` for each case, and last `interop: N passed, M failed`.
-# Installs what is missing: Debian's mosquitto and mosquitto-clients (as programs: no service is
-# used or left running), paho-mqtt and gmqtt in .venv, mqtt.js in node_modules. All traffic stays
+# Installs what is missing: Debian's mosquitto, mosquitto-clients, haproxy, nginx, tinyproxy and microsocks (as programs: no
+# service is used or left running), paho-mqtt and gmqtt in .venv, mqtt.js in node_modules. All traffic stays
 # on the loopback interface, on free ports.
 set -eu
 cd "$(dirname "$0")"
@@ -46,6 +46,11 @@ command -v mosquitto_sub >/dev/null || wanted="$wanted mosquitto-clients"
 command -v node >/dev/null || wanted="$wanted nodejs"
 command -v openssl >/dev/null || wanted="$wanted openssl"
 command -v npm >/dev/null || wanted="$wanted npm"
+command -v haproxy >/dev/null || wanted="$wanted haproxy"
+command -v nginx >/dev/null || wanted="$wanted nginx-light"
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || wanted="$wanted libnginx-mod-stream"
+command -v tinyproxy >/dev/null || wanted="$wanted tinyproxy-bin"
+command -v microsocks >/dev/null || wanted="$wanted microsocks"
 python3 -m venv --help >/dev/null 2>&1 || wanted="$wanted python3-venv"
 # shellcheck disable=SC2086  # a list of words
 if [ -n "$wanted" ]; then install_packages $wanted; fi

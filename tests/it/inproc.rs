@@ -45,7 +45,7 @@ fn client(runtime: &Runtime, client_id: &str) -> (Client, Receiver<Event>) {
         .add_server(&format!("inproc://hub?client_id={client_id}&reconnect_delay_min_ms=1&reconnect_delay_max_ms=20&max_packet_size=16M"), 0)
         .expect("a server");
     let (options, servers, dial) = config.parts().expect("whole");
-    let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), receive: None };
+    let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
     let client = Client::new(runtime, parts, Box::new(Teller(teller))).expect("a client");
     client.start();
     (client, events)

@@ -46,7 +46,7 @@ fn a_client_remembers_the_server_that_works_and_goes_back_to_a_better_one() {
     }
     let (teller, events) = channel();
     let (options, servers, dial) = config.parts().expect("whole");
-    let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), receive: None };
+    let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
     let runtime = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
     let client = Client::new(&runtime, parts, Box::new(Teller(teller))).expect("a client");
     let begin = std::time::Instant::now();

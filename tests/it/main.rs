@@ -6,6 +6,8 @@ mod ladder;
 mod listeners;
 mod newlife_client;
 mod newlife_server;
+#[cfg(feature = "proxy")]
+mod proxied;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;

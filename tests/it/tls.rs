@@ -150,7 +150,7 @@ impl Peer {
         keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
         let (options, servers, dial) = config.parts().expect("whole");
         let (sender, told) = channel();
-        let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), receive: None };
+        let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
         let client = Client::new(runtime, parts, Box::new(Told(sender))).expect("a client");
         client.start();
         Self { client, told }

@@ -79,7 +79,7 @@ fn clients_come_over_unix_sockets_wherever_they_are_at_home() {
             let mut config = ClientConfig::default();
             config.add_server(&format!("{}?client_id=c{number}", place.uri()), 0).expect("a server");
             let (options, servers, dial) = config.parts().expect("whole");
-            let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), receive: None };
+            let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
             let client = Client::new(&runtime, parts, Box::new(Teller(teller))).expect("a client");
             client.start();
             client.subscribe(&[("t", SubscribeOptions::default())], &PropertyList::new(), None, None).expect("accepted");

@@ -95,6 +95,22 @@ fn allow_and_deny_close_before_a_byte_is_read() {
     world.end();
 }
 
+#[test]
+fn allow_and_deny_hold_for_whom_a_proxy_connects() {
+    for (client, answer) in [("10.0.0.2", 0), ("11.0.0.1", 5)] {
+        let mut world = World::new(Options::default());
+        let some = rules(|rules| rules.allow = vec!["10.0.0.0/8".parse().expect("a network")]);
+        let peer = world.dial_from("10.9.9.9:1", Some(&some)).expect("the proxy is let in");
+        let about = crate::stack::About { forwarded_for: client.parse().ok(), ..Default::default() };
+        world.shard.established(world.clients[peer.0].key, Box::new(about));
+        world.send(peer, &connect(V3, "c", true, 0, &[]));
+        let wire = core::mem::take(&mut world.clients[peer.0].wire);
+        assert_eq!(wire, [0x20, 2, 0, answer], "{client}");
+        assert_eq!(world.stats().connections_denied, u64::from(answer != 0));
+        world.end();
+    }
+}
+
 /// Publishes without the helper, which insists on being read.
 fn send_messages(world: &mut World, peer: Peer, count: u8) -> bool {
     let bytes: Vec<u8> = (0..count).flat_map(|_| publish(V3, "t", 0, false, 0, &[], b"x")).collect();

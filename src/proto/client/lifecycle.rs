@@ -7,7 +7,7 @@ use super::{Client, Retry};
 use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, PacketId, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version};
 use crate::proto::{Error, KeepAliveAction};
-use crate::stack::Fault;
+use crate::stack::{Fault, FaultKind};
 
 /// How a connection ended.
 pub(super) struct Ending<'a> {
@@ -157,7 +157,8 @@ impl Client {
     /// Driver: the connection is gone or was not made because of what the server did or showed below MQTT.
     pub fn handle_fault(&mut self, now: Instant, fault: Fault) {
         if matches!(self.state, State::Dialing | State::Connecting | State::Online | State::Stopping) {
-            let ending = Ending { fault: Some(fault), ..Ending::of(Cause::Tls, false) };
+            let cause = cause_of(fault.kind);
+            let ending = Ending { fault: Some(fault), ..Ending::of(cause, false) };
             self.lost(now, ending);
         }
     }
@@ -316,5 +317,16 @@ impl Client {
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         self.is_touched = true;
         self.out.tail()
+    }
+}
+
+/// What a fault below MQTT means for the next try.
+fn cause_of(kind: FaultKind) -> Cause {
+    match kind {
+        FaultKind::WebSocket => Cause::Protocol,
+        FaultKind::UpgradeRefused => Cause::Other,
+        FaultKind::ProxyHeader | FaultKind::TunnelRefused => Cause::Network,
+        FaultKind::TunnelCredentials => Cause::Credentials,
+        _ => Cause::Tls,
     }
 }
