@@ -3682,7 +3682,8 @@ nlmqtt_status nlmqtt_server_publish_to(nlmqtt_server *server,
 /**
  * Subscribes inside this process: `receive` is called for each message that meets `filter`, retained ones first. What is published after this call is received.
  * `user_data` is moved and released with `free_fn` (may be NULL) after the last call, also when this call fails. `subscription_out` may be NULL; it is what
- * nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter.
+ * nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter. QUEUE_FULL: as many calls of this function, nlmqtt_server_kick and
+ * nlmqtt_server_complete as `max_posted_messages` says wait to be done by the server already; they do not count among the messages.
  */
 nlmqtt_status nlmqtt_server_subscribe(nlmqtt_server *server,
                                       const char *filter,
@@ -3700,6 +3701,7 @@ nlmqtt_status nlmqtt_server_unsubscribe(nlmqtt_server *server,
 /**
  * Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its details, is borrowed for the call
  * and may be NULL. It happens soon. An answer that comes too late, or twice, is counted (`hook_late_answers`) and otherwise nothing.
+ * QUEUE_FULL as for nlmqtt_server_subscribe, also by the bytes in `decision` (`max_posted_bytes`): the question is still open, answer again.
  */
 nlmqtt_status nlmqtt_server_complete(nlmqtt_server *server,
                                      nlmqtt_hook_token token,
@@ -3708,7 +3710,7 @@ nlmqtt_status nlmqtt_server_complete(nlmqtt_server *server,
 
 /**
  * Closes the connection of a client with `reason` (0x80 and above; 0 = 0x98 Administrative action), and ends its session if `end_session`. Borrowed for the call; it
- * happens soon; nothing happens if there is no such client.
+ * happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_subscribe: it is not closed.
  */
 nlmqtt_status nlmqtt_server_kick(nlmqtt_server *server,
                                  const char *client_id,

@@ -47,7 +47,16 @@ pub struct Server {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Subscription(pub u64);
 
-type Subscriptions = IdMap<u64, LocalKey>;
+type Subscriptions = IdMap<u64, Subscribed>;
+
+/// An in-process subscription that nobody has ended.
+#[derive(Default)]
+struct Subscribed {
+    /// Once the worker has taken it in.
+    key: Option<LocalKey>,
+    /// Its end is posted.
+    ending: bool,
+}
 
 /// A message to be published by the owner of the server.
 #[derive(Clone, Copy, Default)]
@@ -184,54 +193,76 @@ impl Server {
     /// that match come first. Posted: what is published after this call is received.
     ///
     /// # Errors
-    /// `Invalid`: not a topic filter.
+    /// `Invalid`: not a topic filter; `Client(QueueFull)`: as many calls as `max_posted_messages` wait already.
     pub fn subscribe(&self, filter: &str, receive: impl FnMut(&Arc<Message>) + Send + 'static) -> Result<Subscription, Error> {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Error::Invalid(format!("not a topic filter: {filter:?}")));
         }
+        let place = self.posted.admit_order(filter.len())?;
         let id = self.next_subscription.fetch_add(1, Ordering::Relaxed);
         let (filter, keys) = (filter.to_owned(), self.subscriptions.clone());
         let (_, server) = self.shards[0];
+        lock(&keys).insert(id, Subscribed::default());
         self.runtime.post(Box::new(move |worker| {
+            drop(place);
             let receive = worker.receiver(server, Box::new(receive));
             let Some((shard, now)) = worker.shard(server) else { return };
             // The filter is legal; a router without room for it counts that (`subscriptions_refused`).
-            if let Ok(key) = shard.subscribe_local(now, &filter, receive) {
-                lock(&keys).insert(id, key);
+            let key = shard.subscribe_local(now, &filter, receive);
+            let mut keys = lock(&keys);
+            match key {
+                Ok(key) => keys.entry(id).or_default().key = Some(key),
+                Err(_) => drop(keys.remove(&id)),
             }
         }));
         Ok(Subscription(id))
     }
 
-    /// Ends an in-process subscription. Posted.
+    /// Ends an in-process subscription. Posted, once for each: it is never refused.
     pub fn unsubscribe(&self, subscription: Subscription) {
+        match lock(&self.subscriptions).get_mut(&subscription.0) {
+            Some(subscribed) if !subscribed.ending => subscribed.ending = true,
+            _ => return,
+        }
         let keys = self.subscriptions.clone();
         self.post(move |shard, now| {
-            let key = lock(&keys).remove(&subscription.0);
-            if let Some(key) = key {
+            let subscribed = lock(&keys).remove(&subscription.0);
+            if let Some(key) = subscribed.and_then(|subscribed| subscribed.key) {
                 shard.unsubscribe_local(now, key);
             }
         });
     }
 
     /// Closes a client's connection, and ends its session if wanted. Posted.
-    pub fn kick(&self, client_id: &str, reason: Reason, end_session: bool) {
+    ///
+    /// # Errors
+    /// `Client(QueueFull)`: as many calls as `max_posted_messages`, or as many bytes of them as `max_posted_bytes`, wait already.
+    pub fn kick(&self, client_id: &str, reason: Reason, end_session: bool) -> Result<(), Error> {
+        let place = self.posted.admit_order(client_id.len())?;
         let home = self.home_of(client_id);
         let client_id = client_id.to_owned();
         self.post_to(home, move |shard, now| {
+            drop(place);
             shard.kick(now, &client_id, reason, end_session);
         });
+        Ok(())
     }
 
     /// A hook's late answer. Posted; one that comes too late is counted.
-    pub fn complete(&self, token: HookToken, decision: Decision) {
+    ///
+    /// # Errors
+    /// As [`Server::kick`]: the question is still open.
+    pub fn complete(&self, token: HookToken, decision: Decision) -> Result<(), Error> {
         let shard = usize::from(token.shard());
         // Nobody of another number has asked.
         if shard < self.shards.len() {
+            let place = self.posted.admit_order(decision.own_bytes())?;
             self.post_to(shard, move |shard, now| {
+                drop(place);
                 shard.complete(now, token, decision);
             });
         }
+        Ok(())
     }
 
     /// Every client with a session.

@@ -219,6 +219,35 @@ fn unfinished_packets_are_charged_as_they_are() {
     world.check("unfinished", before);
 }
 
+/// There is no pool of buffers because there is nothing to put into it.
+#[test]
+fn a_connection_that_is_idle_again_holds_no_buffer() {
+    let mut world = World::new();
+    let clients: Vec<ConnKey> = (0..100).map(|number| world.join(&format!("c{number}"), true)).collect();
+    for &client in &clients {
+        world.subscribe(client, "t", 0);
+    }
+    let busy = |world: &mut World| {
+        let mut body = Vec::new();
+        string(&mut body, "t");
+        body.extend_from_slice(&[7; 900]);
+        let whole = packet(0x30, &body);
+        // Two unfinished packets and a hundred filled buffers.
+        clients[..2].iter().for_each(|&client| world.input(client, &whole[..500]));
+        let _ = world.shard.handle_input(world.now, clients[2], &whole);
+        let peak = held();
+        world.flush(None);
+        clients[..2].iter().for_each(|&client| world.input(client, &whole[500..]));
+        peak
+    };
+    busy(&mut world);
+    busy(&mut world);
+    let before = world.level();
+    let peak = busy(&mut world);
+    assert!(peak > before.1 + 100 * 900, "{} of {peak} bytes were there before", before.1);
+    assert_eq!(world.level(), before);
+}
+
 #[test]
 fn connections_and_sessions_are_charged_as_they_are() {
     let before = held();
@@ -279,14 +308,16 @@ fn a_burst_leaves_nothing_behind() {
         }
         peak
     };
-    // The first burst makes the tables as large as a burst needs them.
+    // The first bursts make the tables as large as a burst needs them, the one of matches when a topic comes again.
+    burst(&mut world);
     burst(&mut world);
     let before = world.level();
     let peak = burst(&mut world);
     let after = world.level();
     println!("burst: before {before:?}, peak {peak}, after {after:?}");
     assert!(peak > before.1 + 1_000_000, "it was a burst");
-    assert_eq!(after.0, before.0, "charged");
+    // Which of two topics has the place of both in the table of matches varies.
+    assert!(after.0.abs_diff(before.0) < 500, "{} bytes charged before, {} after", before.0, after.0);
     assert!(after.1 <= before.1 + 10_000, "{} bytes held before, {} after", before.1, after.1);
 }
 

@@ -26,7 +26,7 @@ install_missing() {
     done
     [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-    for pair in libuv:libuv1-dev glib-2.0:libglib2.0-dev libsystemd:libsystemd-dev; do
+    for pair in libuv:libuv1-dev glib-2.0:libglib2.0-dev libsystemd:libsystemd-dev libmosquitto:libmosquitto-dev; do
         pkg-config --exists "${pair%%:*}" 2>/dev/null || missing+=("${pair##*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return

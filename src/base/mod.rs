@@ -8,6 +8,7 @@ mod maps;
 mod outbuf;
 mod process;
 mod rng;
+mod text;
 mod time;
 mod wheel;
 
@@ -18,5 +19,6 @@ pub use maps::{IdMap, IdSet, PeerMap, PeerSet, peer_map, peer_set};
 pub use outbuf::OutBuffer;
 pub use process::PeerProcess;
 pub use rng::Rng;
+pub use text::ShortText;
 pub use time::{Duration, Instant, UnixTime};
 pub use wheel::Wheel;

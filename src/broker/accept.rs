@@ -47,14 +47,14 @@ impl Shard {
             self.tell_quota("allow");
             return None;
         }
-        let charge = self.budget.charge(Connection::own_bytes() + peer.len());
+        let charge = self.budget.charge(Connection::own_bytes());
         let mut connection = Connection::new(now, peer, charge, seat);
         connection.flags.allow_anonymous = rules.and_then(|rules| rules.allow_anonymous);
         let rules = rules.filter(|rules| !rules.are_plain());
         if rules.is_some() || process.is_some() {
             connection.entry = Some(Box::new(Entry::new(now, rules, process)));
-            connection.recharge();
         }
+        connection.recharge();
         let key = self.connections.insert(connection);
         if self.interest.accept {
             let token = self.next_token(key);

@@ -98,7 +98,6 @@ impl Shard {
             queue: Default::default(),
             queue_bytes: 0,
             will: None,
-            will_due: None,
             mount: None,
             local: Some(receive),
             charge,

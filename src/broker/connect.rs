@@ -207,7 +207,6 @@ impl Shard {
         state.username = connect.username.map(Into::into);
         state.expiry_s = expiry_s;
         state.expires = None;
-        state.will_due = None;
         state.will = will;
         state.sender.connected(receive_maximum);
         state.receiver.connected();
@@ -274,7 +273,6 @@ impl Shard {
             queue: Default::default(),
             queue_bytes: 0,
             will: None,
-            will_due: None,
             mount,
             local: None,
             charge,
@@ -331,6 +329,7 @@ impl Shard {
             message,
             delay: seconds(PropertyId::WillDelayInterval).unwrap_or(Duration::ZERO),
             expiry: seconds(PropertyId::MessageExpiryInterval),
+            due: None,
         }))
     }
 

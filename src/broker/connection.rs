@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, Wheel};
+use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, ShortText, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut, OWED_BYTES_MAX};
 use crate::route::RetainedCursor;
@@ -25,6 +25,8 @@ slotmap::new_key_type! {
 pub(super) enum State {
     /// Nothing but CONNECT may come.
     AwaitConnect,
+    /// CONNECT came, of a client that is at home in another shard: about to be handed over.
+    Leaving,
     /// CONNECT was taken; AUTH goes back and forth.
     Authenticating,
     /// CONNACK with success was sent.
@@ -44,7 +46,7 @@ pub(super) struct Connection {
     pub out: OutBuffer,
     /// The unfinished packet at the end of the last read, or everything while parked.
     pub partial: Vec<u8>,
-    pub peer: Box<str>,
+    pub peer: ShortText,
     /// 0 = no keep-alive.
     pub keep_alive_s: u16,
     pub last_input: Instant,
@@ -104,8 +106,6 @@ pub(super) struct Flags {
     pub no_problem_information: bool,
     /// The will was discarded by DISCONNECT, or is not to be sent.
     pub discard_will: bool,
-    /// It is about to be handed to the shard its client is at home in.
-    pub leaving: bool,
     /// What the listener says of clients without a user name.
     pub allow_anonymous: Option<bool>,
 }
@@ -225,7 +225,8 @@ impl Connection {
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
         let entry = if self.entry.is_some() { size_of::<Entry>() } else { 0 };
-        self.charge.resize(Self::own_bytes() + entry + self.peer.len() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
+        let kept = self.peer.heap_bytes() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes();
+        self.charge.resize(Self::own_bytes() + entry + kept);
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.

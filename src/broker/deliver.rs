@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::base::Instant;
 use crate::codec::{self, Ack, Delivery, FanOut, Message, PacketId, PacketType, Properties, Qos, Reason};
 use crate::proto::Resend;
-use crate::route::{Hit, Hits, Router, ShareId, Target};
+use crate::route::{Hit, Hits, MatchCache, Router, ShareId, Target};
 
 use super::connection::{ConnKey, Connection};
 use super::hooks::DropReason;
@@ -34,7 +34,7 @@ impl Shard {
     /// `publisher` the session it comes from. False: it could not be kept.
     pub(super) fn find_receivers(&mut self, topic: &str, message: &Arc<Message>, publisher: Option<SessionKey>) -> bool {
         debug_assert_eq!(topic, message.topic());
-        let mut matches = self.matches.take().unwrap_or_default();
+        let mut matches = self.matches.take().unwrap_or_else(|| Box::new(MatchCache::new(&self.budget)));
         let target = publisher.map(|session| self.target(session));
         let mut find = |router: &Router| matches.find(router, topic, target, message.publisher());
         let is_kept = match message.retain() {

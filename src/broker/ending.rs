@@ -53,7 +53,9 @@ impl Shard {
         if discard_will {
             session.will = None;
         }
-        session.will_due = session.will.as_ref().map(|will| now + will.delay);
+        if let Some(will) = &mut session.will {
+            will.due = Some(now + will.delay);
+        }
         session.expires = (session.expiry_s != u32::MAX).then(|| now + Duration::from_secs(u64::from(session.expiry_s)));
         if session.expiry_s == 0 {
             return self.end_session(now, session_key);
@@ -74,12 +76,9 @@ impl Shard {
                 self.stats.sessions_expired += 1;
                 return self.end_session(now, key);
             }
-            if session.will_due.is_some_and(|due| due <= now) {
-                session.will_due = None;
-                if let Some(will) = session.will.take() {
-                    tell!(self).will(session, &will.message);
-                    self.publish_will(now, key, &will);
-                }
+            if let Some(will) = session.will.take_if(|will| will.due.is_some_and(|due| due <= now)) {
+                tell!(self).will(session, &will.message);
+                self.publish_will(now, key, &will);
             }
         } else if let Some(limit) = self.share_deadline(key) {
             if limit <= now {
@@ -94,7 +93,8 @@ impl Shard {
         let share = self.share_deadline(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let away = session.connection.is_none();
-        let deadlines = [session.expires.filter(|_| away), session.will_due.filter(|_| away), share.filter(|_| !away)];
+        let will = session.will.as_ref().and_then(|will| will.due);
+        let deadlines = [session.expires.filter(|_| away), will.filter(|_| away), share.filter(|_| !away)];
         let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         if session.timer.is_none_or(|armed| deadline < armed) {
             session.timer = Some(self.wheel.insert_within(deadline, STALE_MAX, TimerKey::Session(key)));
@@ -184,6 +184,10 @@ impl Shard {
         if let Some(will) = session.will.take() {
             tell.will(&session, &will.message);
             self.publish_will(now, key, &will);
+        }
+        if self.sessions.is_empty() {
+            // Nobody publishes and nobody receives: what was found for them goes with them.
+            self.matches = None;
         }
     }
 

@@ -78,6 +78,20 @@ pub enum Decision {
     AllowWith(Vec<u8>),
 }
 
+impl Decision {
+    /// Bytes on the heap that it brings along.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let filter = |text: Option<&String>| text.map_or(0, String::len);
+        match self {
+            Self::Allow | Self::Deny(_) | Self::Drop => 0,
+            Self::Rewrite(rewrite) => filter(rewrite.topic.as_ref()) + rewrite.payload.as_ref().map_or(0, Vec::len),
+            Self::Filters(filters) => filters.iter().map(|one| size_of_val(one) + filter(one.as_ref().ok().map(|(text, _)| text))).sum(),
+            Self::EditFilters(edits) => edits.iter().map(|one| size_of_val(one) + filter(one.1.as_ref().ok().map(|(text, _)| text))).sum(),
+            Self::Challenge(data) | Self::AllowWith(data) => data.len(),
+        }
+    }
+}
+
 /// Fields that are `None` stay as they came.
 #[derive(Clone, Debug, Default)]
 pub struct Rewrite {

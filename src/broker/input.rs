@@ -73,7 +73,7 @@ impl Shard {
         if connection.kept_bytes() != kept_before {
             connection.recharge();
         }
-        let is_half = matches!(connection.state, State::AwaitConnect | State::Authenticating)
+        let is_half = matches!(connection.state, State::AwaitConnect | State::Leaving | State::Authenticating)
             && connection.partial.len() >= SMALL_BYTES_MAX
             && connection.parked.is_none();
         if was_whole && connection.unfinished_since.is_some() {
@@ -145,7 +145,7 @@ impl Shard {
                 *rest = &[];
                 return Ok(());
             }
-            if connection.parked.is_some() || connection.flags.leaving {
+            if connection.parked.is_some() || connection.state == State::Leaving {
                 self.keep(key, rest);
                 return Ok(());
             }
@@ -178,7 +178,7 @@ impl Shard {
                         self.charge_rate(now, key, frame, length);
                     }
                     self.handle_frame(now, key, frame, whole, None)?;
-                    if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.flags.leaving) {
+                    if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.state == State::Leaving) {
                         connection.partial.extend_from_slice(whole);
                     }
                 }
@@ -213,7 +213,7 @@ impl Shard {
             self.charge_rate(now, key, frame, length);
             self.handle_frame(now, key, frame, whole, None)?;
             match self.connections.get(key) {
-                Some(connection) if connection.flags.leaving => {
+                Some(connection) if connection.state == State::Leaving => {
                     // It goes along, to be taken there.
                     taken -= length;
                     break;
@@ -239,7 +239,7 @@ impl Shard {
     /// memory is left, and nobody else is behind.
     pub fn wants_input(&mut self, now: Instant, key: ConnKey) -> bool {
         let Some(connection) = self.connections.get(key) else { return false };
-        if connection.parked.is_some() || connection.flags.leaving || connection.state == State::Closing {
+        if connection.parked.is_some() || connection.state == State::Leaving || connection.state == State::Closing {
             return false;
         }
         let pause = self.reason_to_pause(connection);

@@ -36,7 +36,7 @@ impl Shard {
         self.stats.handshakes += 1;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(peer) = about.peer() {
-            connection.peer = peer.into();
+            connection.peer = peer.as_str().into();
         }
         connection.about = Some(Arc::from(about)).filter(|about| **about != About::default());
         connection.recharge();

@@ -101,7 +101,7 @@ impl Shard {
         if home == self.id {
             return false;
         }
-        self.connections[key].flags.leaving = true;
+        self.connections[key].state = State::Leaving;
         self.leaving.push((key, home));
         true
     }
@@ -113,10 +113,10 @@ impl Shard {
 
     /// Takes a leaving connection out, with everything its client has sent. `None`: it has ended.
     pub fn release(&mut self, key: ConnKey) -> Option<Traveller> {
-        self.connections.get(key).filter(|connection| connection.state == State::AwaitConnect)?;
+        self.connections.get(key).filter(|connection| connection.state == State::Leaving)?;
         let mut connection = self.connections.remove(key)?;
         connection.timer = None;
-        connection.flags.leaving = false;
+        connection.state = State::AwaitConnect;
         connection.flags.dirty = false;
         self.stats.connections_handed_over += 1;
         Some(Traveller(Box::new(connection)))

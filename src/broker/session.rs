@@ -54,8 +54,6 @@ pub(super) struct Session {
     pub queue: Queue,
     pub queue_bytes: usize,
     pub will: Option<Box<Will>>,
-    /// When the will is due; set while the client is away.
-    pub will_due: Option<Instant>,
     /// In front of every topic of its client.
     pub mount: Option<Arc<MountPoint>>,
     /// In-process subscriber in place of a network client.
@@ -122,6 +120,8 @@ pub(super) struct Will {
     pub message: Arc<Message>,
     pub delay: Duration,
     pub expiry: Option<Duration>,
+    /// Set while the client is away.
+    pub due: Option<Instant>,
 }
 
 impl Outgoing {

@@ -163,7 +163,7 @@ impl Shard {
             (State::Authenticating, Packet::Disconnect(disconnect)) => self.on_disconnect(now, key, &disconnect),
             (State::Authenticating, _) => Err(protocol_error("only AUTH or DISCONNECT while authenticating")),
             (State::Connected, packet) => self.on_packet(now, key, packet, whole, resumed),
-            (State::Closing, _) => Ok(()),
+            (State::Leaving | State::Closing, _) => Ok(()),
         }
     }
 
@@ -384,7 +384,7 @@ impl Shard {
     fn connection_deadline(&self, key: ConnKey) -> Option<Instant> {
         let connection = self.connections.get(key)?;
         let state = match connection.state {
-            State::AwaitConnect | State::Authenticating => Some(connection.opened + self.options.connect_timeout),
+            State::AwaitConnect | State::Leaving | State::Authenticating => Some(connection.opened + self.options.connect_timeout),
             State::Connected if connection.pause.is_some() => None,
             State::Connected => keep_alive_deadline(connection),
             State::Closing => Some(connection.last_input + CLOSING_TIME_MAX),
@@ -411,7 +411,7 @@ impl Shard {
         let unfinished = self.unfinished_deadline(&self.connections[key]).is_some_and(|deadline| deadline <= now);
         let connection = &mut self.connections[key];
         match connection.state {
-            State::AwaitConnect | State::Authenticating if connection.opened + self.options.connect_timeout <= now => {
+            State::AwaitConnect | State::Leaving | State::Authenticating if connection.opened + self.options.connect_timeout <= now => {
                 self.stats.connect_timeouts += 1;
                 self.close(now, key, Reason::UNSPECIFIED_ERROR);
             }

@@ -165,7 +165,7 @@ stats! {
     bans_refused,
     /// Tasks refused because `max_scheduled_tasks` waited.
     scheduled_tasks_refused,
-    /// Messages of the owner refused because `max_posted_messages` or `max_posted_bytes` waited to be taken by the server.
+    /// Messages and calls of the owner refused because `max_posted_messages` or `max_posted_bytes` waited to be taken by the server.
     posts_refused,
     /// Times a client was not read for a while because the budget was exhausted.
     budget_pauses,

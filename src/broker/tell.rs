@@ -30,6 +30,7 @@ macro_rules! tell {
 pub(super) use tell;
 
 /// The client of a session, which may be away.
+#[inline(never)]
 pub(super) fn session_info<'a>(session: &'a Session, connection: Option<&'a Connection>) -> ClientInfo<'a> {
     let (client_id, username) = (&*session.client_id, session.username.as_deref());
     match connection {
@@ -61,7 +62,8 @@ impl Tell<'_> {
         }
     }
 
-    /// A message goes out for the first time.
+    /// A message goes out for the first time. Inlined: once for each delivery, and mostly nobody asks.
+    #[inline(always)]
     pub fn publish_out(&mut self, session: &Session, connection: &Connection, message: &Arc<Message>, qos: Qos) {
         if self.interest.publish_out {
             self.hooks.publish_out(session_info(session, Some(connection)), message, qos);

@@ -25,6 +25,7 @@ mod client_tls;
 mod config_keys;
 #[cfg(feature = "server")]
 mod decision;
+mod forked;
 #[cfg(feature = "server")]
 mod hook_calls;
 mod hooks;
@@ -60,6 +61,8 @@ use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
+
+use forked::Process;
 
 #[cfg(not(feature = "server"))]
 pub use absent::*;
@@ -241,17 +244,17 @@ fn silence_panics() {
 #[derive(Debug)]
 pub(crate) struct Health {
     poisoned: AtomicBool,
-    process: u32,
+    process: Process,
 }
 
 impl Health {
     pub fn new() -> Self {
-        Self { poisoned: AtomicBool::new(false), process: std::process::id() }
+        Self { poisoned: AtomicBool::new(false), process: Process::this() }
     }
 
     /// The handle was made by the parent of this process.
     pub fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        Process::this() != self.process
     }
 
     pub fn check(&self) -> Outcome {

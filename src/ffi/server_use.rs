@@ -134,7 +134,8 @@ fn publication_of(message: &nlmqtt_message) -> Publication<'_> {
 
 /// Subscribes inside this process: `receive` is called for each message that meets `filter`, retained ones first. What is published after this call is received.
 /// `user_data` is moved and released with `free_fn` (may be NULL) after the last call, also when this call fails. `subscription_out` may be NULL; it is what
-/// nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter.
+/// nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter. QUEUE_FULL: as many calls of this function, nlmqtt_server_kick and
+/// nlmqtt_server_complete as `max_posted_messages` says wait to be done by the server already; they do not count among the messages.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_subscribe(
     server: *mut nlmqtt_server,
@@ -172,6 +173,7 @@ pub unsafe extern "C" fn nlmqtt_server_unsubscribe(server: *mut nlmqtt_server, s
 
 /// Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its details, is borrowed for the call
 /// and may be NULL. It happens soon. An answer that comes too late, or twice, is counted (`hook_late_answers`) and otherwise nothing.
+/// QUEUE_FULL as for nlmqtt_server_subscribe, also by the bytes in `decision` (`max_posted_bytes`): the question is still open, answer again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_complete(
     server: *mut nlmqtt_server,
@@ -184,14 +186,13 @@ pub unsafe extern "C" fn nlmqtt_server_complete(
             let details = decision.as_ref().map(nlmqtt_decision::copy).unwrap_or_default();
             let decided = details.decide(code).filter(|_| code != NLMQTT_PENDING);
             let decided = decided.ok_or_else(|| Failure::invalid(format!("{code} is no decision")))?;
-            inner.running()?.complete(token.token()?, decided);
-            Ok(())
+            Ok(inner.running()?.complete(token.token()?, decided)?)
         })
     }
 }
 
 /// Closes the connection of a client with `reason` (0x80 and above; 0 = 0x98 Administrative action), and ends its session if `end_session`. Borrowed for the call; it
-/// happens soon; nothing happens if there is no such client.
+/// happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_subscribe: it is not closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_kick(server: *mut nlmqtt_server, client_id: *const c_char, reason: u8, end_session: bool) -> nlmqtt_status {
     unsafe {
@@ -202,8 +203,7 @@ pub unsafe extern "C" fn nlmqtt_server_kick(server: *mut nlmqtt_server, client_i
                 0x80.. => Reason(reason),
                 _ => return Err(Failure::invalid(format!("0x{reason:02X} is no reason to close a connection"))),
             };
-            inner.running()?.kick(client_id, reason, end_session);
-            Ok(())
+            Ok(inner.running()?.kick(client_id, reason, end_session)?)
         })
     }
 }

@@ -61,7 +61,9 @@ pub struct Worker<N: Net> {
     /// Listeners whose queue was not emptied, and when to go on: at once, or when they may, or descriptors may be there again.
     accept_again: Vec<(Instant, ListenerId)>,
     paused: Vec<LinkId>,
-    lingering: VecDeque<(Instant, LinkId)>,
+    lingering: VecDeque<(Instant, LinkId, u32)>,
+    /// The number of the last link that began to linger.
+    linger_serial: u32,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -81,8 +83,8 @@ pub(super) enum Owner {
     #[cfg_attr(not(feature = "server"), allow(dead_code))]
     Connection(ServerKey, ConnKey),
     Client(ClientKey),
-    /// Closed by us, read on until the peer has seen it, at the latest until then.
-    Lingering(Instant),
+    /// Closed by us, read on for a while, until the peer has seen it. With its number on the list of these.
+    Lingering(u32),
 }
 
 /// What is to become of a link after a read.
@@ -125,6 +127,7 @@ impl<N: Net> Worker<N> {
             accept_again: Vec::new(),
             paused: Vec::new(),
             lingering: VecDeque::new(),
+            linger_serial: 0,
         }
     }
 
@@ -198,7 +201,7 @@ impl<N: Net> Worker<N> {
         }
         let servers = self.servers.values().filter_map(ServerHost::deadline);
         let clients = self.clients.values().filter_map(ClientHost::deadline).filter(|_| !self.must_rest());
-        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let lingering = self.lingering.front().map(|(deadline, ..)| *deadline);
         let paused = (!self.paused.is_empty()).then(|| self.now + PAUSE_INTERVAL);
         servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_again.iter().map(|(due, _)| *due)).chain(self.tasks.deadline()).min()
     }
@@ -344,13 +347,13 @@ impl<N: Net> Worker<N> {
         for id in self.tasks.due(self.now) {
             self.tell(EventOwner::Task, self.tasks.runner(id));
         }
-        while let Some(&(deadline, link)) = self.lingering.front() {
+        while let Some(&(deadline, link, serial)) = self.lingering.front() {
             if deadline > self.now && self.lingering.len() <= LINGERING_MAX {
                 break;
             }
             self.lingering.pop_front();
             // The link may be another one by now that lingers, too.
-            if self.owner(link) == Owner::Lingering(deadline) {
+            if self.owner(link) == Owner::Lingering(serial) {
                 self.close(link);
             }
         }
@@ -420,8 +423,9 @@ impl<N: Net> Worker<N> {
     pub(super) fn linger(&mut self, link: LinkId) {
         self.net.shutdown(link);
         let deadline = self.now + LINGER;
-        self.own(link, Owner::Lingering(deadline));
-        self.lingering.push_back((deadline, link));
+        self.linger_serial = self.linger_serial.wrapping_add(1);
+        self.own(link, Owner::Lingering(self.linger_serial));
+        self.lingering.push_back((deadline, link, self.linger_serial));
         self.list(link, false);
     }
 

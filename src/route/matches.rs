@@ -62,22 +62,10 @@ impl Hit {
 }
 
 /// Who receives one message.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Hits {
     hits: Vec<Hit>,
     ids: Vec<u32>,
-}
-
-impl Clone for Hits {
-    fn clone(&self) -> Self {
-        Self { hits: self.hits.clone(), ids: self.ids.clone() }
-    }
-
-    /// Into the memory that is there.
-    fn clone_from(&mut self, other: &Self) {
-        self.hits.clone_from(&other.hits);
-        self.ids.clone_from(&other.ids);
-    }
 }
 
 impl Hits {
@@ -95,6 +83,11 @@ impl Hits {
     /// Nobody receives the message (reason code 0x10).
     pub fn is_empty(&self) -> bool {
         self.hits.is_empty()
+    }
+
+    /// Memory taken.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.hits.capacity() * size_of::<Hit>() + self.ids.capacity() * size_of::<u32>()
     }
 }
 
@@ -133,6 +126,12 @@ impl Matches {
         self.runs.clear();
         self.shares.clear();
         self.depends_on_publisher = false;
+    }
+
+    /// Memory taken, which is that of the largest result so far.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let found = self.found.capacity() + self.spare.capacity();
+        self.hits.memory_bytes() + found * size_of::<Subscriber>() + self.runs.capacity() * size_of::<usize>() + self.shares.capacity() * size_of::<ShareId>()
     }
 
     /// Takes up the audience of one matching filter.

@@ -1,7 +1,8 @@
 //! What the owner of a server does to it while it runs.
 //!
 //! What changes something is done at once and answered, except inside a callback: there it is
-//! posted, and answered as if it had gone well; a limit it then meets is counted.
+//! posted, and answered as if it had gone well; a limit it then meets is counted. Where too much is posted already, it is
+//! refused (`Client(QueueFull)`), and nothing has changed.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -47,7 +48,9 @@ impl Server {
     /// As `change`, on one shard.
     fn change_of<R: Send + 'static>(&self, shard: usize, if_posted: R, act: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
         if self.runtime.is_turning() {
+            let place = self.posted.admit_order(0)?;
             self.post_to(shard, move |shard, now| {
+                drop(place);
                 act(shard, now);
             });
             return Ok(if_posted);
@@ -84,7 +87,9 @@ impl Server {
             worker.shard(server).map(|(shard, now)| shard.schedule(now, id, delay, task))
         };
         if self.runtime.is_turning() {
+            let place = self.posted.admit_order(0)?;
             self.runtime.post(Box::new(move |worker| {
+                drop(place);
                 act(worker);
             }));
             return Ok(Some(id));

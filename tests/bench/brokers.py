@@ -19,6 +19,18 @@ SETTINGS = {
 PEER_SETTINGS = {"set_tcp_nodelay": "true", "persistence": "false", "log_dest": "none", "sys_interval": "0"}
 
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def build_static(dist, program):
+    """nlmqttd with the library and libc in one file; None where that cannot be built."""
+    source = ROOT / "c-examples"
+    flags = ["-O2", "-static-pie", "-Wl,--gc-sections", "-Wl,-s"]
+    done = subprocess.run(["gcc", *flags, f"-I{dist}/include", f"-I{source}", str(source / "nlmqttd.c"), f"{dist}/lib/libnlmqtt.a", "-lm",
+                           "-o", str(program)], capture_output=True, check=False)
+    return str(program) if done.returncode == 0 else None
+
+
 class BrokerError(Exception):
     """A broker did not start, or died."""
 

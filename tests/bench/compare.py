@@ -2,6 +2,7 @@
 """Runs nlmqttd beside Debian's mosquitto under the same loads and prints what each costs. README.md explains."""
 
 import argparse
+import collections
 import os
 import pathlib
 import resource
@@ -11,6 +12,7 @@ import time
 
 import brokers
 import cases
+import client_cpu
 import generator
 import plot
 import report
@@ -20,6 +22,11 @@ SECONDS, QUICK_SECONDS = 2.0, 0.6
 WARM_CONNECTIONS = 300
 SETTLE_SECONDS = 0.5
 FAULTS = ("lost", "out_of_order", "duplicates", "wrong")
+# The sides of a comparison.
+OURS, PEER, FLOOR = 0, 1, 2
+
+# Of one case: the medians of each side, and the medians of the rounds' ratios to the peer.
+Row = collections.namedtuple("Row", "case ours peer ratio floor floor_ratio", defaults=(None, None, None, None))
 
 
 def parse_arguments():
@@ -75,12 +82,13 @@ class Bench:
     def wanted(self, kind):
         return [case for case in kind if case.name in self.options.wanted]
 
-    def broker(self, side, case=None):
-        settings = dict(getattr(case, "settings", {}))
-        if side == 0:
+    def broker(self, side, case=None, more=None, processors=None):
+        settings = {**getattr(case, "settings", {}), **(more or {})}
+        if side == OURS:
             settings.update(self.ours_settings)
-        return brokers.Broker(self.programs[side], side == 1, settings, getattr(case, "environment", {}),
-                              self.broker_processors)
+        program = str(generator.FLOOR) if side == FLOOR else self.programs[side]
+        return brokers.Broker(program, side == PEER, settings, getattr(case, "environment", {}),
+                              processors or self.broker_processors)
 
     def arguments(self, case):
         arguments = dict(case.arguments)
@@ -88,24 +96,21 @@ class Bench:
             arguments.update(case.quick or {})
         return arguments
 
-    def rounds(self, measure):
-        """Per broker the results of all rounds; ours and the peer take turns, so that both meet the same weather."""
-        results = [[] for _ in self.programs]
+    def rounds(self, measure, sides=None):
+        """By side the results of all rounds; the sides take turns, so that all meet the same weather."""
+        sides = range(len(self.programs)) if sides is None else sides
+        results = {side: [] for side in sides}
         for _ in range(self.options.rounds):
-            for side in range(len(self.programs)):
+            for side in sides:
                 results[side].append(measure(side))
         return results
 
-    def compare(self, case, measure):
-        """(case, medians of ours, medians of the peer or None, median of the rounds' CPU ratios)"""
+    def compare(self, case, measure, with_floor=False):
         print(f"{case.name} ...", file=sys.stderr)
-        results = self.rounds(measure)
-        medians = [{key: _summary(key, [result[key] for result in side]) for key in side[0]} for side in results]
-        if len(results) == 1:
-            return case, medians[0], None, None
-        ratios = [report.quotient(ours["broker_us"], peer["broker_us"]) for ours, peer in zip(*results)]
-        known = [ratio for ratio in ratios if ratio is not None]
-        return case, *medians, statistics.median(known) if known else None
+        results = self.rounds(measure, [*range(len(self.programs)), *([FLOOR] if with_floor else [])])
+        medians = {side: _medians(results[side]) for side in results}
+        return Row(case, medians[OURS], medians.get(PEER), _ratio(results[OURS], results.get(PEER)),
+                   medians.get(FLOOR), _ratio(results.get(FLOOR), results.get(PEER)))
 
     def traffic(self, case):
         arguments = self.arguments(case)
@@ -114,8 +119,8 @@ class Bench:
             with self.broker(side, case) as broker:
                 return generator.run(broker, {**arguments, "seconds": self.options.seconds})
 
-        row = self.compare(case, measure)
-        for side, medians in enumerate(row[1:3]):
+        row = self.compare(case, measure, case.has_floor and not self.options.quick)
+        for side, medians in ((OURS, row.ours), (PEER, row.peer)):
             if medians is not None and self.options.few_syscalls and case.syscall_target is None:
                 medians["syscalls"] = None
             elif medians is not None:
@@ -129,6 +134,21 @@ class Bench:
                 return generator.run(broker, self.arguments(case))
 
         return self.compare(case, measure)
+
+    def workers(self, case):
+        """One worker, two, and the peer, each where the scheduler puts it: the generator keeps its processor."""
+        both = os.sched_getaffinity(0) | (self.broker_processors or set())
+        one, two, peer = range(3)
+
+        def measure(which):
+            settings = {"workers": "2"} if which == two else {}
+            with self.broker(PEER if which == peer else OURS, case, settings, both) as broker:
+                return generator.run(broker, {**self.arguments(case), "seconds": self.options.seconds})
+
+        print(f"{case.name}, two workers ...", file=sys.stderr)
+        results = self.rounds(measure, [one, two, *([peer] if len(self.programs) > 1 else [])])
+        medians = [_medians(results[which]) if which in results else None for which in (one, two, peer)]
+        return case, *medians, _ratio(results[two], results.get(peer))
 
     def memory(self, case):
         """Growth by unit, after a few hundred connections have warmed tables and pools up."""
@@ -151,11 +171,16 @@ class Bench:
                 time.sleep(SETTLE_SECONDS)
                 return broker.resident_bytes() / 2**20
 
-        return self.memory_row("idle RSS, MiB", measure, cases.RSS_TARGET)
+        rows = [self.memory_row("idle RSS, MiB", measure, cases.RSS_TARGET)]
+        if static := brokers.build_static(client_cpu.DIST, generator.BUILD.parent / "nlmqttd-static"):
+            self.programs[OURS], shared = static, self.programs[OURS]
+            rows.append(self.memory_row("idle RSS, nlmqttd as one static file, MiB", measure, cases.RSS_TARGET))
+            self.programs[OURS] = shared
+        return rows
 
     def memory_row(self, title, measure, target):
         print(f"{title} ...", file=sys.stderr)
-        medians = [statistics.median(side) for side in self.rounds(measure)]
+        medians = [statistics.median(side) for side in self.rounds(measure).values()]
         return title, medians[0], medians[1] if len(medians) == 2 else None, target
 
 
@@ -164,9 +189,20 @@ def _summary(key, values):
     return sum(values) if key in FAULTS else statistics.median(values)
 
 
+def _medians(results):
+    return {key: _summary(key, [result[key] for result in results]) for key in results[0]}
+
+
+def _ratio(results, peers):
+    """The median of the rounds' quotients of processor time."""
+    ratios = [report.quotient(one["broker_us"], other["broker_us"]) for one, other in zip(results or [], peers or [])]
+    known = [ratio for ratio in ratios if ratio is not None]
+    return statistics.median(known) if known else None
+
+
 def missed_gates(traffic_rows, memory_rows):
     """A line for each gate of issue 1 that was measured and missed."""
-    for case, _, _, ratio in traffic_rows:
+    for case, _, _, ratio, *_ in traffic_rows:
         if case.cpu_gate is not None and (ratio is None or ratio > case.cpu_gate):
             yield f"{case.name}: CPU ratio {report.number(ratio)}, at most {case.cpu_gate} wanted"
     for case, row in memory_rows:
@@ -176,18 +212,20 @@ def missed_gates(traffic_rows, memory_rows):
 
 def faults(rows):
     """A line for each message of ours that was lost, doubled, out of order or spoiled."""
-    for case, ours, _, _ in rows:
+    for case, ours, *_ in rows:
         for fault in FAULTS:
             if ours[fault]:
                 yield f"{case.name}: {ours[fault]:.0f} {fault.replace('_', ' ')}"
 
 
-def save(options, text, traffic_rows, memory_rows):
+def save(options, text, traffic_rows, worker_rows, memory_rows, client_rows):
     """What README.md shows."""
     heading = f"nlmqttd beside mosquitto: {options.rounds} rounds of {options.seconds:g} s, medians"
     pathlib.Path(options.save + ".md").write_text(f"# {heading}\n\nWritten by `compare.py --save`; do not edit.\n\n{text}\n")
-    rows = [(case.title, ratio, case.cpu_target) for case, _, _, ratio in traffic_rows]
+    rows = [(row.case.title, row.ratio, row.case.cpu_target) for row in traffic_rows]
+    rows += [("2 workers: " + case.title, ratio, case.cpu_target) for case, _, _, _, ratio in worker_rows]
     rows += [(title, report.quotient(ours, peer), target) for title, ours, peer, target in memory_rows]
+    rows += [("client: " + title, ratio, target) for title, _, _, ratio, target, _ in client_rows]
     pathlib.Path(options.save + ".svg").write_text(plot.draw(rows, heading))
 
 
@@ -201,7 +239,9 @@ def main():
         traffic_rows = [bench.traffic(case) for case in bench.wanted(cases.TRAFFIC)]
         retained_rows = [bench.retained(case) for case in bench.wanted(cases.RETAINED)]
         memory_rows = [(case, bench.memory(case)) for case in bench.wanted(cases.MEMORY)]
-        resident = [bench.resident()] if cases.RSS in options.wanted else []
+        resident = bench.resident() if cases.RSS in options.wanted else []
+        worker_rows = [bench.workers(case) for case in cases.TRAFFIC if case.name in cases.OF_WORKERS] if cases.WORKERS in options.wanted else []
+        client_rows = client_cpu.measure(options.rounds) if cases.CLIENT in options.wanted else []
     except (brokers.BrokerError, generator.LoadError) as error:
         sys.exit(f"failed: {error}")
     if options.quick:
@@ -209,13 +249,16 @@ def main():
     tables = [
         traffic_rows and report.traffic(traffic_rows),
         report.syscalls(traffic_rows),
+        report.latency(traffic_rows),
+        worker_rows and report.workers(worker_rows),
         retained_rows and report.retained(retained_rows),
         (memory_rows or resident) and report.memory([row for _, row in memory_rows] + resident),
+        client_rows and report.client(client_rows),
     ]
     text = "\n\n".join(text for text in tables if text)
     print(text)
     if options.save:
-        save(options, text, traffic_rows, [row for _, row in memory_rows] + resident)
+        save(options, text, traffic_rows, worker_rows, [row for _, row in memory_rows] + resident, client_rows)
     complaints = list(faults(traffic_rows + retained_rows)) if options.quick else []
     complaints += missed_gates(traffic_rows, memory_rows) if options.gate else []
     for complaint in complaints:

@@ -32,23 +32,45 @@ def _both(ours, peer):
 
 
 def traffic(rows):
-    """`rows`: (case, ours, peer, ratio); ours and peer are dicts of medians, peer None without one."""
-    header = ["case", "ours us/msg", "mosquitto us/msg", "ratio", "target ratio", "met", "ours sys/msg",
+    """`rows`: compare.Row; ours, peer and floor are dicts of medians, peer and floor None where there is none."""
+    header = ["case", "ours us/msg", "mosquitto us/msg", "ratio", "target ratio", "met", "floor us/msg", "floor's ratio", "ours sys/msg",
               "mosquitto sys/msg", "ours msg/s", "mosquitto msg/s", "lost", "out of order"]
     lines = []
-    for case, ours, peer, ratio in rows:
-        other = peer or {}
-        lines.append([case.title, ours["broker_us"], other.get("broker_us"), ratio, case.cpu_target,
-                      _met(ratio, case.cpu_target), ours["syscalls"], other.get("syscalls"),
-                      ours["messages_per_s"], other.get("messages_per_s"), _both(ours["lost"], other.get("lost")),
+    for row in rows:
+        ours, other = row.ours, row.peer or {}
+        lines.append([row.case.title, ours["broker_us"], other.get("broker_us"), row.ratio, row.case.cpu_target,
+                      _met(row.ratio, row.case.cpu_target), row.floor and row.floor["broker_us"], row.floor_ratio, ours["syscalls"],
+                      other.get("syscalls"), ours["messages_per_s"], other.get("messages_per_s"), _both(ours["lost"], other.get("lost")),
                       _both(ours["out_of_order"], other.get("out_of_order"))])
+    return table(header, lines)
+
+
+def latency(rows):
+    """Of the rows that went at a rate."""
+    header = ["latency, us", "ours p50", "p99", "p99.9", "mosquitto p50", "p99", "p99.9", "floor p50", "p99", "p99.9"]
+    keys = ("p50_us", "p99_us", "p999_us")
+    lines = [[row.case.title, *[side and side[key] for side in (row.ours, row.peer, row.floor) for key in keys]]
+             for row in rows if "rate" in row.case.arguments]
+    return table(header, lines) if lines else ""
+
+
+def workers(rows):
+    """`rows`: (case, medians of one worker, of two, of mosquitto or None, the ratio of two workers)."""
+    header = ["two workers", "1 worker us/msg", "2 workers us/msg", "mosquitto us/msg", "ratio of 2", "target ratio", "met", "1 worker msg/s",
+              "2 workers msg/s", "mosquitto msg/s", "lost", "out of order"]
+    lines = []
+    for case, one, two, peer, ratio in rows:
+        other = peer or {}
+        lines.append([case.title, one["broker_us"], two["broker_us"], other.get("broker_us"), ratio, case.cpu_target, _met(ratio, case.cpu_target),
+                      one["messages_per_s"], two["messages_per_s"], other.get("messages_per_s"), _both(two["lost"], other.get("lost")),
+                      _both(two["out_of_order"], other.get("out_of_order"))])
     return table(header, lines)
 
 
 def syscalls(rows):
     header = ["system calls per message", "ours", "mosquitto", "ratio", "target ratio", "met"]
     lines = []
-    for case, ours, peer, _ in rows:
+    for case, ours, peer, *_ in rows:
         if case.syscall_target is None:
             continue
         ratio = quotient(ours["syscalls"], peer and peer["syscalls"])
@@ -61,7 +83,7 @@ def retained(rows):
     header = ["stored messages", "ours s", "mosquitto s", "target s", "met", "ours us/msg", "mosquitto us/msg",
               "ours received", "mosquitto received"]
     lines = []
-    for case, ours, peer, _ in rows:
+    for case, ours, peer, *_ in rows:
         other = peer or {}
         lines.append([case.title, ours["seconds"], other.get("seconds"), case.target_seconds,
                       _met(ours["seconds"], case.target_seconds) if not ours["lost"] else "no", ours["broker_us"],
@@ -77,3 +99,9 @@ def memory(rows):
         ratio = quotient(ours, peer)
         lines.append([title, ours, peer, ratio, target, _met(ratio, target)])
     return table(header, lines)
+
+
+def client(rows):
+    """`rows`: (title, ours, libmosquitto's, ratio, target ratio, us aimed at)."""
+    header = ["client library", "ours us/msg", "libmosquitto us/msg", "ratio", "target ratio", "met", "us/msg aimed at"]
+    return table(header, [[title, ours, peer, ratio, target, _met(ratio, target), aim] for title, ours, peer, ratio, target, aim in rows])

@@ -11,6 +11,7 @@
  * A publisher that was braked goes on when `batch` messages are free again, as a saturated one does by itself:
  * without that, the generator answers every single delivery with a single message and costs as much as the broker. */
 #include "conn.h"
+#include "latency.h"
 #include "ledger.h"
 #include "load.h"
 #include "probe.h"
@@ -29,6 +30,7 @@ typedef struct {
     uint32_t allowed;           /* rate mode: may be sent as of now */
     bool sending;               /* a batch has begun that did not fit one write */
     uint32_t *reached;          /* [sequence & credit_mask]: listeners it has reached */
+    uint64_t *sent_ns;          /* [sequence & credit_mask]: when it was written; rate mode only */
     uint8_t *slots;             /* [packet id - 1]: the acknowledgement awaited, 0 when free */
     uint8_t *message;           /* the PUBLISH, but for id, topic digits and stamp */
     uint32_t message_bytes;
@@ -122,8 +124,10 @@ static void append_message(Conn *conn, Publisher *publisher)
     mqtt_put32(out + stamp + 4, publisher->sent);
     publisher->reached[publisher->sent & credit_mask] = 0;
     publisher->sent++;
-    if (options->rate > 0)
+    if (options->rate > 0) {
+        publisher->sent_ns[(publisher->sent - 1) & credit_mask] = now_ns();
         publisher->allowed--;
+    }
     conn->out_end += publisher->message_bytes;
 }
 
@@ -202,6 +206,8 @@ static void subscriber_packet(Conn *conn, const Packet *packet)
     if (ledger_enter(&subscriber->ledgers[index],
                      filters_each ? packet->sequence / options->subscribers : packet->sequence)) {
         deliveries++;
+        if (options->rate > 0)
+            latency_enter(now_ns() - publishers[packet->publisher].sent_ns[packet->sequence & credit_mask]);
         deliver(&publishers[packet->publisher], packet->sequence);
     }
 }
@@ -254,6 +260,7 @@ static void set_up_publisher(Publisher *publisher, Conn *conn, uint32_t number)
     publisher->number = number;
     publisher->listeners = options->publishers == 1 && !filters_each ? options->subscribers : 1;
     publisher->reached = allocate(credit_mask + 1, sizeof *publisher->reached);
+    publisher->sent_ns = options->rate > 0 ? allocate(credit_mask + 1, sizeof *publisher->sent_ns) : NULL;
     publisher->slots = allocate(window_mask + 1, 1);
     publisher->message = allocate(1, options->payload_bytes + MQTT_HEAD_MAX);
     publisher->message_bytes =
@@ -333,7 +340,7 @@ static void report(const Sample *from, const Sample *to, uint64_t measured, bool
         }
     printf("result messages=%llu seconds=%.4f messages_per_s=%.0f broker_us=%.4f generator_us=%.4f"
            " broker_load=%.3f generator_load=%.3f syscalls=%.4f sent=%llu received=%llu lost=%llu duplicates=%llu"
-           " out_of_order=%llu wrong=%llu stalled=%d\n",
+           " out_of_order=%llu wrong=%llu stalled=%d p50_us=%.1f p99_us=%.1f p999_us=%.1f\n",
            (unsigned long long)measured, wall_us / 1e6, (double)measured / wall_us * 1e6,
            (double)(to->broker_cpu_ns - from->broker_cpu_ns) / 1e3 / per,
            (double)(to->own_cpu_ns - from->own_cpu_ns) / 1e3 / per,
@@ -341,7 +348,8 @@ static void report(const Sample *from, const Sample *to, uint64_t measured, bool
            (double)(to->own_cpu_ns - from->own_cpu_ns) / 1e3 / wall_us,
            (double)(to->syscalls - from->syscalls) / per, (unsigned long long)expected,
            (unsigned long long)received, (unsigned long long)(expected - received), (unsigned long long)duplicates,
-           (unsigned long long)out_of_order, (unsigned long long)wrong, stalled);
+           (unsigned long long)out_of_order, (unsigned long long)wrong, stalled, latency_us(0.5), latency_us(0.99),
+           latency_us(0.999));
     fflush(stdout);
 }
 
@@ -386,6 +394,7 @@ int run_traffic(const Options *chosen)
     if (!options->count && options->warmup_seconds > 0) {
         moving = run_phase(from.at_ns + (uint64_t)(options->warmup_seconds * 1e9));
         from = probe_sample();
+        latency_reset();
     }
     before = deliveries;
     if (moving)

@@ -90,7 +90,7 @@ fn a_client_and_a_server_of_one_process_need_no_socket() {
         let summary = server.client("publisher").expect("answered").expect("a client");
         assert_eq!((summary.peer.as_str(), summary.connected), ("local", true));
         // It ends like any other connection.
-        server.kick("publisher", Reason::ADMINISTRATIVE_ACTION, false);
+        server.kick("publisher", Reason::ADMINISTRATIVE_ACTION, false).expect("posted");
         next(&runtime, &told, |event| matches!(event, Event::Disconnected(_)).then_some(()));
         next(&runtime, &told, |event| matches!(event, Event::Connected(_)).then_some(()));
         drop((receiver, publisher));

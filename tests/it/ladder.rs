@@ -53,14 +53,14 @@ fn a_client_remembers_the_server_that_works_and_goes_back_to_a_better_one() {
     client.start();
     assert_eq!(next_session(&events), (vec![1], 0, 0), "the better one is tried first");
     let kick = || broker.server.kick("c", nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, false);
-    kick();
+    kick().expect("posted");
     let second = next_session(&events);
     // On a machine that stands still for two seconds the time to look for the better one has come already.
     assert!(second == (vec![], 0, 0) || begin.elapsed() >= Duration::from_secs(2), "{second:?}");
     place.listen(8).expect("a bound socket");
     broker.server.add_listener_socket(place.into(), ListenerOptions::at(better)).expect("a listening socket");
     std::thread::sleep(Duration::from_millis(2_200));
-    kick();
+    kick().expect("posted");
     assert_eq!(next_session(&events), (vec![], 1, 0), "found again");
     assert_eq!(client.statistics().server_switches, 1);
 }

@@ -390,7 +390,9 @@ fn a_handshake_has_a_time_limit() {
     let mut half = TcpStream::connect(broker.address).expect("there");
     half.write_all(&[22, 3, 1]).expect("sent");
     broker.wait_for("handshake_timeouts", |count| count == 1);
-    assert_eq!(half.read(&mut [0; 8]).unwrap_or(0), 0, "it is closed");
+    let mut rest = Vec::new();
+    half.read_to_end(&mut rest).expect("it is closed");
+    assert!(rest.len() < 20 && rest.first().is_none_or(|first| *first == 21), "an alert at most: {rest:?}");
 }
 
 #[test]
@@ -490,7 +492,7 @@ fn the_last_word_of_a_server_comes_before_its_good_bye() {
     let broker = Broker::new(&authority, "server", "");
     let (mut client, mut stream) = foreign(&broker, &authority, &connect(V5, "c", true, 60, &[]));
     broker.wait_for("clients_connected", |count| count == 1);
-    broker.server.kick("c", nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, true);
+    broker.server.kick("c", nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, true).expect("admitted");
     let mut plain = Vec::new();
     // rustls answers an end without a good-bye with an error here.
     rustls::Stream::new(&mut client, &mut stream).read_to_end(&mut plain).expect("close_notify");

@@ -65,7 +65,7 @@ impl Broker {
     pub fn is_left_without_a_byte(&self) {
         self.wait_for("clients_connected", |count| count == 0);
         for client in self.server.clients().expect("a list") {
-            self.server.kick(&client.client_id, nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, true);
+            self.server.kick(&client.client_id, nlmqtt::codec::Reason::ADMINISTRATIVE_ACTION, true).expect("posted");
         }
         if self.stat("retained_messages") > 0 {
             let mut cleaner = Wire::join(self.address, V3, "cleaner");

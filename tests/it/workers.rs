@@ -166,7 +166,7 @@ fn of_a_shared_group_over_all_workers_exactly_one_member_gets_each_message() {
         thread::sleep(Duration::from_millis(10));
     }
     for index in 0..8 {
-        broker.server.kick(&format!("m{index}"), Reason::ADMINISTRATIVE_ACTION, true);
+        broker.server.kick(&format!("m{index}"), Reason::ADMINISTRATIVE_ACTION, true).expect("posted");
     }
     members.into_iter().for_each(|member| member.join().expect("no panic"));
     let mut got = total.lock().expect("no panic").clone();
@@ -344,7 +344,7 @@ fn the_owner_reaches_clients_on_all_workers() {
     assert_eq!(heard.load(Ordering::SeqCst), 16);
     server.unsubscribe(subscription);
     control(server, "c3");
-    server.kick("c5", Reason::ADMINISTRATIVE_ACTION, true);
+    server.kick("c5", Reason::ADMINISTRATIVE_ACTION, true).expect("posted");
     wires[5].expect_disconnect(0x98);
     server.ban(BanKind::ClientId, "c6", None).expect("answered").expect("room");
     wires[6].expect_disconnect(0x8A);

@@ -10,7 +10,8 @@ use nlmqtt::broker::{Answer, ClientInfo, Decision, HookToken, Hooks, Interest, L
 use nlmqtt::codec::{self, PropertyId, Qos, Reason, SubscribeOptions};
 use nlmqtt::net::{ListenerOptions, Peers, ServerKey, Worker};
 use nlmqtt::route::{Options as RouterOptions, Router, ShareStrategy};
-use nlmqtt::stack::Recipe;
+use nlmqtt::stack::ws::Accept;
+use nlmqtt::stack::{Place, Recipe};
 
 use crate::faults::Faults;
 use crate::model::{Connect, Model, Publication, Will};
@@ -82,6 +83,11 @@ pub fn draw_options(rng: &mut Rng, faults: &Faults) -> Options {
     }
 }
 
+/// What lies under a connection of the broker in a world of WebSockets.
+fn websocket() -> Recipe {
+    Recipe::default().with(Place::WebSocket, Arc::new(Accept(Arc::default())))
+}
+
 impl Broker {
     pub fn start(world: &Rc<RefCell<World>>, host: usize, count: usize, options: &Options, model: &SharedModel) -> Self {
         world.borrow_mut().set_workers(host, count);
@@ -115,7 +121,8 @@ impl Broker {
         }
         let address = std::net::SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
         let listening = rng.below(count as u64) as usize;
-        workers[listening].add_listener(servers[listening], &ListenerOptions::at(address), Recipe::default()).expect("nobody else listens");
+        let layers = if faults.has_websocket { websocket() } else { Recipe::default() };
+        workers[listening].add_listener(servers[listening], &ListenerOptions::at(address), layers).expect("nobody else listens");
         Self { workers, servers, peers, budget, late }
     }
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use nlmqtt::base::{Budget, Duration, Instant, Rng};
 use nlmqtt::codec::{PropertyId, PropertyList, Qos, RetainHandling, SubscribeOptions, Value, Version};
-use nlmqtt::net::{ClientHandler, ClientKey, DialOptions, ServerAddress, Worker};
+use nlmqtt::net::{ClientHandler, ClientKey, DialOptions, Remote, ServerAddress, Worker};
 use nlmqtt::proto::client::{
     Client, Event, Options, Outcome, PublishRequest, QueueOptions, ReconnectOptions, State, StopRequest, SubscribeRequest, Token, Will,
 };
+use nlmqtt::stack::ws::Ask;
+use nlmqtt::stack::{Place, Recipe};
 
 use crate::broker::{BROKER_NAME, BROKER_PORT, SharedModel, id_of, lock, qos};
 use crate::ledger::Arrival;
@@ -142,9 +144,13 @@ impl Device {
         let budget = Budget::new(1 << 30);
         let machine = Client::new(options, budget.clone(), self.rng.fork()).expect("legal options");
         let mut worker = SimNet::worker(world, self.host, 0);
-        let servers = vec![ServerAddress::plain(BROKER_NAME, BROKER_PORT)];
+        let mut server = Remote::from(ServerAddress::plain(BROKER_NAME, BROKER_PORT));
+        if world.borrow().faults.has_websocket {
+            let ask = Ask { path: "/mqtt".to_owned(), fields: Vec::new(), default_port: 80 };
+            server.recipe = Recipe::default().with(Place::WebSocket, Arc::new(ask));
+        }
         let app = App { name: self.name, book: self.book.clone(), model: model.clone(), trace: self.trace.clone() };
-        let client = worker.add_client(machine, servers.into_iter().map(Into::into).collect(), DialOptions::default(), Arc::default(), None, Box::new(app));
+        let client = worker.add_client(machine, vec![server], DialOptions::default(), Arc::default(), None, Box::new(app));
         worker.with_client(client, |client, now| client.start(now)).expect("there").expect("stopped");
         self.life = Some(Life { worker, client, budget });
     }

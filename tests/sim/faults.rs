@@ -37,6 +37,8 @@ pub struct Faults {
     pub clock_steps: bool,
     /// The broker's limits are so small that they are reached.
     pub tiny_limits: bool,
+    /// MQTT runs over WebSocket.
+    pub has_websocket: bool,
 }
 
 impl Faults {
@@ -61,6 +63,7 @@ impl Faults {
             broker_crash: rng.chance(200),
             clock_steps: rng.chance(300),
             tiny_limits: rng.chance(200),
+            has_websocket: rng.chance(300),
         }
     }
 
@@ -86,6 +89,7 @@ impl Faults {
             broker_crash: false,
             clock_steps: false,
             tiny_limits: self.tiny_limits,
+            has_websocket: self.has_websocket,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod frames;
 mod pure;
+mod random;
 #[cfg(feature = "server")]
 mod socket;
 mod table;

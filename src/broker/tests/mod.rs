@@ -7,6 +7,7 @@ mod limits;
 mod listeners;
 mod memory;
 mod peers;
+mod race;
 mod shared;
 
 use std::sync::{Arc, RwLock};

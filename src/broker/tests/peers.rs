@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use super::*;
 
 /// Shard 0 and shard 1, and a client id that is at home in each.
-struct Pair {
-    worlds: [World; 2],
+pub(super) struct Pair {
+    pub(super) worlds: [World; 2],
     budget: Budget,
 }
 
@@ -31,7 +31,7 @@ impl Hooks for Asked {
 }
 
 impl Pair {
-    fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         Self::with_hooks(options, |_| None)
     }
 
@@ -53,7 +53,7 @@ impl Pair {
     }
 
     /// A client that is at home there.
-    fn join(&mut self, home: u16, start: &str) -> Peer {
+    pub(super) fn join(&mut self, home: u16, start: &str) -> Peer {
         let name = self.name(home, start);
         self.worlds[usize::from(home)].join(V5, &name)
     }
@@ -71,7 +71,7 @@ impl Pair {
     }
 
     /// Posts go both ways until there are none.
-    fn exchange(&mut self) {
+    pub(super) fn exchange(&mut self) {
         while self.worlds.iter().any(|world| world.shard.has_posts()) {
             for from in 0..2 {
                 let mut posts = Vec::new();
@@ -86,7 +86,7 @@ impl Pair {
         }
     }
 
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         self.worlds.iter_mut().for_each(|world| world.shard.clear(world.now));
         self.exchange();
         assert_eq!(self.budget.used_bytes(), 0, "bytes are still charged");
