@@ -17,6 +17,7 @@ struct arguments {
     const char *program;
     const char *host;
     const char *port;
+    const char *unix_path;
     const char *username;
     const char *password;
     bool is_tls;
@@ -172,7 +173,9 @@ static int common_argument(struct arguments *arguments, int argc, char **argv)
     else if (strcmp(option, "-p") == 0 || strcmp(option, "--port") == 0) {
         number_argument(arguments, option, value, 1, 65535);
         arguments->port = value;
-    } else if (strcmp(option, "-u") == 0 || strcmp(option, "--username") == 0)
+    } else if (strcmp(option, "--unix") == 0)
+        arguments->unix_path = value;
+    else if (strcmp(option, "-u") == 0 || strcmp(option, "--username") == 0)
         arguments->username = value;
     else if (strcmp(option, "-P") == 0 || strcmp(option, "--pw") == 0)
         arguments->password = value;
@@ -204,6 +207,14 @@ static void log_line(void *user_data, int32_t level, const char *module, const c
     fprintf(stderr, "[%d] %s: %s\n", (int)level, module, text);
 }
 
+/* What has a meaning in a URI is escaped. */
+static void unix_uri(char *uri, size_t room, const char *path)
+{
+    size_t used = (size_t)snprintf(uri, room, "unix://");
+    for (; *path && used + 4 < room; path++)
+        used += (size_t)snprintf(uri + used, room - used, strchr("%?#@", *path) ? "%%%02X" : "%c", (unsigned char)*path);
+}
+
 /* Makes the client, on a runtime with a log if -d was given. *runtime is NULL or to be freed after the client. */
 static nlmqtt_client *make_client(struct arguments *arguments, const nlmqtt_client_callbacks *callbacks,
                                   nlmqtt_runtime **runtime)
@@ -223,8 +234,11 @@ static nlmqtt_client *make_client(struct arguments *arguments, const nlmqtt_clie
     if (arguments->keeps_session && !arguments->has_expiry)
         set_key(arguments, "-c", "session_expiry_s", "4294967295");
     /* Without a port it is the usual one of the transport. */
-    snprintf(text, sizeof text, is_v6 ? "%s://[%s]%s%s" : "%s://%s%s%s", arguments->is_tls ? "mqtts" : "mqtt", arguments->host,
-             arguments->port ? ":" : "", arguments->port ? arguments->port : "");
+    if (arguments->unix_path)
+        unix_uri(text, sizeof text, arguments->unix_path);
+    else
+        snprintf(text, sizeof text, is_v6 ? "%s://[%s]%s%s" : "%s://%s%s%s", arguments->is_tls ? "mqtts" : "mqtt", arguments->host,
+                 arguments->port ? ":" : "", arguments->port ? arguments->port : "");
     /* -h may be a whole URI: ws://broker.example/mqtt. */
     if (nlmqtt_client_config_add_server(arguments->config, strstr(arguments->host, "://") ? arguments->host : text, 0) != NLMQTT_OK
         || ((arguments->username || arguments->password)

@@ -25,6 +25,7 @@ static volatile sig_atomic_t is_interrupted;
 static const char usage[] =
     "usage: publish -t TOPIC (-m TEXT | -l | -n | -f FILE | -s) [options]\n"
     "  -h HOST -p PORT      broker, localhost:1883\n"
+    "  --unix PATH          broker behind a Unix socket\n"
     "  -m TEXT              one message\n"
     "  -l                   each line of standard input is a message\n"
     "  -n                   one empty message\n"

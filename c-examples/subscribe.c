@@ -26,6 +26,7 @@ struct output {
 static const char usage[] =
     "usage: subscribe -t FILTER [-t FILTER ...] [options]\n"
     "  -h HOST -p PORT      broker, localhost:1883\n"
+    "  --unix PATH          broker behind a Unix socket\n"
     "  -q QOS               0, 1 or 2\n"
     "  -v                   print the topic, too\n"
     "  -R                   not the retained messages\n"

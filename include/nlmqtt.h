@@ -713,6 +713,11 @@ typedef struct {
    * Every property of CONNACK.
    */
   const nlmqtt_properties *properties;
+  /**
+   * Which server the last session was with; the same as `server` for the first session. Another one: the client has
+   * switched, because the servers before did not work, or because a better one does again (option ladder_probe_interval_s).
+   */
+  size_t previous_server;
 } nlmqtt_connected;
 
 /**
@@ -1167,6 +1172,10 @@ typedef struct {
    * Their bytes.
    */
   size_t received_bytes;
+  /**
+   * Sessions with another server than the one before.
+   */
+  uint64_t server_switches;
 } nlmqtt_client_statistics;
 
 /**
@@ -1288,7 +1297,7 @@ typedef struct {
    */
   nlmqtt_str username;
   /**
-   * Where it connects from, such as "127.0.0.1:50123".
+   * Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the process.
    */
   nlmqtt_str peer;
   /**
@@ -1324,6 +1333,22 @@ typedef struct {
    * The same: the protocol agreed on by ALPN.
    */
   nlmqtt_bytes proxy_alpn;
+  /**
+   * It is connected over a Unix socket, and the kernel has said by which process: the next three.
+   */
+  bool has_process;
+  /**
+   * Process; 0: of another name space.
+   */
+  int32_t pid;
+  /**
+   * Its user.
+   */
+  uint32_t uid;
+  /**
+   * Its group.
+   */
+  uint32_t gid;
 } nlmqtt_client_info;
 
 /**
@@ -1775,6 +1800,22 @@ typedef struct {
    * Bytes that wait for its socket.
    */
   size_t output_bytes;
+  /**
+   * It is connected over a Unix socket, and the kernel has said by which process: the next three.
+   */
+  bool has_process;
+  /**
+   * Process; 0: of another name space.
+   */
+  int32_t pid;
+  /**
+   * Its user.
+   */
+  uint32_t uid;
+  /**
+   * Its group.
+   */
+  uint32_t gid;
 } nlmqtt_client_entry;
 
 /**
@@ -2211,9 +2252,10 @@ nlmqtt_client_config *nlmqtt_client_config_new(void);
 void nlmqtt_client_config_free(nlmqtt_client_config *config);
 
 /**
- * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://; port 1883 if there is none; a user name,
- * password or key counts for the whole client). Of several servers the one with the lowest `priority` is tried first, the
- * others when it fails. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
+ * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://, and unix:///PATH for a Unix socket; port 1883 if there is none; a user name,
+ * password or key counts for the whole client). Several servers are a ladder: the one with the lowest `priority` is tried
+ * first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
+ * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
  * changes then.
  */
 nlmqtt_status nlmqtt_client_config_add_server(nlmqtt_client_config *config,
@@ -3359,7 +3401,8 @@ nlmqtt_status nlmqtt_server_config_get(const nlmqtt_server_config *config,
 nlmqtt_status nlmqtt_server_config_load_environment(nlmqtt_server_config *config);
 
 /**
- * Adds a listener: `mqtt://ADDRESS:PORT`. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
+ * Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
+ * replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
  * `localhost` is 127.0.0.1 and ::1. UNSUPPORTED: a transport this build does not have; CONFIG: not a URI of a listener, or
  * there already.
  */
@@ -3373,7 +3416,7 @@ size_t nlmqtt_server_config_listener_count(const nlmqtt_server_config *config);
 
 /**
  * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
- * `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+ * `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
  * nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
  */
 nlmqtt_status nlmqtt_server_config_load_file(nlmqtt_server_config *config,
@@ -3533,10 +3576,11 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
                                          uint16_t *port_out);
 
 /**
- * Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
- * "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. Or a whole URI, whose address
- * does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
- * with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+ * Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when
+ * the listener goes. `options` is the query of a listener's URI, such as "allow_anonymous=false&max_connections=10", or NULL; with `cert` and
+ * `key` in it, it is TLS. Or a whole URI, whose address does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which
+ * closes it; on failure it stays the caller's. It ends with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a
+ * socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             int32_t descriptor,
@@ -3544,7 +3588,7 @@ nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             uint16_t *port_out);
 
 /**
- * Closes the listener at `address`, as nlmqtt_server_listener_address says it; its connections stay, and the listeners behind it move one index forward. Waits.
+ * Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections stay, and the listeners behind it move one index forward. Waits.
  * NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_remove_listener(nlmqtt_server *server,
@@ -3559,7 +3603,7 @@ nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
                                   int32_t descriptor);
 
 /**
- * The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
+ * The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
  * so many, or the server is not started.
  */
 nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
@@ -3567,8 +3611,8 @@ nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
                                           uint16_t *port_out);
 
 /**
- * The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
- * with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+ * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into `buf` and cut to `cap` bytes
+ * with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
  */
 nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,
                                              size_t index,

@@ -10,14 +10,13 @@ mod reload;
 pub use control::{changes_json, given_config, problems_json};
 pub use reload::{Change, Listening};
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::base::{Duration, IdMap, Instant};
 use crate::broker::{ClientSummary, Decision, HookToken, Hooks, Levels, LocalKey, Options, Shard, Stats};
 use crate::codec::{Message, PAYLOAD_BYTES_MAX, Properties, Qos, Reason};
-use crate::net::{self, Error, ListenerOptions, MioNet, Peers, Runtime, ServerKey, Worker};
+use crate::net::{self, Endpoint, Error, ListenerOptions, MioNet, Peers, Runtime, ServerKey, Worker};
 use crate::route::{self, Router};
 
 /// How long a call waits for the worker's answer.
@@ -129,12 +128,12 @@ impl Server {
         &self.runtime
     }
 
-    /// Starts to listen; answers with the address in use (port 0 takes a free one).
+    /// Starts to listen; answers with the place in use (port 0 takes a free one).
     ///
     /// # Errors
     /// `Io`: the address is taken or not allowed; `Invalid`: a file of its layers cannot be used; else as
     /// [`Runtime::request`].
-    pub fn add_listener(&self, options: ListenerOptions) -> Result<SocketAddr, Error> {
+    pub fn add_listener(&self, options: ListenerOptions) -> Result<Endpoint, Error> {
         let recipe = net::listener_recipe(&options)?;
         let (runtime, key) = self.next_shard();
         Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options, recipe))??)
@@ -145,17 +144,17 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::add_listener`]; then nothing has changed.
-    pub fn change_listener(&self, address: SocketAddr, options: ListenerOptions) -> Result<bool, Error> {
+    pub fn change_listener(&self, endpoint: Endpoint, options: ListenerOptions) -> Result<bool, Error> {
         let recipe = net::listener_recipe(&options)?;
-        self.some_worker(move |worker, key| worker.change_listener(key, address, &options, recipe.clone()))
+        self.some_worker(move |worker, key| worker.change_listener(key, &endpoint, &options, recipe.clone()))
     }
 
     /// Stops listening there; connections stay. False: it did not listen there.
     ///
     /// # Errors
     /// As [`Runtime::request`].
-    pub fn remove_listener(&self, address: SocketAddr) -> Result<bool, Error> {
-        self.some_worker(move |worker, key| worker.remove_listener(key, address))
+    pub fn remove_listener(&self, endpoint: Endpoint) -> Result<bool, Error> {
+        self.some_worker(move |worker, key| worker.remove_listener(key, &endpoint))
     }
 
     /// Publishes to whoever subscribed, past hooks and access control. Posted: it happens soon.

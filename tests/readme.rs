@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use nlmqtt::config::{ClientConfig, Key, ServerConfig, client_keys, server_keys};
+use nlmqtt::config::{ClientConfig, Key, ServerConfig, client_keys, listener_keys, server_keys};
+use nlmqtt::net::ListenerOptions;
 
 fn table<C: 'static>(keys: &[Key<C>], defaults: &C) -> String {
     let mut text = String::from("| key | default | what it does |\n|---|---|---|\n");
@@ -18,6 +19,17 @@ fn table<C: 'static>(keys: &[Key<C>], defaults: &C) -> String {
     text
 }
 
+fn listener_table() -> String {
+    let mut text = String::from("| key | default | what it does |\n|---|---|---|\n");
+    let defaults = ListenerOptions::at(([127, 0, 0, 1], 0).into());
+    for key in listener_keys() {
+        let default = key.print(&defaults);
+        let default = if default.is_empty() { "-".to_owned() } else { format!("`{default}`") };
+        writeln!(text, "| `{}` | {default} | {} |", key.name, key.doc).expect("to a string");
+    }
+    text
+}
+
 fn between(readme: &str, name: &str) -> std::ops::Range<usize> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let start = readme.find(&begin).expect("the begin mark") + begin.len();
@@ -28,7 +40,11 @@ fn between(readme: &str, name: &str) -> std::ops::Range<usize> {
 fn the_tables_of_keys_are_those_of_the_code() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let mut readme = std::fs::read_to_string(&path).expect("README.md");
-    let tables = [("server keys", table(server_keys(), &ServerConfig::default())), ("client keys", table(client_keys(), &ClientConfig::default()))];
+    let tables = [
+        ("server keys", table(server_keys(), &ServerConfig::default())),
+        ("listener keys", listener_table()),
+        ("client keys", table(client_keys(), &ClientConfig::default())),
+    ];
     for (name, table) in &tables {
         if std::env::var_os("UPDATE_README").is_some() {
             readme.replace_range(between(&readme, name), table);

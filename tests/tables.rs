@@ -1,12 +1,12 @@
 //! Two tables that lead from a promise to the tests that keep it: tests/newlife.tsv (what the system
-//! this project re-creates does wrong) and tests/limits.tsv (every limit of server and client, and
+//! this project re-creates does wrong) and tests/limits.tsv (every limit of server, listener and client, and
 //! what counts it). A test that is named must be there, a limit that is there must be named.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nlmqtt::config::{client_keys, server_keys};
+use nlmqtt::config::{client_keys, listener_keys, server_keys};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -69,7 +69,7 @@ fn every_fault_of_the_system_re_created_has_a_test() {
 fn is_limit(key: &str) -> bool {
     let ends = ["_timeout_ms", "_grace_ms", "_pause_ms", "_max_ms", "_limit"];
     let others = ["receive_maximum", "maximum_qos", "persistent_client_expiration"];
-    key.starts_with("max_") || others.contains(&key) || ends.iter().any(|end| key.ends_with(end))
+    key.starts_with("max_") || key.starts_with("rate_") || others.contains(&key) || ends.iter().any(|end| key.ends_with(end))
 }
 
 #[test]
@@ -78,7 +78,8 @@ fn every_limit_has_a_counter_and_a_test() {
     let rows = rows("limits.tsv", 3);
     let server = server_keys().iter().map(|key| format!("server {}", key.name));
     let client = client_keys().iter().map(|key| format!("client {}", key.name));
-    let limits: BTreeSet<String> = server.chain(client).filter(|key| is_limit(&key[7..])).collect();
+    let listener = listener_keys().iter().map(|key| format!("listener {}", key.name));
+    let limits: BTreeSet<String> = server.chain(client).chain(listener).filter(|key| key.split_once(' ').is_some_and(|(_, name)| is_limit(name))).collect();
     let named: BTreeSet<String> = rows.iter().map(|row| row[0].clone()).collect();
     assert_eq!(limits, named);
     let stats = nlmqtt::broker::Stats::default();
@@ -90,9 +91,9 @@ fn every_limit_has_a_counter_and_a_test() {
             continue;
         }
         for counter in row[1].split(' ') {
-            let is_there = match row[0].starts_with("server") {
-                true => counted.contains(counter),
-                false => client_counters.contains(&format!(" {counter}: ")),
+            let is_there = match row[0].starts_with("client") {
+                false => counted.contains(counter),
+                true => client_counters.contains(&format!(" {counter}: ")),
             };
             assert!(is_there, "{}: there is no counter {counter}", row[0]);
         }

@@ -125,6 +125,11 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Charges `bytes` to the same budget, for something else.
+    pub fn beside(&self, bytes: usize) -> Self {
+        self.budget.charge(bytes)
+    }
+
     /// The bytes charged.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -1,26 +1,59 @@
-//! A network connection begins: bans of addresses, limits, the accept hook.
+//! A network connection begins: bans of addresses, limits, the listener's rules, the accept hook.
 
-use crate::base::Instant;
+use std::sync::Arc;
 
+use crate::base::{Instant, PeerProcess};
+
+use super::ban::address_of;
 use super::connection::{ConnKey, Connection, Stage};
 use super::hooks::{Answer, Decision};
+use super::rate::Entry;
+use super::rules::Rules;
 use super::shard::Shard;
 use crate::codec::Reason;
 
+/// Where a network connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Address and port of the client, or another word for it.
+    pub peer: &'a str,
+    /// Where it came in; empty: it was adopted.
+    pub listener: &'a str,
+    /// Of a Unix socket.
+    pub process: Option<PeerProcess>,
+    /// What the listener says of its clients.
+    pub rules: Option<&'a Arc<Rules>>,
+}
+
 impl Shard {
+    /// A client's network connection began, as [`Shard::open_from`] says.
+    pub fn open(&mut self, now: Instant, peer: &str, listener: &str, rules: Option<&Arc<Rules>>) -> Option<ConnKey> {
+        self.open_from(now, &Origin { peer, listener, process: None, rules })
+    }
+
     /// A client's network connection began. `None`: there are too many, it is banned or a hook said
-    /// no; close it. `listener` is where it came in; `allow_anonymous` is what that says of clients
-    /// without a user name, if it says anything.
-    pub fn open(&mut self, now: Instant, peer: &str, listener: &str, allow_anonymous: Option<bool>) -> Option<ConnKey> {
+    /// no; close it.
+    pub fn open_from(&mut self, now: Instant, origin: &Origin<'_>) -> Option<ConnKey> {
+        let Origin { peer, listener, process, rules } = *origin;
         let Some(seat) = self.levels.connections.take_seat(self.options.max_connections) else { return self.turn_away() };
         self.stats.connections_accepted += 1;
         if self.bans.has_peer(now, peer) {
             self.stats.connections_banned += 1;
             return None;
         }
+        let address = address_of(peer);
+        if rules.zip(address).is_some_and(|(rules, address)| !rules.admits(address)) {
+            self.stats.connections_denied += 1;
+            self.tell_quota("allow");
+            return None;
+        }
         let charge = self.budget.charge(Connection::own_bytes());
         let mut connection = Connection::new(now, peer, charge, seat);
-        connection.flags.allow_anonymous = allow_anonymous;
+        connection.flags.allow_anonymous = rules.and_then(|rules| rules.allow_anonymous);
+        let rules = rules.filter(|rules| !rules.are_plain());
+        if rules.is_some() || process.is_some() {
+            connection.entry = Some(Box::new(Entry::new(now, rules, process)));
+        }
         connection.recharge();
         let key = self.connections.insert(connection);
         if self.interest.accept {
@@ -46,6 +79,11 @@ impl Shard {
         }
         self.stats.connections_refused += 1;
         self.close(now, key, Reason::NOT_AUTHORIZED);
+    }
+
+    /// Counts that a listener rests because of its rate.
+    pub fn count_accept_pause(&mut self) {
+        self.stats.accept_pauses += 1;
     }
 
     /// Counts a connection that is closed at once because a limit is reached.

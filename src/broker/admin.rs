@@ -33,6 +33,8 @@ pub struct ClientSummary {
     pub session_expiry_s: u32,
     /// Bytes that wait for the socket.
     pub output_bytes: usize,
+    /// Of a client that is connected over a Unix socket.
+    pub process: Option<crate::base::PeerProcess>,
 }
 
 impl Shard {
@@ -96,6 +98,7 @@ impl Shard {
             queue: Default::default(),
             queue_bytes: 0,
             will: None,
+            mount: None,
             local: Some(receive),
             charge,
         });

@@ -91,7 +91,7 @@ impl Bans {
 }
 
 /// An IPv4 client of an IPv6 listener is known by its IPv4 address.
-fn address_of(peer: &str) -> Option<IpAddr> {
+pub(super) fn address_of(peer: &str) -> Option<IpAddr> {
     Some(peer.parse::<SocketAddr>().ok()?.ip().to_canonical())
 }
 

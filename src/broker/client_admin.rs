@@ -27,6 +27,7 @@ impl Shard {
             keep_alive_s: connection.map_or(0, |connection| connection.keep_alive_s),
             session_expiry_s: session.expiry_s,
             output_bytes: connection.map_or(0, |connection| connection.out.len()),
+            process: connection.and_then(|connection| connection.process()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! CONNECT, AUTH, take-over and CONNACK (MQTT 5 §3.1, §3.2, §3.15, §4.12).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::base::{Duration, Instant};
@@ -7,6 +8,7 @@ use crate::codec::{self, Auth as AuthPacket, ConnAck, Connect, Message, Property
 use crate::proto::{AliasIn, AliasOut, Receiver, Sender};
 use crate::topic;
 
+use super::ban::address_of;
 use super::connection::{Auth, ConnKey, PACKET_BYTES_MAX, Resumed, Stage, State};
 use super::ending::forwarded;
 use super::hooks::{Access, Decision, SessionEvent};
@@ -22,7 +24,7 @@ impl Shard {
         self.connections[key].version = connect.version;
         self.connections[key].flags.no_problem_information = connect.properties.byte(PropertyId::RequestProblemInformation) == Some(0);
         let banned = self.is_banned(now, key, connect);
-        if let Err(reason) = if banned { Err(Reason::BANNED) } else { self.check_connect(connect) } {
+        if let Err(reason) = if banned { Err(Reason::BANNED) } else { self.check_connect(key, connect) } {
             self.refuse(now, key, reason);
             return Ok(());
         }
@@ -95,14 +97,25 @@ impl Shard {
     /// can be told any more. `None`: the hook answers later.
     fn authorize_will(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, whole: &[u8], mut resumed: Option<Resumed>) -> Option<Decision> {
         let Some(will) = connect.will.as_ref().filter(|_| self.interest.authorize) else { return Some(Decision::Allow) };
+        let topic = self.will_topic(key, will.topic);
         self.decide(now, key, Stage::Authorize, whole, &mut resumed, |shard, token| {
             let client = client_info(&shard.connections[key], connect.client_id, connect.username);
-            shard.hooks.authorize(client, Access::Publish, will.topic, will.qos, will.retain, token)
+            shard.hooks.authorize(client, Access::Publish, &topic, will.qos, will.retain, token)
         })
     }
 
     /// What can be refused without asking anybody.
-    fn check_connect(&mut self, connect: &Connect<'_>) -> Result<(), Reason> {
+    fn check_connect(&mut self, key: ConnKey, connect: &Connect<'_>) -> Result<(), Reason> {
+        if self.connections[key].rules().is_some_and(|rules| !rules.versions.contains(connect.version)) {
+            self.stats.versions_refused += 1;
+            return Err(Reason::UNSUPPORTED_PROTOCOL_VERSION);
+        }
+        // Behind a proxy it is another address than the one that was let in.
+        let connection = &self.connections[key];
+        if connection.rules().zip(address_of(&connection.peer)).is_some_and(|(rules, address)| !rules.admits(address)) {
+            self.stats.connections_denied += 1;
+            return Err(Reason::NOT_AUTHORIZED);
+        }
         // One who has a session comes to take what waits: that makes room.
         let is_known = self.by_client_id.contains_key(connect.client_id);
         if self.budget.is_exhausted() || (self.budget.is_tight() && !is_known) {
@@ -121,7 +134,7 @@ impl Shard {
             }
         }
         if let Some(will) = &connect.will {
-            if !self.is_publishable(will.topic) {
+            if !self.is_publishable(&self.will_topic(key, will.topic)) {
                 return Err(Reason::TOPIC_NAME_INVALID);
             }
             if will.qos > self.options.maximum_qos {
@@ -134,10 +147,21 @@ impl Shard {
         Ok(())
     }
 
-    /// A topic name (valid: the codec lets no other through) that clients may publish to: within the
-    /// level limit, and not the server's own.
+    /// The whole topic of a will; empty: there is none.
+    fn will_topic<'a>(&self, key: ConnKey, topic: &'a str) -> Cow<'a, str> {
+        match self.connections[key].rules().and_then(|rules| rules.mount_point.as_ref()) {
+            Some(mount) => mount.whole_topic(topic).unwrap_or_default().into(),
+            None => topic.into(),
+        }
+    }
+
+    /// A topic name (valid: the codec lets no other through; or empty: it had no place under a mount point) that clients may
+    /// publish to: within the level limit, and not the server's own.
     pub(super) fn is_publishable(&self, name: &str) -> bool {
-        debug_assert!(topic::is_valid_name(name));
+        debug_assert!(name.is_empty() || topic::is_valid_name(name));
+        if name.is_empty() {
+            return false;
+        }
         // A name has at most one level more than it has bytes.
         (name.len() < self.options.max_topic_levels || topic::levels(name).take(self.options.max_topic_levels + 1).count() <= self.options.max_topic_levels)
             && !(name == "$SYS" || name.starts_with("$SYS/"))
@@ -158,12 +182,13 @@ impl Shard {
     fn accept(&mut self, now: Instant, key: ConnKey, connect: &Connect<'_>, auth_data: Option<&[u8]>) {
         let assigned = connect.client_id.is_empty().then(|| self.invent_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let (session, session_present) = self.claim_session(now, client_id, connect);
-        let keep_alive_s = self.negotiated_keep_alive(connect);
+        let (session, session_present) = self.claim_session(now, key, client_id, connect);
+        let keep_alive_s = self.negotiated_keep_alive(key, connect);
         self.stats.keep_alives_shortened += u64::from(keep_alive_s != connect.keep_alive_s);
         let receive_maximum = connect.properties.u16(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX);
         let expiry_s = self.granted_expiry(connect);
-        let will = self.will_of(now, session, connect);
+        let will = self.will_of(now, key, session, connect);
+        let theirs_max = self.receive_maximum(key);
 
         let connection = &mut self.connections[key];
         connection.state = State::Connected;
@@ -186,7 +211,7 @@ impl Shard {
         state.sender.connected(receive_maximum);
         state.receiver.connected();
         // 3.x clients were told no limit: they are slowed down by not being read, not closed.
-        let theirs = if connect.version == Version::V5 { self.options.receive_maximum } else { u16::MAX };
+        let theirs = if connect.version == Version::V5 { theirs_max } else { u16::MAX };
         state.receiver.set_receive_maximum(theirs);
         state.recharge();
 
@@ -212,7 +237,8 @@ impl Shard {
     }
 
     /// The session of this client id: an old one taken over, or a new one (§3.1.2.4, §3.1.4-3).
-    fn claim_session(&mut self, now: Instant, client_id: &str, connect: &Connect<'_>) -> (SessionKey, bool) {
+    fn claim_session(&mut self, now: Instant, key: ConnKey, client_id: &str, connect: &Connect<'_>) -> (SessionKey, bool) {
+        let mount = self.connections[key].rules().and_then(|rules| rules.mount_point.clone());
         if let Some(&old) = self.by_client_id.get(client_id) {
             if let Some(connection) = self.sessions[old].connection {
                 self.stats.take_overs += 1;
@@ -221,7 +247,8 @@ impl Shard {
             }
             // Closing may have ended a session without expiry.
             if self.sessions.contains_key(old) {
-                if !connect.clean_start {
+                // What it has of another mount point this client must not see.
+                if !connect.clean_start && self.sessions[old].mount == mount {
                     return (old, true);
                 }
                 self.end_session(now, old);
@@ -246,6 +273,7 @@ impl Shard {
             queue: Default::default(),
             queue_bytes: 0,
             will: None,
+            mount,
             local: None,
             charge,
         });
@@ -255,10 +283,18 @@ impl Shard {
 
     /// Keep-alive in force; a longer one than allowed is cut down and told (§3.2.2.3.14). 3.x
     /// clients cannot be told, so theirs is left as it is.
-    fn negotiated_keep_alive(&self, connect: &Connect<'_>) -> u16 {
-        let (wanted, max) = (connect.keep_alive_s, self.options.max_keepalive_s);
+    fn negotiated_keep_alive(&self, key: ConnKey, connect: &Connect<'_>) -> u16 {
+        let own = self.connections[key].rules().and_then(|rules| rules.max_keepalive_s);
+        let max = [own, Some(self.options.max_keepalive_s)].into_iter().flatten().filter(|max| *max != 0).min().unwrap_or(0);
+        let wanted = connect.keep_alive_s;
         let is_too_long = max != 0 && (wanted == 0 || wanted > max);
         if connect.version == Version::V5 && is_too_long && max != u16::MAX { max } else { wanted }
+    }
+
+    /// QoS 1 and 2 messages that may be on their way from a client of MQTT 5.
+    fn receive_maximum(&self, key: ConnKey) -> u16 {
+        let own = self.connections[key].rules().and_then(|rules| rules.receive_maximum);
+        own.map_or(self.options.receive_maximum, |own| own.min(self.options.receive_maximum))
     }
 
     fn granted_expiry(&self, connect: &Connect<'_>) -> u32 {
@@ -270,13 +306,16 @@ impl Shard {
         wanted.min(self.options.persistent_client_expiration_s)
     }
 
-    fn will_of(&self, now: Instant, session: SessionKey, connect: &Connect<'_>) -> Option<Box<Will>> {
+    fn will_of(&self, now: Instant, key: ConnKey, session: SessionKey, connect: &Connect<'_>) -> Option<Box<Will>> {
         let will = connect.will.as_ref()?;
         let mut kept = PropertyList::new();
         kept.extend_filtered(will.properties, forwarded);
+        if let Some(mount) = &self.sessions[session].mount {
+            mount.whole_properties(&mut kept);
+        }
         let message = Message::new(
             &self.budget,
-            will.topic,
+            &self.will_topic(key, will.topic),
             will.payload,
             will.qos,
             will.retain,
@@ -295,6 +334,7 @@ impl Shard {
     }
 
     fn send_connack(&mut self, key: ConnKey, connect: &Connect<'_>, session_present: bool, assigned: Option<&str>, auth_data: Option<&[u8]>) {
+        let (receive_maximum, packet_max) = (self.receive_maximum(key), self.connections[key].packet_bytes_max(self.options.max_packet_size));
         let options = &self.options;
         let connection = &mut self.connections[key];
         let mut properties = PropertyList::new();
@@ -303,8 +343,8 @@ impl Shard {
             if wanted_expiry > options.persistent_client_expiration_s {
                 properties.push(PropertyId::SessionExpiryInterval, Value::U32(options.persistent_client_expiration_s));
             }
-            if options.receive_maximum != u16::MAX {
-                properties.push(PropertyId::ReceiveMaximum, Value::U16(options.receive_maximum));
+            if receive_maximum != u16::MAX {
+                properties.push(PropertyId::ReceiveMaximum, Value::U16(receive_maximum));
             }
             if options.maximum_qos != Qos::ExactlyOnce {
                 properties.push(PropertyId::MaximumQos, Value::Byte(options.maximum_qos as u8));
@@ -312,7 +352,7 @@ impl Shard {
             if !options.retain_available {
                 properties.push(PropertyId::RetainAvailable, Value::Byte(0));
             }
-            let packet_max = u32::try_from(options.max_packet_size).unwrap_or(u32::MAX);
+            let packet_max = u32::try_from(packet_max).unwrap_or(u32::MAX);
             properties.push(PropertyId::MaximumPacketSize, Value::U32(packet_max));
             if let Some(assigned) = assigned {
                 properties.push(PropertyId::AssignedClientIdentifier, Value::Utf8(assigned));

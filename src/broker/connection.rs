@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::{Charge, Instant, OutBuffer, Seat, ShortText, Wheel};
+use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, ShortText, Wheel};
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut, OWED_BYTES_MAX};
 use crate::route::RetainedCursor;
 use crate::stack::About;
 
 use super::hooks::Decision;
+use super::rate::Entry;
+use super::rules::Rules;
 use super::session::{SLOT_BYTES, SessionKey};
 use super::shard::TimerKey;
 
@@ -65,6 +67,8 @@ pub(super) struct Connection {
     /// The CONNECT packet while AUTH goes on, and the method of every later AUTH.
     pub auth: Option<Box<Auth>>,
     pub retained: Option<Box<RetainedJobs>>,
+    /// What its listener says of it, if it says anything.
+    pub entry: Option<Box<Entry>>,
     /// What its layers have learnt of the client.
     pub about: Option<Arc<About>>,
     pub charge: Charge,
@@ -81,6 +85,8 @@ pub(super) enum Pause {
     Output,
     /// What it sends might be for a worker, or an application, that has no room.
     Congestion,
+    /// It has sent more than its listener lets it for now.
+    Rate,
 }
 
 /// Single bits of a connection.
@@ -92,6 +98,8 @@ pub(super) struct Flags {
     pub blocked: bool,
     /// On the list of those held back (see `input`).
     pub held: bool,
+    /// It has sent more than its listener lets it for now (see `rate`).
+    pub throttled: bool,
     /// On the work list (retained delivery).
     pub working: bool,
     /// Request Problem Information was 0: no reason strings (MQTT 5 §3.1.2.11.7).
@@ -181,6 +189,7 @@ impl Connection {
             parked: None,
             auth: None,
             retained: None,
+            entry: None,
             about: None,
             charge,
             _seat: seat,
@@ -208,9 +217,16 @@ impl Connection {
         size_of::<Self>() + SLOT_BYTES + Wheel::<TimerKey>::entry_bytes()
     }
 
+    /// The rules of its listener, if there are any.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.entry.as_ref().map(|entry| &*entry.rules)
+    }
+
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
-        self.charge.resize(Self::own_bytes() + self.peer.heap_bytes() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes());
+        let entry = if self.entry.is_some() { size_of::<Entry>() } else { 0 };
+        let kept = self.peer.heap_bytes() + self.kept_bytes() + self.alias_out.bytes() + self.out.memory_bytes();
+        self.charge.resize(Self::own_bytes() + entry + kept);
     }
 
     /// The socket takes nothing, and more than `bytes_max` wait for it.
@@ -221,6 +237,21 @@ impl Connection {
     /// It is owed so much for what it sent, and takes none of it, that it is not read any more.
     pub fn is_owed_too_much(&self, bytes_max: usize) -> bool {
         self.flags.blocked && self.out.len() > bytes_max + OWED_BYTES_MAX
+    }
+
+    /// Who is behind a Unix socket.
+    pub fn process(&self) -> Option<PeerProcess> {
+        self.entry.as_ref().and_then(|entry| entry.process)
+    }
+
+    /// The largest packet its client may send; the server's limit is `server_max`.
+    pub fn packet_bytes_max(&self, server_max: usize) -> usize {
+        self.rules().and_then(|rules| rules.max_packet_size).map_or(server_max, |own| own.min(server_max))
+    }
+
+    /// Behind the packet that was taken the next one may be.
+    pub fn goes_on(&self) -> bool {
+        self.parked.is_none() && self.state != State::Closing && !self.flags.throttled
     }
 
     /// Messages may be written to it.

@@ -121,6 +121,9 @@ impl Shard {
             local(message);
             return true;
         }
+        if session.mount.as_ref().is_some_and(|mount| mount.hides(message.topic())) {
+            return true;
+        }
         let qos = message.qos().min(hit.qos);
         let open = session.connection.filter(|&key| self.connections.get(key).is_some_and(Connection::is_open));
         if qos == Qos::AtMostOnce {
@@ -283,7 +286,7 @@ fn start(now: Instant, session: &mut Session, connection: &mut Connection, mut o
     }
     // The packet identifier has a fixed size: any will do to measure.
     let probe = delivery_of(&outgoing, qos, Some(PacketId::MIN), false);
-    if !fits(now, connection, &outgoing.message, &probe) {
+    if !fits_shown(now, session, connection, &outgoing.message, &probe) {
         return tell.dropped(session, Some(connection), &outgoing.message, DropReason::TooLarge);
     }
     let packet_id = session.sender.unused_id(|_| false);
@@ -305,6 +308,12 @@ fn fits(now: Instant, connection: &Connection, message: &Message, delivery: &Del
     message.body_len() + around <= max || codec::delivery_len(message, delivery, connection.version, now) <= max
 }
 
+/// As `fits`, of what the client sees of a message.
+fn fits_shown(now: Instant, session: &Session, connection: &Connection, message: &Message, delivery: &Delivery<'_>) -> bool {
+    let shown = || session.mount.as_ref().and_then(|mount| mount.shown(message));
+    fits(now, connection, message, delivery) || shown().is_some_and(|shown| fits(now, connection, &shown, delivery))
+}
+
 /// What a delivery puts around a message at most: header, lengths, packet identifier, expiry, alias.
 const DELIVERY_BYTES: usize = 32;
 const SUBSCRIPTION_ID_BYTES: usize = 5;
@@ -319,10 +328,12 @@ fn write_publish(
     fan_out: &mut FanOut,
     tell: &mut Tell<'_>,
 ) -> bool {
-    if !fits(now, connection, message, &delivery) {
+    if !fits_shown(now, session, connection, message, &delivery) {
         tell.dropped(session, Some(connection), message, DropReason::TooLarge);
         return false;
     }
+    let shown = session.mount.as_ref().and_then(|mount| mount.shown(message));
+    let message = shown.as_ref().unwrap_or(message);
     // An alias is taught only with a packet that is certain to go out.
     let taught = Delivery { alias: Some(1), ..delivery };
     if connection.alias_out.is_enabled() && fits(now, connection, message, &taught) {

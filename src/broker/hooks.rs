@@ -15,6 +15,7 @@ use slotmap::{Key, KeyData};
 
 use super::connection::ConnKey;
 use super::peers::SHARDS_MAX;
+use crate::base::PeerProcess;
 use crate::codec::{Connect, Message, Properties, Qos, Reason, SubscribeOptions};
 use crate::stack::About;
 
@@ -117,6 +118,8 @@ pub struct ClientInfo<'a> {
     pub protocol_level: u8,
     /// What the layers of its connection have learnt, if it has any.
     pub about: Option<&'a Arc<About>>,
+    /// Of a client that is connected over a Unix socket.
+    pub process: Option<PeerProcess>,
 }
 
 /// What [`Hooks::authorize`] is asked for.

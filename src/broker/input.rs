@@ -14,6 +14,8 @@
 //! While another worker or the application is behind, decoding stops after the present packet. A flush
 //! is tried first; what it does not help is held in `partial`, and the client is not read meanwhile.
 //!
+//! What a client sends beyond its listener's rates is kept until there is room for it (`rate`).
+//!
 //! A client that does not read what it is owed is, after half a megabyte of that, not read either:
 //! the answers to its packets, be they two bytes each, have nowhere to go. The time limit for not
 //! reading is `slow_consumer_grace`.
@@ -136,15 +138,20 @@ impl Shard {
 
     /// Takes packets off `rest` until it is empty or a flush is wanted.
     fn take_packets(&mut self, now: Instant, key: ConnKey, rest: &mut &[u8]) -> Result<(), Fault> {
-        let packet_max = self.options.max_packet_size;
         while let Some(connection) = self.connections.get_mut(key) {
+            let packet_max = connection.packet_bytes_max(self.options.max_packet_size);
+            let is_limited = connection.entry.is_some();
             if connection.state == State::Closing {
                 *rest = &[];
                 return Ok(());
             }
             if connection.parked.is_some() || connection.state == State::Leaving {
-                connection.partial.extend_from_slice(rest);
-                *rest = &[];
+                self.keep(key, rest);
+                return Ok(());
+            }
+            if connection.flags.throttled {
+                self.wants_input(now, key);
+                self.keep(key, rest);
                 return Ok(());
             }
             if self.flush_wanted && !rest.is_empty() {
@@ -167,6 +174,9 @@ impl Shard {
                 Some((frame, length)) => {
                     let whole = &rest[..length];
                     *rest = &rest[length..];
+                    if is_limited {
+                        self.charge_rate(now, key, frame, length);
+                    }
                     self.handle_frame(now, key, frame, whole, None)?;
                     if let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.state == State::Leaving) {
                         connection.partial.extend_from_slice(whole);
@@ -183,14 +193,24 @@ impl Shard {
         Ok(())
     }
 
+    /// Keeps what is not to be taken now.
+    fn keep(&mut self, key: ConnKey, rest: &mut &[u8]) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.partial.extend_from_slice(rest);
+        }
+        *rest = &[];
+    }
+
     /// Takes the whole packets at the front of what was kept: one that came in pieces, or all that
     /// waited behind a parked one.
     fn take_kept_packets(&mut self, now: Instant, key: ConnKey) -> Result<(), Fault> {
         let mut kept = core::mem::take(&mut self.connections[key].partial);
         let mut taken = 0;
-        while let Some((frame, length)) = codec::split(&kept[taken..], self.options.max_packet_size)? {
+        let packet_max = self.connections[key].packet_bytes_max(self.options.max_packet_size);
+        while let Some((frame, length)) = codec::split(&kept[taken..], packet_max)? {
             let whole = &kept[taken..taken + length];
             taken += length;
+            self.charge_rate(now, key, frame, length);
             self.handle_frame(now, key, frame, whole, None)?;
             match self.connections.get(key) {
                 Some(connection) if connection.state == State::Leaving => {
@@ -198,7 +218,7 @@ impl Shard {
                     taken -= length;
                     break;
                 }
-                Some(connection) if connection.parked.is_none() && connection.state != State::Closing && !self.is_congested() => {}
+                Some(connection) if connection.goes_on() && !self.is_congested() => {}
                 _ => break,
             }
         }
@@ -235,6 +255,7 @@ impl Shard {
             Some(Pause::Memory) => self.stats.budget_pauses += 1,
             Some(Pause::Output) => self.stats.output_pauses += 1,
             Some(Pause::Congestion) => self.stats.congestion_pauses += 1,
+            Some(Pause::Rate) => self.stats.rate_pauses += 1,
         }
         self.arm_connection(key);
         pause.is_none()
@@ -250,6 +271,9 @@ impl Shard {
         if connection.flags.held || self.is_congested() {
             return Some(Pause::Congestion);
         }
+        if connection.flags.throttled {
+            return Some(Pause::Rate);
+        }
         if !self.budget.is_exhausted() {
             return None;
         }
@@ -261,7 +285,7 @@ impl Shard {
 
     /// When to look whether an unfinished packet may be kept on.
     pub(super) fn unfinished_deadline(&self, connection: &Connection) -> Option<Instant> {
-        let since = connection.unfinished_since.filter(|_| connection.is_open() && connection.parked.is_none())?;
+        let since = connection.unfinished_since.filter(|_| connection.is_open() && connection.parked.is_none() && !connection.flags.throttled)?;
         Some(since + self.options.memory_pause)
     }
 

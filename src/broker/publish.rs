@@ -28,7 +28,8 @@ impl Shard {
         let session = connection.session.expect("a connected client has a session");
         let alias = publish.properties.u16(PropertyId::TopicAlias);
         let resolved = connection.alias_in.resolve(alias, publish.topic)?;
-        let topic: &str = &resolved;
+        let mounted = self.sessions[session].mount.as_ref().map(|mount| mount.whole_topic(&resolved).unwrap_or_default());
+        let topic: &str = mounted.as_deref().unwrap_or(&resolved);
         if resumed.is_none() {
             self.stats.publish_received += 1;
         }
@@ -50,7 +51,7 @@ impl Shard {
             }
         }
         let verdict = if !self.is_publishable(topic) {
-            Verdict::Refuse(if topic.starts_with("$SYS") { Reason::NOT_AUTHORIZED } else { Reason::TOPIC_NAME_INVALID })
+            Verdict::Refuse(if resolved.starts_with("$SYS") { Reason::NOT_AUTHORIZED } else { Reason::TOPIC_NAME_INVALID })
         } else {
             self.judge(now, key, session, topic, publish, whole, resumed)
         };
@@ -129,10 +130,12 @@ impl Shard {
         let topic = rewrite.topic.as_deref().unwrap_or(topic);
         let expires = publish.properties.u32(PropertyId::MessageExpiryInterval).map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let mut kept = PropertyList::new();
-        let properties = if publish.properties.iter().all(|(id, _)| forwarded(id)) {
+        let mount = self.sessions[session].mount.as_ref();
+        let properties = if publish.properties.iter().all(|(id, _)| forwarded(id) && (mount.is_none() || id != PropertyId::ResponseTopic)) {
             publish.properties
         } else {
             kept.extend_filtered(publish.properties, forwarded);
+            mount.into_iter().for_each(|mount| mount.whole_properties(&mut kept));
             kept.as_properties()
         };
         let message = Message::new(

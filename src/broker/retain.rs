@@ -76,7 +76,8 @@ impl Shard {
         let more = self.router.read().expect("router lock").retained().collect(&filter, &mut job.cursor, TOPICS_PER_LOCK, now, &mut messages);
         job.charge.resize(job_bytes(&filter, &job.cursor));
         for message in messages {
-            if job.options.no_local && message.publisher() == own_number {
+            let is_hidden = self.sessions[session].mount.as_ref().is_some_and(|mount| mount.hides(message.topic()));
+            if is_hidden || (job.options.no_local && message.publisher() == own_number) {
                 continue;
             }
             let outgoing = outgoing_of(job, message, now);

@@ -12,6 +12,7 @@ use crate::route::ShareId;
 use crate::topic;
 
 use super::connection::ConnKey;
+use super::mount::MountPoint;
 
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
@@ -53,6 +54,8 @@ pub(super) struct Session {
     pub queue: Queue,
     pub queue_bytes: usize,
     pub will: Option<Box<Will>>,
+    /// In front of every topic of its client.
+    pub mount: Option<Arc<MountPoint>>,
     /// In-process subscriber in place of a network client.
     pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
     pub charge: Charge,

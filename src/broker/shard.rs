@@ -248,6 +248,7 @@ impl Shard {
         let was_connected = connection.state == State::Connected;
         connection.state = State::Closing;
         connection.partial = Vec::new();
+        connection.flags.throttled = false;
         if core::mem::take(&mut connection.flags.held) {
             self.held.retain(|held| *held != key);
         }
@@ -390,7 +391,7 @@ impl Shard {
         };
         let parked = connection.parked.as_ref().map(|parked| parked.deadline);
         let slow = connection.slow_since.map(|since| since + self.options.slow_consumer_grace);
-        [state, parked, slow, self.unfinished_deadline(connection)].into_iter().flatten().min()
+        [state, parked, slow, self.unfinished_deadline(connection), self.rate_deadline(key)].into_iter().flatten().min()
     }
 
     fn connection_timeout(&mut self, now: Instant, key: ConnKey) {
@@ -402,6 +403,10 @@ impl Shard {
         if connection.parked.as_ref().is_some_and(|parked| parked.deadline <= now) {
             return self.hook_timed_out(now, key);
         }
+        if self.end_throttle(now, key) {
+            return self.arm_connection(key);
+        }
+        let Some(connection) = self.connections.get(key) else { return };
         let slow = connection.slow_since.is_some_and(|since| since + self.options.slow_consumer_grace <= now);
         let unfinished = self.unfinished_deadline(&self.connections[key]).is_some_and(|deadline| deadline <= now);
         let connection = &mut self.connections[key];
@@ -468,7 +473,8 @@ pub(super) fn protocol_error(text: &'static str) -> Fault {
 
 /// Who a hook is asked about.
 pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, username: Option<&'a str>) -> ClientInfo<'a> {
-    ClientInfo { client_id, username, peer: &connection.peer, protocol_level: connection.version.level(), about: connection.about.as_ref() }
+    let (peer, protocol_level) = (&*connection.peer, connection.version.level());
+    ClientInfo { client_id, username, peer, protocol_level, about: connection.about.as_ref(), process: connection.process() }
 }
 
 /// A closing connection whose socket takes nothing is closed after this time.

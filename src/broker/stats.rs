@@ -74,8 +74,14 @@ stats! {
     connections_refused,
     /// Connections closed and CONNECT packets refused (0x8A) because of a ban.
     connections_banned,
+    /// Connections closed because their listener does not take their address (`allow`, `deny`).
+    connections_denied,
+    /// Times a listener rested because `rate_connections` was reached.
+    accept_pauses,
     /// CONNECT packets refused.
     connects_refused,
+    /// CONNECT packets refused because their listener does not speak their version (`versions`).
+    versions_refused,
     /// CONNECT packets refused (0x89), or closed half-way, because memory was short.
     connects_refused_busy,
     /// Connections closed because no CONNECT came in time.
@@ -165,6 +171,8 @@ stats! {
     budget_pauses,
     /// Times a client was not read for a while because it did not read itself.
     output_pauses,
+    /// Times a client was not read for a while because it had sent more than its listener's `rate_messages` or `rate_bytes`.
+    rate_pauses,
     /// Clients closed because they kept an unfinished packet while memory was short (0x97).
     unfinished_packets_closed,
 }

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 §3.8 to §3.11).
 
+use std::borrow::Cow;
+
 use crate::base::Instant;
 use crate::codec::{Properties, PropertyId, Qos, Reason, SubAck, Subscribe, SubscribeOptions, UnsubAck, Unsubscribe, Version};
 use crate::route::{RetainedCursor, Subscribed};
@@ -7,6 +9,7 @@ use crate::topic;
 
 use super::connection::{ConnKey, Resumed, Stage};
 use super::hooks::{Access, Answer, Decision};
+use super::mount::MountPoint;
 use super::session::SessionKey;
 use super::shard::{Fault, Shard, client_info};
 
@@ -58,6 +61,7 @@ impl Shard {
             verdicts = resumed.verdicts;
             if resumed.stage == Stage::Act { acting = Some(resumed.decision) } else { given = Some(resumed.decision) }
         }
+        let mount = self.sessions[session].mount.clone();
         for (filter, options) in subscribe.filters.iter().skip(verdicts.len()) {
             if verdicts.len() >= self.options.max_subscribe_filters {
                 self.refuse_filters_beyond(session, verdicts.len());
@@ -66,7 +70,7 @@ impl Shard {
             }
             let verdict = match given.take() {
                 Some(decision) => reason_of(&decision),
-                None => match self.authorize_filter(key, session, filter, options) {
+                None => match self.authorize_filter(key, session, &whole_filter(mount.as_deref(), filter), options) {
                     Ok(reason) => reason,
                     Err(token) => {
                         self.park(now, token, Stage::Authorize, whole, verdicts);
@@ -81,7 +85,7 @@ impl Shard {
             .iter()
             .zip(&verdicts)
             .filter(|(_, verdict)| !verdict.is_error())
-            .map(|((filter, options), _)| (filter.to_owned(), self.granted(options)))
+            .map(|((filter, options), _)| (whole_filter(mount.as_deref(), filter).into_owned(), self.granted(options)))
             .collect();
         let answered = self.ask_subscribe(now, key, session, asked, &verdicts, whole, acting)?;
         let mut answered = answered.into_iter();
@@ -200,7 +204,10 @@ impl Shard {
     ) -> Result<(), Fault> {
         let session = self.connections[key].session.expect("connected");
         let filters_max = self.options.max_subscribe_filters;
-        let filters: Vec<&str> = unsubscribe.filters.iter().take(filters_max + 1).collect();
+        let mount = self.sessions[session].mount.clone();
+        let filters = unsubscribe.filters.iter().take(filters_max + 1).map(|filter| whole_filter(mount.as_deref(), filter));
+        let filters: Vec<Cow<'_, str>> = filters.collect();
+        let filters: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
         if filters.len() > filters_max {
             // 3.x could not be told that some of them were not looked at.
             self.tell_client_quota(session, "max_subscribe_filters");
@@ -244,6 +251,14 @@ impl Shard {
         }
         self.tell_unsubscribed(key, filter);
         Reason::SUCCESS
+    }
+}
+
+/// A client's filter as the router knows it; empty: there is none.
+fn whole_filter<'a>(mount: Option<&MountPoint>, filter: &'a str) -> Cow<'a, str> {
+    match mount {
+        Some(mount) => mount.whole_filter(filter).unwrap_or_default().into(),
+        None => filter.into(),
     }
 }
 

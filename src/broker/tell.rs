@@ -35,7 +35,7 @@ pub(super) fn session_info<'a>(session: &'a Session, connection: Option<&'a Conn
     let (client_id, username) = (&*session.client_id, session.username.as_deref());
     match connection {
         Some(connection) => client_info(connection, client_id, username),
-        None => ClientInfo { client_id, username, peer: "", protocol_level: session.version.level(), about: None },
+        None => ClientInfo { client_id, username, peer: "", protocol_level: session.version.level(), about: None, process: None },
     }
 }
 

@@ -94,6 +94,21 @@ impl Message {
         Arc::new(Self { body, apart, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
     }
 
+    /// The same message under another topic and with other properties, for one receiver. The payload is
+    /// shared, and charged once more: the first owner may be gone before this one.
+    ///
+    /// # Panics
+    /// If `topic` has more than 65,535 bytes: the caller's fault.
+    pub fn renamed(&self, topic: &str, properties: Properties<'_>) -> Arc<Self> {
+        let (topic_len, properties_len) = part_lens(topic, properties);
+        let body = Bytes::from([topic.as_bytes(), properties.as_bytes()].concat());
+        let payload = self.apart.as_deref().map_or_else(|| self.body.slice(self.payload_start()..), Bytes::clone);
+        let charge = self.charge.beside(ARC_BYTES + size_of::<Self>() + size_of::<Bytes>() + body.len() + payload.len());
+        let Self { expires, received, publisher, qos, retain, .. } = *self;
+        let apart = Some(Box::new(payload));
+        Arc::new(Self { body, apart, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
+    }
+
     /// The topic name.
     pub fn topic(&self) -> &str {
         core::str::from_utf8(self.topic_bytes()).expect("made of a string")

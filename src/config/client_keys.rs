@@ -168,6 +168,13 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     milliseconds!("reconnect_delay_max_ms", reconnect.delay_max, "where doubling ends"),
     flag!("reconnect_jitter", reconnect.jitter, "delays are drawn between half and all of their value"),
     milliseconds!("reconnect_stable_after_ms", reconnect.stable_after, "a connection that lasted as long makes the delay small again"),
+    row!(
+        Kind::Number(0, 31_536_000),
+        "ladder_probe_interval_s",
+        "of several servers the one that worked is tried first again; after this time the best one; 0: never",
+        |c| Value::Number(c.options.reconnect.probe_interval.as_secs()),
+        |c, v| c.options.reconnect.probe_interval = Duration::from_secs(v.into_number())
+    ),
     retry!("reconnect_on_network", Network, "no connection, or it broke: try again soon, slow, or stop"),
     retry!("reconnect_on_closed", Closed, "the server closed without a word"),
     retry!("reconnect_on_names", Names, "the server's name was not found"),

@@ -13,7 +13,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `key` | rows, kinds, values |
-//! | `server_keys`, `client_keys` | the tables |
+//! | `server_keys`, `listener_keys`, `client_keys` | the tables |
 //! | `server`, `client` | the configurations |
 //! | `server_check`, `client_check` | what cannot work together |
 //! | `describe` | the tables as documentation, values with a type |
@@ -33,6 +33,8 @@ mod file;
 mod json;
 mod key;
 #[cfg(feature = "server")]
+mod listener_keys;
+#[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "server")]
 mod server_check;
@@ -46,6 +48,8 @@ pub use client::ClientConfig;
 pub use describe::{KeyInfo, describe, set_value, value_of};
 pub use error::{Error, Problem};
 pub use key::{Key, Kind, Value};
+#[cfg(feature = "server")]
+pub use listener_keys::ListenerKey;
 #[cfg(feature = "server")]
 pub use server::{ServerConfig, ServerDiff};
 pub use uri::{DEFAULT_PORT, ServerUri};
@@ -102,6 +106,12 @@ fn is_server_key(name: &str) -> bool {
         let _ = name;
         false
     }
+}
+
+/// The keys of a listener.
+#[cfg(feature = "server")]
+pub fn listener_keys() -> &'static [ListenerKey] {
+    listener_keys::KEYS
 }
 
 /// The keys of a client.

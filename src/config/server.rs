@@ -1,11 +1,13 @@
 //! The configuration of a server.
 
+use std::net::SocketAddr;
+
 use super::entry::Entry;
-use super::key::{find, unknown, words};
-use super::{Error, Key, Problem, ServerUri, connection_string, is_client_key, is_server_key, own_variables, server_keys};
+use super::key::{find, unknown};
+use super::{Error, Key, ListenerKey, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
 use crate::broker::Options;
-use crate::net::{ListenerOptions, ListenerTls, ListenerWebSocket};
-use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
+use crate::net::{Endpoint, ListenerOptions, ListenerWebSocket, Underlay};
+use crate::stack::{ClientCertificate, Identity, ProxyPolicy};
 
 /// Options, and where to listen.
 #[derive(Clone, Debug, Default)]
@@ -30,64 +32,18 @@ pub struct ServerDiff {
     pub listeners_removed: Vec<ListenerOptions>,
 }
 
-/// The keys of a `[[listener]]` table.
-const LISTENER_KEYS: [&str; 17] = [
-    "uri",
-    "address",
-    "port",
-    "allow_anonymous",
-    "max_connections",
-    "cert",
-    "key",
-    "ca",
-    "crl",
-    "client_cert",
-    "identity",
-    "tls_min",
-    "alpn",
-    "paths",
-    "origins",
-    "proxy",
-    "proxy_trusted",
-];
-/// Of these, so many say where.
-const PLACE_KEYS: usize = 3;
-pub(super) const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
-    [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
-pub(super) const IDENTITY_WORDS: [(&str, Identity); 4] =
-    [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
-pub(super) const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+/// What the URI of a listener says outside of its query, as keys of a `[[listener]]` table.
+const PLACE_KEYS: [&str; 3] = ["uri", "address", "port"];
 
-pub(super) const PROXY_WORDS: [(&str, ProxyPolicy); 3] = [("off", ProxyPolicy::Off), ("optional", ProxyPolicy::Optional), ("required", ProxyPolicy::Required)];
-
-/// The value one of `words` stands for.
-fn choice<T: Copy>(key: &str, value: &str, words: &[(&str, T)]) -> Result<T, Error> {
-    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(value));
-    found.map(|(_, choice)| *choice).ok_or_else(|| {
-        let expected = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        Error::Value { key: key.to_owned(), value: value.to_owned(), expected: format!("one of {expected}") }
-    })
-}
-
-/// One option of a listener's TLS.
-fn set_of_tls(tls: &mut ListenerTls, key: &str, value: &str) -> Result<(), Error> {
-    match key {
-        "cert" => value.clone_into(&mut tls.cert),
-        "key" => value.clone_into(&mut tls.key),
-        "ca" => value.clone_into(&mut tls.ca),
-        "crl" => value.clone_into(&mut tls.crl),
-        "client_cert" => tls.client_certificate = choice(key, value, &CLIENT_CERTIFICATE_WORDS)?,
-        "identity" => tls.identity = choice(key, value, &IDENTITY_WORDS)?,
-        "tls_min" => tls.version_min = choice(key, value, &TLS_VERSION_WORDS)?,
-        "alpn" => tls.alpn = words(value).map(str::to_owned).collect(),
-        other => return Err(unknown(other, LISTENER_KEYS.into_iter().skip(PLACE_KEYS))),
-    }
-    Ok(())
+/// The row of one option of a listener.
+fn find_of_listener(name: &str) -> Result<&'static ListenerKey, Error> {
+    let keys = listener_keys();
+    keys.iter().find(|key| key.name.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(name, keys.iter().map(|key| key.name)))
 }
 
 /// What has to be there together.
 fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
-    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.address)));
+    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.endpoint)));
     match &listener.tls {
         None if listener.transport.tls => together("TLS needs cert and key"),
         Some(_) if !listener.transport.tls => together("cert, key and the like need mqtts://"),
@@ -102,7 +58,7 @@ fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
 
 /// As [`check_tls`], for the other layers.
 fn check_layers(listener: &ListenerOptions) -> Result<(), Error> {
-    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.address)));
+    let together = |text: &str| Err(Error::Together(format!("listener {}: {text}", listener.endpoint)));
     match listener {
         _ if !listener.transport.websocket && listener.websocket != ListenerWebSocket::default() => together("paths and origins need ws:// or wss://"),
         _ if listener.proxy != ProxyPolicy::Off && listener.proxy_trusted.is_empty() => together("proxy needs proxy_trusted: nobody else is believed"),
@@ -113,30 +69,23 @@ fn check_layers(listener: &ListenerOptions) -> Result<(), Error> {
     }
 }
 
-/// One option of a listener, from the query of its URI or its table.
-fn set_of_listener(listener: &mut ListenerOptions, key: &str, value: &str) -> Result<(), Error> {
-    let refused = |expected: &str| {
-        let (key, value) = (key.to_owned(), value.to_owned());
-        Error::Value { key, value, expected: expected.to_owned() }
+/// No option is there in vain.
+fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
+    let is_set = |names: &[&str]| {
+        let defaults = ListenerOptions::on(listener.endpoint.clone());
+        let set = listener_keys().iter().find(|key| names.contains(&key.name) && key.print(listener) != key.print(&defaults));
+        set.map(|key| key.name)
     };
-    match key {
-        "allow_anonymous" => match value {
-            "true" | "1" | "yes" | "on" => listener.allow_anonymous = Some(true),
-            "false" | "0" | "no" | "off" => listener.allow_anonymous = Some(false),
-            _ => return Err(refused("true or false")),
-        },
-        "max_connections" => listener.max_connections = Some(value.parse().map_err(|_| refused("a number"))?),
-        "paths" if words(value).all(is_path) => listener.websocket.paths.extend(words(value).map(str::to_owned)),
-        "paths" => return Err(refused("paths such as /mqtt, separated by commas")),
-        "origins" => listener.websocket.origins = words(value).map(str::to_owned).collect(),
-        "proxy" => listener.proxy = choice(key, value, &PROXY_WORDS)?,
-        "proxy_trusted" => {
-            listener.proxy_trusted =
-                value.parse().map_err(|part: String| refused(&format!("networks such as 10.0.0.0/8, separated by commas; '{part}' is none")))?;
-        }
-        other => return set_of_tls(listener.tls.get_or_insert_default(), other, value),
-    }
-    Ok(())
+    let of_tcp = ["allow", "deny", "tcp_keepalive_s", "tcp_user_timeout_ms", "dscp", "proxy", "proxy_trusted"];
+    let of_unix = ["mode", "owner"];
+    let tcp = || is_set(&of_tcp).map(|key| (key, "is of TCP"));
+    let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
+    let in_vain = match listener.endpoint {
+        Endpoint::Tcp(_) => unix(),
+        Endpoint::Unix(_) => tcp(),
+        Endpoint::Memory(_) => tcp().or_else(unix),
+    };
+    in_vain.map_or(Ok(()), |(key, what)| Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint))))
 }
 
 impl ServerConfig {
@@ -163,19 +112,43 @@ impl ServerConfig {
             let why = "a listener has no user name".to_owned();
             return Err(Error::Uri { uri: uri.host.clone(), why });
         }
-        let addresses = uri.listen_addresses()?;
+        let endpoints = match uri.transport.underlay {
+            Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
+            Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
+            _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
+        };
+        self.add_endpoints(endpoints, uri)
+    }
+
+    /// A listener at a socket that is there already: `options` is the query of a URI, or a whole one, whose address does not count.
+    pub fn listener_of_socket(endpoint: Endpoint, options: &str) -> Result<ListenerOptions, Error> {
+        let mut config = Self::default();
+        let uri = match options.split_once("://") {
+            // It begins with a scheme, not with a key.
+            Some((scheme, _)) if !scheme.contains('=') => ServerUri::parse(options)?,
+            // The socket says nothing of TLS; a certificate does.
+            _ if options.split('&').any(|pair| pair.starts_with("cert=")) => ServerUri::parse(&format!("mqtts://?{options}"))?,
+            _ => ServerUri::parse(&format!("mqtt://?{options}"))?,
+        };
+        config.add_endpoints(vec![endpoint], &uri)?;
+        Ok(config.listeners.remove(0))
+    }
+
+    fn add_endpoints(&mut self, endpoints: Vec<Endpoint>, uri: &ServerUri) -> Result<(), Error> {
         // Port 0 takes another port each time: it can be there twice.
-        let taken = addresses.iter().find(|address| address.port() != 0 && self.listeners.iter().any(|listener| listener.address == **address));
-        if let Some(address) = taken {
-            return Err(Error::Together(format!("listens at {address} twice")));
+        let is_one = |endpoint: &Endpoint| endpoint.socket_address().is_none_or(|address| address.port() != 0);
+        let taken = endpoints.iter().find(|endpoint| is_one(endpoint) && self.listeners.iter().any(|listener| listener.endpoint == **endpoint));
+        if let Some(endpoint) = taken {
+            return Err(Error::Together(format!("listens at {endpoint} twice")));
         }
-        for address in addresses {
-            let mut listener = ListenerOptions::at(address);
+        for endpoint in endpoints {
+            let mut listener = ListenerOptions::on(endpoint);
             listener.transport = uri.transport;
-            uri.query.iter().try_for_each(|(key, value)| set_of_listener(&mut listener, key, value))?;
+            uri.query.iter().try_for_each(|(key, value)| find_of_listener(key)?.set(&mut listener, value))?;
             listener.websocket.paths.extend(Some(uri.path.clone()).filter(|path| path.len() > 1));
             check_tls(&listener)?;
             check_layers(&listener)?;
+            check_place(&listener)?;
             self.listeners.push(listener);
         }
         Ok(())
@@ -184,8 +157,10 @@ impl ServerConfig {
     /// A listener with what it does not say itself: anonymous clients are let in by the option if that was set, else on
     /// loopback only.
     pub fn listener_in_force(&self, listener: &ListenerOptions) -> ListenerOptions {
-        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { listener.address.ip().is_loopback() };
-        ListenerOptions { allow_anonymous: Some(listener.allow_anonymous.unwrap_or(default)), ..listener.clone() }
+        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { listener.endpoint.is_local() };
+        let mut in_force = listener.clone();
+        in_force.rules.allow_anonymous.get_or_insert(default);
+        in_force
     }
 
     /// The value that was set, or whether every listener is on loopback.
@@ -193,7 +168,7 @@ impl ServerConfig {
         if self.is_anonymous_set {
             return self.options.allow_anonymous;
         }
-        self.listeners.iter().all(|listener| listener.address.ip().is_loopback())
+        self.listeners.iter().all(|listener| listener.endpoint.is_local())
     }
 
     pub(super) fn set_allow_anonymous(&mut self, allow: bool) {
@@ -241,29 +216,35 @@ impl ServerConfig {
 
     fn add_listener_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
         let mut uri = ServerUri::default();
+        // Where the whole is said, if it is said in one place.
+        let whole = rows.iter().find(|(key, ..)| key == "uri").map(|(.., line)| *line);
         for (key, value, line) in rows {
             let problem = |error| Problem { line: *line, error };
             match key.as_str() {
-                "uri" if rows.len() > 1 => {
-                    let text = "uri stands alone: address and port are in it".to_owned();
-                    return Err(problem(Error::Together(text)));
+                "address" | "port" if whole.is_some() => {
+                    return Err(problem(Error::Together("address and port are in the uri".to_owned())));
                 }
-                "uri" => return self.add_listener_uri(value).map_err(problem),
+                "uri" => {
+                    let parsed = ServerUri::parse(value).map_err(problem)?;
+                    uri = ServerUri { query: [&parsed.query[..], &uri.query].concat(), ..parsed };
+                }
                 "address" => uri.host.clone_from(value),
-                other if LISTENER_KEYS[PLACE_KEYS..].contains(&other) => {
-                    set_of_listener(&mut ListenerOptions::at(([0, 0, 0, 0], 0).into()), key, value).map_err(problem)?;
-                    uri.query.push((key.clone(), value.clone()));
-                }
                 "port" => {
                     uri.port = Some(value.parse().map_err(|_| {
                         let (key, value) = (key.clone(), value.clone());
                         problem(Error::Value { key, value, expected: "a port from 0 to 65535".to_owned() })
                     })?);
                 }
-                other => return Err(problem(unknown(other, LISTENER_KEYS.into_iter()))),
+                other => {
+                    let key = find_of_listener(other)
+                        .map_err(|_| problem(unknown(other, PLACE_KEYS.into_iter().chain(listener_keys().iter().map(|key| key.name)))))?;
+                    // Looked at here as well: its line is known.
+                    key.set(&mut ListenerOptions::at(SocketAddr::from(([0, 0, 0, 0], 0))), value).map_err(problem)?;
+                    uri.query.push((key.name.to_owned(), value.clone()));
+                }
             }
         }
-        self.add_listeners(&uri).map_err(|error| Problem { line: 0, error })
+        self.add_listeners(&uri).map_err(|error| Problem { line: whole.unwrap_or(0), error })
     }
 
     /// Sets what `NLMQTT_` variables say; the others, and a client's, are passed over.
@@ -306,7 +287,7 @@ mod tests {
             Ok(config.listeners[0].clone())
         };
         let whole = listener("ws://10.0.0.1/mqtt?paths=/a,/b&origins=https://x,https://y&proxy=required&proxy_trusted=10.0.0.0/8,::1").expect("legal");
-        assert_eq!(whole.address.port(), 8083);
+        assert_eq!(whole.endpoint.port(), 8083);
         assert_eq!(whole.websocket.paths, ["/a", "/b", "/mqtt"]);
         assert_eq!(whole.websocket.origins, ["https://x", "https://y"]);
         assert_eq!((whole.proxy, whole.proxy_trusted.to_string()), (ProxyPolicy::Required, "10.0.0.0/8,::1/128".to_owned()));
@@ -343,9 +324,16 @@ mod tests {
         config.add_listener_uri("mqtt://127.0.0.1:1?max_connections=5&allow_anonymous=false").expect("legal");
         let problems = config.load_toml("[[listener]]\naddress = \"10.0.0.1\"\nport = 2\nallow_anonymous = true\n[[listener]]\nuri = \"mqtt://10.0.0.2\"\n");
         assert!(problems.is_empty(), "{problems:?}");
-        let rules: Vec<_> = config.listeners.iter().map(|listener| config.listener_in_force(listener).allow_anonymous).collect();
+        let rules: Vec<_> = config.listeners.iter().map(|listener| config.listener_in_force(listener).rules.allow_anonymous).collect();
         assert_eq!(rules, [Some(false), Some(true), Some(false)]);
         assert_eq!(config.listeners[0].max_connections, Some(5));
+        let table = "[[listener]]\nmode = \"0600\"\nuri = \"unix:///run/x?versions=5\"\nrate_bytes = 7\n";
+        assert!(config.load_toml(table).is_empty());
+        let unix = &config.listeners[3];
+        assert_eq!((unix.endpoint.to_string().as_str(), unix.socket.mode, unix.rules.rate_bytes), ("unix:///run/x", Some(0o600), Some(7)));
+        assert_eq!(unix.rules.versions.to_string(), "5");
+        let problems = config.load_toml("[[listener]]\nuri = \"unix:///run/y\"\nport = 1\n[[listener]]\nuri = \"unix:///run/x\"\n");
+        assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [3, 5], "{problems:?}");
         assert!(config.add_listener_uri("mqtt://127.0.0.1:9?max_connections=many").is_err());
     }
 
@@ -366,6 +354,28 @@ mod tests {
     }
 
     #[test]
+    fn unix_sockets_are_listened_at_with_mode_and_owner() {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri("unix:///run/mqtt%20x.sock?mode=0660&owner=root:7&max_connections=3").expect("legal");
+        let listener = &config.listeners[0];
+        let socket = &listener.socket;
+        assert_eq!((listener.endpoint.to_string().as_str(), socket.mode, socket.owner.as_str()), ("unix:///run/mqtt x.sock", Some(0o660), "root:7"));
+        assert_eq!(config.listener_in_force(listener).rules.allow_anonymous, Some(true), "only this host gets there");
+        for uri in [
+            "unix:///run/mqtt%20x.sock",
+            "unix:///x?dscp=5",
+            "unix:///x?allow=::1",
+            "unix:///x?mode=9",
+            "unix:///x?mode=01777",
+            "mqtt://127.0.0.1?mode=0600",
+            "unix://u@/x",
+        ] {
+            assert!(config.add_listener_uri(uri).is_err(), "{uri}");
+        }
+        assert_eq!(config.listeners.len(), 1);
+    }
+
+    #[test]
     #[cfg(all(feature = "json", feature = "tls"))]
     fn tls_of_a_listener_is_printed_as_it_is_read() {
         let mut config = ServerConfig::default();
@@ -373,12 +383,14 @@ mod tests {
             "mqtts://127.0.0.1:1?cert=/a%20b&key=/k%26&ca=/c&crl=/r&client_cert=require&identity=san&tls_min=1.3&alpn=mqtt,x&max_connections=2",
             "tls://127.0.0.1:2?cert=c&key=k&client_cert=request&ca=d&identity=fingerprint",
             "ssl://127.0.0.1?cert=c&key=k",
+            "unix:///run/a%20b%3F?mode=0600&owner=:0",
+            "inproc://hub?rate_bytes=3&mount_point=a%26b/&versions=5,3.1.1",
         ] {
             config.add_listener_uri(uri).expect(uri);
         }
         let first = config.listeners[0].tls.as_deref().expect("TLS");
         assert_eq!((first.cert.as_str(), first.key.as_str(), first.alpn.len()), ("/a b", "/k&", 2));
-        assert_eq!(config.listeners[2].address.port(), 8883);
+        assert_eq!(config.listeners[2].endpoint.port(), 8883);
         let mut again = ServerConfig::default();
         assert!(again.load_json(&config.to_json()).is_empty(), "{}", config.to_json());
         assert_eq!(again.listeners, config.listeners);
@@ -447,7 +459,7 @@ mod tests {
         assert_eq!(lines, [2, 3, 5, 6, 13, 14, 17], "{problems:?}");
         assert_eq!(problems[1].to_string(), "line 3: unknown key 'allow_anonymus': did you mean 'allow_anonymous'?");
         assert_eq!((config.options.max_connections, config.options.max_packet_size), (10, 1 << 20));
-        let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
         assert_eq!(addresses, ["127.0.0.1:0", "127.0.0.1:2000", "[::1]:2000"]);
         assert!(ServerConfig::default().load_toml("max_connections = 0x10\nmax_keepalive = 1_000\n").is_empty());
         assert_eq!(ServerConfig::default().load_toml("max_connections = [[[").first().map(|first| first.line), Some(1));

@@ -49,11 +49,11 @@ impl ServerConfig {
 
     fn check_listeners(&self, report: &mut impl FnMut(String, &str)) {
         for (index, listener) in self.listeners.iter().enumerate() {
-            let address = listener.address;
+            let Some(address) = listener.endpoint.socket_address() else { continue };
             let all = self
                 .listeners
                 .iter()
-                .map(|other| other.address)
+                .filter_map(|other| other.endpoint.socket_address())
                 .find(|other| other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4() && other.port() == address.port());
             if let Some(all) = all.filter(|all| address.port() != 0 && *all != address) {
                 report(format!("listens at {address}, which {all} takes already"), "remove one of the two");

@@ -1,4 +1,5 @@
-//! `scheme://user:password@host:port?key=value&key=value`, for listeners and for servers.
+//! `scheme://user:password@host:port?key=value&key=value`, for listeners and for servers; a Unix socket has a path in place of host and
+//! port: `unix:///run/mqtt.sock`, and `inproc://NAME` has a name inside this process.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -38,9 +39,9 @@ const SCHEMES: [Scheme; 14] = [
     scheme("ssl", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
     scheme("ws", Underlay::Tcp, (false, true), (80, 8083), HAS_WEBSOCKET),
     scheme("wss", Underlay::Tcp, (true, true), (443, 8084), HAS_TLS && HAS_WEBSOCKET),
-    scheme("unix", Underlay::Unix, PLAIN, (0, 0), false),
-    scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), false),
-    scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), false),
+    scheme("unix", Underlay::Unix, PLAIN, (0, 0), true),
+    scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), true),
+    scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), true),
     // QUIC has TLS inside.
     scheme("quic", Underlay::Quic, PLAIN, (14567, 14567), false),
     scheme("mqtt+quic", Underlay::Quic, PLAIN, (14567, 14567), false),
@@ -70,7 +71,7 @@ pub struct ServerUri {
     pub transport: Transport,
     pub username: Option<String>,
     pub password: Option<String>,
-    /// Name or address, without the brackets of IPv6; may be empty.
+    /// Name or address, without the brackets of IPv6, may be empty; the path of a Unix socket; a name inside this process.
     pub host: String,
     pub port: Option<u16>,
     /// Of a WebSocket: with its slash, or empty.
@@ -93,20 +94,17 @@ impl ServerUri {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (place, path) = match place.find('/') {
             Some(at) if row.transport.websocket => place.split_at(at),
-            _ => (place.strip_suffix('/').unwrap_or(place), ""),
+            _ => (place, ""),
         };
         if !path.is_empty() && !is_path(path) {
             return Err(fail("bad path"));
         }
-        if place.contains(['/', '#', ' ']) {
-            return Err(fail("expected host:port"));
-        }
-        let (user, place) = match place.rsplit_once('@') {
-            Some((user, place)) => (Some(user), place),
-            None => (None, place),
+        let (user, host, port) = match row.transport.underlay {
+            Underlay::Unix => split_path(place).map(|(user, path)| (user, path, None)).ok_or_else(|| fail("expected an absolute path"))?,
+            Underlay::InProcess => split_name(place).map(|(user, name)| (user, name, None)).ok_or_else(|| fail("expected a name"))?,
+            _ => split_place(place).ok_or_else(|| fail("expected host:port"))?,
         };
-        let (host, port) = split_port(place).ok_or_else(|| fail("expected host:port"))?;
-        let mut uri = Self { transport: row.transport, host: host.to_owned(), port, path: path.to_owned(), ..Self::default() };
+        let mut uri = Self { transport: row.transport, host, port, path: path.to_owned(), ..Self::default() };
         if let Some(user) = user {
             let (name, password) = match user.split_once(':') {
                 Some((name, password)) => (name, Some(password)),
@@ -147,6 +145,36 @@ impl ServerUri {
         let port = self.port.unwrap_or_else(|| self.row().listener_port);
         Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
     }
+}
+
+/// User and password, host, port.
+fn split_place(place: &str) -> Option<(Option<&str>, String, Option<u16>)> {
+    let place = place.strip_suffix('/').unwrap_or(place);
+    if place.contains(['/', '#', ' ']) {
+        return None;
+    }
+    let (user, place) = place.rsplit_once('@').map_or((None, place), |(user, place)| (Some(user), place));
+    let (host, port) = split_port(place)?;
+    Some((user, host.to_owned(), port))
+}
+
+/// User and password, name inside this process: letters, digits, `-`, `_` and `.`.
+fn split_name(place: &str) -> Option<(Option<&str>, String)> {
+    let place = place.strip_suffix('/').unwrap_or(place);
+    let (user, name) = place.rsplit_once('@').map_or((None, place), |(user, name)| (Some(user), name));
+    let is_good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_good.then(|| (user, name.to_owned()))
+}
+
+/// User and password, path: that may have any letters, escaped or not.
+fn split_path(place: &str) -> Option<(Option<&str>, String)> {
+    let (user, path) = match place.split_once("@/") {
+        Some((user, _)) if !user.contains('/') => (Some(user), &place[user.len() + 1..]),
+        _ => (None, place),
+    };
+    let path = decode(path)?;
+    let is_good = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
+    is_good.then_some((user, path))
 }
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`, `v6`.
@@ -269,6 +297,32 @@ mod tests {
         }
         let error = ServerUri::parse("mqtt://me:hidden@x:y").expect_err("bad port").to_string();
         assert!(error.contains("me:...@x:y") && !error.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn unix_sockets_have_a_path() {
+        for (text, user, path) in [
+            ("unix:///run/mqtt.sock", None, "/run/mqtt.sock"),
+            ("unix:///run/a%20b?mode=0600", None, "/run/a b"),
+            ("mqtt+unix://me:secret@/run/x@y", Some("me"), "/run/x@y"),
+            ("unix:///a@/b", None, "/a@/b"),
+        ] {
+            let uri = ServerUri::parse(text).expect(text);
+            assert_eq!((uri.username.as_deref(), uri.host.as_str(), uri.port), (user, path, None), "{text}");
+            assert_eq!(uri.transport.underlay, Underlay::Unix);
+        }
+        for text in ["unix://", "unix:///", "unix://run/x", "unix:///a%00", "unix:///a/", "unix:///%f"] {
+            assert!(matches!(ServerUri::parse(text), Err(Error::Uri { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_inside_this_process_are_plain_words() {
+        let uri = ServerUri::parse("inproc://me@gateway-1?client_id=x").expect("legal");
+        assert_eq!((uri.username.as_deref(), uri.host.as_str(), uri.transport.underlay), (Some("me"), "gateway-1", Underlay::InProcess));
+        for text in ["inproc://", "inproc://a:1", "inproc://a/b", "inproc://a b"] {
+            assert!(matches!(ServerUri::parse(text), Err(Error::Uri { .. })), "{text}");
+        }
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub struct nlmqtt_connected {
     pub client_id: nlmqtt_str,
     /// Every property of CONNACK.
     pub properties: *const nlmqtt_properties,
+    /// Which server the last session was with; the same as `server` for the first session. Another one: the client has
+    /// switched, because the servers before did not work, or because a better one does again (option ladder_probe_interval_s).
+    pub previous_server: usize,
 }
 
 /// A connection was lost, refused or not made. Borrowed until the callback returns.
@@ -275,6 +278,10 @@ impl Callbacks {
 
     fn connected(&self, connected: &Connected) {
         self.log(NLMQTT_LOG_INFO, || format!("client {}: connected", connected.client_id));
+        let (from, to) = (connected.previous_server, connected.server);
+        if from != to {
+            self.log(NLMQTT_LOG_INFO, || format!("client {}: switched from server {from} to server {to}", connected.client_id));
+        }
         let Some(call) = self.table.connected else { return };
         let client_id = terminated(connected.client_id.as_bytes());
         let properties = nlmqtt_properties::of(connected.properties.as_properties());
@@ -285,6 +292,7 @@ impl Callbacks {
             keep_alive_s: connected.keep_alive_s,
             client_id: nlmqtt_str::of_terminated(&client_id),
             properties: &raw const properties,
+            previous_server: connected.previous_server,
         };
         unsafe { call(self.user.data, &raw const info) }
     }

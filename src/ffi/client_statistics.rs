@@ -57,6 +57,8 @@ pub struct nlmqtt_client_statistics {
     pub received_count: usize,
     /// Their bytes.
     pub received_bytes: usize,
+    /// Sessions with another server than the one before.
+    pub server_switches: u64,
 }
 
 /// Zero everywhere. NULL is fine.
@@ -90,6 +92,7 @@ const NO_STATISTICS: nlmqtt_client_statistics = nlmqtt_client_statistics {
     requests_waiting: 0,
     received_count: 0,
     received_bytes: 0,
+    server_switches: 0,
 };
 
 /// Fills in counters, as they were a moment ago. `statistics` must have been made by nlmqtt_client_statistics_init. Never
@@ -124,6 +127,7 @@ pub unsafe extern "C" fn nlmqtt_client_stats(client: *const nlmqtt_client, stati
                 requests_waiting: levels.requests_waiting,
                 received_count: levels.received_count,
                 received_bytes: levels.received_bytes,
+                server_switches: counters.server_switches,
             };
             let room = size.min(size_of::<nlmqtt_client_statistics>());
             core::ptr::copy_nonoverlapping((&raw const all).cast::<u8>(), statistics.cast::<u8>(), room);
@@ -209,6 +213,7 @@ fn describe(diagnostics: &Diagnostics) -> String {
         ("requests_timed_out", counters.requests_timed_out),
         ("responses_unwanted", counters.responses_unwanted),
         ("receive_pauses", counters.receive_pauses),
+        ("server_switches", counters.server_switches),
     ];
     counts.iter().for_each(|(name, value)| line(name, value));
     text

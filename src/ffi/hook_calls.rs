@@ -13,6 +13,7 @@ use super::{
     NLMQTT_DROPPED_SESSION_ENDED, NLMQTT_DROPPED_TOO_LARGE, NLMQTT_LOG_INFO, UserData, nlmqtt_bytes, nlmqtt_client_info, nlmqtt_connect_info, nlmqtt_decision,
     nlmqtt_hook_token, nlmqtt_message, nlmqtt_properties, nlmqtt_publish_info, nlmqtt_server_hooks, nlmqtt_str, nlmqtt_subscription_info,
 };
+use crate::base::PeerProcess;
 use crate::broker::{Access, Answer, ClientInfo, Decision, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Qos, Reason, SubscribeOptions};
 
@@ -150,6 +151,7 @@ impl Strings {
         let certificate = client.about.and_then(|about| about.certificate.as_deref());
         let certificate = certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of);
         let (struct_size, protocol_level) = (size_of::<nlmqtt_client_info>(), client.protocol_level);
+        let process = client.process.unwrap_or(PeerProcess { pid: 0, uid: 0, gid: 0 });
         let info = nlmqtt_client_info {
             struct_size,
             client_id,
@@ -163,6 +165,10 @@ impl Strings {
             proxy_common_name,
             proxy_unique_id,
             proxy_alpn,
+            has_process: client.process.is_some(),
+            pid: process.pid,
+            uid: process.uid,
+            gid: process.gid,
         };
         (info, more)
     }
@@ -181,7 +187,8 @@ fn subscription_info(filter: nlmqtt_str, options: SubscribeOptions) -> nlmqtt_su
 /// The name of a key with its NUL; made once.
 fn key_name(name: &str) -> *const c_char {
     static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
-    let all = || crate::config::server_keys().iter().map(|key| CString::new(key.name).unwrap_or_default()).collect();
+    let names = || crate::config::server_keys().iter().map(|key| key.name).chain(crate::config::listener_keys().iter().map(|key| key.name));
+    let all = || names().map(|name| CString::new(name).unwrap_or_default()).collect();
     let found = NAMES.get_or_init(all).iter().find(|known| known.as_bytes() == name.as_bytes());
     found.map_or(c"".as_ptr(), |known| known.as_ptr())
 }

@@ -30,7 +30,7 @@ pub struct nlmqtt_client_info {
     pub client_id: nlmqtt_str,
     /// The user name of CONNECT; `data` is NULL without one.
     pub username: nlmqtt_str,
-    /// Where it connects from, such as "127.0.0.1:50123".
+    /// Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the process.
     pub peer: nlmqtt_str,
     /// 3 (MQTT 3.1), 4 (3.1.1) or 5.
     pub protocol_level: u8,
@@ -49,6 +49,14 @@ pub struct nlmqtt_client_info {
     pub proxy_unique_id: nlmqtt_bytes,
     /// The same: the protocol agreed on by ALPN.
     pub proxy_alpn: nlmqtt_bytes,
+    /// It is connected over a Unix socket, and the kernel has said by which process: the next three.
+    pub has_process: bool,
+    /// Process; 0: of another name space.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }
 
 /// A CONNECT (MQTT 5 section 3.1). Everything is borrowed until the hook returns.

@@ -233,7 +233,7 @@ fn open_listeners(inner: &ServerInner, running: &Server, config: &ServerConfig, 
                     let _ = running.remove_listener(address);
                 }
                 let failure = Failure::from(error);
-                return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.address, failure.text)));
+                return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.endpoint, failure.text)));
             }
         }
     }

@@ -77,7 +77,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_load_environment(config: *mut nlmq
     })
 }
 
-/// Adds a listener: `mqtt://ADDRESS:PORT`. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
+/// Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
+/// replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
 /// `localhost` is 127.0.0.1 and ::1. UNSUPPORTED: a transport this build does not have; CONFIG: not a URI of a listener, or
 /// there already.
 #[unsafe(no_mangle)]
@@ -95,7 +96,7 @@ pub unsafe extern "C" fn nlmqtt_server_config_listener_count(config: *const nlmq
 }
 
 /// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
-/// `port`. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+/// `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
 /// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_load_file(config: *mut nlmqtt_server_config, path: *const c_char) -> nlmqtt_status {

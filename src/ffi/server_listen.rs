@@ -1,7 +1,6 @@
 //! Where a server listens: opened, passed in, closed while it runs; and connections that are there already.
 
 use std::ffi::c_char;
-use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use super::client_config::copy_text;
@@ -10,7 +9,7 @@ use super::{
     Failure, NLMQTT_IO, NLMQTT_LIMIT, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence_on, nlmqtt_server, nlmqtt_status, optional_string, string,
 };
 use crate::config::ServerConfig;
-use crate::net::ListenerOptions;
+use crate::net::{Endpoint, ListenerOptions};
 
 /// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
 /// reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
@@ -34,7 +33,7 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, 
                             let _ = running.remove_listener(address);
                         }
                         let failure = Failure::from(error);
-                        return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.address, failure.text)));
+                        return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.endpoint, failure.text)));
                     }
                 }
             }
@@ -47,7 +46,7 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, 
     }
 }
 
-fn opened(inner: &ServerInner, listeners: Vec<(ListenerOptions, SocketAddr)>) {
+fn opened(inner: &ServerInner, listeners: Vec<(ListenerOptions, Endpoint)>) {
     for (_, address) in &listeners {
         inner.parts.log(NLMQTT_LOG_INFO, || format!("listening on {address}"));
     }
@@ -63,10 +62,11 @@ fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
     borrowed.try_clone_to_owned().map_err(|error| Failure::new(NLMQTT_IO, format!("descriptor {descriptor}: {error}")))
 }
 
-/// Listens with a TCP socket that listens already, such as one systemd passes (sd_listen_fds(3)). `options` is the query of a listener's URI, such as
-/// "allow_anonymous=false&max_connections=10", or NULL; with `cert` and `key` in it, it is TLS. Or a whole URI, whose address
-/// does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which closes it; on failure it stays the caller's. It ends
-/// with a stop. `port_out` may be NULL. Waits. IO: not a listening TCP socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+/// Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when
+/// the listener goes. `options` is the query of a listener's URI, such as "allow_anonymous=false&max_connections=10", or NULL; with `cert` and
+/// `key` in it, it is TLS. Or a whole URI, whose address does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which
+/// closes it; on failure it stays the caller's. It ends with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a
+/// socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
     server: *mut nlmqtt_server,
@@ -76,21 +76,12 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
 ) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
-            let mut wanted = ServerConfig::default();
             let query = optional_string(options, "options")?.unwrap_or_default();
-            let mark = if query.is_empty() { "" } else { "?" };
-            // The socket says nothing of TLS; a certificate does. A whole URI begins with a name and no key.
-            let scheme = if query.split('&').any(|pair| pair.starts_with("cert=")) { "mqtts" } else { "mqtt" };
-            match query.split_once("://") {
-                Some((name, _)) if !name.contains('=') => wanted.add_listener_uri(&query)?,
-                _ => wanted.add_listener_uri(&format!("{scheme}://127.0.0.1:0{mark}{query}"))?,
-            }
             let socket = duplicate(descriptor)?;
+            // Whether anonymous clients are let in may depend on where it really listens.
+            let listener = ServerConfig::listener_of_socket(local_endpoint(&socket)?, query)?;
             let _changing = inner.changing()?;
             let running = inner.running()?;
-            let mut listener = wanted.listeners.remove(0);
-            // Whether anonymous clients are let in may depend on where it really listens.
-            listener.address = local_address(&socket).unwrap_or(listener.address);
             let in_force = inner.state().config.listener_in_force(&listener);
             let address = running.add_listener_socket(socket, in_force)?;
             drop(OwnedFd::from_raw_fd(descriptor));
@@ -103,20 +94,21 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
     }
 }
 
-fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
-    socket2::SockRef::from(socket).local_addr().ok()?.as_socket()
+fn local_endpoint(socket: &OwnedFd) -> Outcome<Endpoint> {
+    let found = crate::net::local_endpoint(&socket2::SockRef::from(socket));
+    found.map_err(|error| Failure::new(NLMQTT_IO, error.to_string()))
 }
 
-/// Closes the listener at `address`, as nlmqtt_server_listener_address says it; its connections stay, and the listeners behind it move one index forward. Waits.
+/// Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections stay, and the listeners behind it move one index forward. Waits.
 /// NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_remove_listener(server: *mut nlmqtt_server, address: *const c_char) -> nlmqtt_status {
     unsafe {
         fence_on(server, "server", |inner| {
             let text = string(address, "address")?;
-            let address: SocketAddr = text.parse().map_err(|_| Failure::invalid(format!("'{text}' is no address with a port")))?;
+            let address = Endpoint::parse(text).ok_or_else(|| Failure::invalid(format!("'{text}' is no address with a port")))?;
             let _changing = inner.changing()?;
-            let closed = inner.running()?.remove_listener(address)?;
+            let closed = inner.running()?.remove_listener(address.clone())?;
             let mut state = inner.state();
             let Some(index) = state.listeners.iter().position(|(_, open)| *open == address).filter(|_| closed) else {
                 return Err(Failure::new(NLMQTT_NOT_FOUND, format!("no listener at {address}")));
@@ -146,12 +138,12 @@ pub unsafe extern "C" fn nlmqtt_server_adopt(server: *mut nlmqtt_server, descrip
     }
 }
 
-fn listener_at(inner: &ServerInner, index: usize) -> Outcome<SocketAddr> {
-    let address = inner.state().listeners.get(index).map(|(_, address)| *address);
+fn listener_at(inner: &ServerInner, index: usize) -> Outcome<Endpoint> {
+    let address = inner.state().listeners.get(index).map(|(_, address)| address.clone());
     address.ok_or_else(|| Failure::new(NLMQTT_NOT_FOUND, format!("no listener at index {index}")))
 }
 
-/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became. Never waits. NOT_FOUND: there are not
+/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
 /// so many, or the server is not started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_server, index: usize, port_out: *mut u16) -> nlmqtt_status {
@@ -164,8 +156,8 @@ pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_serve
     }
 }
 
-/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883" or "[::1]:1883", copied into `buf` and cut to `cap` bytes
-/// with the NUL; 64 are enough. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into `buf` and cut to `cap` bytes
+/// with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {
     unsafe {

@@ -54,6 +54,14 @@ pub struct nlmqtt_client_entry {
     pub session_expiry_s: u32,
     /// Bytes that wait for its socket.
     pub output_bytes: usize,
+    /// It is connected over a Unix socket, and the kernel has said by which process: the next three.
+    pub has_process: bool,
+    /// Process; 0: of another name space.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }
 
 struct Receiver {
@@ -233,6 +241,10 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
         keep_alive_s: client.keep_alive_s,
         session_expiry_s: client.session_expiry_s,
         output_bytes: client.output_bytes,
+        has_process: client.process.is_some(),
+        pid: client.process.map_or(0, |process| process.pid),
+        uid: client.process.map_or(0, |process| process.uid),
+        gid: client.process.map_or(0, |process| process.gid),
     };
     unsafe { each(user_data, &raw const entry) }
 }

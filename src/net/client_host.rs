@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
-use super::{CustomStream, DialOptions, LinkId, Net, Transport, WORKERS_MAX};
+use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
 use crate::stack::{Recipe, Stack};
@@ -24,7 +24,7 @@ slotmap::new_key_type! {
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAddress {
-    /// A name, or an IPv4 or IPv6 address.
+    /// A name, or an IPv4 or IPv6 address; the path of a Unix socket; a name inside this process.
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -38,6 +38,20 @@ impl ServerAddress {
     /// MQTT over plain TCP.
     pub fn plain(host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port, transport: Transport::default(), path: String::new() }
+    }
+
+    /// Where it is, if that is no affair of names and addresses.
+    fn endpoint(&self) -> Option<Endpoint> {
+        match self.transport.underlay {
+            Underlay::Unix => Some(Endpoint::Unix(self.host.clone().into())),
+            Underlay::InProcess => Some(Endpoint::Memory(self.host.clone())),
+            _ => None,
+        }
+    }
+
+    /// An address that needs no look-up.
+    pub fn is_literal(&self) -> bool {
+        self.endpoint().is_some() || super::resolver::literal(&self.host).is_some()
     }
 }
 
@@ -219,7 +233,7 @@ pub(super) enum Connection {
     /// Its name is being looked up; the port is the server's.
     Resolving(u64, u16),
     /// This link is being connected; these addresses are left to try.
-    Dialing(LinkId, std::vec::IntoIter<SocketAddr>),
+    Dialing(LinkId, std::vec::IntoIter<Endpoint>),
     /// Connected; its layers shake hands.
     Opening(LinkId),
     Open(LinkId),
@@ -404,6 +418,9 @@ impl<N: Net> Worker<N> {
             let stream = transport.open(&name, port);
             return self.dial_through(client, stream);
         }
+        if let Some(endpoint) = host.servers[server].address.endpoint() {
+            return self.dial_next(client, vec![endpoint].into_iter());
+        }
         host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);
         self.net.resolve(ticket, &name, port);
@@ -425,17 +442,20 @@ impl<N: Net> Worker<N> {
         }
         host.connection = Connection::None;
         match addresses {
-            Ok(addresses) if !addresses.is_empty() => self.dial_next(client, addresses.into_iter()),
+            Ok(addresses) if !addresses.is_empty() => {
+                let endpoints: Vec<_> = addresses.into_iter().map(Endpoint::Tcp).collect();
+                self.dial_next(client, endpoints.into_iter());
+            }
             _ => self.client_lost(client, Cause::Names),
         }
     }
 
     /// Tries the next address of a server; none left: the connection cannot be made.
-    fn dial_next(&mut self, client: ClientKey, mut addresses: std::vec::IntoIter<SocketAddr>) {
+    fn dial_next(&mut self, client: ClientKey, mut endpoints: std::vec::IntoIter<Endpoint>) {
         let host = &mut self.clients[client];
-        while let Some(address) = addresses.next() {
-            if let Ok(link) = self.net.dial(address, &host.dial_options) {
-                host.connection = Connection::Dialing(link, addresses);
+        while let Some(endpoint) = endpoints.next() {
+            if let Ok(link) = self.net.dial(&endpoint, &host.dial_options) {
+                host.connection = Connection::Dialing(link, endpoints);
                 host.blocked = true;
                 return self.own(link, Owner::Client(client));
             }

@@ -7,37 +7,56 @@
 //! descriptor and keeps no time-out: see [`MioNet::arm`].
 
 use std::io::{self, IoSlice, Read};
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
-use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::journal::{LogSequence, MemoryJournal};
+use super::memory::{End, MemoryListener, Names, Readiness, Watcher};
 use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
-use super::{CustomStream, DialOptions, LinkId, ListenerId, Net, Ready};
-use crate::base::{Duration, Instant, UnixTime};
+use super::unix::{self, SocketFile};
+use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
+use crate::base::{Duration, Instant, PeerProcess, UnixTime};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
 const EVENTS_PER_WAIT: usize = 1_024;
-const LISTEN_BACKLOG: i32 = 4_096;
+/// Probes of TCP keep-alive without an answer.
+const KEEPALIVE_PROBES: u32 = 3;
 const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
 enum Slot {
     Free,
-    Listener(TcpListener),
-    Dialing(TcpStream),
-    Stream(TcpStream),
+    Listener(Listening),
+    Dialing(Socket),
+    Stream(Socket),
+    Memory(End),
+    MemoryListener(MemoryListener),
     Custom(Box<dyn CustomStream>),
+}
+
+/// A stream on its way to another worker.
+pub struct Moving(MovingStream);
+
+enum MovingStream {
+    Socket(Socket),
+    Memory(End),
+}
+
+struct Listening {
+    socket: Socket,
+    is_unix: bool,
+    /// Of a Unix socket that was made here.
+    _file: Option<SocketFile>,
 }
 
 /// The real world.
@@ -53,6 +72,9 @@ pub struct MioNet {
     /// Custom streams that ended behind what was read.
     again: Vec<u32>,
     resolver: Resolver,
+    /// Beside the poll: streams inside this process.
+    watcher: Arc<Watcher>,
+    names: Arc<Names>,
     journal: MemoryJournal,
     epoch: std::time::Instant,
 }
@@ -76,6 +98,8 @@ impl MioNet {
             }),
         );
         Ok(Self {
+            watcher: Watcher::new(waker.clone()),
+            names: Arc::default(),
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             waker,
@@ -88,6 +112,11 @@ impl MioNet {
             journal: MemoryJournal::new(JOURNAL_BYTES_MAX),
             epoch,
         })
+    }
+
+    /// Knows the same names inside this process as the other workers of its runtime.
+    pub(super) fn share_names(&mut self, names: &Arc<Names>) {
+        self.names = names.clone();
     }
 
     /// From now on the application looks names up.
@@ -116,6 +145,7 @@ impl MioNet {
     /// # Errors
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
+        let deadline = if self.watcher.has_events() { Some(Instant::START) } else { deadline };
         let wait = deadline.map(|deadline| deadline.since(self.now()).max(Duration::from_nanos(1)));
         let wait = wait.unwrap_or(Duration::ZERO);
         let value = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
@@ -133,27 +163,65 @@ impl MioNet {
         u32::try_from(self.sockets.len() - 1).expect("fewer sockets than descriptors")
     }
 
-    fn insert_listener(&mut self, socket: Socket) -> io::Result<(ListenerId, SocketAddr)> {
-        let listener = StdListener::from(socket);
-        let bound = listener.local_addr()?;
-        let mut listener = TcpListener::from_std(listener);
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut listener, Token(index as usize), Interest::READABLE) {
-            self.freed.push(index);
-            return Err(error);
-        }
-        self.sockets[index as usize] = Slot::Listener(listener);
+    fn insert_listener(&mut self, socket: Socket, file: Option<SocketFile>) -> io::Result<(ListenerId, Endpoint)> {
+        let bound = local_endpoint(&socket)?;
+        let index = self.register(&socket, Interest::READABLE)?;
+        let is_unix = matches!(bound, Endpoint::Unix(_));
+        self.sockets[index as usize] = Slot::Listener(Listening { socket, is_unix, _file: file });
         Ok((ListenerId(index), bound))
     }
 
-    fn insert_stream(&mut self, mut stream: TcpStream) -> io::Result<LinkId> {
+    fn insert_stream(&mut self, stream: Socket) -> io::Result<LinkId> {
+        let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
+        self.sockets[index as usize] = Slot::Stream(stream);
+        Ok(LinkId(index))
+    }
+
+    fn insert_dialing(&mut self, stream: Socket) -> io::Result<LinkId> {
+        let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
+        self.sockets[index as usize] = Slot::Dialing(stream);
+        Ok(LinkId(index))
+    }
+
+    fn insert_end(&mut self, mut end: End) -> LinkId {
         let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(index as usize), Interest::READABLE | Interest::WRITABLE) {
+        end.watch(&self.watcher, index);
+        self.sockets[index as usize] = Slot::Memory(end);
+        LinkId(index)
+    }
+
+    /// What there is to be said of streams inside this process.
+    fn report_memory(&mut self, ready: &mut Vec<Ready>) {
+        if !self.watcher.has_events() {
+            return;
+        }
+        let mut places = self.watcher.take();
+        places.sort_unstable();
+        places.dedup();
+        for place in places {
+            match self.sockets.get(place as usize) {
+                Some(Slot::MemoryListener(_)) => ready.push(Ready::Listener(ListenerId(place))),
+                Some(Slot::Memory(end)) => {
+                    let Readiness { readable, writable, ended } = end.readiness();
+                    ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A place that is watched for this socket.
+    fn register(&mut self, socket: &Socket, interest: Interest) -> io::Result<u32> {
+        let index = self.insert(Slot::Free);
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(index as usize), interest) {
             self.freed.push(index);
             return Err(error);
         }
-        self.sockets[index as usize] = Slot::Stream(stream);
-        Ok(LinkId(index))
+        Ok(index)
+    }
+
+    fn deregister(&self, socket: &Socket) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 
     fn remove(&mut self, index: u32) -> Slot {
@@ -162,13 +230,6 @@ impl MioNet {
             self.freed.push(index);
         }
         socket
-    }
-
-    fn stream(&mut self, link: LinkId) -> io::Result<&mut TcpStream> {
-        match self.sockets.get_mut(link.0 as usize) {
-            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => Ok(stream),
-            _ => Err(io::ErrorKind::NotConnected.into()),
-        }
     }
 }
 
@@ -183,8 +244,44 @@ fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Where a socket listens.
+///
+/// # Errors
+/// It is neither of TCP nor a Unix socket with a file.
+pub fn local_endpoint(socket: &Socket) -> io::Result<Endpoint> {
+    let address = socket.local_addr()?;
+    let unix = || Some(Endpoint::Unix(address.as_pathname()?.to_owned()));
+    let endpoint = address.as_socket().map(Endpoint::Tcp).or_else(unix);
+    endpoint.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "neither TCP nor a Unix socket with a file"))
+}
+
+/// What the connections of a listener are to have, which they inherit.
+fn set_tcp_options(socket: &Socket, is_ipv6: bool, options: &SocketOptions) -> io::Result<()> {
+    if options.keepalive_s != 0 {
+        let time = Duration::from_secs(options.keepalive_s.into());
+        let interval = (time / KEEPALIVE_PROBES).max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES))?;
+    }
+    if options.user_timeout_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
+    }
+    if options.dscp != 0 {
+        // The two bits below are for congestion (ECN).
+        let class = u32::from(options.dscp) << 2;
+        if is_ipv6 { socket.set_tclass_v6(class)? } else { socket.set_tos_v4(class)? }
+    }
+    Ok(())
+}
+
+/// Who connected over a Unix socket.
+fn peer_process(socket: impl AsFd) -> Option<PeerProcess> {
+    // rustix's has no place for the process 0, which is what one of another name space is called.
+    let credentials = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials).ok()?;
+    Some(PeerProcess { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid() })
+}
+
 impl Net for MioNet {
-    type Stream = TcpStream;
+    type Stream = Moving;
 
     fn now(&self) -> Instant {
         Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
@@ -197,7 +294,8 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
-        let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let must_not_sleep = !self.again.is_empty() || self.watcher.has_events();
+        let timeout = if must_not_sleep { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -222,6 +320,7 @@ impl Net for MioNet {
             }
         }
         self.events.clear();
+        self.report_memory(ready);
         let again = self.again.drain(..).filter(|index| matches!(self.sockets[*index as usize], Slot::Custom(_)));
         ready.extend(again.map(|index| Ready::Link { link: LinkId(index), readable: true, writable: false, ended: false }));
         while let Some((ticket, addresses)) = self.resolver.poll() {
@@ -230,54 +329,98 @@ impl Net for MioNet {
         Ok(())
     }
 
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
+    fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
+        let address = match endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => {
+                let (socket, file) = unix::listen(path, options)?;
+                return self.insert_listener(socket, Some(file));
+            }
+            Endpoint::Memory(name) => {
+                let index = self.insert(Slot::Free);
+                match self.names.listen(name, options.backlog.into(), &self.watcher, index) {
+                    Ok(listener) => self.sockets[index as usize] = Slot::MemoryListener(listener),
+                    Err(error) => {
+                        self.freed.push(index);
+                        return Err(error);
+                    }
+                }
+                return Ok((ListenerId(index), endpoint.clone()));
+            }
+        };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_address(true)?;
+        set_tcp_options(&socket, address.is_ipv6(), options)?;
         socket.bind(&address.into())?;
-        socket.listen(LISTEN_BACKLOG)?;
-        self.insert_listener(socket)
+        socket.listen(options.backlog.into())?;
+        self.insert_listener(socket, None)
     }
 
-    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)> {
+    fn listen_on(&mut self, socket: OwnedFd, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
         let socket = stream_socket(socket)?;
-        if !socket.is_listener()? || !matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP socket"));
+        let domain = socket.domain()?;
+        if !socket.is_listener()? || !matches!(domain, Domain::IPV4 | Domain::IPV6 | Domain::UNIX) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP or Unix socket"));
         }
-        self.insert_listener(socket)
+        if domain != Domain::UNIX {
+            set_tcp_options(&socket, domain == Domain::IPV6, options)?;
+        }
+        // The file of a Unix socket is whoever's who made it.
+        self.insert_listener(socket, None)
     }
 
-    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)> {
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, Peer)> {
         let socket = stream_socket(socket)?;
-        let peer = socket.peer_addr()?;
-        let peer = peer.as_socket().map_or_else(|| "local".to_owned(), |address| address.to_string());
+        let address = socket.peer_addr()?.as_socket();
+        let peer = Peer { address, process: if address.is_none() { peer_process(&socket) } else { None } };
         // A Unix socket has no such option, and no need of it.
         let _ = socket.set_tcp_nodelay(true);
-        let link = self.insert_stream(TcpStream::from_std(StdStream::from(socket)))?;
-        Ok((link, peer))
+        Ok((self.insert_stream(socket)?, peer))
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
-        if let Slot::Listener(mut listener) = self.remove(listener.0) {
-            let _ = self.poll.registry().deregister(&mut listener);
+        if let Slot::Listener(listener) = self.remove(listener.0) {
+            let _ = self.deregister(&listener.socket);
         }
     }
 
-    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>> {
-        let Some(Slot::Listener(socket)) = self.sockets.get(listener.0 as usize) else { return Ok(None) };
-        let (stream, peer) = match socket.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>> {
+        use rustix::net::SocketFlags;
+        let listening = match self.sockets.get(listener.0 as usize) {
+            Some(Slot::Listener(listening)) => listening,
+            Some(Slot::MemoryListener(listener)) => {
+                let Some(end) = listener.accept() else { return Ok(None) };
+                return Ok(Some((self.insert_end(end), Peer::default())));
+            }
+            _ => return Ok(None),
         };
+        let (stream, address) = match rustix::net::acceptfrom_with(&listening.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok((stream, address)) => (Socket::from(stream), address),
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if listening.is_unix {
+            let peer = Peer { address: None, process: peer_process(&stream) };
+            return Ok(Some((self.insert_stream(stream)?, peer)));
+        }
         // Without it, small packets wait for the peer's acknowledgement: 25 times fewer messages.
-        stream.set_nodelay(true)?;
+        stream.set_tcp_nodelay(true)?;
+        let peer = Peer { address: address.and_then(|address| SocketAddr::try_from(address).ok()), process: None };
         Ok(Some((self.insert_stream(stream)?, peer)))
     }
 
-    fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId> {
+    fn dial(&mut self, endpoint: &Endpoint, options: &DialOptions) -> io::Result<LinkId> {
+        let address = match endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => return self.insert_dialing(unix::dial(path)?),
+            Endpoint::Memory(name) => {
+                let end = self.names.dial(name, &self.watcher)?;
+                return Ok(self.insert_end(end));
+            }
+        };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if let Some(device) = &options.device {
             socket.bind_device(Some(device.as_bytes()))?;
@@ -294,19 +437,12 @@ impl Net for MioNet {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error),
         }
-        let mut stream = TcpStream::from_std(StdStream::from(socket));
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(index as usize), Interest::READABLE | Interest::WRITABLE) {
-            self.freed.push(index);
-            return Err(error);
-        }
-        self.sockets[index as usize] = Slot::Dialing(stream);
-        Ok(LinkId(index))
+        self.insert_dialing(socket)
     }
 
     fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
         let Some(Slot::Stream(stream)) = self.sockets.get(link.0 as usize) else { return None };
-        Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
+        Some((stream.local_addr().ok()?.as_socket()?, stream.peer_addr().ok()?.as_socket()?))
     }
 
     fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId> {
@@ -345,6 +481,7 @@ impl Net for MioNet {
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
         match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
+            Some(Slot::Memory(end)) => end.read(buffer, &self.watcher),
             Some(Slot::Custom(stream)) => {
                 let (result, must_read_again) = read_all(&mut **stream, buffer);
                 if must_read_again {
@@ -360,41 +497,57 @@ impl Net for MioNet {
     fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let stream = match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
+            Some(Slot::Memory(end)) => return end.write(slices, &self.watcher),
             Some(Slot::Custom(stream)) => return write_all(&mut **stream, slices),
             _ => return Err(io::ErrorKind::NotConnected.into()),
         };
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
         match slices {
             // The usual one; cheaper in the kernel than a list of one.
-            [slice] => SockRef::from(&*stream).send_with_flags(slice, flags),
-            _ => SockRef::from(&*stream).send_vectored_with_flags(slices, flags),
+            [slice] => stream.send_with_flags(slice, flags),
+            _ => stream.send_vectored_with_flags(slices, flags),
         }
     }
 
     fn shutdown(&mut self, link: LinkId) {
-        if let Some(Slot::Custom(stream)) = self.sockets.get_mut(link.0 as usize) {
-            stream.shutdown();
-        } else if let Ok(stream) = self.stream(link) {
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+        match self.sockets.get_mut(link.0 as usize) {
+            Some(Slot::Memory(end)) => end.shutdown(),
+            Some(Slot::Custom(stream)) => stream.shutdown(),
+            Some(Slot::Stream(stream) | Slot::Dialing(stream)) => {
+                // It may be gone already.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            }
+            _ => {}
         }
     }
 
     fn close(&mut self, link: LinkId) {
         match self.remove(link.0) {
-            Slot::Stream(mut stream) | Slot::Dialing(mut stream) => drop(self.poll.registry().deregister(&mut stream)),
+            Slot::Stream(stream) | Slot::Dialing(stream) => drop(self.deregister(&stream)),
             Slot::Custom(stream) => drop(self.poll.registry().deregister(&mut SourceFd(&stream.descriptor()))),
-            Slot::Free | Slot::Listener(_) => {}
+            Slot::Free | Slot::Listener(_) | Slot::Memory(_) | Slot::MemoryListener(_) => {}
         }
     }
 
-    fn detach(&mut self, link: LinkId) -> io::Result<TcpStream> {
-        let Slot::Stream(mut stream) = self.remove(link.0) else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.poll.registry().deregister(&mut stream)?;
-        Ok(stream)
+    fn detach(&mut self, link: LinkId) -> io::Result<Moving> {
+        match self.remove(link.0) {
+            Slot::Stream(stream) => {
+                self.deregister(&stream)?;
+                Ok(Moving(MovingStream::Socket(stream)))
+            }
+            Slot::Memory(mut end) => {
+                end.unwatch();
+                Ok(Moving(MovingStream::Memory(end)))
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
-    fn attach(&mut self, stream: TcpStream) -> io::Result<LinkId> {
-        self.insert_stream(stream)
+    fn attach(&mut self, Moving(stream): Moving) -> io::Result<LinkId> {
+        match stream {
+            MovingStream::Socket(stream) => self.insert_stream(stream),
+            MovingStream::Memory(end) => Ok(self.insert_end(end)),
+        }
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {
@@ -407,5 +560,81 @@ impl Net for MioNet {
 
     fn confirmed(&mut self) -> LogSequence {
         self.journal.confirmed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    fn net() -> MioNet {
+        MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll")
+    }
+
+    fn stream(net: &MioNet, link: LinkId) -> &Socket {
+        match net.sockets.get(link.0 as usize) {
+            Some(Slot::Stream(stream)) => stream,
+            _ => panic!("no socket"),
+        }
+    }
+
+    /// The next connection through a listener.
+    fn accepted(net: &mut MioNet, listener: ListenerId) -> (LinkId, Peer) {
+        (0..1_000)
+            .find_map(|_| {
+                net.accept(listener).expect("accepts").or_else(|| {
+                    std::thread::sleep(Duration::from_millis(5));
+                    None
+                })
+            })
+            .expect("somebody")
+    }
+
+    #[test]
+    fn connections_inherit_the_socket_options_of_their_listener() {
+        let mut net = net();
+        let options = SocketOptions { backlog: 7, keepalive_s: 90, user_timeout_ms: 12_000, dscp: 46, ..SocketOptions::default() };
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine without IPv6 has none to listen at.
+            let Ok((listener, bound)) = net.listen(&Endpoint::parse(address).expect("legal"), &options) else { continue };
+            let client = TcpStream::connect(bound.socket_address().expect("TCP")).expect("somebody listens");
+            let (link, peer) = accepted(&mut net, listener);
+            assert_eq!(peer.address, client.local_addr().ok());
+            let socket = stream(&net, link);
+            assert!(socket.keepalive().expect("an option"));
+            assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(12)));
+            let class = if address.starts_with('[') { socket.tclass_v6() } else { socket.tos_v4() };
+            assert_eq!(class.expect("an option"), 46 << 2);
+            assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(90));
+        }
+        let (listener, bound) = net.listen(&Endpoint::Tcp(([127, 0, 0, 1], 0).into()), &SocketOptions::default()).expect("a listener");
+        let _client = TcpStream::connect(bound.socket_address().expect("TCP")).expect("somebody listens");
+        let (link, _) = accepted(&mut net, listener);
+        assert!(!stream(&net, link).keepalive().expect("an option"), "nothing unless it is said");
+    }
+
+    #[test]
+    fn a_unix_socket_says_who_is_there_and_takes_its_file_along() {
+        let mut net = net();
+        let path = std::env::temp_dir().join(format!("nlmqtt-mio-{}", std::process::id()));
+        let endpoint = Endpoint::Unix(path.clone());
+        let (listener, bound) = net.listen(&endpoint, &SocketOptions::default()).expect("a listener");
+        assert_eq!(bound, endpoint);
+        let mut client = UnixStream::connect(&path).expect("somebody listens");
+        let (link, peer) = accepted(&mut net, listener);
+        assert_eq!(peer.process.map(|process| process.pid), Some(std::process::id() as i32));
+        assert_eq!((peer.address, peer.to_string().as_str()), (None, "local"));
+        let dialed = net.dial(&endpoint, &DialOptions::default()).expect("somebody listens");
+        assert!(matches!(net.dialed(dialed), Some(Ok(()))));
+        io::Write::write_all(&mut client, b"hello").expect("written");
+        let moved = net.detach(link).expect("a stream");
+        let link = net.attach(moved).expect("a stream");
+        let mut buffer = [0; 8];
+        assert_eq!(net.read(link, &mut buffer).expect("bytes"), 5);
+        net.unlisten(listener);
+        assert!(!path.exists());
+        assert!(net.dial(&endpoint, &DialOptions::default()).is_err());
     }
 }

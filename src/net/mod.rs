@@ -17,13 +17,17 @@ mod answer;
 mod client_host;
 mod client_link;
 mod dispatch;
+mod endpoint;
 mod error;
 mod inbox;
 mod journal;
 mod layers;
 mod layers_above;
 mod layers_below;
+#[cfg(feature = "server")]
+mod listener;
 mod log;
+mod memory;
 mod mio;
 mod options;
 #[cfg(feature = "server")]
@@ -38,6 +42,7 @@ mod tasks;
 mod threads;
 mod transport;
 mod turning;
+mod unix;
 mod worker;
 mod write;
 
@@ -51,22 +56,25 @@ use crate::base::{Duration, Instant, UnixTime};
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
 pub use dispatch::{EVENTS_MAX, EventStatistics};
+pub use endpoint::{Endpoint, Peer, SocketOptions};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
 #[cfg(feature = "server")]
 pub use layers::listener_recipe;
 pub use layers::{ClientTlsSettings, ListenerTls, ListenerWebSocket, Transport, TunnelProxy, Underlay, WaySettings, remotes};
+#[cfg(feature = "server")]
+pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};
-pub use mio::MioNet;
+pub use mio::{MioNet, local_endpoint};
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 #[cfg(feature = "server")]
 pub use peers::Peers;
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
-pub use server_host::ServerKey;
 #[cfg(feature = "server")]
-pub use server_host::{ListenerOptions, Receive};
+pub use server_host::Receive;
+pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use transport::{CustomStream, CustomTransport};
@@ -141,19 +149,19 @@ pub trait Net: 'static {
     ///
     /// # Errors
     /// The address is taken or not allowed.
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+    fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
 
     /// Takes over a socket that listens already; answers where.
     ///
     /// # Errors
-    /// It is not a listening TCP socket.
-    fn listen_on(&mut self, socket: OwnedFd) -> io::Result<(ListenerId, SocketAddr)>;
+    /// It is not a listening TCP or Unix socket.
+    fn listen_on(&mut self, socket: OwnedFd, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
 
-    /// Takes over a connected stream; answers who is at the other end, as text.
+    /// Takes over a connected stream; answers who is at the other end.
     ///
     /// # Errors
     /// It is not a connected stream.
-    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, String)>;
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, Peer)>;
 
     /// Closes a listening socket.
     fn unlisten(&mut self, listener: ListenerId);
@@ -162,13 +170,13 @@ pub trait Net: 'static {
     ///
     /// # Errors
     /// Descriptors or memory ran out; try again later.
-    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>>;
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>>;
 
     /// Begins a connection; it is writable when it is there, see [`Net::dialed`].
     ///
     /// # Errors
     /// It cannot even begin.
-    fn dial(&mut self, address: SocketAddr, options: &DialOptions) -> io::Result<LinkId>;
+    fn dial(&mut self, endpoint: &Endpoint, options: &DialOptions) -> io::Result<LinkId>;
 
     /// Takes over a stream that the application opens; goes on as after [`Net::dial`].
     ///

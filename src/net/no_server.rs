@@ -1,9 +1,7 @@
 //! In place of `server_host` in a build without the feature `server`: the same face, and never a server behind it.
 
-use std::net::SocketAddr;
-
 use super::worker::{After, Worker};
-use super::{LinkId, ListenerId, Net};
+use super::{LinkId, ListenerId, Net, Peer};
 use crate::base::Instant;
 
 slotmap::new_key_type! {
@@ -52,7 +50,11 @@ impl<N: Net> ServerHost<N> {
 }
 
 impl<N: Net> Worker<N> {
-    pub(super) fn accepted(&mut self, _: ServerKey, _: ListenerId, link: LinkId, _: SocketAddr) {
+    pub(super) fn listener_rests(&mut self, _: ServerKey, _: ListenerId) -> Option<Instant> {
+        None
+    }
+
+    pub(super) fn accepted(&mut self, _: ServerKey, _: ListenerId, link: LinkId, _: Peer) {
         self.net.close(link);
     }
 

@@ -102,6 +102,8 @@ impl Runtime {
         let epoch = std::time::Instant::now();
         let new_net = |_| MioNet::new(epoch, options.helper_threads_each(), options.threads.clone());
         let mut nets = (0..options.workers_in_force()).map(new_net).collect::<io::Result<Vec<_>>>()?;
+        let names = Arc::default();
+        nets.iter_mut().for_each(|net| net.share_names(&names));
         let inboxes: Vec<_> = nets.iter().map(inbox_of).collect();
         let queue = || {
             let inboxes = inboxes.clone();

@@ -1,64 +1,27 @@
 //! One server on a worker: its shard, its listeners, and the links of its connections.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
+use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
 use super::server_stack::Handshakes;
 use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
-use super::{LinkId, ListenerId, ListenerTls, ListenerWebSocket, Net, Transport};
+use super::{Endpoint, LinkId, ListenerId, Net, Peer};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
-use crate::broker::{Hooks, Progress, Shard, Task};
+use crate::broker::{Hooks, Origin, Progress, Rules, Shard, Task};
 use crate::codec::{Message, Reason};
-use crate::stack::{Ends, Networks, ProxyPolicy, Recipe, Stack};
+use crate::stack::{Ends, Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a server of a worker.
     pub struct ServerKey;
-}
-
-/// Where and how a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerOptions {
-    /// Port 0 takes a free one; see what `add_listener` answers.
-    pub address: SocketAddr,
-    /// Clients without a user name are let in; `None`: as the server's option says.
-    pub allow_anonymous: Option<bool>,
-    /// Connections through this listener at one time; `None`: only the server's limit.
-    pub max_connections: Option<usize>,
-    /// What MQTT runs over.
-    pub transport: Transport,
-    /// TLS, if that is part of it.
-    pub tls: Option<Box<ListenerTls>>,
-    /// WebSocket, if that is part of it.
-    pub websocket: ListenerWebSocket,
-    /// Whether the header of the PROXY protocol is expected.
-    pub proxy: ProxyPolicy,
-    /// Whose word is taken about whom they connect: in that header, and in X-Forwarded-For.
-    pub proxy_trusted: Networks,
-}
-
-impl ListenerOptions {
-    /// Listens there, with what the server's options say.
-    pub fn at(address: SocketAddr) -> Self {
-        Self {
-            address,
-            allow_anonymous: None,
-            max_connections: None,
-            transport: Transport::default(),
-            tls: None,
-            websocket: ListenerWebSocket::default(),
-            proxy: ProxyPolicy::Off,
-            proxy_trusted: Networks::default(),
-        }
-    }
 }
 
 pub(super) struct ServerHost<N: Net> {
@@ -77,21 +40,6 @@ pub(super) struct Linked {
     pub(super) link: LinkId,
     pub(super) stack: Option<Box<Stack>>,
     _place: Option<Arc<()>>,
-}
-
-struct Listener {
-    id: ListenerId,
-    bound: SocketAddr,
-    options: ListenerOptions,
-    recipe: Recipe,
-    /// Each of its connections has one more, on whatever worker it is.
-    place: Arc<()>,
-}
-
-impl Listener {
-    fn connections(&self) -> usize {
-        Arc::strong_count(&self.place) - 1
-    }
 }
 
 struct Stopping {
@@ -186,21 +134,21 @@ impl<N: Net> Worker<N> {
     ///
     /// # Errors
     /// As [`Net::listen`]; `NotFound` if the server is gone.
-    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: Recipe) -> io::Result<SocketAddr> {
+    pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: Recipe) -> io::Result<Endpoint> {
         self.accepting(server)?;
-        let (listener, bound) = self.net.listen(options.address)?;
-        self.take_listener(server, listener, bound, options, recipe);
+        let (listener, bound) = self.net.listen(&options.endpoint, &options.socket)?;
+        self.take_listener(server, listener, bound.clone(), options, recipe);
         Ok(bound)
     }
 
-    /// Listens with a socket that listens already; the address in `options` does not count.
+    /// Listens with a socket that listens already; the place in `options` does not count.
     ///
     /// # Errors
     /// As [`Net::listen_on`]; `NotFound` if the server is gone.
-    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions, recipe: Recipe) -> io::Result<SocketAddr> {
+    pub fn add_listener_socket(&mut self, server: ServerKey, socket: OwnedFd, options: &ListenerOptions, recipe: Recipe) -> io::Result<Endpoint> {
         self.accepting(server)?;
-        let (listener, bound) = self.net.listen_on(socket)?;
-        self.take_listener(server, listener, bound, options, recipe);
+        let (listener, bound) = self.net.listen_on(socket, &options.socket)?;
+        self.take_listener(server, listener, bound.clone(), options, recipe);
         Ok(bound)
     }
 
@@ -210,8 +158,8 @@ impl<N: Net> Worker<N> {
         host.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: SocketAddr, options: &ListenerOptions, recipe: Recipe) {
-        let entry = Listener { id: listener, bound, options: options.clone(), recipe, place: Arc::default() };
+    fn take_listener(&mut self, server: ServerKey, listener: ListenerId, bound: Endpoint, options: &ListenerOptions, recipe: Recipe) {
+        let entry = Listener::new(self.now, listener, bound, options, recipe);
         self.servers[server].listeners.push(entry);
         self.listen_for(listener, Some(server));
     }
@@ -220,12 +168,12 @@ impl<N: Net> Worker<N> {
     ///
     /// # Errors
     /// As [`Net::adopt`]; `NotFound` if the server is gone.
-    pub fn adopt(&mut self, server: ServerKey, socket: OwnedFd, allow_anonymous: Option<bool>) -> io::Result<bool> {
+    pub fn adopt(&mut self, server: ServerKey, socket: OwnedFd, rules: Option<&Arc<Rules>>) -> io::Result<bool> {
         self.accepting(server)?;
         let (link, peer) = self.net.adopt(socket)?;
         let now = self.now;
         let host = &mut self.servers[server];
-        let admitted = host.shard.open(now, &peer, "", allow_anonymous);
+        let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules });
         match admitted {
             Some(connection) => {
                 host.links.insert(connection, Linked { link, stack: None, _place: None });
@@ -237,18 +185,17 @@ impl<N: Net> Worker<N> {
     }
 
     /// Other rules and layers for whoever comes from now on; the address stays. False: it did not listen there.
-    pub fn change_listener(&mut self, server: ServerKey, address: SocketAddr, options: &ListenerOptions, recipe: Recipe) -> bool {
+    pub fn change_listener(&mut self, server: ServerKey, address: &Endpoint, options: &ListenerOptions, recipe: Recipe) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
-        let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == address) else { return false };
-        listener.options = options.clone();
-        listener.recipe = recipe;
+        let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == *address) else { return false };
+        listener.change(self.now, options, recipe);
         true
     }
 
     /// Stops listening at an address; its connections stay. False: it did not listen there.
-    pub fn remove_listener(&mut self, server: ServerKey, address: SocketAddr) -> bool {
+    pub fn remove_listener(&mut self, server: ServerKey, address: &Endpoint) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
-        let Some(index) = host.listeners.iter().position(|listener| listener.bound == address) else { return false };
+        let Some(index) = host.listeners.iter().position(|listener| listener.bound == *address) else { return false };
         let listener = host.listeners.swap_remove(index).id;
         self.listen_for(listener, None);
         self.net.unlisten(listener);
@@ -283,21 +230,29 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: SocketAddr) {
+    /// Until when this listener takes nobody in; `None`: it does.
+    pub(super) fn listener_rests(&mut self, server: ServerKey, listener: ListenerId) -> Option<Instant> {
+        let host = self.servers.get_mut(server)?;
+        let until = host.listeners.iter_mut().find(|entry| entry.id == listener)?.rests_until(self.now)?;
+        host.shard.count_accept_pause();
+        Some(until)
+    }
+
+    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) {
         let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
         let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
-        let is_full = entry.options.max_connections.is_some_and(|max| entry.connections() >= max);
-        let admitted = match is_full {
-            true => host.shard.turn_away(),
-            false => host.shard.open(self.now, &peer.to_string(), &entry.bound.to_string(), entry.options.allow_anonymous),
+        let place = entry.take_place(self.now);
+        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules) };
+        let admitted = match place {
+            None => host.shard.turn_away(),
+            Some(_) => host.shard.open_from(self.now, &origin),
         };
         let Some(connection) = admitted else { return self.net.close(link) };
-        let place = Some(entry.place.clone());
         if entry.recipe.is_empty() {
             host.links.insert(connection, Linked { link, stack: None, _place: place });
             return self.own(link, Owner::Connection(server, connection));
         }
-        let ends = Ends { source: Some(peer), destination: Some(entry.bound), seed: host.shard.draw_seed(), ..Ends::default() };
+        let ends = Ends { source: peer.address, destination: entry.bound.socket_address(), seed: host.shard.draw_seed(), ..Ends::default() };
         match entry.recipe.stack(host.shard.budget(), &ends) {
             Ok(stack) => {
                 host.links.insert(connection, Linked { link, stack, _place: place });

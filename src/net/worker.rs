@@ -58,9 +58,8 @@ pub struct Worker<N: Net> {
     links: Vec<LinkState>,
     listeners: IdMap<u32, ServerKey>,
     again: Vec<LinkId>,
-    accept_again: Vec<ListenerId>,
-    /// Accepting failed (no descriptors): try again then.
-    accept_retry: Option<Instant>,
+    /// Listeners whose queue was not emptied, and when to go on: at once, or when they may, or descriptors may be there again.
+    accept_again: Vec<(Instant, ListenerId)>,
     paused: Vec<LinkId>,
     lingering: VecDeque<(Instant, LinkId, u32)>,
     /// The number of the last link that began to linger.
@@ -126,7 +125,6 @@ impl<N: Net> Worker<N> {
             listeners: IdMap::default(),
             again: Vec::new(),
             accept_again: Vec::new(),
-            accept_retry: None,
             paused: Vec::new(),
             lingering: VecDeque::new(),
             linger_serial: 0,
@@ -205,12 +203,12 @@ impl<N: Net> Worker<N> {
         let clients = self.clients.values().filter_map(ClientHost::deadline).filter(|_| !self.must_rest());
         let lingering = self.lingering.front().map(|(deadline, ..)| *deadline);
         let paused = (!self.paused.is_empty()).then(|| self.now + PAUSE_INTERVAL);
-        servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_retry).chain(self.tasks.deadline()).min()
+        servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_again.iter().map(|(due, _)| *due)).chain(self.tasks.deadline()).min()
     }
 
     fn has_work(&self) -> bool {
         !self.again.is_empty()
-            || (!self.accept_again.is_empty() && self.accept_retry.is_none())
+            || self.accept_again.iter().any(|(due, _)| *due <= self.now)
             || self.servers.values().any(ServerHost::has_work)
             || (!self.must_rest() && self.clients.values().any(ClientHost::has_work))
     }
@@ -309,34 +307,34 @@ impl<N: Net> Worker<N> {
     }
 
     fn accept_again(&mut self) {
-        if self.accept_retry.is_none_or(|retry| retry <= self.now) {
-            self.accept_retry = None;
-            for listener in core::mem::take(&mut self.accept_again) {
-                self.accept(listener);
-            }
-        }
+        let now = self.now;
+        let (due, later): (Vec<_>, Vec<_>) = core::mem::take(&mut self.accept_again).into_iter().partition(|(due, _)| *due <= now);
+        self.accept_again = later;
+        due.into_iter().for_each(|(_, listener)| self.accept(listener));
     }
 
     fn accept(&mut self, listener: ListenerId) {
         const PER_TURN: usize = 64;
         const RETRY: Duration = Duration::from_millis(100);
         let Some(&server) = self.listeners.get(&listener.0) else { return };
+        if self.accept_again.iter().any(|(_, waiting)| *waiting == listener) {
+            return;
+        }
         if self.must_rest() {
             // Whoever comes has to be told of, too: he waits in the queue of the socket.
-            self.accept_retry = Some(self.now + RETRY);
-            return self.accept_again.push(listener);
+            return self.accept_again.push((self.now + RETRY, listener));
         }
         for _ in 0..PER_TURN {
+            if let Some(until) = self.listener_rests(server, listener) {
+                return self.accept_again.push((until, listener));
+            }
             match self.net.accept(listener) {
                 Ok(None) => return,
                 Ok(Some((link, peer))) => self.accepted(server, listener, link, peer),
-                Err(_) => {
-                    self.accept_retry = Some(self.now + RETRY);
-                    break;
-                }
+                Err(_) => return self.accept_again.push((self.now + RETRY, listener)),
             }
         }
-        self.accept_again.push(listener);
+        self.accept_again.push((self.now, listener));
     }
 
     fn run_timers(&mut self) {
@@ -451,7 +449,7 @@ impl<N: Net> Worker<N> {
             }
             None => {
                 self.listeners.remove(&listener.0);
-                self.accept_again.retain(|again| *again != listener);
+                self.accept_again.retain(|(_, again)| *again != listener);
             }
         }
     }

@@ -4,16 +4,15 @@
 //! posted, and answered as if it had gone well; a limit it then meets is counted. Where too much is posted already, it is
 //! refused (`Client(QueueFull)`), and nothing has changed.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{ANSWER_WAIT, Publication, Server};
 use crate::base::{Duration, Instant};
-use crate::broker::{Ban, BanError, BanKind, ClientSummary, Shard, TaskId};
+use crate::broker::{Ban, BanError, BanKind, ClientSummary, Rules, Shard, TaskId};
 use crate::codec::{Message, Reason, SubscribeOptions};
-use crate::net::{self, Error, ListenerOptions, MioNet, Worker};
+use crate::net::{self, Endpoint, Error, ListenerOptions, MioNet, Worker};
 use crate::route::RetainedCursor;
 
 /// Retained messages fetched in one request.
@@ -21,11 +20,11 @@ const RETAINED_PER_REQUEST: usize = 1_000;
 
 impl Server {
     /// Listens with a socket that listens already, such as one of systemd; answers where. The
-    /// address in `options` does not count.
+    /// place in `options` does not count.
     ///
     /// # Errors
-    /// `Io`: it is not a listening TCP socket; else as [`Runtime::request`](crate::net::Runtime::request).
-    pub fn add_listener_socket(&self, socket: OwnedFd, options: ListenerOptions) -> Result<SocketAddr, Error> {
+    /// `Io`: it is not a listening TCP or Unix socket; else as [`Runtime::request`](crate::net::Runtime::request).
+    pub fn add_listener_socket(&self, socket: OwnedFd, options: ListenerOptions) -> Result<Endpoint, Error> {
         let recipe = net::listener_recipe(&options)?;
         let (runtime, key) = self.next_shard();
         Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener_socket(key, socket, &options, recipe))??)
@@ -36,9 +35,9 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::add_listener_socket`].
-    pub fn adopt(&self, socket: OwnedFd, allow_anonymous: Option<bool>) -> Result<bool, Error> {
+    pub fn adopt(&self, socket: OwnedFd, rules: Option<Arc<Rules>>) -> Result<bool, Error> {
         let (runtime, key) = self.next_shard();
-        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.adopt(key, socket, allow_anonymous))??)
+        Ok(runtime.request(ANSWER_WAIT, move |worker| worker.adopt(key, socket, rules.as_ref()))??)
     }
 
     /// Does it now, or soon if this is a callback.

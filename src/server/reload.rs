@@ -1,23 +1,26 @@
 //! A running server takes a new configuration.
 
-use std::net::SocketAddr;
-
 use super::Server;
 use crate::config::ServerConfig;
-use crate::net::{Error, ListenerOptions};
+use crate::net::{Endpoint, Error, ListenerOptions};
 
 /// Where a server listens: what was asked for, and what it is.
-pub type Listening = (ListenerOptions, SocketAddr);
+pub type Listening = (ListenerOptions, Endpoint);
 
 /// One difference between the old configuration and the new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// A key, or a listener that was opened or closed.
+    /// A key, or a listener that was opened, closed or has other rules.
     Applied(String),
     /// A key that takes effect in a new server only.
     NeedsRestart(String),
     /// A listener that could not be opened, and why.
     Failed(String),
+}
+
+/// Other rules for the same socket: who waits to be accepted need not be turned away.
+fn is_same_socket(one: &ListenerOptions, other: &ListenerOptions) -> bool {
+    one.endpoint == other.endpoint && one.socket == other.socket
 }
 
 impl Server {
@@ -39,22 +42,40 @@ impl Server {
         // Whom a listener lets in may follow from an option that has changed, and its files may be others by now. What
         // cannot be used changes nothing.
         for (options, address) in listening.iter() {
-            match self.change_listener(*address, config.listener_in_force(options)) {
+            match self.change_listener(address.clone(), config.listener_in_force(options)) {
                 Err(Error::Invalid(why)) => changes.push(Change::Failed(format!("listener {address}: {why}"))),
                 other => drop(other?),
             }
         }
-        for (_, address) in removed {
-            self.remove_listener(address)?;
+        let mut added = diff.listeners_added;
+        for (options, address) in removed {
+            if let Some(index) = added.iter().position(|other| is_same_socket(other, &options)) {
+                let other = added.remove(index);
+                let in_force = match self.change_listener(address.clone(), config.listener_in_force(&other)) {
+                    Err(Error::Invalid(why)) => {
+                        changes.push(Change::Failed(format!("listener {address}: {why}")));
+                        config.listeners.push(options.clone());
+                        options
+                    }
+                    changed => {
+                        changed?;
+                        changes.push(Change::Applied(format!("listener {address} changed")));
+                        other
+                    }
+                };
+                listening.push((in_force, address));
+                continue;
+            }
             changes.push(Change::Applied(format!("listener {address} closed")));
+            self.remove_listener(address)?;
         }
-        for options in &diff.listeners_added {
+        for options in &added {
             match self.add_listener(config.listener_in_force(options)) {
                 Ok(address) => {
-                    listening.push((options.clone(), address));
                     changes.push(Change::Applied(format!("listener {address} opened")));
+                    listening.push((options.clone(), address));
                 }
-                Err(error) => changes.push(Change::Failed(format!("listener {}: {error}", options.address))),
+                Err(error) => changes.push(Change::Failed(format!("listener {}: {error}", options.endpoint))),
             }
         }
         config.listeners.retain(|wanted| listening.iter().any(|(open, _)| open == wanted));

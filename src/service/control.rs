@@ -209,7 +209,9 @@ fn no_client(client_id: &str) -> ControlError {
 }
 
 fn client_value(client: &ClientSummary) -> Value {
+    let process = client.process.map(|process| json!({ "pid": process.pid, "uid": process.uid, "gid": process.gid }));
     json!({
+        "process": process,
         "client_id": client.client_id,
         "username": client.username,
         "peer": client.peer,

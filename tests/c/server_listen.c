@@ -1,6 +1,7 @@
 /* Listeners opened, passed in and closed while a server runs; adopted connections; a stop that keeps its time. */
 #include "check.h"
 
+#include <sys/stat.h>
 #include <sys/un.h>
 
 static int listening_socket(uint16_t *port)
@@ -166,6 +167,85 @@ static void a_connected_descriptor_is_adopted(void)
     nlmqtt_server_free(server);
 }
 
+static int dial_unix(const char *path)
+{
+    struct sockaddr_un address;
+    struct timeval limit;
+    int descriptor = socket(AF_UNIX, SOCK_STREAM, 0);
+    limit.tv_sec = 10;
+    limit.tv_usec = 0;
+    memset(&address, 0, sizeof address);
+    address.sun_family = AF_UNIX;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (connect(descriptor, (struct sockaddr *)&address, sizeof address) != 0) {
+        close(descriptor);
+        return -1;
+    }
+    return descriptor;
+}
+
+static int32_t only_this_process(void *user_data, const nlmqtt_client_info *client, const nlmqtt_connect_info *connect_info,
+                                 nlmqtt_hook_token token, nlmqtt_decision *decision)
+{
+    (void)connect_info, (void)token, (void)decision;
+    ++*(int *)user_data;
+    CHECK(client->struct_size == sizeof *client && strcmp(client->peer.data, "local") == 0);
+    return client->has_process && client->pid == getpid() && client->uid == getuid() && client->gid == getgid() ? NLMQTT_ALLOW : NLMQTT_DENY;
+}
+
+static void note_process(void *user_data, const nlmqtt_client_entry *client)
+{
+    CHECK(client->has_process && client->pid == getpid() && client->uid == getuid());
+    ++*(int *)user_data;
+}
+
+static void a_unix_socket_says_who_connects(void)
+{
+    char folder[] = "/tmp/nlmqtt-listen-XXXXXX", path[64], uri[128], address[128];
+    nlmqtt_server_hooks hooks;
+    nlmqtt_server *server = NULL;
+    nlmqtt_server_config *config = nlmqtt_server_config_new();
+    uint16_t port = 7;
+    struct stat file;
+    int asked = 0, listed = 0, client;
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/mqtt.sock", folder);
+    snprintf(uri, sizeof uri, "unix://%s?mode=0600&max_packet_size=1k", path);
+    CHECK_EQ(nlmqtt_server_config_add_listener(config, "unix://relative"), NLMQTT_CONFIG);
+    CHECK_EQ(nlmqtt_server_config_add_listener(config, "unix:///x?dscp=3"), NLMQTT_CONFIG);
+    CHECK_EQ(nlmqtt_server_config_add_listener(config, "mqtt://127.0.0.1:0?mode=0600"), NLMQTT_CONFIG);
+    OK(nlmqtt_server_config_add_listener(config, uri));
+    nlmqtt_server_hooks_init(&hooks);
+    hooks.user_data = &asked;
+    hooks.authenticate = only_this_process;
+    OK(nlmqtt_server_new(NULL, config, &hooks, &server));
+    OK(nlmqtt_server_start(server));
+    CHECK(stat(path, &file) == 0 && (file.st_mode & 0777) == 0600);
+    OK(nlmqtt_server_listener_port(server, 0, &port));
+    CHECK_EQ(port, 0);
+    OK(nlmqtt_server_listener_address(server, 0, address, sizeof address));
+    CHECK(strncmp(address, "unix:///tmp/", 12) == 0 && strcmp(address + 7, path) == 0);
+    CHECK_EQ(nlmqtt_server_add_listener(server, uri, NULL), NLMQTT_ADDRESS_IN_USE);
+    client = dial_unix(path);
+    send_connect(client, 4, "near", NULL, NULL);
+    EXPECT(client, 0x20, "\0\0", 2);
+    CHECK_EQ(asked, 1);
+    OK(nlmqtt_server_each_client(server, note_process, &listed));
+    CHECK_EQ(listed, 1);
+    OK(nlmqtt_server_remove_listener(server, address));
+    CHECK(stat(path, &file) != 0 && dial_unix(path) == -1);
+    ping(client);
+    OK(nlmqtt_server_add_listener(server, uri, &port));
+    CHECK(port == 0 && stat(path, &file) == 0);
+    close(client);
+    OK(nlmqtt_server_stop(server, 0, 1000));
+    CHECK(stat(path, &file) != 0);
+    nlmqtt_server_free(server);
+    nlmqtt_server_config_free(config);
+    CHECK(rmdir(folder) == 0);
+}
+
 static long now_ms(void)
 {
     struct timespec time;
@@ -241,6 +321,7 @@ int main(void)
     listeners_come_and_go();
     a_passed_descriptor_is_listened_on();
     a_connected_descriptor_is_adopted();
+    a_unix_socket_says_who_connects();
     a_stop_keeps_its_drain_time();
     null_is_refused();
     puts("ok server_listen");

@@ -80,7 +80,7 @@ fn launch(profile: &str) -> Option<SocketAddr> {
     let loopback = ListenerOptions::at(([127, 0, 0, 1], 0).into());
     let address = server.add_listener(loopback).expect("a listener");
     std::mem::forget(server);
-    Some(address)
+    address.socket_address()
 }
 
 /// The hooks of the profiles that ask who comes.

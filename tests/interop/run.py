@@ -57,6 +57,7 @@ def collect(broker, options):
     import test_raw
     import test_tls
     import test_transports
+    import test_unix
     cases = scenario.cases(broker)
     cases += test_raw.cases(broker)
     cases += test_mosquitto_clients.cases(broker)
@@ -64,6 +65,7 @@ def collect(broker, options):
     if not options.mosquitto and not options.broker_cmd:
         cases += test_tls.cases(options.broker, options.programs)
         cases += test_transports.cases(options)
+        cases += test_unix.cases(options.broker, options.programs)
     return [case for case in cases if options.only in case.name]
 
 

@@ -1,6 +1,8 @@
 //! The facades over real sockets, where neither the conformance table nor the foreign clients look.
 
 mod hostile;
+mod inproc;
+mod ladder;
 mod listeners;
 mod newlife_client;
 mod newlife_server;
@@ -8,6 +10,7 @@ mod newlife_server;
 mod proxied;
 #[cfg(feature = "tls")]
 mod tls;
+mod unix;
 mod wire;
 mod workers;
 

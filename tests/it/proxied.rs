@@ -44,7 +44,7 @@ impl Broker {
         config.add_listener_uri(uri).expect("a listener's URI");
         let told = Told::default();
         let server = Server::with_hooks(&runtime, config.options_in_force(), |_| Some(Box::new(Noting(told.clone())) as Box<dyn Hooks>)).expect("a server");
-        let address = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
+        let address = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open").socket_address().expect("TCP");
         Self { server, address, told, _runtime: runtime }
     }
 

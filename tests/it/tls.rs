@@ -107,7 +107,7 @@ impl Broker {
         config.add_listener_uri(&format!("mqtts://127.0.0.1:0?cert={}&key={}{query}", file("pem"), file("key"))).expect("a listener");
         let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
         let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
-        let address = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
+        let address = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open").socket_address().expect("TCP");
         Self { server, address, config, _runtime: runtime }
     }
 
@@ -408,7 +408,7 @@ fn certificates_are_changed_while_connections_stay() {
         std::fs::copy(second.file(&format!("server.{ending}")), first.file(&format!("server.{ending}"))).expect("a new file");
     }
     let (mut config, new) = (broker.config.clone(), broker.config.clone());
-    let mut listening = vec![(broker.config.listeners[0].clone(), broker.address)];
+    let mut listening = vec![(broker.config.listeners[0].clone(), broker.address.into())];
     broker.server.take_config(&mut config, &mut listening, &new).expect("reloaded");
     assert_eq!(Peer::new(&runtime, &broker.uri(), &[("ca_file", &first.file("ca.pem"))]).fault(), FaultKind::UnknownIssuer);
     Peer::new(&runtime, &broker.uri(), &[("ca_file", &second.file("ca.pem"))]).outcome().expect("let in by the new certificate");

@@ -38,7 +38,7 @@ impl Broker {
         let memory_limit = options.memory_limit;
         let runtime = Runtime::new(&RuntimeOptions { memory_limit, workers, ..RuntimeOptions::default() }).expect("a runtime");
         let server = Server::with_hooks(&runtime, options, make_hooks).expect("a server");
-        let address = server.add_listener(ListenerOptions::at(([127, 0, 0, 1], 0).into())).expect("a listener");
+        let address = server.add_listener(ListenerOptions::at(([127, 0, 0, 1], 0).into())).expect("a listener").socket_address().expect("TCP");
         Self { server, address, runtime }
     }
 

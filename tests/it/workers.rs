@@ -378,7 +378,7 @@ fn in_dispatch_mode_the_hooks_of_all_workers_run_on_one_thread() {
     let noted = seen.clone();
     let make = |worker| Some(Box::new(Noting { worker, seen: noted.clone() }) as Box<dyn Hooks>);
     let server = Server::with_hooks(&runtime, nlmqtt::broker::Options::default(), make).expect("a server");
-    let address = server.add_listener(nlmqtt::net::ListenerOptions::at(([127, 0, 0, 1], 0).into())).expect("a listener");
+    let address = server.add_listener(nlmqtt::net::ListenerOptions::at(([127, 0, 0, 1], 0).into())).expect("a listener").socket_address().expect("TCP");
     let clients = thread::spawn(move || {
         for index in 0..16 {
             let mut wire = Wire::join(address, V3, &format!("c{index}"));

@@ -3,14 +3,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nlmqtt::base::{Duration, Instant, UnixTime};
-use nlmqtt::net::{Command, CustomStream, DialOptions, Inbox, LinkId, ListenerId, LogSequence, Net, Ready, Worker};
+use nlmqtt::net::{Command, CustomStream, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker};
 
 use crate::stream::EndState;
 use crate::world::{Happening, Listener, World};
@@ -76,19 +75,20 @@ impl Net for SimNet {
         Ok(())
     }
 
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
+    fn listen(&mut self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
+        let Endpoint::Tcp(address) = *endpoint else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut world = self.world.borrow_mut();
         let listeners = &mut world.hosts[self.host].listeners;
         listeners.push(Some(Listener { address, worker: self.worker, waiting: Default::default() }));
-        Ok((ListenerId(listeners.len() as u32 - 1), address))
+        Ok((ListenerId(listeners.len() as u32 - 1), address.into()))
     }
 
     /// This world has no descriptors.
-    fn listen_on(&mut self, _: OwnedFd) -> io::Result<(ListenerId, SocketAddr)> {
+    fn listen_on(&mut self, _: OwnedFd, _: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn adopt(&mut self, _: OwnedFd) -> io::Result<(LinkId, String)> {
+    fn adopt(&mut self, _: OwnedFd) -> io::Result<(LinkId, Peer)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -102,11 +102,13 @@ impl Net for SimNet {
         }
     }
 
-    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, SocketAddr)>> {
-        Ok(self.world.borrow_mut().accept_at(self.host, self.worker, listener.0).map(|(link, peer)| (LinkId(link), peer)))
+    fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>> {
+        let accepted = self.world.borrow_mut().accept_at(self.host, self.worker, listener.0);
+        Ok(accepted.map(|(link, address)| (LinkId(link), Peer { address: Some(address), process: None })))
     }
 
-    fn dial(&mut self, address: SocketAddr, _: &DialOptions) -> io::Result<LinkId> {
+    fn dial(&mut self, endpoint: &Endpoint, _: &DialOptions) -> io::Result<LinkId> {
+        let Endpoint::Tcp(address) = *endpoint else { return Err(io::ErrorKind::Unsupported.into()) };
         self.world.borrow_mut().dial_from(self.host, self.worker, address).map(LinkId)
     }
 

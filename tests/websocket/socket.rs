@@ -35,7 +35,7 @@ impl Broker {
         config.add_listener_uri(uri).expect("a listener's URI");
         let server = Server::with_hooks(&runtime, options, |_| None).expect("a server");
         let listener = config.listener_in_force(&config.listeners[0]);
-        let address = server.add_listener(listener).expect("a listener");
+        let address = server.add_listener(listener).expect("a listener").socket_address().expect("TCP");
         Self { server, address, _runtime: runtime }
     }
 

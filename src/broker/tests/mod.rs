@@ -4,6 +4,7 @@
 
 mod bugs;
 mod limits;
+mod listeners;
 mod memory;
 mod peers;
 mod race;
@@ -62,7 +63,12 @@ impl World {
 
     /// A connection that has said nothing; `None`: it was turned away.
     pub(super) fn dial(&mut self) -> Option<Peer> {
-        let key = self.shard.open(self.now, "peer", "listener", None)?;
+        self.dial_from("peer", None)
+    }
+
+    /// As `dial`, from an address and through a listener with rules.
+    pub(super) fn dial_from(&mut self, peer: &str, rules: Option<&Arc<Rules>>) -> Option<Peer> {
+        let key = self.shard.open(self.now, peer, "listener", rules)?;
         self.clients.push(Client { key, version: Version::V311, wire: Vec::new(), room: usize::MAX, is_closed: false });
         Some(Peer(self.clients.len() - 1))
     }
@@ -70,6 +76,14 @@ impl World {
     /// A connected client, clean, without keep-alive; its CONNACK was looked at.
     pub(super) fn join(&mut self, level: u8, client_id: &str) -> Peer {
         let peer = self.dial().expect("room for a connection");
+        self.send(peer, &connect(level, client_id, true, 0, &[]));
+        assert_eq!(self.lines(peer), ["CONNACK 00 sp=0"], "{client_id}");
+        peer
+    }
+
+    /// As `join`, through a listener with rules.
+    pub(super) fn join_by(&mut self, rules: &Arc<Rules>, level: u8, client_id: &str) -> Peer {
+        let peer = self.dial_from("peer", Some(rules)).expect("room for a connection");
         self.send(peer, &connect(level, client_id, true, 0, &[]));
         assert_eq!(self.lines(peer), ["CONNACK 00 sp=0"], "{client_id}");
         peer

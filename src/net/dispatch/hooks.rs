@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{EventQueue, Later, Owner};
+use crate::base::PeerProcess;
 use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
 use crate::codec::{Connect, Message, Place, Properties, Qos, Reason, SubscribeOptions, Version, Will};
 use crate::net::Net;
@@ -258,6 +259,7 @@ struct OwnedClient {
     username: Option<String>,
     peer: String,
     protocol_level: u8,
+    process: Option<PeerProcess>,
     about: Option<Arc<About>>,
 }
 
@@ -268,18 +270,15 @@ impl OwnedClient {
             username: client.username.map(str::to_owned),
             peer: client.peer.to_owned(),
             protocol_level: client.protocol_level,
+            process: client.process,
             about: client.about.cloned(),
         }
     }
 
     fn as_info(&self) -> ClientInfo<'_> {
-        ClientInfo {
-            client_id: &self.client_id,
-            username: self.username.as_deref(),
-            peer: &self.peer,
-            protocol_level: self.protocol_level,
-            about: self.about.as_ref(),
-        }
+        let Self { client_id, username, peer, protocol_level, process, about } = self;
+        let (username, about) = (username.as_deref(), about.as_ref());
+        ClientInfo { client_id, username, peer, protocol_level: *protocol_level, process: *process, about }
     }
 }
 

@@ -148,6 +148,8 @@ pub enum State {
 pub struct Connected {
     /// Which server.
     pub server: usize,
+    /// Which one the last session was with; the same for the first.
+    pub previous_server: usize,
     /// The server had the session.
     pub session_present: bool,
     /// The reason of CONNACK: success.
@@ -426,4 +428,6 @@ pub struct Statistics {
     pub receive_pauses: u64,
     /// Acknowledgements with an identifier that is not in use.
     pub unknown_acks: u64,
+    /// Sessions with another server than the one before.
+    pub server_switches: u64,
 }

@@ -129,11 +129,15 @@ impl Client {
         self.has_connected = true;
         self.statistics.connects += 1;
         self.reconnect.connected(now);
+        let server = self.reconnect.server();
+        let previous_server = self.last_server.replace(server).unwrap_or(server);
+        self.statistics.server_switches += u64::from(previous_server != server);
         self.set_state(State::Online);
         let mut properties = PropertyList::new();
         properties.extend_filtered(ack.properties, |_| true);
         self.events.push_back(Event::Connected(Box::new(Connected {
-            server: self.reconnect.server(),
+            server,
+            previous_server,
             session_present,
             reason: ack.reason,
             client_id: self.client_id.clone(),

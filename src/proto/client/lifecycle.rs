@@ -125,6 +125,7 @@ impl Client {
         self.is_touched = false;
         self.deadline = Some(now + self.options.connect_timeout);
         self.set_state(State::Dialing);
+        self.reconnect.dialing(now);
         self.events.push_back(Event::Dial { server: self.reconnect.server() });
     }
 

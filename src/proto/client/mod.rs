@@ -105,6 +105,8 @@ pub struct Client {
     /// What may still come to the driver; `None`: any number of messages.
     receive_room: Option<ReceiveRoom>,
     reconnect: Reconnect,
+    /// Where the last session was.
+    last_server: Option<usize>,
     connection: Option<Connection>,
     connection_last: u64,
     statistics: Statistics,
@@ -120,6 +122,7 @@ impl Client {
             client_id: options.client_id.clone(),
             queue: Queue::new(options.queue),
             reconnect: Reconnect::new(&options.servers),
+            last_server: None,
             subscriptions: Subscriptions::default(),
             calls: Calls::default(),
             response_information: None,

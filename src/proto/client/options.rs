@@ -168,6 +168,8 @@ pub struct ReconnectOptions {
     pub jitter: bool,
     /// A connection that lasted as long makes the delay small again. Default 30 s.
     pub stable_after: Duration,
+    /// After which time the best server is tried first again, when a connection to another one is lost; zero: never. Default 600 s.
+    pub probe_interval: Duration,
     /// What each cause leads to, indexed by [`Cause`].
     pub rules: [Retry; Cause::COUNT],
 }
@@ -202,6 +204,7 @@ impl Default for ReconnectOptions {
             delay_max: Duration::from_secs(60),
             jitter: true,
             stable_after: Duration::from_secs(30),
+            probe_interval: Duration::from_secs(600),
             rules: [Retry::Soon; Cause::COUNT],
         };
         // Two clients with one identifier would throw each other out without end.

@@ -1,9 +1,11 @@
 //! Which server is next, and when.
 //!
-//! A round goes over the servers by priority without a pause; the pauses are between rounds and
-//! double. A connection that was established and lost begins at the first server again; only one
-//! that lasted makes the pauses short again, so that a server that throws its clients out at once
-//! is not called every second.
+//! The servers are a ladder: by priority, the best first. A round goes over all of them without a pause; the pauses
+//! are between rounds and double. The one that worked is remembered, and begins the next round: on a network where only the third
+//! way gets through, the first two are not tried in vain each time. When the best was last tried `probe_interval`
+//! ago, the next round begins with it again, so that the client finds back; and so does the round
+//! after one in which none worked. Only a connection that lasted makes the pauses short again, so that a
+//! server that throws its clients out at once is not called every second.
 
 use super::options::{ReconnectOptions, Retry};
 use crate::base::{Instant, Rng};
@@ -12,25 +14,46 @@ use crate::base::{Instant, Rng};
 pub(super) struct Reconnect {
     /// Indices of servers, the best first.
     order: Vec<usize>,
+    /// Steps done in this round.
     position: usize,
+    /// The step of `order` this round began with, before the others in order.
+    first: usize,
     rounds: u32,
     online_since: Option<Instant>,
+    /// When the best was last tried.
+    best_tried: Instant,
 }
 
 impl Reconnect {
     pub(super) fn new(priorities: &[u32]) -> Self {
         let mut order: Vec<usize> = (0..priorities.len()).collect();
         order.sort_by_key(|index| priorities[*index]);
-        Self { order, position: 0, rounds: 0, online_since: None }
+        Self { order, position: 0, first: 0, rounds: 0, online_since: None, best_tried: Instant::START }
     }
 
     /// Begins anew with the best server.
     pub(super) fn reset(&mut self) {
-        (self.position, self.rounds, self.online_since) = (0, 0, None);
+        (self.position, self.first, self.rounds, self.online_since) = (0, 0, 0, None);
+    }
+
+    /// Where on the ladder it stands.
+    fn step(&self) -> usize {
+        match self.position {
+            0 => self.first,
+            position if position <= self.first => position - 1,
+            position => position,
+        }
     }
 
     pub(super) fn server(&self) -> usize {
-        self.order[self.position]
+        self.order[self.step()]
+    }
+
+    /// [`Reconnect::server`] is being tried.
+    pub(super) fn dialing(&mut self, now: Instant) {
+        if self.step() == 0 {
+            self.best_tried = now;
+        }
     }
 
     pub(super) fn connected(&mut self, now: Instant) {
@@ -43,12 +66,14 @@ impl Reconnect {
             if now.since(since) >= options.stable_after {
                 self.rounds = 0;
             }
-            self.position = 0;
+            let is_probe_due = !options.probe_interval.is_zero() && now.since(self.best_tried) >= options.probe_interval;
+            (self.first, self.position) = (if is_probe_due { 0 } else { self.step() }, 0);
         } else {
             self.position = (self.position + 1) % self.order.len();
             if self.position != 0 && retry != Retry::GiveUp {
                 return Some(now);
             }
+            self.first = 0;
         }
         let delay = match retry {
             Retry::GiveUp => return None,
@@ -123,5 +148,63 @@ mod tests {
         reconnect.connected(now);
         now += Duration::from_secs(30);
         assert_eq!(seconds(&mut reconnect, now, &options), 1);
+    }
+
+    /// Tries servers from `now` on, each of `seconds` apart, until one of those that work is reached.
+    fn until(reconnect: &mut Reconnect, now: Instant, options: &ReconnectOptions, works: &[usize]) -> Vec<usize> {
+        let mut tried = Vec::new();
+        loop {
+            reconnect.dialing(now);
+            tried.push(reconnect.server());
+            if works.contains(&reconnect.server()) {
+                reconnect.connected(now);
+                return tried;
+            }
+            seconds(reconnect, now, options);
+        }
+    }
+
+    #[test]
+    fn the_server_that_works_is_remembered_and_the_better_ones_are_probed_again_later() {
+        let options = ReconnectOptions { jitter: false, probe_interval: Duration::from_secs(600), ..ReconnectOptions::default() };
+        let mut reconnect = Reconnect::new(&[0, 1, 2, 3]);
+        let at = |seconds: u64| Instant::START + Duration::from_secs(seconds);
+        assert_eq!(until(&mut reconnect, at(0), &options, &[2]), [0, 1, 2]);
+        seconds(&mut reconnect, at(100), &options);
+        assert_eq!(until(&mut reconnect, at(101), &options, &[2]), [2], "remembered");
+        seconds(&mut reconnect, at(599), &options);
+        assert_eq!(until(&mut reconnect, at(600), &options, &[3]), [2, 0, 1, 3], "if it fails, from the top");
+        seconds(&mut reconnect, at(1_199), &options);
+        assert_eq!(until(&mut reconnect, at(1_200), &options, &[3]), [3], "the best was tried at 600");
+        seconds(&mut reconnect, at(1_300), &options);
+        assert_eq!(until(&mut reconnect, at(1_301), &options, &[0, 3]), [0], "probed again");
+    }
+
+    #[test]
+    fn after_a_round_in_which_none_worked_the_next_begins_at_the_top() {
+        let options = ReconnectOptions { jitter: false, ..ReconnectOptions::default() };
+        let mut reconnect = Reconnect::new(&[0, 1, 2]);
+        until(&mut reconnect, Instant::START, &options, &[2]);
+        seconds(&mut reconnect, Instant::START, &options);
+        let round: Vec<usize> = (0..6)
+            .map(|_| {
+                let server = reconnect.server();
+                seconds(&mut reconnect, Instant::START, &options);
+                server
+            })
+            .collect();
+        assert_eq!(round, [2, 0, 1, 0, 1, 2]);
+    }
+
+    #[test]
+    fn without_an_interval_the_better_ones_are_tried_only_when_the_remembered_one_fails() {
+        let options = ReconnectOptions { jitter: false, probe_interval: Duration::ZERO, ..ReconnectOptions::default() };
+        let mut reconnect = Reconnect::new(&[0, 1]);
+        until(&mut reconnect, Instant::START, &options, &[1]);
+        let late = Instant::START + Duration::from_secs(1_000_000);
+        seconds(&mut reconnect, late, &options);
+        assert_eq!(until(&mut reconnect, late, &options, &[1]), [1]);
+        reconnect.reset();
+        assert_eq!(reconnect.server(), 0, "a new start");
     }
 }

@@ -1,0 +1,299 @@
+//! The options of one listener: the query of its URI, or its table in a file.
+//!
+//! A row is all there is to an option, as in the tables of servers and clients; but here most values may be missing, which
+//! means that the server's hold.
+
+use std::sync::Arc;
+
+use super::key::words;
+use super::{Error, Kind, Value};
+use crate::broker::MountPoint;
+use crate::net::{ListenerOptions, ListenerTls};
+use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
+
+/// One option of a listener.
+pub struct ListenerKey {
+    /// Its name in URIs and files.
+    pub name: &'static str,
+    /// What values look like.
+    pub expected: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    read: fn(&ListenerOptions) -> String,
+    write: fn(&mut ListenerOptions, &str) -> Option<()>,
+}
+
+impl ListenerKey {
+    /// Parses `text` and puts it.
+    pub fn set(&self, listener: &mut ListenerOptions, text: &str) -> Result<(), Error> {
+        (self.write)(listener, text.trim()).ok_or_else(|| {
+            let (key, value) = (self.name.to_owned(), text.to_owned());
+            Error::Value { key, value, expected: self.expected.to_owned() }
+        })
+    }
+
+    /// The value as text that [`ListenerKey::set`] takes; empty: not set.
+    pub fn print(&self, listener: &ListenerOptions) -> String {
+        (self.read)(listener)
+    }
+}
+
+/// A number, or nothing.
+macro_rules! optional {
+    ($name:literal, $($field:ident).+, $min:literal, $max:literal, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: concat!("a number from ", $min, " to ", $max),
+            doc: $doc,
+            read: |listener| listener.$($field).+.map(|number| number.to_string()).unwrap_or_default(),
+            write: |listener, text| Some(listener.$($field).+ = Some(number($min, $max, text)?.try_into().ok()?)),
+        }
+    };
+}
+/// A number that is always there.
+macro_rules! plain {
+    ($name:literal, $($field:ident).+, $min:literal, $max:literal, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: concat!("a number from ", $min, " to ", $max),
+            doc: $doc,
+            read: |listener| listener.$($field).+.to_string(),
+            write: |listener, text| Some(listener.$($field).+ = number($min, $max, text)?.try_into().ok()?),
+        }
+    };
+}
+/// Networks, separated by commas.
+macro_rules! networks {
+    ($name:literal, $field:ident, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: "addresses or networks such as 10.0.0.0/8,::1",
+            doc: $doc,
+            read: |listener| list(&listener.rules.$field),
+            write: |listener, text| Some(listener.rules.$field = text.split(',').map(|network| network.parse().ok()).collect::<Option<_>>()?),
+        }
+    };
+}
+
+/// A file or other text of TLS.
+macro_rules! tls_text {
+    ($name:literal, $field:ident, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: "the name of a file",
+            doc: $doc,
+            read: |listener| listener.tls.as_ref().map(|tls| tls.$field.clone()).unwrap_or_default(),
+            write: |listener, text| Some(text.clone_into(&mut tls(listener).$field)),
+        }
+    };
+}
+/// One of some words; the default is the first, and not printed.
+macro_rules! tls_choice {
+    ($name:literal, $field:ident, $words:ident, $expected:literal, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: $expected,
+            doc: $doc,
+            read: |listener| {
+                let value = listener.tls.as_ref().map(|tls| tls.$field);
+                $words.iter().skip(1).find(|(_, choice)| Some(*choice) == value).map_or("", |(word, _)| *word).to_owned()
+            },
+            write: |listener, text| Some(tls(listener).$field = $words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+        }
+    };
+}
+
+const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
+    [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
+const IDENTITY_WORDS: [(&str, Identity); 4] =
+    [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
+const PROXY_WORDS: [(&str, ProxyPolicy); 3] = [("off", ProxyPolicy::Off), ("optional", ProxyPolicy::Optional), ("required", ProxyPolicy::Required)];
+const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+
+fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
+    listener.tls.get_or_insert_default()
+}
+
+pub(super) static KEYS: &[ListenerKey] = &[
+    ListenerKey {
+        name: "allow_anonymous",
+        expected: "true or false",
+        doc: "let clients without a user name in; not set: as the server's option, and without that on loopback only",
+        read: |listener| listener.rules.allow_anonymous.map(|allow| allow.to_string()).unwrap_or_default(),
+        write: |listener, text| match Kind::Bool.parse(text)? {
+            Value::Bool(allow) => Some(listener.rules.allow_anonymous = Some(allow)),
+            _ => None,
+        },
+    },
+    ListenerKey {
+        name: "versions",
+        expected: "some of 3.1,3.1.1,5",
+        doc: "protocol versions spoken here; another one is answered 0x84, or 1 in 3.x",
+        read: |listener| listener.rules.versions.to_string(),
+        write: |listener, text| Some(listener.rules.versions = text.parse().ok()?),
+    },
+    ListenerKey {
+        name: "mount_point",
+        expected: "the begin of a topic, with / at its end",
+        doc: "put before every topic and filter of these clients, and taken off what they receive",
+        read: |listener| listener.rules.mount_point.as_ref().map(|mount| mount.as_str().to_owned()).unwrap_or_default(),
+        write: |listener, text| Some(listener.rules.mount_point = Some(Arc::new(MountPoint::new(text)?))),
+    },
+    optional!("max_connections", max_connections, 1, 10000000, "connections through this listener at one time"),
+    ListenerKey {
+        name: "max_packet_size",
+        expected: "a number of bytes from 128 to 268435460",
+        doc: "largest packet a client may send, at most the server's",
+        read: |listener| listener.rules.max_packet_size.map(|bytes| bytes.to_string()).unwrap_or_default(),
+        write: |listener, text| match Kind::Bytes(128, crate::codec::PACKET_BYTES_MAX as u64).parse(text)? {
+            Value::Number(bytes) => Some(listener.rules.max_packet_size = Some(bytes.try_into().ok()?)),
+            _ => None,
+        },
+    },
+    optional!("receive_maximum", rules.receive_maximum, 1, 65535, "QoS 1 and 2 messages on their way from one client, at most the server's"),
+    optional!("max_keepalive", rules.max_keepalive_s, 1, 65535, "longest keep-alive in seconds, at most the server's"),
+    optional!("rate_messages", rules.rate_messages, 1, 4294967295, "PUBLISH packets a client may send in a second; beyond, it is not read for a while"),
+    optional!("rate_bytes", rules.rate_bytes, 1, 4294967295, "bytes a client may send in a second; beyond, it is not read for a while"),
+    optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
+    networks!("allow", allow, "only clients from these addresses are let in"),
+    networks!("deny", deny, "clients from these addresses are not let in, even if `allow` has them"),
+    tls_text!("cert", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
+    tls_text!("key", key, "TLS: its private key, a PEM file"),
+    tls_text!("ca", ca, "TLS: who may sign clients' certificates, a PEM file"),
+    tls_text!("crl", crl, "TLS: certificates of clients that were revoked, a PEM file"),
+    tls_choice!(
+        "client_cert",
+        client_certificate,
+        CLIENT_CERTIFICATE_WORDS,
+        "one of none, request, require",
+        "TLS: whether clients show certificates; not set: none"
+    ),
+    tls_choice!(
+        "identity",
+        identity,
+        IDENTITY_WORDS,
+        "one of none, cn, san, fingerprint",
+        "TLS: what of a client's certificate is its user name; not set: none"
+    ),
+    tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, "one of 1.2, 1.3", "TLS: the oldest version; not set: 1.2"),
+    ListenerKey {
+        name: "alpn",
+        expected: "names of protocols, separated by commas",
+        doc: "TLS: protocols of ALPN, the dearest first",
+        read: |listener| listener.tls.as_ref().map(|tls| tls.alpn.join(",")).unwrap_or_default(),
+        write: |listener, text| Some(tls(listener).alpn = words(text).map(str::to_owned).collect()),
+    },
+    ListenerKey {
+        name: "paths",
+        expected: "paths such as /mqtt, separated by commas",
+        doc: "WebSocket: paths that are served; not set: all, or the one in the URI",
+        read: |listener| listener.websocket.paths.join(","),
+        write: |listener, text| {
+            let good = words(text).all(is_path);
+            good.then(|| listener.websocket.paths.extend(words(text).map(str::to_owned)))
+        },
+    },
+    ListenerKey {
+        name: "origins",
+        expected: "origins of pages, separated by commas",
+        doc: "WebSocket: origins whose pages are let in; not set: all",
+        read: |listener| listener.websocket.origins.join(","),
+        write: |listener, text| Some(listener.websocket.origins = words(text).map(str::to_owned).collect()),
+    },
+    ListenerKey {
+        name: "proxy",
+        expected: "one of off, optional, required",
+        doc: "whether the header of the PROXY protocol is expected, from `proxy_trusted`",
+        read: |listener| PROXY_WORDS.iter().skip(1).find(|(_, choice)| *choice == listener.proxy).map_or("", |(word, _)| *word).to_owned(),
+        write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+    },
+    ListenerKey {
+        name: "proxy_trusted",
+        expected: "networks such as 10.0.0.0/8, separated by commas",
+        doc: "who is believed about whom they connect: in that header, and in X-Forwarded-For",
+        read: |listener| if listener.proxy_trusted.is_empty() { String::new() } else { listener.proxy_trusted.to_string() },
+        write: |listener, text| Some(listener.proxy_trusted = text.parse().ok()?),
+    },
+    plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
+    ListenerKey {
+        name: "mode",
+        expected: "an octal number from 0000 to 0777",
+        doc: "permissions of the file of a Unix socket, in octal; not set: as the process's mask says",
+        read: |listener| listener.socket.mode.map(|mode| format!("{mode:04o}")).unwrap_or_default(),
+        write: |listener, text| {
+            let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+            let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777)?;
+            Some(listener.socket.mode = Some(mode))
+        },
+    },
+    ListenerKey {
+        name: "owner",
+        expected: "USER, USER:GROUP or :GROUP",
+        doc: "who is to own the file of a Unix socket: USER:GROUP, by name or number",
+        read: |listener| listener.socket.owner.clone(),
+        write: |listener, text| Some(text.clone_into(&mut listener.socket.owner)),
+    },
+    plain!("tcp_keepalive_s", socket.keepalive_s, 0, 32767, "silence before TCP asks whether the other side is there, three times; 0: it does not"),
+    plain!("tcp_user_timeout_ms", socket.user_timeout_ms, 0, 86400000, "how long TCP may wait for an acknowledgement; 0: as the kernel says"),
+    plain!("dscp", socket.dscp, 0, 63, "class of the packets that are sent (DSCP)"),
+];
+
+fn number(min: u64, max: u64, text: &str) -> Option<u64> {
+    match Kind::Number(min, max).parse(text)? {
+        Value::Number(number) => Some(number),
+        _ => None,
+    }
+}
+
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener() -> ListenerOptions {
+        ListenerOptions::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    #[test]
+    fn every_key_prints_what_it_reads_and_changes_nothing_else() {
+        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
+        let mut seen = vec![format!("{:?}", listener())];
+        for key in KEYS {
+            let mut changed = listener();
+            let value =
+                values.iter().find(|value| key.set(&mut changed, value).is_ok() && key.print(&changed) == **value).unwrap_or_else(|| panic!("{}", key.name));
+            assert_eq!(key.print(&changed), *value, "{}", key.name);
+            let moved = KEYS.iter().filter(|other| other.print(&changed) != other.print(&listener()));
+            assert_eq!(moved.count(), 1, "{}", key.name);
+            let text = format!("{changed:?}");
+            assert!(!seen.contains(&text) && !key.doc.is_empty(), "{}", key.name);
+            seen.push(text);
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_and_change_nothing() {
+        let wrong = [
+            ("allow_anonymous", "maybe"),
+            ("versions", "4"),
+            ("mount_point", "a"),
+            ("mount_point", "+/"),
+            ("max_connections", "0"),
+            ("max_packet_size", "127"),
+            ("rate_bytes", "4294967296"),
+            ("receive_maximum", "65536"),
+            ("allow", "10.0.0.0/33"),
+            ("deny", ""),
+            ("dscp", "64"),
+            ("backlog", "-1"),
+        ];
+        for (name, value) in wrong {
+            let mut changed = listener();
+            let key = KEYS.iter().find(|key| key.name == name).expect("a key");
+            assert!(key.set(&mut changed, value).is_err() && changed == listener(), "{name}={value}");
+        }
+    }
+}

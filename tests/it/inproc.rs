@@ -1,0 +1,140 @@
+//! Clients and a server of one process, without sockets, in every mode.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use nlmqtt::base::Instant;
+use nlmqtt::client::{Client, ClientParts, Event, Publish};
+use nlmqtt::codec::{PropertyList, Qos, Reason, SubscribeOptions};
+use nlmqtt::config::{ClientConfig, ServerConfig};
+use nlmqtt::net::{ClientHandler, Endpoint, Mode, Runtime, RuntimeOptions};
+use nlmqtt::server::Server;
+
+use crate::wire::PATIENCE;
+
+struct Teller(Sender<Event>);
+
+impl ClientHandler for Teller {
+    fn event(&mut self, _now: Instant, event: Event) {
+        // The test may be over.
+        let _ = self.0.send(event);
+    }
+}
+
+/// The next event `pick` wants, while somebody lends the runtime a thread.
+fn next<T>(runtime: &Runtime, events: &Receiver<Event>, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+    let begin = std::time::Instant::now();
+    let tick = Some(Duration::from_millis(20));
+    loop {
+        assert!(begin.elapsed() < PATIENCE, "nothing comes");
+        match runtime.mode() {
+            Mode::Loop => runtime.poll(tick).expect("a turn"),
+            Mode::Dispatch => runtime.dispatch(tick).expect("dispatched"),
+            Mode::Thread => std::thread::sleep(Duration::from_millis(1)),
+        }
+        if let Some(found) = events.try_iter().find_map(&mut pick) {
+            return found;
+        }
+    }
+}
+
+fn client(runtime: &Runtime, client_id: &str) -> (Client, Receiver<Event>) {
+    let (teller, events) = channel();
+    let mut config = ClientConfig::default();
+    config
+        .add_server(&format!("inproc://hub?client_id={client_id}&reconnect_delay_min_ms=1&reconnect_delay_max_ms=20&max_packet_size=16M"), 0)
+        .expect("a server");
+    let (options, servers, dial) = config.parts().expect("whole");
+    let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
+    let client = Client::new(runtime, parts, Box::new(Teller(teller))).expect("a client");
+    client.start();
+    (client, events)
+}
+
+fn received(event: Event) -> Option<Vec<u8>> {
+    if let Event::Message(message) = event { Some(message.message.payload().to_vec()) } else { None }
+}
+
+#[test]
+fn a_client_and_a_server_of_one_process_need_no_socket() {
+    for (mode, workers) in [(Mode::Thread, 1), (Mode::Thread, 3), (Mode::Loop, 1), (Mode::Dispatch, 1), (Mode::Dispatch, 2)] {
+        let runtime = Runtime::new(&RuntimeOptions { mode, workers, ..RuntimeOptions::default() }).expect("a runtime");
+        let mut config = ServerConfig::default();
+        config.add_listener_uri("inproc://hub?max_connections=4").expect("a listener");
+        config.set("max_packet_size", "16M").expect("legal");
+        let server = Server::with_hooks(&runtime, config.options_in_force(), |_| None).expect("a server");
+        // Nobody listens yet: it goes on trying.
+        let (receiver, heard) = client(&runtime, "receiver");
+        next(&runtime, &heard, |event| matches!(event, Event::Disconnected(_)).then_some(()));
+        let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("a listener");
+        assert_eq!(endpoint, Endpoint::Memory("hub".to_owned()));
+        assert!(server.add_listener(config.listeners[0].clone()).is_err(), "the name is taken");
+        receiver.subscribe(&[("t", SubscribeOptions { qos: Qos::AtLeastOnce, ..Default::default() })], &PropertyList::new(), None, None).expect("accepted");
+        next(&runtime, &heard, |event| matches!(event, Event::Subscribed { .. }).then_some(()));
+        let (publisher, told) = client(&runtime, "publisher");
+        // More than a pipe holds, in one piece and in many.
+        let large: Vec<u8> = (0..3_000_000_u32).map(|index| index as u8).collect();
+        publisher.publish(Publish { topic: "t", payload: &large, qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("accepted");
+        assert!(next(&runtime, &heard, received) == large, "{mode:?}");
+        for number in 0..500_u32 {
+            let payload = [&number.to_be_bytes()[..], &[7; 1_000]].concat();
+            publisher.publish(Publish { topic: "t", payload: &payload, qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("accepted");
+        }
+        let mut count = 0_u32;
+        next(&runtime, &heard, |event| {
+            let payload = received(event)?;
+            assert_eq!(payload[..4], count.to_be_bytes(), "in order");
+            count += 1;
+            (count == 500).then_some(())
+        });
+        let summary = server.client("publisher").expect("answered").expect("a client");
+        assert_eq!((summary.peer.as_str(), summary.connected), ("local", true));
+        // It ends like any other connection.
+        server.kick("publisher", Reason::ADMINISTRATIVE_ACTION, false).expect("posted");
+        next(&runtime, &told, |event| matches!(event, Event::Disconnected(_)).then_some(()));
+        next(&runtime, &told, |event| matches!(event, Event::Connected(_)).then_some(()));
+        drop((receiver, publisher));
+        server.stop_and_wait(Reason::SERVER_SHUTTING_DOWN, Duration::from_secs(10)).expect("it ends");
+    }
+}
+
+#[test]
+fn names_are_of_one_runtime() {
+    let (first, second) = (Runtime::new(&RuntimeOptions::default()).expect("a runtime"), Runtime::new(&RuntimeOptions::default()).expect("a runtime"));
+    let mut config = ServerConfig::default();
+    config.add_listener_uri("inproc://hub").expect("a listener");
+    for runtime in [&first, &second] {
+        let server = Server::new(runtime, config.options_in_force(), None).expect("a server");
+        server.add_listener(config.listener_in_force(&config.listeners[0])).expect("free there");
+        let (_client, events) = client(runtime, "c");
+        next(runtime, &events, |event| matches!(event, Event::Connected(_)).then_some(()));
+    }
+}
+
+#[test]
+fn the_descriptor_of_a_foreign_loop_is_readable_while_something_waits() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let runtime = Runtime::new(&RuntimeOptions { mode: Mode::Loop, ..RuntimeOptions::default() }).expect("a runtime");
+    let mut config = ServerConfig::default();
+    config.add_listener_uri("inproc://hub").expect("a listener");
+    let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
+    server.add_listener(config.listener_in_force(&config.listeners[0])).expect("a listener");
+    let (client, events) = client(&runtime, "c");
+    client.subscribe(&[("t", SubscribeOptions::default())], &PropertyList::new(), None, None).expect("accepted");
+    // A dozen round trips, each of many steps inside one worker; nothing but the descriptor says when to go on.
+    #[allow(unsafe_code)]
+    // SAFETY: the runtime, and with it the descriptor, outlives the loop.
+    let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(runtime.fd()) };
+    for round in 0..12_u8 {
+        client.publish(Publish { topic: "t", payload: &[round], qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("accepted");
+        loop {
+            let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert_eq!(poll(&mut watched, Some(&limit)).expect("polled"), 1, "it stalls in round {round}");
+            runtime.poll(Some(Duration::ZERO)).expect("a turn");
+            if events.try_iter().any(|event| received(event) == Some(vec![round])) {
+                break;
+            }
+        }
+    }
+}
