@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nlmqtt::client::{Client, ClientParts, Publish};
 use nlmqtt::codec::{self, PropertyId, PropertyList, Qos, Reason, Version};
-use nlmqtt::net::{ClientHandler, Runtime, RuntimeOptions, ServerAddress};
+use nlmqtt::config::ClientConfig;
+use nlmqtt::net::{ClientHandler, Runtime, RuntimeOptions};
 use nlmqtt::proto::client as machine;
 use nlmqtt::proto::client::{Event as Told, Outcome, Token};
 
@@ -157,14 +158,13 @@ impl Subject for Bound {
             client.reconnect_now();
             return Ok(());
         }
-        let address = options.url.strip_prefix("mqtt://").ok_or("only TCP so far")?;
-        let (host, port) = address.rsplit_once(':').ok_or("an address")?;
-        let server = ServerAddress::plain(host, port.parse().map_err(show)?);
+        let mut config = ClientConfig::default();
+        config.add_server(&options.url, 0).map_err(show)?;
         let (told, events) = channel();
         let (refused, refusals) = channel();
         let runtime = Runtime::new(&RuntimeOptions::default()).map_err(show)?;
         let handler = Box::new(Forward(told, refused));
-        let parts = ClientParts { options: machine_options(&options)?, servers: vec![server], ..ClientParts::default() };
+        let parts = ClientParts { options: machine_options(&options)?, servers: config.servers, ..ClientParts::default() };
         let client = Client::new(&runtime, parts, handler).map_err(show)?;
         client.start();
         self.client = Some(client);

@@ -54,7 +54,7 @@ fn launch(profile: &str) -> Option<SocketAddr> {
     let mut options = Options::default();
     let mut guard = None;
     match profile {
-        "default" => {}
+        "default" | "ws" => {}
         "password" => {
             options.allow_anonymous = false;
             guard = Some(Guard::Password);
@@ -77,7 +77,8 @@ fn launch(profile: &str) -> Option<SocketAddr> {
     let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
     let hooks = |_| guard.map(|guard| Box::new(guard) as Box<dyn Hooks>);
     let server = Server::with_hooks(&runtime, options, hooks).expect("a server");
-    let loopback = ListenerOptions::at(([127, 0, 0, 1], 0).into());
+    let mut loopback = ListenerOptions::at(([127, 0, 0, 1], 0).into());
+    loopback.transport.websocket = profile == "ws";
     let address = server.add_listener(loopback).expect("a listener");
     std::mem::forget(server);
     address.socket_address()
