@@ -136,7 +136,12 @@ check "sizes, release" sizes release "$dist"
 check "the small profile builds" cmake/install.sh --prefix "$out/small" --profile small
 check "the small profile serves cmake and pkg-config" "$tests/consume.sh" "$out/small"
 check "sizes, small" sizes small "$out/small"
-check "the client alone builds" cmake/install.sh --prefix "$out/client" --profile small --no-default-features
-check "sizes, the client alone" "$tests/sizes.py" "small, the client alone" x86-64 "$out/client/lib/libnlmqtt.so.1"
+of_features() { # ROW FEATURES: builds it, and looks at its size
+    cmake/install.sh --prefix "$out/features" --profile small --no-default-features ${2:+--features "$2"} &&
+        "$tests/sizes.py" "$1" x86-64 "$out/features/lib/libnlmqtt.so.1"
+}
+check "sizes, the client alone" of_features "small, the client alone" ""
+check "sizes, the client with TLS" of_features "small, the client with TLS" tls
+check "sizes, without TLS" of_features "small, client and broker over TCP" server
 echo "package: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
