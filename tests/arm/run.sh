@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 targets=('aarch64-unknown-linux-gnu aarch64-linux-gnu aarch64 aarch64-linux-gnu'
     'armv7-unknown-linux-gnueabihf arm-linux-gnueabihf arm armv7-linux-gnueabihf')
 # Below `net` nothing does I/O; these rooms have to behave the same on every machine.
-pure=(base:: topic:: codec:: proto:: route:: broker:: config::)
+pure=(base:: topic:: codec:: stack:: proto:: route:: broker:: config::)
 # These two compare numbers of threads; qemu-user has threads of its own, and one that ended is seen for a while.
 not_under_qemu=(runtime_options runtime_dlopen)
 
