@@ -292,7 +292,7 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     row!(
         Kind::Hashes,
         "tls_pins",
-        "SHA-256 of public keys (64 hexadecimal digits each, separated by commas), one of which the server has to have",
+        "SHA-256 of public keys (64 hexadecimal digits each, separated by commas), one of which the server's own certificate has to have",
         |c| Value::Text(c.tls.pins.iter().map(|pin| hexadecimal(pin)).collect::<Vec<_>>().join(",")),
         |c, v| c.tls.pins = words(&v.into_text()).filter_map(hash).collect()
     ),

@@ -50,7 +50,9 @@ fn check_tls(listener: &ListenerOptions) -> Result<(), Error> {
         Some(tls) if tls.cert.is_empty() || tls.key.is_empty() => together("TLS needs cert and key"),
         Some(tls) if tls.client_certificate != ClientCertificate::None && tls.ca.is_empty() => together("client_cert needs ca, to judge them by"),
         Some(tls) if tls.client_certificate == ClientCertificate::None && !tls.ca.is_empty() => together("ca is of no use without client_cert"),
-        Some(tls) if tls.client_certificate == ClientCertificate::None && tls.identity != Identity::None => together("identity needs client_cert"),
+        Some(tls) if tls.client_certificate != ClientCertificate::Require && tls.identity != Identity::None => {
+            together("identity needs client_cert=require: without a certificate anybody could take its name")
+        }
         Some(tls) if tls.ca.is_empty() && !tls.crl.is_empty() => together("crl needs ca and client_cert"),
         _ => Ok(()),
     }
@@ -67,6 +69,11 @@ fn check_layers(listener: &ListenerOptions) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Only this host gets there: not through a proxy on it either.
+fn is_local(listener: &ListenerOptions) -> bool {
+    listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
 /// No option is there in vain.
@@ -157,7 +164,7 @@ impl ServerConfig {
     /// A listener with what it does not say itself: anonymous clients are let in by the option if that was set, else on
     /// loopback only.
     pub fn listener_in_force(&self, listener: &ListenerOptions) -> ListenerOptions {
-        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { listener.endpoint.is_local() };
+        let default = if self.is_anonymous_set { self.options.allow_anonymous } else { is_local(listener) };
         let mut in_force = listener.clone();
         in_force.rules.allow_anonymous.get_or_insert(default);
         in_force
@@ -168,7 +175,7 @@ impl ServerConfig {
         if self.is_anonymous_set {
             return self.options.allow_anonymous;
         }
-        self.listeners.iter().all(|listener| listener.endpoint.is_local())
+        self.listeners.iter().all(is_local)
     }
 
     pub(super) fn set_allow_anonymous(&mut self, allow: bool) {
@@ -354,6 +361,21 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "proxy")]
+    fn loopback_behind_a_proxy_is_not_open_to_the_world() {
+        for (uri, lets_in) in [
+            ("mqtt://127.0.0.1:1", true),
+            ("mqtt://127.0.0.1:1?proxy=required&proxy_trusted=127.0.0.1", false),
+            ("ws://127.0.0.1:1?proxy_trusted=127.0.0.1", false),
+            ("mqtt://127.0.0.1:1?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=on", true),
+        ] {
+            let mut config = ServerConfig::default();
+            config.add_listener_uri(uri).expect("legal");
+            assert_eq!(config.listener_in_force(&config.listeners[0]).rules.allow_anonymous, Some(lets_in), "{uri}");
+        }
+    }
+
+    #[test]
     fn unix_sockets_are_listened_at_with_mode_and_owner() {
         let mut config = ServerConfig::default();
         config.add_listener_uri("unix:///run/mqtt%20x.sock?mode=0660&owner=root:7&max_connections=3").expect("legal");
@@ -381,7 +403,7 @@ mod tests {
         let mut config = ServerConfig::default();
         for uri in [
             "mqtts://127.0.0.1:1?cert=/a%20b&key=/k%26&ca=/c&crl=/r&client_cert=require&identity=san&tls_min=1.3&alpn=mqtt,x&max_connections=2",
-            "tls://127.0.0.1:2?cert=c&key=k&client_cert=request&ca=d&identity=fingerprint",
+            "tls://127.0.0.1:2?cert=c&key=k&client_cert=require&ca=d&identity=fingerprint",
             "ssl://127.0.0.1?cert=c&key=k",
             "unix:///run/a%20b%3F?mode=0600&owner=:0",
             "inproc://hub?rate_bytes=3&mount_point=a%26b/&versions=5,3.1.1",

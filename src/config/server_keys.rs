@@ -48,7 +48,7 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
         Kind::Bool,
         "allow_anonymous",
         LIVE,
-        "let clients without a user name in; not set: true if every listener is on loopback",
+        "let clients without a user name in; not set: true if every listener is on loopback and behind no proxy",
         |c| Value::Bool(c.allows_anonymous()),
         |c, v| c.set_allow_anonymous(v.into_bool())
     ),

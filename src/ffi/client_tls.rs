@@ -100,7 +100,7 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_signer(
     })
 }
 
-/// One more public key of the key tls_pins: the server has to have one of them, besides everything else. `hash` is SHA-256 of the
+/// One more public key of the key tls_pins: the server's own certificate has to have one of them, besides everything else. `hash` is SHA-256 of the
 /// SubjectPublicKeyInfo (RFC 7469 section 2.4), 32 bytes, copied. INVALID_ARGUMENT: another length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_add_pin(config: *mut nlmqtt_client_config, hash: *const c_void, len: usize) -> nlmqtt_status {

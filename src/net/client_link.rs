@@ -74,7 +74,9 @@ impl<N: Net> Worker<N> {
             Err(fault) => Err(fault),
         };
         let is_there = |host: &&mut ClientHost| host.connection.link() == Some(link);
-        if let Some(host) = self.clients.get_mut(client).filter(is_there).filter(|_| !plain.is_empty()) {
+        // Not before the layers are open, which a fault in the same bytes may have prevented.
+        let is_open = matches!(self.clients.get(client).map(|host| &host.connection), Some(Connection::Open(_)));
+        if let Some(host) = self.clients.get_mut(client).filter(is_there).filter(|_| is_open && !plain.is_empty()) {
             host.machine.handle_input(self.now, &plain);
             self.drain_events(client);
         }

@@ -133,6 +133,7 @@ impl<N: Net> Worker<N> {
         let was_established = stack.is_established();
         let mut plain = core::mem::take(&mut self.plain);
         let opened = stack.open(bytes, &mut plain);
+        let is_established = stack.is_established();
         if !stack.wire().is_empty() {
             host.shard.wants_write(connection);
         }
@@ -143,7 +144,8 @@ impl<N: Net> Worker<N> {
             }
             Err(fault) => Err(fault),
         };
-        if !plain.is_empty() {
+        // Not before it is known who speaks: a fault in the same bytes may have kept the layers from telling.
+        if is_established && !plain.is_empty() {
             self.hand_in(server, connection, &plain);
         }
         plain.clear();

@@ -82,8 +82,9 @@ pub(super) fn only<'a>(headers: &[httparse::Header<'a>], name: &str) -> Result<O
 #[cfg(feature = "websocket")]
 pub(super) fn elements<'a>(headers: &'a [httparse::Header<'a>], name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
     let lines = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-    let texts = lines.filter_map(|header| core::str::from_utf8(header.value).ok());
-    texts.flat_map(|text| text.split(',')).map(str::trim).filter(|element| !element.is_empty())
+    // What is no text hides nothing of what stands beside it.
+    let texts = lines.flat_map(|header| header.value.split(|byte| *byte == b',')).map(|text| core::str::from_utf8(text).unwrap_or("\u{fffd}"));
+    texts.map(str::trim).filter(|element| !element.is_empty())
 }
 
 /// Whether a list field names `token`, in any case.

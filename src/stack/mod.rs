@@ -98,8 +98,10 @@ pub trait Layer: Send {
     /// The peer broke the rules of this layer, or is not who it should be; nothing more can be taken.
     fn open(&mut self, bytes: &[u8], above: &mut Vec<u8>, below: &mut Vec<u8>) -> Result<(), Fault>;
 
-    /// Takes all of `plain`. Called only while it is open.
-    fn seal(&mut self, plain: &[IoSlice<'_>], below: &mut Vec<u8>);
+    /// Takes all of `plain`. Called only while it is open. By default it passes unchanged.
+    fn seal(&mut self, plain: &[IoSlice<'_>], below: &mut Vec<u8>) {
+        plain.iter().for_each(|slice| below.extend_from_slice(slice));
+    }
 
     /// Says good-bye, if this layer has a word for it.
     fn close(&mut self, below: &mut Vec<u8>) {
@@ -185,8 +187,7 @@ impl About {
         let proxied = self.proxied.as_ref().and_then(|header| header.source.as_ref()).map(ToString::to_string);
         #[cfg(not(feature = "proxy"))]
         let proxied = None;
-        // An HTTP proxy stands behind one that only carries bytes.
-        // Its port is not known.
+        // An HTTP proxy stands behind one that only carries bytes. The client's port is not known.
         self.forwarded_for.map(|address| SocketAddr::new(address, 0).to_string()).or(proxied)
     }
 

@@ -154,7 +154,7 @@ static void hooks_see_who_is_behind_a_proxy(void)
     unsigned char answer[4];
     uint16_t port;
     struct sockaddr_in address;
-    nlmqtt_server *server = server_at("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1", &port);
+    nlmqtt_server *server = server_at("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=true", &port);
     int client = socket(AF_INET, SOCK_STREAM, 0);
     nlmqtt_client_config *config;
     memset(&address, 0, sizeof address);

@@ -232,20 +232,20 @@ def haproxy_in_front(place, send):
 
 
 def haproxy_in_front_of_websocket(place, send):
-    broker = place.ours("ws://127.0.0.1:{port}/mqtt?proxy=required&proxy_trusted=127.0.0.0/8")
+    broker = place.ours("ws://127.0.0.1:{port}/mqtt?proxy=required&proxy_trusted=127.0.0.0/8&allow_anonymous=true")
     paho_speaks(haproxy(place, send, broker.port), 4)
 
 
 def haproxy_checks_with_local(place):
     """haproxy's own health checks say LOCAL; they must not be taken for clients."""
-    broker = place.ours("mqtt://127.0.0.1:{port}?proxy=required&proxy_trusted=127.0.0.0/8")
+    broker = place.ours("mqtt://127.0.0.1:{port}?proxy=required&proxy_trusted=127.0.0.0/8&allow_anonymous=true")
     port = haproxy(place, "send-proxy-v2 check inter 100ms check-send-proxy", broker.port)
     paho_speaks(port, 4, transport="tcp")
 
 
 def our_client_sends_the_header(place, version):
     """haproxy takes it, and tells our broker what it read."""
-    broker = place.ours("mqtt://127.0.0.1:{port}?proxy=required&proxy_trusted=127.0.0.0/8")
+    broker = place.ours("mqtt://127.0.0.1:{port}?proxy=required&proxy_trusted=127.0.0.0/8&allow_anonymous=true")
     port = haproxy(place, "send-proxy-v2", broker.port, extra="accept-proxy")
     ours_speaks(place, f"mqtt://127.0.0.1:{port}?proxy_protocol={version}")
 

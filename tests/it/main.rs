@@ -2,6 +2,8 @@
 
 mod hostile;
 mod inproc;
+#[cfg(feature = "tls")]
+mod known;
 mod ladder;
 mod listeners;
 mod newlife_client;

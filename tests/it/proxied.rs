@@ -87,7 +87,7 @@ fn binary(values: &[u8]) -> Vec<u8> {
 #[test]
 fn hooks_see_whom_a_trusted_proxy_names() {
     for workers in [1, 3] {
-        let broker = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.0/8", workers);
+        let broker = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.0/8&allow_anonymous=on", workers);
         assert_eq!(broker.answer(&behind(b"PROXY TCP6 2001:db8::7 ::1 50000 1883\r\n")), CONNACK);
         assert_eq!(broker.told(), ["[2001:db8::7]:50000 None None None"]);
         let tls = [&[0x20, 0, 14, 3, 0, 0, 0, 0, 0x22, 0, 6][..], b"device"].concat();
@@ -101,7 +101,7 @@ fn hooks_see_whom_a_trusted_proxy_names() {
 
 #[test]
 fn without_a_header_or_with_a_bad_one_nobody_is_let_in() {
-    let broker = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1", 1);
+    let broker = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=on", 1);
     assert!(broker.answer(&behind(b"")).is_empty());
     assert!(broker.answer(&behind(b"PROXY TCP4 192.0.2.1 10.0.0.1 1 x\r\n")).is_empty());
     assert!(broker.answer(&behind(&binary(&[2, 0, 9]))).is_empty());
@@ -112,13 +112,13 @@ fn without_a_header_or_with_a_bad_one_nobody_is_let_in() {
 
 #[test]
 fn only_trusted_proxies_are_believed() {
-    let required = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=192.0.2.0/24", 1);
+    let required = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=192.0.2.0/24&allow_anonymous=on", 1);
     assert!(required.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")).is_empty());
-    let optional = Broker::new("mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=192.0.2.0/24", 1);
+    let optional = Broker::new("mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=192.0.2.0/24&allow_anonymous=on", 1);
     let as_packet = [behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n"), vec![0; 100]].concat();
     assert!(optional.answer(&as_packet).is_empty(), "it is no CONNECT");
     assert_eq!(optional.answer(&behind(b"")), CONNACK);
-    let trusted = Broker::new("mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=127.0.0.1", 1);
+    let trusted = Broker::new("mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=127.0.0.1&allow_anonymous=on", 1);
     assert_eq!(trusted.answer(&behind(b"")), CONNACK);
     assert_eq!(trusted.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")), CONNACK);
     let told = trusted.told();
@@ -127,7 +127,7 @@ fn only_trusted_proxies_are_believed() {
 
 #[test]
 fn a_ban_is_for_who_is_behind_the_proxy() {
-    let broker = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1", 1);
+    let broker = Broker::new("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=on", 1);
     broker.server.ban(BanKind::Address, "192.0.2.1", None).expect("asked").expect("an address");
     let refused = broker.answer(&behind(&binary(&[])));
     assert_ne!(refused, CONNACK, "{refused:?}");
@@ -147,7 +147,7 @@ fn x_forwarded_for_counts_from_trusted_proxies_only() {
         [head.as_bytes(), &frame].concat()
     };
     for (trusted, expected) in [("127.0.0.1", "192.0.2.9:0 "), ("10.0.0.1", "127.0.0.1:")] {
-        let broker = Broker::new(&format!("ws://127.0.0.1:0/mqtt?proxy_trusted={trusted}"), 1);
+        let broker = Broker::new(&format!("ws://127.0.0.1:0/mqtt?proxy_trusted={trusted}&allow_anonymous=on"), 1);
         assert_eq!(broker.answer(&request("6.6.6.6, 192.0.2.9")), b"HTTP");
         let end = std::time::Instant::now() + PATIENCE;
         let mut told = broker.told();

@@ -273,6 +273,13 @@ fn a_pinned_key_is_let_in() {
     for keys in [&[("ca_file", authority.file("ca.pem").as_str()), ("tls_pins", &pin)][..], &[("danger_accept_any_certificate", "on"), ("tls_pins", &pin)]] {
         Peer::new(&runtime, &broker.uri(), keys).outcome().expect("let in");
     }
+    // A server may send any certificate behind its own.
+    authority.sign("other", &["127.0.0.1"], |_| {});
+    let own = std::fs::read_to_string(authority.file("other.pem")).expect("written");
+    std::fs::write(authority.file("other.pem"), format!("{own}\n{}", certificate.pem())).expect("written");
+    let broker = Broker::new(&authority, "other", "");
+    let refused = Peer::new(&runtime, &broker.uri(), &[("ca_file", authority.file("ca.pem").as_str()), ("tls_pins", &pin)]).outcome();
+    assert_eq!(refused.expect_err("another key").fault.expect("of a layer").kind, FaultKind::PinMismatch);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificate::key_hash;
+use super::fault::unusable;
 use super::{Clock, State, Tls, WallClock, certificates, fault, private_key, provider, revocation_lists, root_store};
 use crate::stack::{Ends, Fault, FaultKind, Identity, Layer, Make, Sign, TlsVersion};
 
@@ -78,7 +79,7 @@ impl ClientTls {
             (None, None, None) => builder.with_no_client_auth(),
             (Some(chain), Some(key), None) => {
                 let (chain, key) = (certificates(chain, "certificate")?, private_key(key, "key")?);
-                builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {error}"))?
+                builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {}", unusable(&error)))?
             }
             (Some(chain), None, Some(sign)) => {
                 let chain = certificates(chain, "certificate")?;
@@ -164,9 +165,8 @@ impl ServerCertVerifier for Verifier {
             inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
         let is_pinned = |certificate: &CertificateDer<'_>| key_hash(certificate).is_some_and(|hash| self.pins.contains(&hash));
-        // Whoever is not verified may send any certificate behind its own: then only its own counts.
-        let others = if self.inner.is_some() { intermediates } else { &[] };
-        match self.pins.is_empty() || is_pinned(end_entity) || others.iter().any(is_pinned) {
+        // Its own only: behind that, a server may send any certificate it likes.
+        match self.pins.is_empty() || is_pinned(end_entity) {
             true => Ok(ServerCertVerified::assertion()),
             false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }

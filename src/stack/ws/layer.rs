@@ -86,7 +86,9 @@ impl Layer for ServerLayer {
     }
 
     fn tell(&mut self, about: &mut About) {
-        about.forwarded_for = self.forwarded_for;
+        // A proxy that only carries bytes has told who sends these: that one's word may not be taken.
+        let trusted = &self.acceptor.trusted;
+        about.forwarded_for = self.forwarded_for.filter(|_| about.source.is_none_or(|source| trusted.contains(source.ip())));
     }
 
     fn memory_bytes(&self) -> usize {
@@ -145,6 +147,11 @@ impl ClientLayer {
 }
 
 impl Layer for ClientLayer {
+    fn lost(&self) -> Option<Fault> {
+        let text = "the server ended the connection without an answer of HTTP: perhaps it speaks no WebSocket at this port";
+        matches!(self.phase, ClientPhase::Upgrade(_)).then(|| Fault::new(FaultKind::WebSocket, text))
+    }
+
     fn begin(&mut self, below: &mut Vec<u8>) {
         if let ClientPhase::Asking(request) = &self.phase {
             self.phase = ClientPhase::Upgrade(ClientUpgrade::new(request, &mut self.rng, below));

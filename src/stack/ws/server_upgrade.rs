@@ -294,6 +294,7 @@ mod tests {
             ("127.0.0.1", "X-Forwarded-For: rubbish\r\n", None),
             ("127.0.0.1", "", None),
             ("192.0.2.0/24", "X-Forwarded-For: 6.6.6.6\r\n", None),
+            ("127.0.0.1", "X-Forwarded-For: \u{ff}, 10.1.1.1\r\n", Some("10.1.1.1")),
         ] {
             let accepted = ask(&acceptor(trusted), &format!("{GOOD}{fields}\r\n")).0.expect("granted").expect("whole");
             assert_eq!(accepted.forwarded_for, expected.map(|text| text.parse().expect("an address")), "{trusted} {fields}");
