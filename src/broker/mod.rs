@@ -55,7 +55,7 @@ pub use layers::HandshakeLoss;
 pub use mount::MountPoint;
 pub use options::Options;
 pub use peers::{Levels, Post, SHARDS_MAX, Traveller};
-pub use rules::{Network, Rules, Versions};
+pub use rules::{Rules, Versions};
 pub use schedule::{Task, TaskId};
 pub use session::SessionKey;
 pub use shard::Shard;

@@ -64,13 +64,13 @@ macro_rules! plain {
 }
 /// Networks, separated by commas.
 macro_rules! networks {
-    ($name:literal, $field:ident, $doc:literal) => {
+    ($name:literal, $($field:ident).+, $doc:literal) => {
         ListenerKey {
             name: $name,
             expected: "addresses or networks such as 10.0.0.0/8,::1",
             doc: $doc,
-            read: |listener| list(&listener.rules.$field),
-            write: |listener, text| Some(listener.rules.$field = text.split(',').map(|network| network.parse().ok()).collect::<Option<_>>()?),
+            read: |listener| listener.$($field).+.to_string(),
+            write: |listener, text| Some(listener.$($field).+ = text.parse().ok()?),
         }
     };
 }
@@ -118,7 +118,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     ListenerKey {
         name: "allow_anonymous",
         expected: "true or false",
-        doc: "let clients without a user name in; not set: as the server's option, and without that on loopback only",
+        doc: "let clients without a user name in; not set: as the server's option, and without that on loopback only, and behind no proxy",
         read: |listener| listener.rules.allow_anonymous.map(|allow| allow.to_string()).unwrap_or_default(),
         write: |listener, text| match Kind::Bool.parse(text)? {
             Value::Bool(allow) => Some(listener.rules.allow_anonymous = Some(allow)),
@@ -155,8 +155,8 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("rate_messages", rules.rate_messages, 1, 4294967295, "PUBLISH packets a client may send in a second; beyond, it is not read for a while"),
     optional!("rate_bytes", rules.rate_bytes, 1, 4294967295, "bytes a client may send in a second; beyond, it is not read for a while"),
     optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
-    networks!("allow", allow, "only clients from these addresses are let in"),
-    networks!("deny", deny, "clients from these addresses are not let in, even if `allow` has them"),
+    networks!("allow", rules.allow, "only clients from these addresses are let in"),
+    networks!("deny", rules.deny, "clients from these addresses are not let in, even if `allow` has them"),
     tls_text!("cert", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
     tls_text!("key", key, "TLS: its private key, a PEM file"),
     tls_text!("ca", ca, "TLS: who may sign clients' certificates, a PEM file"),
@@ -207,13 +207,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
         read: |listener| PROXY_WORDS.iter().skip(1).find(|(_, choice)| *choice == listener.proxy).map_or("", |(word, _)| *word).to_owned(),
         write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
     },
-    ListenerKey {
-        name: "proxy_trusted",
-        expected: "networks such as 10.0.0.0/8, separated by commas",
-        doc: "who is believed about whom they connect: in that header, and in X-Forwarded-For",
-        read: |listener| if listener.proxy_trusted.is_empty() { String::new() } else { listener.proxy_trusted.to_string() },
-        write: |listener, text| Some(listener.proxy_trusted = text.parse().ok()?),
-    },
+    networks!("proxy_trusted", proxy_trusted, "who is believed about whom they connect: in that header, and in X-Forwarded-For"),
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",
@@ -243,10 +237,6 @@ fn number(min: u64, max: u64, text: &str) -> Option<u64> {
         Value::Number(number) => Some(number),
         _ => None,
     }
-}
-
-fn list(items: &[impl ToString]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -84,8 +84,8 @@ fn versions_a_listener_does_not_speak_are_refused() {
 fn allow_and_deny_close_before_a_byte_is_read() {
     let mut world = World::new(Options::default());
     let some = rules(|rules| {
-        rules.allow = vec!["10.0.0.0/8".parse().expect("a network")];
-        rules.deny = vec!["10.0.0.1".parse().expect("an address")];
+        rules.allow = "10.0.0.0/8".parse().expect("a network");
+        rules.deny = "10.0.0.1".parse().expect("an address");
     });
     assert!(world.dial_from("10.0.0.2:1", Some(&some)).is_some());
     assert!(world.dial_from("10.0.0.1:1", Some(&some)).is_none());
@@ -99,7 +99,7 @@ fn allow_and_deny_close_before_a_byte_is_read() {
 fn allow_and_deny_hold_for_whom_a_proxy_connects() {
     for (client, answer) in [("10.0.0.2", 0), ("11.0.0.1", 5)] {
         let mut world = World::new(Options::default());
-        let some = rules(|rules| rules.allow = vec!["10.0.0.0/8".parse().expect("a network")]);
+        let some = rules(|rules| rules.allow = "10.0.0.0/8".parse().expect("a network"));
         let peer = world.dial_from("10.9.9.9:1", Some(&some)).expect("the proxy is let in");
         let about = crate::stack::About { forwarded_for: client.parse().ok(), ..Default::default() };
         world.shard.established(world.clients[peer.0].key, Box::new(about));
