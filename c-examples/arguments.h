@@ -240,6 +240,10 @@ static nlmqtt_client *make_client(struct arguments *arguments, const nlmqtt_clie
         snprintf(text, sizeof text, is_v6 ? "%s://[%s]%s%s" : "%s://%s%s%s", arguments->is_tls ? "mqtts" : "mqtt", arguments->host,
                  arguments->port ? ":" : "", arguments->port ? arguments->port : "");
     /* -h may be a whole URI: ws://broker.example/mqtt. */
+    if (strstr(arguments->host, "://") && arguments->port) {
+        fprintf(stderr, "%s: -p: the port is in the URI of -h\n", arguments->program);
+        return NULL;
+    }
     if (nlmqtt_client_config_add_server(arguments->config, strstr(arguments->host, "://") ? arguments->host : text, 0) != NLMQTT_OK
         || ((arguments->username || arguments->password)
             && nlmqtt_client_config_set_credentials(arguments->config, arguments->username, arguments->password,

@@ -71,7 +71,7 @@ static void print_help(void)
          "  --version        print the version, and end\n"
          "  -h               this help\n"
          "\n"
-         "Clients without a user name are let in if every listener is on loopback, unless\n"
+         "Clients without a user name are let in if every listener is on loopback and behind no proxy, unless\n"
          "allow_anonymous says otherwise. SIGHUP reads FILE again, SIGINT and SIGTERM stop.\n"
          "Sockets passed by systemd (LISTEN_FDS) are listened on, too.");
 }
@@ -312,26 +312,29 @@ static bool listen_on_passed(nlmqtt_server *server, int count)
 
 static void tell_change(void *user_data, int32_t change, const char *what)
 {
-    (void)user_data;
-    if (change == NLMQTT_CHANGE_APPLIED)
+    bool *has_failed = user_data;
+    if (change == NLMQTT_CHANGE_APPLIED) {
         complain("reload: applied: %s", what);
-    else if (change == NLMQTT_CHANGE_NEEDS_RESTART)
+    } else if (change == NLMQTT_CHANGE_NEEDS_RESTART) {
         complain("reload: takes effect only after a restart: %s", what);
-    else
+    } else {
         complain("reload: failed: %s", what);
+        *has_failed = true;
+    }
 }
 
 static void reload(nlmqtt_server *server, const struct arguments *arguments)
 {
     nlmqtt_server_config *config = build_config(arguments);
+    bool has_failed = false;
     if (config == NULL) {
         complain("reload: nothing was changed");
         return;
     }
-    if (nlmqtt_server_reload(server, config, tell_change, NULL) != NLMQTT_OK)
+    if (nlmqtt_server_reload(server, config, tell_change, &has_failed) != NLMQTT_OK)
         complain_of_last_error("reload");
     else
-        complain("reload: done");
+        complain(has_failed ? "reload: done, but for what failed" : "reload: done");
     nlmqtt_server_config_free(config);
 }
 

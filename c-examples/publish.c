@@ -24,7 +24,7 @@ static volatile sig_atomic_t is_interrupted;
 
 static const char usage[] =
     "usage: publish -t TOPIC (-m TEXT | -l | -n | -f FILE | -s) [options]\n"
-    "  -h HOST -p PORT      broker, localhost:1883\n"
+    "  -h HOST|URI -p PORT  broker, localhost:1883; or a URI such as wss://HOST/mqtt, without -p\n"
     "  --unix PATH          broker behind a Unix socket\n"
     "  -m TEXT              one message\n"
     "  -l                   each line of standard input is a message\n"

@@ -25,7 +25,7 @@ struct output {
 
 static const char usage[] =
     "usage: subscribe -t FILTER [-t FILTER ...] [options]\n"
-    "  -h HOST -p PORT      broker, localhost:1883\n"
+    "  -h HOST|URI -p PORT  broker, localhost:1883; or a URI such as wss://HOST/mqtt, without -p\n"
     "  --unix PATH          broker behind a Unix socket\n"
     "  -q QOS               0, 1 or 2\n"
     "  -v                   print the topic, too\n"

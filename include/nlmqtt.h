@@ -765,7 +765,8 @@ typedef struct {
    */
   const nlmqtt_properties *properties;
   /**
-   * What was wrong below MQTT: one of NLMQTT_TLS*; OK: nothing was, `cause` says it all.
+   * What was wrong below MQTT: NLMQTT_TLS or a kind of it, NLMQTT_WEBSOCKET, NLMQTT_UPGRADE_REFUSED, or one of NLMQTT_PROXY_*; OK:
+   * nothing was, `cause` says it all.
    */
   nlmqtt_status status;
 } nlmqtt_disconnected;
@@ -1297,7 +1298,8 @@ typedef struct {
    */
   nlmqtt_str username;
   /**
-   * Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the process.
+   * Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the
+   * process. Behind a trusted proxy the address that it names: port 0 from X-Forwarded-For, "unix:PATH" for a client of a Unix socket.
    */
   nlmqtt_str peer;
   /**
@@ -1892,7 +1894,9 @@ typedef struct {
    */
   nlmqtt_free_fn free_fn;
   /**
-   * Begins a connection to the host and port of the server's URI (borrowed until it returns; names are not looked up before). OK: `connection_out` is
+   * Begins a connection to the host and port of the server's URI, or of key `proxy_uri` (borrowed until it returns; names are not looked
+   * up before); unix:// and inproc:// are not asked for. TLS and WebSocket of the URI lie above this stream: for a TLS library of your own
+   * use mqtt://. OK: `connection_out` is
    * set, and `descriptor_out` to a descriptor that epoll knows (a socket, an eventfd, a pipe), open until `close`, not closed by this
    * library. Whenever it becomes readable or writable, or an eventfd is written to, what waits is tried again: `opened`, `read`,
    * `write`. Anything else: NLMQTT_CAUSE_NETWORK, and the next try as after any connection that cannot be made.
@@ -2153,6 +2157,7 @@ extern "C" {
  * Makes a client on a runtime; NULL gives it one of its own in THREAD mode. `config` is copied. `callbacks` is copied, may
  * be NULL, and its user_data is moved (released also when this call fails). The client does nothing before
  * nlmqtt_client_start. The caller frees it with nlmqtt_client_free. CONFIG: options that cannot be used, see the last error.
+ * INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which; or a server has a name, and this runtime can look up none.
  * WOULD_DEADLOCK inside a callback of the same runtime.
  */
 nlmqtt_status nlmqtt_client_new(const nlmqtt_runtime *runtime,
@@ -2713,7 +2718,7 @@ nlmqtt_status nlmqtt_client_config_set_signer(nlmqtt_client_config *config,
                                               nlmqtt_free_fn free_fn);
 
 /**
- * One more public key of the key tls_pins: the server has to have one of them, besides everything else. `hash` is SHA-256 of the
+ * One more public key of the key tls_pins: the server's own certificate has to have one of them, besides everything else. `hash` is SHA-256 of the
  * SubjectPublicKeyInfo (RFC 7469 section 2.4), 32 bytes, copied. INVALID_ARGUMENT: another length.
  */
 nlmqtt_status nlmqtt_client_config_add_pin(nlmqtt_client_config *config,
@@ -3268,6 +3273,7 @@ void nlmqtt_server_free(nlmqtt_server *server);
 /**
  * Starts to listen; without a listener in the configuration that is nothing, and fine. After a stop it begins anew, without
  * sessions and messages. Waits. ADDRESS_IN_USE, IO: a listener cannot be opened, the last error says which; then none is.
+ * INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
  * INVALID_STATE: started already. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_start(nlmqtt_server *server);
@@ -3438,7 +3444,7 @@ nlmqtt_status nlmqtt_server_config_load_connstr(nlmqtt_server_config *config,
 
 /**
  * Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK: there is none; CONFIG: there
- * are, and the last error has a line for each.
+ * are, and the last error has a line for each. Files of TLS are read at the start, not here.
  */
 nlmqtt_status nlmqtt_server_config_check(const nlmqtt_server_config *config,
                                          nlmqtt_problem_fn problem,
@@ -3569,6 +3575,7 @@ nlmqtt_status nlmqtt_server_control(nlmqtt_server *server,
 /**
  * Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
  * reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
+ * INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
  * WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
@@ -3580,7 +3587,7 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
  * the listener goes. `options` is the query of a listener's URI, such as "allow_anonymous=false&max_connections=10", or NULL; with `cert` and
  * `key` in it, it is TLS. Or a whole URI, whose address does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which
  * closes it; on failure it stays the caller's. It ends with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a
- * socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+ * socket. CONFIG: such an option is not known. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             int32_t descriptor,

@@ -149,7 +149,7 @@ impl Client {
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
         let remotes = net::remotes(servers, &tls, &way)?;
-        if let Some(remote) = remotes.iter().find(|remote| !remote.is_literal()).filter(|_| !runtime.can_resolve()) {
+        if let Some(remote) = remotes.iter().find(|remote| !remote.is_literal()).filter(|_| !runtime.can_resolve() && dial.transport.is_none()) {
             let name = remote.dialled().0;
             return Err(Error::Invalid(format!("{name} is a name, and this runtime can look up none: it has no helper threads and no resolver")));
         }

@@ -66,6 +66,7 @@ pub(crate) fn wait_max(timeout_ms: i32) -> Duration {
 /// Makes a client on a runtime; NULL gives it one of its own in THREAD mode. `config` is copied. `callbacks` is copied, may
 /// be NULL, and its user_data is moved (released also when this call fails). The client does nothing before
 /// nlmqtt_client_start. The caller frees it with nlmqtt_client_free. CONFIG: options that cannot be used, see the last error.
+/// INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which; or a server has a name, and this runtime can look up none.
 /// WOULD_DEADLOCK inside a callback of the same runtime.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_new(

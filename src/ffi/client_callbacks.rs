@@ -128,7 +128,8 @@ pub struct nlmqtt_disconnected {
     pub server_reference: nlmqtt_str,
     /// Every property of the server's CONNACK or DISCONNECT.
     pub properties: *const nlmqtt_properties,
-    /// What was wrong below MQTT: one of NLMQTT_TLS*; OK: nothing was, `cause` says it all.
+    /// What was wrong below MQTT: NLMQTT_TLS or a kind of it, NLMQTT_WEBSOCKET, NLMQTT_UPGRADE_REFUSED, or one of NLMQTT_PROXY_*; OK:
+    /// nothing was, `cause` says it all.
     pub status: nlmqtt_status,
 }
 

@@ -30,7 +30,8 @@ pub struct nlmqtt_client_info {
     pub client_id: nlmqtt_str,
     /// The user name of CONNECT; `data` is NULL without one.
     pub username: nlmqtt_str,
-    /// Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the process.
+    /// Where it connects from, such as "127.0.0.1:50123"; "local" for a Unix socket, and inside the
+    /// process. Behind a trusted proxy the address that it names: port 0 from X-Forwarded-For, "unix:PATH" for a client of a Unix socket.
     pub peer: nlmqtt_str,
     /// 3 (MQTT 3.1), 4 (3.1.1) or 5.
     pub protocol_level: u8,

@@ -182,6 +182,7 @@ pub unsafe extern "C" fn nlmqtt_server_free(server: *mut nlmqtt_server) {
 
 /// Starts to listen; without a listener in the configuration that is nothing, and fine. After a stop it begins anew, without
 /// sessions and messages. Waits. ADDRESS_IN_USE, IO: a listener cannot be opened, the last error says which; then none is.
+/// INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
 /// INVALID_STATE: started already. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_start(server: *mut nlmqtt_server) -> nlmqtt_status {

@@ -147,7 +147,7 @@ impl nlmqtt_server_config {
 }
 
 /// Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK: there is none; CONFIG: there
-/// are, and the last error has a line for each.
+/// are, and the last error has a line for each. Files of TLS are read at the start, not here.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_check(config: *const nlmqtt_server_config, problem: nlmqtt_problem_fn, user_data: *mut c_void) -> nlmqtt_status {
     fence(|| {

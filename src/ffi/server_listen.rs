@@ -13,6 +13,7 @@ use crate::net::{Endpoint, ListenerOptions};
 
 /// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
 /// reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
+/// INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
 /// WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, uri: *const c_char, port_out: *mut u16) -> nlmqtt_status {
@@ -66,7 +67,7 @@ fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
 /// the listener goes. `options` is the query of a listener's URI, such as "allow_anonymous=false&max_connections=10", or NULL; with `cert` and
 /// `key` in it, it is TLS. Or a whole URI, whose address does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which
 /// closes it; on failure it stays the caller's. It ends with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a
-/// socket. CONFIG: such an option is not known. WOULD_DEADLOCK inside a callback.
+/// socket. CONFIG: such an option is not known. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
     server: *mut nlmqtt_server,

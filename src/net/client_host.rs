@@ -48,11 +48,6 @@ impl ServerAddress {
             _ => None,
         }
     }
-
-    /// An address that needs no look-up.
-    pub fn is_literal(&self) -> bool {
-        self.endpoint().is_some() || super::resolver::literal(&self.host).is_some()
-    }
 }
 
 /// A server to connect to, and the layers on the way there.
@@ -81,7 +76,7 @@ impl Remote {
 
     /// What is dialled needs no look-up.
     pub fn is_literal(&self) -> bool {
-        super::resolver::literal(self.dialled().0).is_some()
+        self.address.endpoint().is_some() || super::resolver::literal(self.dialled().0).is_some()
     }
 }
 
@@ -412,14 +407,14 @@ impl<N: Net> Worker<N> {
                 return self.client_lost(client, Cause::Credentials);
             }
         }
+        if let Some(endpoint) = host.servers[server].address.endpoint() {
+            return self.dial_next(client, vec![endpoint].into_iter());
+        }
         let (name, port) = host.servers[server].dialled();
         let name = name.to_owned();
         if let Some(transport) = &host.dial_options.transport {
             let stream = transport.open(&name, port);
             return self.dial_through(client, stream);
-        }
-        if let Some(endpoint) = host.servers[server].address.endpoint() {
-            return self.dial_next(client, vec![endpoint].into_iter());
         }
         host.connection = Connection::Resolving(ticket, port);
         self.lookups.insert(ticket, client);

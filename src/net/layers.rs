@@ -149,10 +149,17 @@ pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySe
         true => client_tls(below.clone(), tls)?,
         false => Recipe::default(),
     };
+    // A proxy goes on over TCP; what is on this host is reached straight.
+    let straight = layers_below::client(Recipe::default(), &WaySettings { proxy: None, ..way.clone() })?;
     let remote = |address: ServerAddress| {
-        let recipe = if address.transport.tls { with_tls.clone() } else { below.clone() };
+        let is_tcp = address.transport.underlay == Underlay::Tcp;
+        let recipe = match (address.transport.tls, is_tcp) {
+            (true, _) => with_tls.clone(),
+            (false, true) => below.clone(),
+            (false, false) => straight.clone(),
+        };
         let recipe = layers_above::client(recipe, &address, way)?;
-        let through = way.proxy.as_ref().map(|proxy| (proxy.host.clone(), proxy.port));
+        let through = way.proxy.as_ref().filter(|_| is_tcp).map(|proxy| (proxy.host.clone(), proxy.port));
         Ok(Remote { address, through, recipe })
     };
     servers.into_iter().map(remote).collect()
@@ -231,4 +238,20 @@ fn client_tls(recipe: Recipe, tls: &ClientTlsSettings) -> Result<Recipe, Error> 
     };
     let made = ClientTls::new(&options).map_err(|why| Error::Invalid(format!("TLS of a client: {why}")))?;
     Ok(recipe.with(Place::Tls, Arc::new(made)))
+}
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_on_the_way_to_servers_over_tcp_only() {
+        let proxy = TunnelProxy { kind: TunnelKind::Http, host: "proxy".to_owned(), port: 3128 };
+        let way = WaySettings { proxy: Some(proxy), ..WaySettings::default() };
+        let on = |underlay| ServerAddress { transport: Transport { underlay, ..Transport::default() }, ..ServerAddress::plain("there", 1) };
+        let servers = [Underlay::Tcp, Underlay::Unix, Underlay::InProcess].map(on);
+        let remotes = remotes(servers.to_vec(), &ClientTlsSettings::default(), &way).expect("legal");
+        let ways: Vec<_> = remotes.iter().map(|remote| (remote.through.is_some(), remote.recipe.is_empty())).collect();
+        assert_eq!(ways, [(true, false), (false, true), (false, true)]);
+    }
 }

@@ -57,7 +57,7 @@ pub(super) fn listen(path: &Path, options: &SocketOptions) -> io::Result<(Socket
         fs::set_permissions(path, fs::Permissions::from_mode(mode.into()))?;
     }
     if let Some((user, group)) = owner {
-        chown(path, user, group)?;
+        chown(path, user, group).map_err(|error| io::Error::new(error.kind(), format!("owner {}: {error}", options.owner)))?;
     }
     socket.listen(options.backlog.into())?;
     Ok((socket, file))

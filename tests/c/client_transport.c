@@ -308,10 +308,37 @@ static void a_table_is_whole_or_refused(void)
     nlmqtt_transport_init(NULL);
 }
 
+/* Without a thread that looks names up: what needs none is taken all the same. */
+static void no_name_is_looked_up_for_nothing(void)
+{
+    static const char *const uris[] = {"unix:///run/none.sock", "inproc://none", "mqtt://no.such.host", "mqtt://no.such.host"};
+    nlmqtt_runtime_config *options = nlmqtt_runtime_config_new();
+    nlmqtt_runtime *runtime;
+    size_t i;
+    OK(nlmqtt_runtime_config_set_mode(options, NLMQTT_MODE_LOOP));
+    OK(nlmqtt_runtime_config_set_helper_threads(options, 0));
+    runtime = runtime_from(options);
+    for (i = 0; i < sizeof uris / sizeof uris[0]; i++) {
+        nlmqtt_client_config *config = nlmqtt_client_config_new();
+        nlmqtt_client *client = NULL;
+        nlmqtt_transport transport;
+        struct modem modem;
+        modem_init(&modem, &transport);
+        OK(nlmqtt_client_config_add_server(config, uris[i], 0));
+        if (i == 2)
+            OK(nlmqtt_client_config_set_transport(config, &transport));
+        CHECK_EQ(nlmqtt_client_new(runtime, config, NULL, &client), i == 3 ? NLMQTT_INVALID_ARGUMENT : NLMQTT_OK);
+        nlmqtt_client_config_free(config);
+        nlmqtt_client_free(client);
+    }
+    nlmqtt_runtime_free(runtime);
+}
+
 int main(void)
 {
     enum fault fault;
     a_table_is_whole_or_refused();
+    no_name_is_looked_up_for_nothing();
     messages_go_and_come(NLMQTT_MODE_LOOP, NONE);
     messages_go_and_come(NLMQTT_MODE_DISPATCH, NONE);
     for (fault = NONE; fault <= PEER_ENDS; fault = (enum fault)(fault + 1))

@@ -1,7 +1,6 @@
 //! The header in front of a connection that comes in.
 
 use core::net::SocketAddr;
-use std::io::IoSlice;
 
 use super::header::{Header, Peer};
 use crate::stack::ProxyPolicy as Policy;
@@ -136,10 +135,6 @@ impl Layer for ReceiveLayer {
         self.header = received.header;
         self.receiver = None;
         Ok(())
-    }
-
-    fn seal(&mut self, plain: &[IoSlice<'_>], below: &mut Vec<u8>) {
-        plain.iter().for_each(|slice| below.extend_from_slice(slice));
     }
 
     fn progress(&self) -> Progress {

@@ -1,7 +1,6 @@
 //! The header in front of a connection that goes out.
 
 use core::net::SocketAddr;
-use std::io::IoSlice;
 
 use ppp::v2::{Builder, Command, Protocol};
 
@@ -52,10 +51,6 @@ impl Layer for SendLayer {
     fn open(&mut self, bytes: &[u8], above: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<(), Fault> {
         above.extend_from_slice(bytes);
         Ok(())
-    }
-
-    fn seal(&mut self, plain: &[IoSlice<'_>], below: &mut Vec<u8>) {
-        plain.iter().for_each(|slice| below.extend_from_slice(slice));
     }
 
     fn progress(&self) -> Progress {

@@ -14,6 +14,7 @@ pub(super) fn of(error: &Error, is_client: bool) -> Fault {
             FaultKind::Revoked => format!("the {peer}'s certificate was revoked"),
             FaultKind::WrongName => format!("the {peer}'s certificate is for another name ({certificate})"),
             FaultKind::UnknownIssuer => format!("the {peer}'s certificate is signed by nobody trusted here ({certificate})"),
+            _ if is_version_1(certificate) => format!("the {peer}'s certificate is of X.509 version 1, and has to be of version 3"),
             FaultKind::PinMismatch => format!("no key of the {peer}'s certificates is one of those pinned"),
             _ => format!("the {peer}'s certificate cannot be used: {certificate}"),
         },
@@ -23,6 +24,22 @@ pub(super) fn of(error: &Error, is_client: bool) -> Fault {
         other => format!("TLS: {other}"),
     };
     Fault::new(kind(error), text)
+}
+
+/// Why a certificate and key of our own cannot be used.
+pub(super) fn unusable(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(certificate) if is_version_1(certificate) => {
+            "the certificate is of X.509 version 1, and has to be of version 3 (openssl x509: -extfile with subjectAltName)".to_owned()
+        }
+        Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// What `openssl x509 -req` makes without extensions; webpki's word for it is inside.
+fn is_version_1(certificate: &CertificateError) -> bool {
+    format!("{certificate:?}").contains("UnsupportedCertVersion")
 }
 
 fn kind(error: &Error) -> FaultKind {

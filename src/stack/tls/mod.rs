@@ -245,11 +245,8 @@ impl Layer for Tls {
     }
 
     fn lost(&self) -> Option<Fault> {
-        let text = match (self.is_open, self.is_client(), self.has_heard) {
-            (false, true, false) => "the server ended the connection without a word of TLS: perhaps it does not speak it at this port",
-            _ => return None,
-        };
-        Some(Fault::new(FaultKind::NotTls, text))
+        let text = "the server ended the connection without a word of TLS: perhaps it does not speak it at this port";
+        (!self.is_open && self.is_client() && !self.has_heard).then(|| Fault::new(FaultKind::NotTls, text))
     }
 
     fn tell(&mut self, about: &mut About) {

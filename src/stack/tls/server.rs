@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::server::WebPkiClientVerifier;
 
+use super::fault::unusable;
 use super::{Clock, State, Tls, WallClock, certificates, private_key, provider, revocation_lists, root_store};
 use crate::stack::{ClientCertificate, Ends, Fault, Identity, Layer, Make, TlsVersion};
 
@@ -63,7 +64,7 @@ impl ServerTls {
                 builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("ca: {error}"))?)
             }
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| format!("cert and key: {error}"))?;
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| format!("cert and key: {}", unusable(&error)))?;
         config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         // What a client needs to come back without a full handshake lies with the client.
         config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;

@@ -8,7 +8,6 @@ mod connect;
 mod socks;
 
 use core::fmt;
-use std::io::IoSlice;
 
 use connect::Connect;
 use socks::Socks;
@@ -128,10 +127,6 @@ impl Layer for TunnelLayer {
             above.extend_from_slice(&bytes[consumed..]);
         }
         Ok(())
-    }
-
-    fn seal(&mut self, plain: &[IoSlice<'_>], below: &mut Vec<u8>) {
-        plain.iter().for_each(|slice| below.extend_from_slice(slice));
     }
 
     fn progress(&self) -> Progress {
