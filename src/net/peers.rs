@@ -224,7 +224,12 @@ impl<N: Net> Worker<N> {
             let connection = host.shard.admit(self.now, traveller);
             host.link(connection, linked);
             host.begin_layers(connection);
+            let is_ended = host.is_ended(connection);
             self.own(link, Owner::Connection(server, connection));
+            if is_ended {
+                // Nothing comes that would have it looked at.
+                self.list(link, true);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use slotmap::SecondaryMap;
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
-use super::server_stack::Handshakes;
+use super::server_stack::{Handshakes, Taken};
 use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
@@ -274,6 +274,9 @@ impl<N: Net> Worker<N> {
             return After::Pause;
         }
         let has_layers = host.links.get(connection).is_some_and(|linked| linked.stack.is_some());
+        if has_layers && self.end_if_told(server, connection) {
+            return After::Closed;
+        }
         if has_layers && !self.may_read_layers(server, connection) {
             return After::Pause;
         }
@@ -284,11 +287,13 @@ impl<N: Net> Worker<N> {
                 self.connection_lost(server, connection);
                 After::Closed
             }
-            Ok(count) if self.take_in(server, connection, &scratch[..count]) => {
+            Ok(count) => match self.take_in(server, connection, &scratch[..count]) {
                 // A short read was the last: no second one just to see that nothing is there.
-                if count == scratch.len() { After::Again } else { After::Drained }
-            }
-            Ok(_) => After::Closed,
+                Taken::On if count < scratch.len() => After::Drained,
+                Taken::On => After::Again,
+                Taken::Waits => After::Pause,
+                Taken::Closed => After::Closed,
+            },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
             Err(_) => {

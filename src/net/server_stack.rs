@@ -19,6 +19,17 @@ use crate::stack::{About, Fault, Stack};
 /// So long a handshake may take while others wait for its seat.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What became of bytes that came over a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// More are welcome.
+    On,
+    /// They were the last, and some of them wait in the shard.
+    Waits,
+    /// The connection is closed.
+    Closed,
+}
+
 /// The handshakes in progress.
 #[derive(Default)]
 pub(super) struct Handshakes {
@@ -30,6 +41,11 @@ pub(super) struct Handshakes {
 impl<N: Net> ServerHost<N> {
     fn stack(&mut self, connection: ConnKey) -> Option<&mut Stack> {
         self.links.get_mut(connection)?.stack.as_deref_mut()
+    }
+
+    /// The peer's layers have said good-bye.
+    pub(super) fn is_ended(&mut self, connection: ConnKey) -> bool {
+        self.stack(connection).is_some_and(|stack| stack.is_ended())
     }
 
     /// When the oldest handshake has taken too long.
@@ -123,12 +139,12 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Bytes came over a link; plain ones go to the shard. False: the connection is closed.
-    pub(super) fn take_in(&mut self, server: ServerKey, connection: ConnKey, bytes: &[u8]) -> bool {
-        let Some(host) = self.servers.get_mut(server) else { return false };
+    /// Bytes came over a link; plain ones go to the shard.
+    pub(super) fn take_in(&mut self, server: ServerKey, connection: ConnKey, bytes: &[u8]) -> Taken {
+        let Some(host) = self.servers.get_mut(server) else { return Taken::Closed };
         let Some(stack) = host.stack(connection) else {
             self.hand_in(server, connection, bytes);
-            return true;
+            return Taken::On;
         };
         let was_established = stack.is_established();
         let mut plain = core::mem::take(&mut self.plain);
@@ -151,16 +167,28 @@ impl<N: Net> Worker<N> {
         plain.clear();
         self.plain = plain;
         match result {
-            Ok(false) => true,
-            Ok(true) => {
-                self.end_connection(server, connection);
-                false
-            }
-            Err(fault) => {
-                self.layer_failed(server, connection, was_established, &fault);
-                false
-            }
+            Ok(false) => return Taken::On,
+            // What waits comes first, as it does when a plain connection ends: it is looked at again when the shard wants more.
+            Ok(true) if self.is_waiting(server, connection) => return Taken::Waits,
+            Ok(true) => self.end_connection(server, connection),
+            Err(fault) => self.layer_failed(server, connection, was_established, &fault),
         }
+        Taken::Closed
+    }
+
+    fn is_waiting(&mut self, server: ServerKey, connection: ConnKey) -> bool {
+        let now = self.now;
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        !host.shard.is_closing(connection) && !host.shard.wants_input(now, connection)
+    }
+
+    /// The peer's layers have said good-bye, and what waited was taken.
+    pub(super) fn end_if_told(&mut self, server: ServerKey, connection: ConnKey) -> bool {
+        let is_ended = self.servers.get_mut(server).is_some_and(|host| host.is_ended(connection));
+        if is_ended {
+            self.end_connection(server, connection);
+        }
+        is_ended
     }
 
     /// The peer is at fault: it gets the last word of the layer, as far as the socket takes it at once.

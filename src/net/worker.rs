@@ -292,7 +292,7 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    fn list(&mut self, link: LinkId, pause: bool) {
+    pub(super) fn list(&mut self, link: LinkId, pause: bool) {
         self.links[link.0 as usize].listed = true;
         if pause { self.paused.push(link) } else { self.again.push(link) }
     }

@@ -286,8 +286,7 @@ impl Stack {
             plain.extend_from_slice(bytes);
         }
         let established = self.proceed();
-        let is_ended = self.layers.iter().flatten().any(|layer| layer.progress() == Progress::Ended);
-        Ok(Opened { established, is_ended })
+        Ok(Opened { established, is_ended: self.is_ended() })
     }
 
     /// Lets each layer begin when those below are open. `Some`: now all are.
@@ -388,6 +387,11 @@ impl Stack {
     /// Plain bytes pass.
     pub fn is_established(&self) -> bool {
         self.level == PLACES
+    }
+
+    /// The peer has said good-bye: nothing more comes.
+    pub fn is_ended(&self) -> bool {
+        self.layers.iter().flatten().any(|layer| layer.progress() == Progress::Ended)
     }
 
     /// Memory it holds, about.

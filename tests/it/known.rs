@@ -181,3 +181,23 @@ fn a_ban_holds_whatever_a_client_says_of_proxies() {
     assert_eq!(hears(&broker, &[&head(b"X-Forwarded-For: \xff, 203.0.113.9\r\n"), &frame(&login("x"))]), [""; 0], "what is no text hides nothing");
     assert_eq!(hears(&broker, &[&head(b"X-Forwarded-For: \xff, 203.0.113.8\r\n"), &frame(&login("x"))]), ["x from 203.0.113.8", "x publishes admin"]);
 }
+
+#[test]
+fn what_waits_when_the_layers_say_good_bye_is_taken_all_the_same() {
+    let authority = Authority::new("authority");
+    authority.sign("server", &["127.0.0.1"], |_| {});
+    authority.sign("c", &[], |_| {});
+    let rules = format!("rate_messages=5&cert={}&key={}", authority.file("server.pem"), authority.file("server.key"));
+    let broker = Broker::new(&format!("mqtts://127.0.0.1:0?{rules}"));
+    let mut tls = tls_client(&authority, "c");
+    let mut socket = half(broker.address, &mut tls);
+    let mut bytes = connect_with(4, "p", &Connect { clean: true, username: Some("p"), will: Some(("will", "dead", &[])), ..Connect::default() });
+    (0..8).for_each(|_| bytes.extend(publish(V3, "a", 0, false, 0, &[], b"")));
+    bytes.extend(packet(0xE0, &[]));
+    tls.writer().write_all(&bytes).expect("into memory");
+    tls.send_close_notify();
+    socket.write_all(&wire_of(&mut tls)).expect("sent");
+    let told = broker.told(socket);
+    assert_eq!(told.iter().filter(|line| *line == "p publishes a").count(), 8, "{told:?}");
+    assert_eq!(broker.server.stats().expect("statistics").wills_published, 0, "DISCONNECT was sent");
+}

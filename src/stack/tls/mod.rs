@@ -31,6 +31,9 @@ use super::{About, Fault, FaultKind, Identity, Layer, Progress, TlsVersion};
 /// What a connection holds, in its handshake and idle; tests/memory.rs measures it.
 const CONNECTION_BYTES: usize = 7_600;
 
+/// What rustls holds of a message that is not whole, at most.
+const UNFINISHED_BYTES_MAX: usize = 64 << 10;
+
 /// The first byte of a TLS connection: a handshake record, or an alert (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
 const ALERT: u8 = 21;
@@ -97,6 +100,8 @@ struct Tls {
     identity: Identity,
     name: Option<String>,
     has_heard: bool,
+    /// Bytes taken since the last plain ones came: half a record, or a long handshake.
+    unfinished_bytes: usize,
     is_open: bool,
     is_ended: bool,
 }
@@ -117,7 +122,7 @@ impl State {
 
 impl Tls {
     fn new(state: State, identity: Identity) -> Box<dyn Layer> {
-        Box::new(Self { state, identity, name: None, has_heard: false, is_open: false, is_ended: false })
+        Box::new(Self { state, identity, name: None, has_heard: false, unfinished_bytes: 0, is_open: false, is_ended: false })
     }
 
     fn is_client(&self) -> bool {
@@ -210,9 +215,12 @@ impl Layer for Tls {
         }
         let was_open = self.is_open;
         let connection = self.connection()?;
+        let before = above.len();
         let taken = take(connection, bytes, above);
         drain(connection, below);
         let is_done = !connection.is_handshaking();
+        let has_plain = above.len() > before;
+        self.unfinished_bytes = if has_plain || is_done != was_open { 0 } else { (self.unfinished_bytes + bytes.len()).min(UNFINISHED_BYTES_MAX) };
         self.is_ended |= taken?;
         if is_done && !was_open {
             self.opened()?;
@@ -261,7 +269,7 @@ impl Layer for Tls {
     fn memory_bytes(&self) -> usize {
         match &self.state {
             State::Waiting(_) => size_of::<Self>(),
-            State::Running(_) => CONNECTION_BYTES,
+            State::Running(_) => CONNECTION_BYTES + self.unfinished_bytes,
         }
     }
 }
