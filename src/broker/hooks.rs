@@ -210,7 +210,8 @@ pub trait Hooks: Send {
         false
     }
 
-    /// A network connection came in through the listener at this address (empty: adopted).
+    /// A network connection came in through the listener at this address (empty: adopted). Behind a trusted proxy `peer` is whom that
+    /// brings.
     fn accept(&mut self, peer: &str, listener: &str, token: HookToken) -> Answer {
         Answer::ALLOW
     }

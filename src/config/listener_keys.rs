@@ -153,7 +153,13 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("receive_maximum", rules.receive_maximum, 1, 65535, "QoS 1 and 2 messages on their way from one client, at most the server's"),
     optional!("max_keepalive", rules.max_keepalive_s, 1, 65535, "longest keep-alive in seconds, at most the server's"),
     optional!("rate_messages", rules.rate_messages, 1, 4294967295, "PUBLISH packets a client may send in a second; beyond, it is not read for a while"),
-    optional!("rate_bytes", rules.rate_bytes, 1, 4294967295, "bytes a client may send in a second; beyond, it is not read for a while"),
+    optional!(
+        "rate_bytes",
+        rules.rate_bytes,
+        1,
+        4294967295,
+        "bytes a client may send in a second, over TLS and WebSocket with what those add; beyond, it is not read for a while"
+    ),
     optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
     networks!("allow", rules.allow, "only clients from these addresses are let in"),
     networks!("deny", rules.deny, "clients from these addresses are not let in, even if `allow` has them"),

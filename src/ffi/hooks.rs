@@ -145,8 +145,9 @@ pub struct nlmqtt_server_hooks {
     pub user_data: *mut c_void,
     /// Releases `user_data` after the last hook has returned; may be NULL.
     pub free_fn: nlmqtt_free_fn,
-    /// Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is where it comes from, `listener` the address it came in at
-    /// (empty: it was adopted); both are borrowed until it returns.
+    /// Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is
+    /// where it comes from, `listener` the address it came in at (empty: it was adopted); both are borrowed until it returns. About a
+    /// connection of a trusted proxy it is asked when that has said whom it brings, and `peer` is who that is.
     pub accept: Option<
         unsafe extern "C" fn(user_data: *mut c_void, peer: nlmqtt_str, listener: nlmqtt_str, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32,
     >,

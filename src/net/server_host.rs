@@ -7,9 +7,10 @@ use std::sync::Arc;
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
+use super::handshakes::Handshakes;
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
-use super::server_stack::{Handshakes, Taken};
+use super::server_stack::{MayRead, Taken};
 use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
@@ -77,7 +78,7 @@ impl<N: Net> ServerHost<N> {
 
     /// Wants another turn at once.
     pub fn has_work(&self) -> bool {
-        self.shard.has_work() || self.seat.as_ref().is_some_and(Seat::has_arrivals)
+        self.shard.has_work() || self.seat.as_ref().is_some_and(Seat::has_arrivals) || self.has_seat_to_give()
     }
 
     /// The connection has a link.
@@ -87,7 +88,11 @@ impl<N: Net> ServerHost<N> {
 
     /// The connection has no link any more; what it was.
     pub(super) fn unlink(&mut self, connection: ConnKey) -> Option<Linked> {
-        self.links.remove(connection)
+        let linked = self.links.remove(connection)?;
+        if linked.stack.is_some() {
+            self.leave_handshakes(connection);
+        }
+        Some(linked)
     }
 
     /// It takes nobody in any more.
@@ -173,7 +178,7 @@ impl<N: Net> Worker<N> {
         let (link, peer) = self.net.adopt(socket)?;
         let now = self.now;
         let host = &mut self.servers[server];
-        let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules });
+        let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules, is_proxy: false });
         match admitted {
             Some(connection) => {
                 host.links.insert(connection, Linked { link, stack: None, _place: None });
@@ -242,7 +247,8 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
         let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
         let place = entry.take_place(self.now);
-        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules) };
+        let is_proxy = entry.is_proxy(&peer);
+        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules), is_proxy };
         let admitted = match place {
             None => host.shard.turn_away(),
             Some(_) => host.shard.open_from(self.now, &origin),
@@ -256,7 +262,7 @@ impl<N: Net> Worker<N> {
         match entry.recipe.stack(host.shard.budget(), &ends) {
             Ok(stack) => {
                 host.links.insert(connection, Linked { link, stack, _place: place });
-                host.begin_layers(connection);
+                host.begin_layers(self.now, connection);
                 self.own(link, Owner::Connection(server, connection));
             }
             Err(fault) => {
@@ -271,14 +277,18 @@ impl<N: Net> Worker<N> {
         let must_rest = self.must_rest();
         let Some(host) = self.servers.get_mut(server) else { return After::Closed };
         if !host.shard.wants_input(self.now, connection) || must_rest {
-            return After::Pause;
+            return self.leave_unread(server, connection, link);
         }
         let has_layers = host.links.get(connection).is_some_and(|linked| linked.stack.is_some());
         if has_layers && self.end_if_told(server, connection) {
             return After::Closed;
         }
-        if has_layers && !self.may_read_layers(server, connection) {
-            return After::Pause;
+        if has_layers {
+            match self.may_read_layers(server, connection) {
+                MayRead::Yes => {}
+                MayRead::WireFull => return After::Pause,
+                MayRead::NoSeat => return After::Elsewhere,
+            }
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
@@ -303,6 +313,18 @@ impl<N: Net> Worker<N> {
         };
         self.scratch = scratch;
         after
+    }
+
+    /// A connection is not read now, unless its peer is gone, and what it left has waited for long enough.
+    fn leave_unread(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
+        let has_ended = self.has_ended(link);
+        let is_given_up =
+            self.servers.get_mut(server).is_some_and(|host| (has_ended || host.is_ended(connection)) && host.shard.is_given_up(self.now, connection));
+        if !is_given_up {
+            return After::Pause;
+        }
+        self.connection_lost(server, connection);
+        After::Closed
     }
 
     pub(super) fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
@@ -364,7 +386,7 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn server_timeout(&mut self, server: ServerKey) {
-        self.end_stale_handshakes(server);
+        self.turn_handshakes(server);
         let host = &mut self.servers[server];
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);

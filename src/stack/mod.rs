@@ -49,7 +49,7 @@ pub use recipe::{Ends, Make, Recipe};
 pub use rules::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
 pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
 
-use crate::base::{Budget, Charge, OutBuffer, Seat};
+use crate::base::{Budget, Charge, OutBuffer};
 
 /// Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
 const WIRE_BYTES_MAX: usize = 64 << 10;
@@ -206,6 +206,9 @@ impl About {
 pub struct Opened {
     /// Just now the stack was established.
     pub established: Option<Box<About>>,
+    /// Just now it turned out who is behind a proxy that only carries bytes, or that nobody is, see [`Stack::peer`]; the stack is not
+    /// established yet.
+    pub is_introduced: bool,
     /// The peer sends no more.
     pub is_ended: bool,
 }
@@ -218,11 +221,9 @@ pub struct Stack {
     has_begun: bool,
     is_closed: bool,
     wire: OutBuffer,
+    /// What those have told that are done; `None`: nothing yet, or all have told.
+    about: Option<Box<About>>,
     charge: Charge,
-    /// Its place among the handshakes in progress: the host gives it, being established takes it back.
-    pub seat: Option<Seat>,
-    /// It has had to wait for a seat.
-    pub has_waited: bool,
 }
 
 impl Stack {
@@ -234,9 +235,8 @@ impl Stack {
             has_begun: false,
             is_closed: false,
             wire: OutBuffer::default(),
+            about: None,
             charge: budget.charge(size_of::<Self>()),
-            seat: None,
-            has_waited: false,
         })
     }
 
@@ -285,8 +285,11 @@ impl Stack {
         if self.layers.iter().all(Option::is_none) {
             plain.extend_from_slice(bytes);
         }
+        let had_proxy = self.layers[Place::Proxy as usize].is_some();
         let established = self.proceed();
-        Ok(Opened { established, is_ended: self.is_ended() })
+        // An HTTP proxy behind may name somebody else: then nothing is known before its request came.
+        let is_introduced = established.is_none() && had_proxy && self.layers[Place::Proxy as usize].is_none() && self.layers[Place::WebSocket as usize].is_none();
+        Ok(Opened { established, is_introduced, is_ended: self.is_ended() })
     }
 
     /// Lets each layer begin when those below are open. `Some`: now all are.
@@ -302,22 +305,26 @@ impl Stack {
                     layer.begin(&mut below);
                     pass_down(lower, &mut below, &mut self.wire);
                 }
-                if layer.progress() == Progress::Handshake {
-                    return None;
+                match layer.progress() {
+                    Progress::Handshake => return None,
+                    Progress::Done => {
+                        layer.tell(self.about.get_or_insert_default());
+                        rest[0] = None;
+                    }
+                    Progress::Open | Progress::Ended => {}
                 }
             }
             self.level += 1;
             self.has_begun = false;
         }
-        self.seat = None;
-        let mut about = Box::<About>::default();
-        for slot in &mut self.layers {
-            if let Some(layer) = slot {
-                layer.tell(&mut about);
-            }
-            slot.take_if(|layer| layer.progress() == Progress::Done);
-        }
+        let mut about = self.about.take().unwrap_or_default();
+        self.layers.iter_mut().flatten().for_each(|layer| layer.tell(&mut about));
         Some(about)
+    }
+
+    /// Who the peer really is, a trusted proxy says; known before it is established. `None`: nobody has said anything.
+    pub fn peer(&self) -> Option<String> {
+        self.about.as_ref()?.peer()
     }
 
     /// Takes plain bytes off the front of `plain` as long as the wire buffer is below its mark: how many. The caller
@@ -397,7 +404,7 @@ impl Stack {
     /// Memory it holds, about.
     pub fn memory_bytes(&self) -> usize {
         let layers: usize = self.layers.iter().flatten().map(|layer| layer.memory_bytes()).sum();
-        size_of::<Self>() + self.wire.memory_bytes() + layers
+        size_of::<Self>() + self.wire.memory_bytes() + layers + self.about.as_ref().map_or(0, |about| about.memory_bytes())
     }
 
     fn recharge(&mut self) {

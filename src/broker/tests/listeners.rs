@@ -102,7 +102,7 @@ fn allow_and_deny_hold_for_whom_a_proxy_connects() {
         let some = rules(|rules| rules.allow = "10.0.0.0/8".parse().expect("a network"));
         let peer = world.dial_from("10.9.9.9:1", Some(&some)).expect("the proxy is let in");
         let about = crate::stack::About { forwarded_for: client.parse().ok(), ..Default::default() };
-        world.shard.established(world.clients[peer.0].key, Box::new(about));
+        world.shard.established(world.now, world.clients[peer.0].key, Box::new(about));
         world.send(peer, &connect(V3, "c", true, 0, &[]));
         let wire = core::mem::take(&mut world.clients[peer.0].wire);
         assert_eq!(wire, [0x20, 2, 0, answer], "{client}");
