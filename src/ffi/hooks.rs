@@ -58,6 +58,17 @@ pub struct nlmqtt_client_info {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The mount point of its listener; `data` is NULL without one. The same client identifier at another one is another client; calls
+    /// about one client name it by mount point, '#' and client identifier, such as "site/7/#pump".
+    pub mount_point: nlmqtt_str,
+    /// TLS of its connection went on with an earlier session: no certificate was shown again, `certificate` is that of then.
+    pub tls_resumed: bool,
+    /// As `proxy_authority`: the cipher of TLS there, such as "ECDHE-RSA-AES128-GCM-SHA256".
+    pub proxy_tls_cipher: nlmqtt_str,
+    /// The path its WebSocket was asked for, without its query; `data` is NULL without WebSocket.
+    pub websocket_path: nlmqtt_str,
+    /// The web page its WebSocket was opened by (Origin, RFC 6454), such as "https://console.example"; `data` is NULL if it was no browser.
+    pub websocket_origin: nlmqtt_str,
 }
 
 /// A CONNECT (MQTT 5 section 3.1). Everything is borrowed until the hook returns.

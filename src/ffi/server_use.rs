@@ -62,6 +62,9 @@ pub struct nlmqtt_client_entry {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The mount point of its session; `data` is NULL without one. Calls about this client name it by mount point, '#' and client
+    /// identifier, such as "site/7/#pump".
+    pub mount_point: nlmqtt_str,
 }
 
 struct Receiver {
@@ -227,6 +230,7 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
     let client_id = terminated(client.client_id.as_bytes());
     let username = client.username.as_deref().map(|name| terminated(name.as_bytes()));
     let peer = terminated(client.peer.as_bytes());
+    let mount_point = client.mount_point.as_deref().map(|mount| terminated(mount.as_bytes()));
     let entry = nlmqtt_client_entry {
         struct_size: size_of::<nlmqtt_client_entry>(),
         client_id: nlmqtt_str::of_terminated(&client_id),
@@ -245,6 +249,7 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
         pid: client.process.map_or(0, |process| process.pid),
         uid: client.process.map_or(0, |process| process.uid),
         gid: client.process.map_or(0, |process| process.gid),
+        mount_point: mount_point.as_ref().map_or(nlmqtt_str::NONE, |mount| nlmqtt_str::of_terminated(mount)),
     };
     unsafe { each(user_data, &raw const entry) }
 }

@@ -173,7 +173,8 @@ impl<N: Net> Worker<N> {
         }
         plain.clear();
         self.plain = plain;
-        if let Some(host) = self.servers.get_mut(server) {
+        // Without a stack by now, a header was all there was.
+        if let Some(host) = self.servers.get_mut(server).filter(|host| host.links.get(connection).is_some_and(|linked| linked.stack.is_some())) {
             host.shard.charge_link(self.now, connection, bytes.len());
         }
         match result {

@@ -213,6 +213,7 @@ fn client_value(client: &ClientSummary) -> Value {
     json!({
         "process": process,
         "client_id": client.client_id,
+        "mount_point": client.mount_point,
         "username": client.username,
         "peer": client.peer,
         "protocol_level": client.protocol_level,

@@ -143,6 +143,17 @@ pub struct About {
     pub tls_version: Option<&'static str>,
     /// TLS went on with an earlier session: no certificate was shown again.
     pub is_tls_resumed: bool,
+    /// What it asked for a WebSocket with.
+    pub request: Option<Box<WebSocketRequest>>,
+}
+
+/// What a client has asked for a WebSocket with.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct WebSocketRequest {
+    /// The path, without its query.
+    pub path: Box<str>,
+    /// The page that asked, if it was a browser.
+    pub origin: Option<Box<str>>,
 }
 
 /// What a trusted proxy says in its header of the connection that the client has with it; borrowed.
@@ -152,6 +163,8 @@ pub struct SaidByProxy<'a> {
     pub authority: Option<&'a str>,
     /// The version of TLS.
     pub tls_version: Option<&'a str>,
+    /// Its cipher.
+    pub tls_cipher: Option<&'a str>,
     /// The common name in a certificate the proxy has verified.
     pub common_name: Option<&'a str>,
     /// The proxy's name for the connection.
@@ -175,6 +188,7 @@ impl About {
         SaidByProxy {
             authority: header.authority.as_deref(),
             tls_version: tls.and_then(|tls| tls.version.as_deref()),
+            tls_cipher: tls.and_then(|tls| tls.cipher.as_deref()),
             common_name: tls.filter(|tls| tls.is_verified).and_then(|tls| tls.common_name.as_deref()),
             unique_id: header.unique_id.as_deref(),
             alpn: header.alpn.as_deref(),
@@ -197,7 +211,12 @@ impl About {
         let proxied = self.proxied.as_ref().map_or(0, |header| header.memory_bytes());
         #[cfg(not(feature = "proxy"))]
         let proxied = 0;
-        size_of::<Self>() + proxied + self.identity.as_ref().map_or(0, String::len) + self.certificate.as_ref().map_or(0, Vec::len)
+        let asked = |request: &WebSocketRequest| size_of::<WebSocketRequest>() + request.path.len() + request.origin.as_ref().map_or(0, |origin| origin.len());
+        size_of::<Self>()
+            + proxied
+            + self.request.as_deref().map_or(0, asked)
+            + self.identity.as_ref().map_or(0, String::len)
+            + self.certificate.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -288,7 +307,8 @@ impl Stack {
         let had_proxy = self.layers[Place::Proxy as usize].is_some();
         let established = self.proceed();
         // An HTTP proxy behind may name somebody else: then nothing is known before its request came.
-        let is_introduced = established.is_none() && had_proxy && self.layers[Place::Proxy as usize].is_none() && self.layers[Place::WebSocket as usize].is_none();
+        let is_introduced =
+            established.is_none() && had_proxy && self.layers[Place::Proxy as usize].is_none() && self.layers[Place::WebSocket as usize].is_none();
         Ok(Opened { established, is_introduced, is_ended: self.is_ended() })
     }
 
