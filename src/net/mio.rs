@@ -334,7 +334,9 @@ impl Net for MioNet {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(path) => {
                 let (socket, file) = unix::listen(path, options)?;
-                return self.insert_listener(socket, Some(file));
+                // Bound by another name, see there.
+                let (listener, _) = self.insert_listener(socket, Some(file))?;
+                return Ok((listener, endpoint.clone()));
             }
             Endpoint::Memory(name) => {
                 let index = self.insert(Slot::Free);
