@@ -16,7 +16,7 @@ use super::shard::Shard;
 use crate::codec::Reason;
 
 /// Where a network connection comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Origin<'a> {
     /// Address and port of the client, or another word for it.
     pub peer: &'a str,
@@ -31,14 +31,9 @@ pub struct Origin<'a> {
 }
 
 impl Shard {
-    /// A client's network connection began, as [`Shard::open_from`] says.
-    pub fn open(&mut self, now: Instant, peer: &str, listener: &str, rules: Option<&Arc<Rules>>) -> Option<ConnKey> {
-        self.open_from(now, &Origin { peer, listener, process: None, rules, is_proxy: false })
-    }
-
     /// A client's network connection began. `None`: there are too many, it is banned or a hook said
     /// no; close it.
-    pub fn open_from(&mut self, now: Instant, origin: &Origin<'_>) -> Option<ConnKey> {
+    pub fn open(&mut self, now: Instant, origin: &Origin<'_>) -> Option<ConnKey> {
         let Origin { peer, listener, process, rules, is_proxy } = *origin;
         let Some(seat) = self.levels.connections.take_seat(self.options.max_connections) else { return self.turn_away() };
         self.stats.connections_accepted += 1;

@@ -157,16 +157,13 @@ impl<N: Net> Worker<N> {
         if is_established && !was_established {
             host.leave_handshakes(connection);
         }
-        let result = match opened {
-            Ok(opened) => {
-                if opened.is_introduced {
-                    host.introduced(self.now, connection);
-                }
-                host.layers_established(self.now, connection, opened.established);
-                Ok(opened.is_ended)
+        let result = opened.map(|opened| {
+            if opened.is_introduced {
+                host.introduced(self.now, connection);
             }
-            Err(fault) => Err(fault),
-        };
+            host.layers_established(self.now, connection, opened.established);
+            opened.is_ended
+        });
         // Not before it is known who speaks: a fault in the same bytes may have kept the layers from telling.
         if is_established && !plain.is_empty() {
             self.hand_in(server, connection, &plain);

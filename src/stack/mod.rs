@@ -24,6 +24,7 @@
 //!
 //! A layer that has done its work (a proxy header was read) is taken out.
 
+mod choices;
 mod fault;
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 mod http;
@@ -31,10 +32,9 @@ mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recipe;
-mod rules;
 #[cfg(feature = "tls")]
 pub mod tls;
-mod tls_rules;
+mod tls_choices;
 #[cfg(feature = "proxy")]
 pub mod tunnel;
 #[cfg(feature = "websocket")]
@@ -43,11 +43,11 @@ pub mod ws;
 use core::net::SocketAddr;
 use std::io::IoSlice;
 
+pub use choices::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};
-pub use rules::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
-pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
+pub use tls_choices::{ClientCertificate, Identity, Sign, TlsVersion};
 
 use crate::base::{Budget, Charge, OutBuffer};
 
