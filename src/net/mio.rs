@@ -80,7 +80,8 @@ pub struct MioNet {
 }
 
 impl MioNet {
-    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most `helper_threads` such threads at a time.
+    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most
+    /// `helper_threads` such threads at a time.
     ///
     /// # Errors
     /// The process has no descriptors left.

@@ -178,7 +178,7 @@ impl<N: Net> Worker<N> {
         let (link, peer) = self.net.adopt(socket)?;
         let now = self.now;
         let host = &mut self.servers[server];
-        let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules, is_proxy: false });
+        let admitted = host.shard.open(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules, is_proxy: false });
         match admitted {
             Some(connection) => {
                 host.links.insert(connection, Linked { link, stack: None, _place: None });
@@ -187,6 +187,18 @@ impl<N: Net> Worker<N> {
             None => self.net.close(link),
         }
         Ok(admitted.is_some())
+    }
+
+    /// Serves a client on a stream that is connected already, as if it had come in through the listener at this address; its rate of
+    /// connections does not make anybody wait. `None`: it does not listen there. False: it is not let in.
+    ///
+    /// # Errors
+    /// As [`Worker::adopt`].
+    pub fn adopt_at(&mut self, server: ServerKey, socket: &OwnedFd, address: &Endpoint) -> io::Result<Option<bool>> {
+        let host = self.accepting(server)?;
+        let Some(listener) = host.listeners.iter().find(|listener| listener.bound == *address).map(|listener| listener.id) else { return Ok(None) };
+        let (link, peer) = self.net.adopt(socket.try_clone()?)?;
+        Ok(Some(self.accepted(server, listener, link, peer)))
     }
 
     /// Other rules and layers for whoever comes from now on; the address stays. False: it did not listen there.
@@ -243,20 +255,30 @@ impl<N: Net> Worker<N> {
         Some(until)
     }
 
-    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) {
-        let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
-        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
+    /// Somebody came in through a listener. False: he is not let in, the link is closed.
+    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) -> bool {
+        let is_in = self.let_in(server, listener, link, peer);
+        if !is_in {
+            self.net.close(link);
+        }
+        is_in
+    }
+
+    fn let_in(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return false };
         let place = entry.take_place(self.now);
         let is_proxy = entry.is_proxy(&peer);
         let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules), is_proxy };
         let admitted = match place {
             None => host.shard.turn_away(),
-            Some(_) => host.shard.open_from(self.now, &origin),
+            Some(_) => host.shard.open(self.now, &origin),
         };
-        let Some(connection) = admitted else { return self.net.close(link) };
+        let Some(connection) = admitted else { return false };
         if entry.recipe.is_empty() {
             host.links.insert(connection, Linked { link, stack: None, _place: place });
-            return self.own(link, Owner::Connection(server, connection));
+            self.own(link, Owner::Connection(server, connection));
+            return true;
         }
         let ends = Ends { source: peer.address, destination: entry.bound.socket_address(), seed: host.shard.draw_seed(), ..Ends::default() };
         match entry.recipe.stack(host.shard.budget(), &ends) {
@@ -264,11 +286,12 @@ impl<N: Net> Worker<N> {
                 host.links.insert(connection, Linked { link, stack, _place: place });
                 host.begin_layers(self.now, connection);
                 self.own(link, Owner::Connection(server, connection));
+                true
             }
             Err(fault) => {
                 host.shard.layer_failed(connection, false, &fault);
                 host.shard.closed(self.now, connection);
-                self.net.close(link);
+                false
             }
         }
     }

@@ -336,7 +336,9 @@ impl<N: Net> Worker<N> {
             }
             match self.net.accept(listener) {
                 Ok(None) => return,
-                Ok(Some((link, peer))) => self.accepted(server, listener, link, peer),
+                Ok(Some((link, peer))) => {
+                    self.accepted(server, listener, link, peer);
+                }
                 Err(_) => return self.accept_again.push((self.now + RETRY, listener)),
             }
         }
