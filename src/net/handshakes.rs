@@ -61,6 +61,15 @@ pub(super) enum Admission {
     Waits,
 }
 
+/// What becomes of a connection whose source is another one than it seemed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Renamed {
+    /// It goes on as before.
+    Goes,
+    /// Its true source has all it may have: it waits.
+    Waits,
+}
+
 /// The handshakes in progress, and those that wait.
 #[derive(Default)]
 pub(super) struct Handshakes {
@@ -131,7 +140,7 @@ impl Handshakes {
     }
 
     /// Somebody waits, and a seat is free.
-    pub fn has_next(&self, limits: &Limits) -> bool {
+    fn has_next(&self, limits: &Limits) -> bool {
         !self.turns.is_empty() && self.seated.len() < limits.seats
     }
 
@@ -149,8 +158,16 @@ impl Handshakes {
         self.sources[source].seated.first().map(|(_, oldest)| (*oldest, HandshakeLoss::Shed))
     }
 
-    /// When to look for one that is overdue.
+    /// Nobody shakes hands, or waits for it.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// When to look for one that is overdue, or for the next one: at once if there is one.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        if self.has_next(limits) {
+            return Some(Instant::START);
+        }
         let (since, _) = self.seated.first()?;
         let is_wanted = !self.turns.is_empty() && self.seated.len() >= limits.seats;
         let oldest = *since + if is_wanted { PATIENCE.min(limits.timeout) } else { limits.timeout };
@@ -175,18 +192,22 @@ impl Handshakes {
     }
 
     /// It is known now from where a connection comes: it keeps its seat only if its true source may have one more.
-    pub fn rename(&mut self, connection: ConnKey, source: Source, limits: &Limits) {
-        let Some(&(old, Place::Seated(since))) = self.places.get(&connection) else { return };
+    pub fn rename(&mut self, connection: ConnKey, source: Source, limits: &Limits) -> Renamed {
+        let Some(&(old, Place::Seated(since))) = self.places.get(&connection) else { return Renamed::Goes };
         if old == source {
-            return;
+            return Renamed::Goes;
         }
         self.leave(connection, limits);
         match self.sources.get(&source).is_none_or(|known| known.seated.len() < limits.seats_per_source) {
             true => {
                 self.seat(since, connection, source);
                 self.list(source, limits);
+                Renamed::Goes
             }
-            false => self.wait(connection, source, limits),
+            false => {
+                self.wait(connection, source, limits);
+                Renamed::Waits
+            }
         }
     }
 
@@ -295,7 +316,7 @@ mod tests {
         assert_eq!(world.next(3), None);
         world.handshakes.leave(seated[1], &LIMITS);
         world.handshakes.leave(seated[2], &LIMITS);
-        assert!(world.handshakes.has_next(&LIMITS));
+        assert_eq!(world.handshakes.deadline(&LIMITS), Some(at(0)), "at once");
         assert_eq!((world.next(3), world.next(3), world.next(3)), (Some(crowd[0]), Some(single), None), "one of the crowd, then the other source");
         world.handshakes.leave(seated[3], &LIMITS);
         assert_eq!(world.next(4), None, "the crowd has its two");
@@ -344,7 +365,8 @@ mod tests {
         let mut world = World::new();
         let behind_proxy: Vec<_> = (0..3).map(|_| world.comes(0, "").0).collect();
         let address = |key| Source::new("10.0.0.1".parse().ok(), key);
-        behind_proxy.iter().for_each(|key| world.handshakes.rename(*key, address(*key), &LIMITS));
+        let renamed: Vec<_> = behind_proxy.iter().map(|key| world.handshakes.rename(*key, address(*key), &LIMITS)).collect();
+        assert_eq!(renamed, [Renamed::Goes, Renamed::Goes, Renamed::Waits]);
         assert_eq!(world.handshakes.admit(at(1), behind_proxy[1], || unreachable!("known"), &LIMITS), Admission::Seated);
         assert_eq!(world.handshakes.admit(at(1), behind_proxy[2], || unreachable!("known"), &LIMITS), Admission::Waits);
         world.handshakes.leave(behind_proxy[0], &LIMITS);

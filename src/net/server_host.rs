@@ -78,7 +78,7 @@ impl<N: Net> ServerHost<N> {
 
     /// Wants another turn at once.
     pub fn has_work(&self) -> bool {
-        self.shard.has_work() || self.seat.as_ref().is_some_and(Seat::has_arrivals) || self.has_seat_to_give()
+        self.shard.has_work() || self.seat.as_ref().is_some_and(Seat::has_arrivals)
     }
 
     /// The connection has a link.

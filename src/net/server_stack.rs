@@ -5,7 +5,7 @@
 //! gives it back when it is done, after `handshake_timeout` at the latest. Without a seat it is not read and not looked
 //! at: it is on none of the worker's lists until a seat is given to it.
 
-use super::handshakes::{Admission, Limits, Source};
+use super::handshakes::{Admission, Limits, Renamed, Source};
 use super::server_host::{ConnKey, Linked, ServerHost, ServerKey};
 use super::worker::Worker;
 use super::write::write_wire;
@@ -50,14 +50,9 @@ impl<N: Net> ServerHost<N> {
         Limits { seats: options.max_handshakes, seats_per_source: options.max_handshakes_per_address, timeout: options.handshake_timeout }
     }
 
-    /// When a handshake has taken too long.
+    /// When a handshake has taken too long, or one that waits can be seated.
     pub(super) fn handshake_deadline(&self) -> Option<Instant> {
-        self.handshakes.deadline(&self.limits())
-    }
-
-    /// A handshake waits, and there is a seat for it.
-    pub(super) fn has_seat_to_give(&self) -> bool {
-        self.handshakes.has_next(&self.limits())
+        if self.handshakes.is_empty() { None } else { self.handshakes.deadline(&self.limits()) }
     }
 
     /// A connection with layers has shaken hands, or is gone.
@@ -72,7 +67,9 @@ impl<N: Net> ServerHost<N> {
         self.shard.introduced(now, connection, peer.as_deref());
         let source = Source::new(self.shard.source_of(connection), connection);
         let limits = self.limits();
-        self.handshakes.rename(connection, source, &limits);
+        if self.handshakes.rename(connection, source, &limits) == Renamed::Waits {
+            self.shard.count_handshake(HandshakeLoss::Crowded);
+        }
     }
 
     /// The link of a new connection, or of one that came home.
@@ -121,7 +118,7 @@ impl<N: Net> Worker<N> {
 
     /// Closes what has shaken hands for too long, and has those read that get a seat.
     pub(super) fn turn_handshakes(&mut self, server: ServerKey) {
-        while let Some(host) = self.servers.get_mut(server) {
+        while let Some(host) = self.servers.get_mut(server).filter(|host| !host.handshakes.is_empty()) {
             let limits = host.limits();
             if let Some(connection) = host.handshakes.next(self.now, &limits) {
                 if let Some(link) = host.links.get(connection).map(|linked| linked.link) {

@@ -271,9 +271,10 @@ impl<N: Net> Worker<N> {
                         Owner::Nobody | Owner::Lingering(_) => {}
                     }
                 }
-                let state = &mut self.links[link.0 as usize];
-                state.ended |= ended;
-                state.has_ended |= ended;
+                if ended {
+                    let state = &mut self.links[link.0 as usize];
+                    (state.ended, state.has_ended) = (true, true);
+                }
                 if readable && !self.links[link.0 as usize].listed {
                     self.read(link);
                 }

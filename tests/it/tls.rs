@@ -431,6 +431,37 @@ fn an_address_that_begins_and_begins_keeps_nobody_else_from_shaking_hands() {
     tls_hello(&authority).complete_io(&mut late).expect("a handshake");
 }
 
+#[cfg(feature = "proxy")]
+#[test]
+fn behind_a_proxy_the_address_it_names_has_the_seats() {
+    let authority = Authority::new("authority");
+    authority.sign("server", &["127.0.0.1"], |_| {});
+    let rules = "&proxy=required&proxy_trusted=127.0.0.1";
+    let broker = Broker::with(1, &authority, "server", rules, |config| config.set("max_handshakes_per_address", "2").expect("a key"));
+    let named = |address: &str| {
+        let mut socket = TcpStream::connect(broker.address).expect("there");
+        socket.write_all(format!("PROXY TCP4 {address} 10.0.0.1 1 2\r\n").as_bytes()).expect("sent");
+        socket
+    };
+    let halves: Vec<TcpStream> = (0..6)
+        .map(|_| {
+            let mut half = named("192.0.2.1");
+            half.write_all(&[22]).expect("sent");
+            half
+        })
+        .collect();
+    broker.wait_for("handshakes_crowded", |count| count >= 4);
+    assert_eq!(broker.stat("handshakes_delayed"), 0, "the proxy itself is not counted");
+    tls_hello(&authority).complete_io(&mut named("192.0.2.2")).expect("a handshake");
+    broker.wait_for("handshakes", |count| count == 1);
+    // Those that stand still make room for the others of their address.
+    let mut late = named("192.0.2.1");
+    tls_hello(&authority).complete_io(&mut late).expect("a handshake");
+    broker.wait_for("handshakes", |count| count == 2);
+    assert!(broker.stat("handshakes_shed") > 0);
+    drop(halves);
+}
+
 #[test]
 fn a_handshake_has_a_time_limit() {
     let authority = Authority::new("authority");
