@@ -111,6 +111,7 @@ absent! {
     nlmqtt_server_add_listener,
     nlmqtt_server_add_listener_fd,
     nlmqtt_server_adopt,
+    nlmqtt_server_adopt_at,
     nlmqtt_server_ban,
     nlmqtt_server_cancel,
     nlmqtt_server_client_info,
