@@ -5,7 +5,7 @@ use crate::codec::{Reason, SubscribeOptions};
 use crate::topic;
 
 use super::admin::ClientSummary;
-use super::mount::owners_name;
+use super::directory::Name;
 use super::session::{Session, SessionKey};
 use super::shard::Shard;
 
@@ -35,8 +35,8 @@ impl Shard {
 
     /// The session of a client as its owner names it: by its id, behind a mount point by `PREFIX/#ID`.
     pub(super) fn session_of(&self, client: &str) -> Option<SessionKey> {
-        let mounted = owners_name(client).and_then(|name| self.by_name.get(name.as_str()));
-        mounted.or_else(|| self.by_name.get(client)).copied()
+        let find = |name| self.directory.find(&self.sessions, name);
+        Name::mounted(client).and_then(find).or_else(|| find(Name::plain(client)))
     }
 
     /// The client with this id (behind a mount point `PREFIX/#ID`, as in every call about one client), connected or away.

@@ -22,6 +22,7 @@ mod client_admin;
 mod connect;
 mod connection;
 mod deliver;
+mod directory;
 mod ending;
 mod hooks;
 mod input;

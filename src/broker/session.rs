@@ -1,6 +1,5 @@
 //! One client's session state (MQTT 5 §4.1): what survives its network connections.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use crate::route::ShareId;
 use crate::topic;
 
 use super::connection::ConnKey;
-use super::mount::{MountPoint, session_name};
+use super::directory::{Directory, Name};
+use super::mount::MountPoint;
 
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
@@ -132,10 +132,10 @@ impl Outgoing {
     }
 }
 
-/// An entry of a table of sessions or connections, and of the one of client ids, beside its value; hash
-/// tables are counted as if they were filled to seven eighths.
+/// An entry of a table of sessions or connections beside its value.
 pub(super) const SLOT_BYTES: usize = size_of::<u64>();
-const CLIENT_ID_BYTES: usize = (size_of::<(Arc<str>, SessionKey)>() + 1) * 8 / 7 + 2 * size_of::<usize>();
+/// The two counters of a client id.
+const CLIENT_ID_BYTES: usize = 2 * size_of::<usize>();
 
 /// Its share of a node of the set of filters; nodes are half full when filters come sorted.
 const FILTER_BYTES: usize = size_of::<Box<str>>() * 11 / 5;
@@ -159,19 +159,17 @@ fn subscription_bytes(filter: &str) -> usize {
 impl Session {
     /// What every session costs.
     pub fn own_bytes() -> usize {
-        size_of::<Self>() + SLOT_BYTES + CLIENT_ID_BYTES
+        size_of::<Self>() + SLOT_BYTES + Directory::ENTRY_BYTES + CLIENT_ID_BYTES
     }
 
     /// What it is found by.
-    pub fn name(&self) -> Cow<'_, str> {
-        session_name(self.mount.as_ref().map(|mount| mount.as_str()), &self.client_id)
+    pub fn name(&self) -> Name<'_> {
+        Name { mount: self.mount.as_deref().map(MountPoint::as_str), client_id: &self.client_id }
     }
 
     /// Charges its tables as they are now. (A message is charged by itself.)
     pub fn recharge(&mut self) {
-        // Without a mount point the table has the very same text.
-        let mounted = self.mount.as_ref().map_or(0, |mount| mount.as_str().len() + 1 + self.client_id.len());
-        let names = self.client_id.len() + mounted + self.username.as_ref().map_or(0, |name| name.len());
+        let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
         let queue = self.queue.memory_bytes();
         let flights = self.sender.memory_bytes() + self.receiver.memory_bytes();
         let bytes = Self::own_bytes() + names + self.subscriptions_bytes + queue + flights;

@@ -4,12 +4,13 @@ use std::sync::{Arc, RwLock};
 
 use slotmap::SlotMap;
 
-use crate::base::{Budget, Duration, Instant, OutBuffer, PeerMap, Rng, Wheel, peer_map};
+use crate::base::{Budget, Duration, Instant, OutBuffer, Rng, Wheel};
 use crate::codec::{self, ConnAck, Disconnect, FanOut, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value, Version};
 use crate::route::{MatchCache, Router};
 
 use super::ban::Bans;
 use super::connection::{ConnKey, Connection, Resumed, State};
+use super::directory::Directory;
 use super::hooks::{ClientInfo, Hooks, Interest, NoHooks};
 use super::options::Options;
 use super::peers::{Levels, Outbox};
@@ -31,7 +32,7 @@ pub struct Shard {
     pub(super) router: Arc<RwLock<Router>>,
     pub(super) sessions: SlotMap<SessionKey, Session>,
     /// By client id and mount point, see `mount`.
-    pub(super) by_name: PeerMap<Arc<str>, SessionKey>,
+    pub(super) directory: Directory,
     pub(super) connections: SlotMap<ConnKey, Connection>,
     pub(super) wheel: Wheel<TimerKey>,
     pub(super) budget: Budget,
@@ -123,7 +124,7 @@ impl Shard {
             leaving: Vec::new(),
             router,
             sessions: SlotMap::with_key(),
-            by_name: peer_map(&mut rng),
+            directory: Directory::new(&mut rng),
             connections: SlotMap::with_key(),
             bans: Bans::new(&mut rng),
             tasks: Tasks::default(),

@@ -36,13 +36,16 @@ const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
 enum Slot {
     Free,
-    Listener(Listening),
+    Listener(Box<Listening>),
     Dialing(Socket),
     Stream(Socket),
-    Memory(End),
-    MemoryListener(MemoryListener),
-    Custom(Box<dyn CustomStream>),
+    Memory(Box<End>),
+    MemoryListener(Box<MemoryListener>),
+    Custom(Box<Box<dyn CustomStream>>),
 }
+
+/// Each connection has one.
+const _: () = assert!(size_of::<Slot>() <= 16);
 
 /// A stream on its way to another worker.
 pub struct Moving(MovingStream);
@@ -168,7 +171,7 @@ impl MioNet {
         let bound = local_endpoint(&socket)?;
         let index = self.register(&socket, Interest::READABLE)?;
         let is_unix = matches!(bound, Endpoint::Unix(_));
-        self.sockets[index as usize] = Slot::Listener(Listening { socket, is_unix, _file: file });
+        self.sockets[index as usize] = Slot::Listener(Box::new(Listening { socket, is_unix, _file: file }));
         Ok((ListenerId(index), bound))
     }
 
@@ -187,7 +190,7 @@ impl MioNet {
     fn insert_end(&mut self, mut end: End) -> LinkId {
         let index = self.insert(Slot::Free);
         end.watch(&self.watcher, index);
-        self.sockets[index as usize] = Slot::Memory(end);
+        self.sockets[index as usize] = Slot::Memory(Box::new(end));
         LinkId(index)
     }
 
@@ -342,7 +345,7 @@ impl Net for MioNet {
             Endpoint::Memory(name) => {
                 let index = self.insert(Slot::Free);
                 match self.names.listen(name, options.backlog.into(), &self.watcher, index) {
-                    Ok(listener) => self.sockets[index as usize] = Slot::MemoryListener(listener),
+                    Ok(listener) => self.sockets[index as usize] = Slot::MemoryListener(Box::new(listener)),
                     Err(error) => {
                         self.freed.push(index);
                         return Err(error);
@@ -455,7 +458,7 @@ impl Net for MioNet {
             self.freed.push(index);
             return Err(error);
         }
-        self.sockets[index as usize] = Slot::Custom(stream);
+        self.sockets[index as usize] = Slot::Custom(Box::new(stream));
         Ok(LinkId(index))
     }
 
@@ -486,7 +489,7 @@ impl Net for MioNet {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
             Some(Slot::Memory(end)) => end.read(buffer, &self.watcher),
             Some(Slot::Custom(stream)) => {
-                let (result, must_read_again) = read_all(&mut **stream, buffer);
+                let (result, must_read_again) = read_all(&mut ***stream, buffer);
                 if must_read_again {
                     self.again.push(link.0);
                 }
@@ -501,7 +504,7 @@ impl Net for MioNet {
         let stream = match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
             Some(Slot::Memory(end)) => return end.write(slices, &self.watcher),
-            Some(Slot::Custom(stream)) => return write_all(&mut **stream, slices),
+            Some(Slot::Custom(stream)) => return write_all(&mut ***stream, slices),
             _ => return Err(io::ErrorKind::NotConnected.into()),
         };
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
@@ -540,7 +543,7 @@ impl Net for MioNet {
             }
             Slot::Memory(mut end) => {
                 end.unwatch();
-                Ok(Moving(MovingStream::Memory(end)))
+                Ok(Moving(MovingStream::Memory(*end)))
             }
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
