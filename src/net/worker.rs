@@ -99,6 +99,7 @@ pub(super) enum After {
     /// It must not be read now.
     Pause,
     /// It must not be read now, and whoever says so lists it when it may be.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
     Elsewhere,
     /// The stream ended; the owner has been told.
     Closed,
