@@ -7,7 +7,7 @@ use crate::base::Instant;
 use crate::codec::{Message, Qos, Reason, SubscribeOptions};
 use crate::proto::{Receiver, Sender};
 
-use super::session::{Outgoing, Session, SessionKey};
+use super::session::{Outgoing, Receive, Session, SessionKey};
 use super::shard::Shard;
 
 /// Names an in-process subscriber.
@@ -79,7 +79,7 @@ impl Shard {
     /// A subscriber inside this process: `receive` is called with the shard borrowed, in the
     /// publisher's turn. Retained messages that match are handed over at once. `Err`: not a filter,
     /// or the router is full (0x97).
-    pub fn subscribe_local(&mut self, now: Instant, filter: &str, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Result<LocalKey, Reason> {
+    pub fn subscribe_local(&mut self, now: Instant, filter: &str, receive: Receive) -> Result<LocalKey, Reason> {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
@@ -101,7 +101,7 @@ impl Shard {
             queue_bytes: 0,
             will: None,
             mount: None,
-            local: Some(receive),
+            local: Some(Box::new(receive)),
             charge,
         });
         let options = SubscribeOptions { qos: Qos::ExactlyOnce, retain_as_published: true, ..Default::default() };

@@ -58,6 +58,6 @@ pub use options::Options;
 pub use peers::{Levels, Post, SHARDS_MAX, Traveller};
 pub use rules::{Rules, Versions};
 pub use schedule::{Task, TaskId};
-pub use session::SessionKey;
+pub use session::{Receive, SessionKey};
 pub use shard::Shard;
 pub use stats::{Stat, Stats};

@@ -15,6 +15,9 @@ use super::connection::ConnKey;
 use super::directory::{Directory, Name};
 use super::mount::MountPoint;
 
+/// A callback of an in-process subscription.
+pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
+
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
     pub struct SessionKey;
@@ -57,8 +60,8 @@ pub(super) struct Session {
     pub will: Option<Box<Will>>,
     /// In front of every topic of its client.
     pub mount: Option<Arc<MountPoint>>,
-    /// In-process subscriber in place of a network client.
-    pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
+    /// In-process subscriber in place of a network client; boxed twice, because few sessions have one.
+    pub local: Option<Box<Receive>>,
     pub charge: Charge,
 }
 

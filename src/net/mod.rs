@@ -74,8 +74,6 @@ pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 pub use peers::Peers;
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
-#[cfg(feature = "server")]
-pub use server_host::Receive;
 pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};

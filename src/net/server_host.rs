@@ -16,8 +16,8 @@ use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
-use crate::broker::{Hooks, Origin, Progress, Rules, Shard, Task};
-use crate::codec::{Message, Reason};
+use crate::broker::{Hooks, Origin, Progress, Receive, Rules, Shard, Task};
+use crate::codec::Reason;
 use crate::stack::{Ends, Recipe, Stack};
 
 slotmap::new_key_type! {
@@ -47,9 +47,6 @@ struct Stopping {
     deadline: Instant,
     done: Vec<Box<dyn FnOnce() + Send>>,
 }
-
-/// A callback of an in-process subscription.
-pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
 
 impl<N: Net> ServerHost<N> {
     fn new(shard: Shard) -> Self {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{EventQueue, Later, Owner};
 use crate::base::PeerProcess;
-use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
+use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, Receive, SessionEvent};
 use crate::codec::{Connect, Message, Place, Properties, Qos, Reason, SubscribeOptions, Version, Will};
 use crate::net::Net;
 use crate::net::inbox::Inbox;
@@ -226,7 +226,7 @@ impl<N: Net> Hooks for DispatchedHooks<N> {
 }
 
 /// A callback of an in-process subscription that runs on the dispatching thread.
-pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, owner: Owner, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Box<dyn FnMut(&Arc<Message>) + Send> {
+pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, owner: Owner, receive: Receive) -> Receive {
     let later = Later::new(queue.clone(), owner, receive);
     Box::new(move |message| {
         let message = message.clone();
