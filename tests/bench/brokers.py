@@ -108,7 +108,8 @@ class Broker:
     def _peer_listener(self):
         lines = [f"listener {self.port} 127.0.0.1"]
         if self.transport in WITH_WEBSOCKET:
-            lines.append("protocol websockets")
+            # It starts with no listener but those of WebSocket only if there is another one.
+            lines = [f"listener {_free_port()} 127.0.0.1", *lines, "protocol websockets"]
         if self.transport in WITH_TLS:
             _, cert, key = certificate.files()
             lines += [f"certfile {cert}", f"keyfile {key}"]
