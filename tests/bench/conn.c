@@ -306,7 +306,6 @@ void loop_until(const uint64_t *counter, uint64_t value)
 
 static void open_one(Conn *conn, const ConnHandlers *handlers)
 {
-    char client_id[64];
     int on = 1;
     memset(conn, 0, sizeof *conn);
     conn->handlers = handlers;
@@ -318,23 +317,34 @@ static void open_one(Conn *conn, const ConnHandlers *handlers)
     if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
         die("TCP_NODELAY: %s", strerror(errno));
     conn->wire = wire_open(conn->fd);
+}
+
+static void enter(Conn *conn)
+{
+    uint8_t packet[MQTT_HEAD_MAX];
+    char client_id[64];
+    size_t bytes;
+
+    wire_finish(conn->wire);
     /* Only now: a connect that blocks keeps the listen backlog from overflowing. */
     if (fcntl(conn->fd, F_SETFL, O_NONBLOCK) < 0)
         die("O_NONBLOCK: %s", strerror(errno));
     snprintf(client_id, sizeof client_id, "%s%06u", loop.client_prefix, loop.clients++);
-    uint8_t packet[MQTT_HEAD_MAX];
-    size_t bytes = mqtt_connect(packet, client_id, 0);
+    bytes = mqtt_connect(packet, client_id, 0);
     if (wire_send(conn->wire, conn->fd, packet, bytes) != (ssize_t)bytes)
         die("send CONNECT: %s", strerror(errno));
+    watch(EPOLL_CTL_ADD, conn->fd, EPOLLIN, conn);
 }
 
 void conn_open_all(Conn *conns, size_t count, const ConnHandlers *handlers)
 {
-    for (size_t i = 0; i < count; i++) {
-        open_one(&conns[i], handlers);
-        watch(EPOLL_CTL_ADD, conns[i].fd, EPOLLIN, &conns[i]);
-        if ((i + 1) % CONNECTING_MAX == 0 || i + 1 == count)
-            loop_until(&loop.connacks, loop.clients);
+    for (size_t from = 0; from < count; from += CONNECTING_MAX) {
+        size_t to = count - from < CONNECTING_MAX ? count : from + CONNECTING_MAX;
+        for (size_t i = from; i < to; i++)
+            open_one(&conns[i], handlers);
+        for (size_t i = from; i < to; i++)
+            enter(&conns[i]);
+        loop_until(&loop.connacks, loop.clients);
     }
 }
 

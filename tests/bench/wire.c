@@ -71,18 +71,25 @@ static uint8_t *room(Wire *wire, size_t bytes)
     return wire->out + wire->out_end;
 }
 
-/* The request and key of RFC 6455 section 1.3, whose answer is there as well. */
-static void upgrade(Wire *wire)
+/* Request, key and the accept that answers it: RFC 6455 section 1.3. */
+static void ask(Wire *wire)
 {
-    static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-    char request[512], answer[ANSWER_MAX];
-    size_t length = 0;
+    char request[512];
     int bytes = snprintf(request, sizeof request,
                          "GET /mqtt HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n", server);
-
     if (lower_send(wire, (const uint8_t *)request, (size_t)bytes) != bytes)
         die("send the request: %s", strerror(errno));
+}
+
+void wire_finish(Wire *wire)
+{
+    static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+    char answer[ANSWER_MAX];
+    size_t length = 0;
+
+    if (!use_websocket)
+        return;
     do {
         ssize_t count = lower_receive(wire, (uint8_t *)answer + length, sizeof answer - 1 - length);
         if (count <= 0)
@@ -109,7 +116,7 @@ Wire *wire_open(int fd)
     if (use_tls)
         wire->tls = tls_open(fd);
     if (use_websocket)
-        upgrade(wire);
+        ask(wire);
     return wire;
 }
 

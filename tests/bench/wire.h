@@ -11,8 +11,10 @@ typedef struct Wire Wire;
 
 /* For all connections from now on: "tcp", "tls", "ws" or "wss". `host` is the server's address, `ca_file` is for TLS. */
 void wire_choose(const char *transport, const char *host, const char *ca_file);
-/* Shakes hands on a connected socket that blocks. NULL: nothing lies between. */
+/* Shakes hands on a connected socket that blocks, up to the request for a WebSocket; NULL: nothing lies between. wire_finish() takes the
+ * answer: requests of many connections may be under way, as a broker may have some rest between two answers. */
 Wire *wire_open(int fd);
+void wire_finish(Wire *wire);
 /* Leaves the socket open. NULL is fine. */
 void wire_close(Wire *wire);
 /* Without a wire recv() and send() on a socket that does not block; with one the same for what it carries. `send` takes whole packets. */
