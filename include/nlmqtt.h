@@ -3862,7 +3862,8 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
                                          uint16_t *port_out);
 
 /**
- * As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. CONFIG: its options do not go together, the last error says which.
+ * As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go together, the
+ * last error says which. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_config(nlmqtt_server *server,
                                                 const nlmqtt_listener_config *listener,

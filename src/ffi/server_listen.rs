@@ -21,7 +21,8 @@ pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, 
     unsafe { fence_on(server, "server", |inner| open_listener(inner, &ListenerConfig::of_uri(string(uri, "uri")?)?, port_out)) }
 }
 
-/// As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. CONFIG: its options do not go together, the last error says which.
+/// As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go together, the
+/// last error says which. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_config(
     server: *mut nlmqtt_server,
