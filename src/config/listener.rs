@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use super::key::unknown;
 use super::{Error, ListenerKey, ServerUri, listener_keys, uri};
-use crate::net::{ListenerOptions, Transport};
+use crate::net::{ListenerOptions, Transport, Underlay};
 
 /// Where to listen, and how, one option at a time.
 #[derive(Clone, Debug)]
@@ -117,12 +117,18 @@ impl ListenerConfig {
 
     fn set_protocol(&mut self, word: &str) -> Result<(), Error> {
         let word = word.trim();
-        self.is_tls_by_certificate = ["mqtt", "websockets"].iter().any(|theirs| theirs.eq_ignore_ascii_case(word));
         let scheme = if word.eq_ignore_ascii_case("websockets") { "ws" } else { word };
-        self.place.transport = uri::transport_named(scheme).map_err(|error| match error {
-            Error::Uri { .. } => Error::Value { key: "protocol".to_owned(), value: word.to_owned(), expected: expected_protocols() },
-            other => other,
-        })?;
+        let transport = match uri::transport_named(scheme) {
+            // What has neither address nor port has a URI.
+            Ok(transport) if !matches!(transport.underlay, Underlay::Unix | Underlay::InProcess) => transport,
+            Ok(_) | Err(Error::Uri { .. }) => {
+                let (key, value, expected) = ("protocol".to_owned(), word.to_owned(), "mqtt, websockets, or a scheme such as mqtts or wss".to_owned());
+                return Err(Error::Value { key, value, expected });
+            }
+            Err(error) => return Err(error),
+        };
+        self.place.transport = transport;
+        self.is_tls_by_certificate = ["mqtt", "websockets"].iter().any(|theirs| theirs.eq_ignore_ascii_case(word));
         Ok(())
     }
 
@@ -151,10 +157,6 @@ impl ListenerConfig {
     pub(super) fn write_options(&self, options: &mut ListenerOptions) -> Result<(), Error> {
         self.options.iter().try_for_each(|(key, value)| key.set(options, value))
     }
-}
-
-fn expected_protocols() -> String {
-    format!("mqtt, websockets, or the name of a transport: {}", uri::schemes_built())
 }
 
 #[cfg(test)]
@@ -197,7 +199,7 @@ mod tests {
     fn what_is_wrong_has_its_line_and_a_suggestion() {
         for (rows, line, text) in [
             ("port = 1\nprotocol = \"web\"\n", "line 3: ", "mqtt, websockets"),
-            ("protocol = \"http\"\n", "line 2: ", "ws://"),
+            ("address = \"/run/x\"\nprotocol = \"unix\"\n", "line 3: ", "mqtt, websockets"),
             ("protocol = \"ws\"\nhost = \"10.0.0.1\"\ncert = \"c\"\nkey = \"k\"\n", "line 1: ", "cert"),
             ("uri = \"ws://10.0.0.1\"\nprotocol = \"ws\"\n", "line 3: ", "in the uri"),
             ("certfile = \"c\"\nhost = \"10.0.0.1\"\n", "line 1: ", "cert and key"),

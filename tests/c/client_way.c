@@ -169,5 +169,6 @@ int main(void)
     proxies_are_asked_with_name_and_password();
     the_best_server_is_tried_again_after_a_while(1, "best");
     the_best_server_is_tried_again_after_a_while(0, "other");
+    puts("ok client_way");
     return 0;
 }

@@ -499,5 +499,6 @@ int main(void)
     sockets_get_their_options();
     the_file_of_a_unix_socket_has_mode_and_owner();
     what_cannot_be_used_says_what_its_key_says();
+    puts("ok listener_config");
     return 0;
 }
