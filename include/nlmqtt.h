@@ -3700,8 +3700,8 @@ nlmqtt_status nlmqtt_server_config_add_listener(nlmqtt_server_config *config,
 size_t nlmqtt_server_config_listener_count(const nlmqtt_server_config *config);
 
 /**
- * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
- * `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+ * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `protocol`, `address` and
+ * `port` as in mosquitto.conf, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
  * nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
  */
 nlmqtt_status nlmqtt_server_config_load_file(nlmqtt_server_config *config,
