@@ -85,7 +85,7 @@ if [ -n "$long" ]; then
 else
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd --quick
 fi
-[ "$only" != arm ] || part arm tests/arm/run.sh
+[ "$only" != arm ] || part arm tests/arm/run.sh ${long:+--long}
 
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" -eq 0 ]

@@ -80,6 +80,8 @@ public:
     returns<void> remove_listener(c_text address) { return detail::answer(nlmqtt_server_remove_listener(get(), address)); }
     /** Serves a client on a connected stream socket; the descriptor is the library's on success. Waits. */
     returns<void> adopt(int descriptor) { return detail::answer(nlmqtt_server_adopt(get(), descriptor)); }
+    /** The same, as if it had come in through the listener at `index`, with its TLS, options and limits. Waits. */
+    returns<void> adopt_at(int descriptor, size_t index) { return detail::answer(nlmqtt_server_adopt_at(get(), descriptor, index)); }
     /** The port of the listener at `index`: what port 0 became. Never waits. */
     returns<uint16_t> listener_port(size_t index = 0) const
     {

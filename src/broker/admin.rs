@@ -18,6 +18,8 @@ pub type LocalKey = SessionKey;
 #[allow(missing_docs)]
 pub struct ClientSummary {
     pub client_id: String,
+    /// Of the listener its session is of.
+    pub mount_point: Option<String>,
     pub username: Option<String>,
     /// Empty while the client is away.
     pub peer: String,
@@ -60,7 +62,7 @@ impl Shard {
     /// Sends a message to one client whatever it subscribed to; queued if it is away and its
     /// session lives. False: there is no such client.
     pub fn publish_to(&mut self, now: Instant, client_id: &str, message: &Arc<Message>) -> bool {
-        let Some(&key) = self.by_client_id.get(client_id) else { return false };
+        let Some(key) = self.session_of(client_id) else { return false };
         let outgoing = Outgoing { message: message.clone(), qos: message.qos(), retain: false, subscription_ids: Box::default(), share: None, sent: now };
         match self.sessions[key].connection {
             Some(connection) if outgoing.qos == Qos::AtMostOnce => {
@@ -133,7 +135,7 @@ impl Shard {
     /// Closes a client's connection with a reason; with `end_session` its session ends, too.
     /// False: there is no such client.
     pub fn kick(&mut self, now: Instant, client_id: &str, reason: Reason, end_session: bool) -> bool {
-        let Some(&key) = self.by_client_id.get(client_id) else { return false };
+        let Some(key) = self.session_of(client_id) else { return false };
         if let Some(connection) = self.sessions[key].connection {
             self.disconnect(now, connection, reason, None);
         }

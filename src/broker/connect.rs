@@ -13,6 +13,7 @@ use super::connection::{Auth, ConnKey, PACKET_BYTES_MAX, Resumed, Stage, State};
 use super::ending::forwarded;
 use super::hooks::{Access, Decision, SessionEvent};
 use super::layers::named;
+use super::mount::{MountPoint, session_name};
 use super::session::{Session, SessionKey, Will};
 use super::shard::{Fault, Shard, client_info, protocol_error};
 use super::tell::tell;
@@ -117,7 +118,7 @@ impl Shard {
             return Err(Reason::NOT_AUTHORIZED);
         }
         // One who has a session comes to take what waits: that makes room.
-        let is_known = self.by_client_id.contains_key(connect.client_id);
+        let is_known = self.by_name.contains_key(&*session_name(connection.mount_point(), connect.client_id));
         if self.budget.is_exhausted() || (self.budget.is_tight() && !is_known) {
             self.stats.connects_refused_busy += 1;
             self.tell_quota("memory_limit");
@@ -230,16 +231,17 @@ impl Shard {
     fn invent_client_id(&mut self) -> String {
         loop {
             let id = format!("{}{:016x}", self.options.auto_id_prefix, self.rng.u64());
-            if self.home_of(&id) == self.id && !self.by_client_id.contains_key(id.as_str()) {
+            if self.home_of(&id) == self.id && !self.by_name.contains_key(id.as_str()) {
                 return id;
             }
         }
     }
 
-    /// The session of this client id: an old one taken over, or a new one (§3.1.2.4, §3.1.4-3).
+    /// The session of this client id at this mount point: an old one taken over, or a new one (§3.1.2.4, §3.1.4-3).
     fn claim_session(&mut self, now: Instant, key: ConnKey, client_id: &str, connect: &Connect<'_>) -> (SessionKey, bool) {
         let mount = self.connections[key].rules().and_then(|rules| rules.mount_point.clone());
-        if let Some(&old) = self.by_client_id.get(client_id) {
+        let name: Arc<str> = session_name(mount.as_deref().map(MountPoint::as_str), client_id).into();
+        if let Some(&old) = self.by_name.get(&name) {
             if let Some(connection) = self.sessions[old].connection {
                 self.stats.take_overs += 1;
                 tell!(self).session(&self.sessions[old], self.connections.get(connection), SessionEvent::TakenOver);
@@ -247,18 +249,17 @@ impl Shard {
             }
             // Closing may have ended a session without expiry.
             if self.sessions.contains_key(old) {
-                // What it has of another mount point this client must not see.
-                if !connect.clean_start && self.sessions[old].mount == mount {
+                if !connect.clean_start {
                     return (old, true);
                 }
                 self.end_session(now, old);
             }
         }
-        let client_id: Arc<str> = client_id.into();
-        let charge = self.budget.charge(Session::own_bytes() + client_id.len());
-        let publisher_number = self.router.read().expect("router lock").publisher_number(&client_id);
+        let client_id: Arc<str> = if mount.is_none() { name.clone() } else { client_id.into() };
+        let charge = self.budget.charge(Session::own_bytes() + client_id.len() + if mount.is_none() { 0 } else { name.len() });
+        let publisher_number = self.router.read().expect("router lock").publisher_number(&name);
         let session = self.sessions.insert(Session {
-            client_id: client_id.clone(),
+            client_id,
             publisher_number,
             username: None,
             version: connect.version,
@@ -277,7 +278,7 @@ impl Shard {
             local: None,
             charge,
         });
-        self.by_client_id.insert(client_id, session);
+        self.by_name.insert(name, session);
         (session, false)
     }
 

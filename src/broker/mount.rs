@@ -11,8 +11,11 @@
 //! * A response topic that lies elsewhere cannot be answered to from inside, and is left out.
 //! * A message from outside the prefix, sent by the owner's own call or by a subscription that a hook
 //!   or the owner has made, comes as it is.
-//! * A session is of one mount point: who comes back through a listener with another one begins anew.
+//! * A session is of one mount point: client ids of different ones, and of listeners without any, have nothing to do with
+//!   each other. Nobody takes over, resumes or ends a session of another mount point, or keeps its owner from a client id. Hooks are told the
+//!   mount point beside the client id; the owner's calls name such a client `PREFIX/#CLIENT`. A ban of a client id is for all.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::{Message, Properties, PropertyId, PropertyList, Value};
@@ -82,6 +85,16 @@ impl MountPoint {
             properties.push(PropertyId::ResponseTopic, Value::Utf8(&response));
         }
     }
+}
+
+/// What the session of this client is found by. No client id has a zero in it (§1.5.4), so none is another one's name.
+pub(super) fn session_name<'a>(mount: Option<&str>, client_id: &'a str) -> Cow<'a, str> {
+    mount.map_or(client_id.into(), |prefix| [prefix, "\0", client_id].concat().into())
+}
+
+/// The same of a client as its owner names it.
+pub(super) fn owners_name(client: &str) -> Option<String> {
+    topic::split_mounted(client).map(|(prefix, client_id)| session_name(Some(prefix), client_id).into_owned())
 }
 
 fn response_topic(properties: Properties<'_>) -> Option<String> {

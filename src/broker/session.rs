@@ -1,5 +1,6 @@
 //! One client's session state (MQTT 5 §4.1): what survives its network connections.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::route::ShareId;
 use crate::topic;
 
 use super::connection::ConnKey;
-use super::mount::MountPoint;
+use super::mount::{MountPoint, session_name};
 
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
@@ -30,7 +31,7 @@ impl SessionKey {
     }
 }
 
-/// The session of one client id.
+/// The session of one client id, at one mount point or at none.
 pub(super) struct Session {
     pub client_id: Arc<str>,
     /// What its messages call their publisher.
@@ -161,9 +162,16 @@ impl Session {
         size_of::<Self>() + SLOT_BYTES + CLIENT_ID_BYTES
     }
 
+    /// What it is found by.
+    pub fn name(&self) -> Cow<'_, str> {
+        session_name(self.mount.as_ref().map(|mount| mount.as_str()), &self.client_id)
+    }
+
     /// Charges its tables as they are now. (A message is charged by itself.)
     pub fn recharge(&mut self) {
-        let names = self.client_id.len() + self.username.as_ref().map_or(0, |name| name.len());
+        // Without a mount point the table has the very same text.
+        let mounted = self.mount.as_ref().map_or(0, |mount| mount.as_str().len() + 1 + self.client_id.len());
+        let names = self.client_id.len() + mounted + self.username.as_ref().map_or(0, |name| name.len());
         let queue = self.queue.memory_bytes();
         let flights = self.sender.memory_bytes() + self.receiver.memory_bytes();
         let bytes = Self::own_bytes() + names + self.subscriptions_bytes + queue + flights;

@@ -101,7 +101,7 @@ macro_rules! tls_text {
 }
 /// One of some words; the default is the first, and not printed.
 macro_rules! tls_choice {
-    ($name:literal, $field:ident, $words:ident, $expected:literal, $doc:literal) => {
+    ($name:literal, $field:ident, $words:ident, $expected:ident, $doc:literal) => {
         ListenerKey {
             name: $name,
             aliases: &[],
@@ -116,12 +116,17 @@ macro_rules! tls_choice {
     };
 }
 
-const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
-    [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
-const IDENTITY_WORDS: [(&str, Identity); 4] =
-    [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
-const PROXY_WORDS: [(&str, ProxyPolicy); 3] = [("off", ProxyPolicy::Off), ("optional", ProxyPolicy::Optional), ("required", ProxyPolicy::Required)];
-const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+/// Words and what they mean, the default first; and how they are told of.
+macro_rules! words {
+    ($words:ident, $expected:ident, $type:ident, [$first:literal = $default:ident, $($word:literal = $choice:ident),+]) => {
+        const $words: &[(&str, $type)] = &[($first, $type::$default), $(($word, $type::$choice)),+];
+        const $expected: &str = concat!("one of ", $first, $(", ", $word),+);
+    };
+}
+words!(CLIENT_CERTIFICATE_WORDS, CLIENT_CERTIFICATE_EXPECTED, ClientCertificate, ["none" = None, "request" = Request, "require" = Require]);
+words!(IDENTITY_WORDS, IDENTITY_EXPECTED, Identity, ["none" = None, "cn" = CommonName, "san" = AlternativeName, "fingerprint" = Fingerprint]);
+words!(PROXY_WORDS, PROXY_EXPECTED, ProxyPolicy, ["off" = Off, "optional" = Optional, "required" = Required]);
+words!(TLS_VERSION_WORDS, TLS_VERSION_EXPECTED, TlsVersion, ["1.2" = V12, "1.3" = V13]);
 
 fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
     listener.tls.get_or_insert_default()
@@ -170,7 +175,13 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("receive_maximum", rules.receive_maximum, 1, 65535, "QoS 1 and 2 messages on their way from one client, at most the server's"),
     optional!("max_keepalive", rules.max_keepalive_s, 1, 65535, "longest keep-alive in seconds, at most the server's"),
     optional!("rate_messages", rules.rate_messages, 1, 4294967295, "PUBLISH packets a client may send in a second; beyond, it is not read for a while"),
-    optional!("rate_bytes", rules.rate_bytes, 1, 4294967295, "bytes a client may send in a second; beyond, it is not read for a while"),
+    optional!(
+        "rate_bytes",
+        rules.rate_bytes,
+        1,
+        4294967295,
+        "bytes a client may send in a second, over TLS and WebSocket with what those add; beyond, it is not read for a while"
+    ),
     optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
     networks!("allow", rules.allow, "only clients from these addresses are let in"),
     networks!("deny", rules.deny, "clients from these addresses are not let in, even if `allow` has them"),
@@ -182,17 +193,11 @@ pub(super) static KEYS: &[ListenerKey] = &[
         "client_cert",
         client_certificate,
         CLIENT_CERTIFICATE_WORDS,
-        "one of none, request, require",
+        CLIENT_CERTIFICATE_EXPECTED,
         "TLS: whether clients show certificates; not set: none"
     ),
-    tls_choice!(
-        "identity",
-        identity,
-        IDENTITY_WORDS,
-        "one of none, cn, san, fingerprint",
-        "TLS: what of a client's certificate is its user name; not set: none"
-    ),
-    tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, "one of 1.2, 1.3", "TLS: the oldest version; not set: 1.2"),
+    tls_choice!("identity", identity, IDENTITY_WORDS, IDENTITY_EXPECTED, "TLS: what of a client's certificate is its user name; not set: none"),
+    tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, TLS_VERSION_EXPECTED, "TLS: the oldest version; not set: 1.2"),
     ListenerKey {
         name: "alpn",
         aliases: &[],
@@ -223,7 +228,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     ListenerKey {
         name: "proxy",
         aliases: &[],
-        expected: "one of off, optional, required",
+        expected: PROXY_EXPECTED,
         doc: "whether the header of the PROXY protocol is expected, from `proxy_trusted`",
         read: |listener| PROXY_WORDS.iter().skip(1).find(|(_, choice)| *choice == listener.proxy).map_or("", |(word, _)| *word).to_owned(),
         write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),

@@ -135,6 +135,7 @@ absent! {
     nlmqtt_server_add_listener_config,
     nlmqtt_server_add_listener_fd,
     nlmqtt_server_adopt,
+    nlmqtt_server_adopt_at,
     nlmqtt_server_ban,
     nlmqtt_server_cancel,
     nlmqtt_server_client_info,

@@ -154,7 +154,7 @@ pub unsafe extern "C" fn nlmqtt_publish_options_init(options: *mut nlmqtt_publis
 /// server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
 /// NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
 /// messages or bytes wait as the options allow, 65,536 completions wait to be dispatched, or the runtime's memory limit is
-/// reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+/// reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name; TOO_LARGE: more than a packet holds.
 /// Nothing was queued then, and no callback comes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_publish(

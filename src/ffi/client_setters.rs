@@ -225,8 +225,8 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_ladder_probe_interval_s(config
 }
 
 /// Keys proxy_uri, proxy_username and proxy_password: the proxy on the way to every server, "http://host:port" (CONNECT, RFC 9110 section 9.3.6) or
-/// "socks5://host:port" (RFC 1928), which looks names up; user name and password may be NULL for none. `uri` NULL or empty: no proxy. Copied. CONFIG: not such a
-/// URI; nothing has changed then.
+/// "socks5://host:port" (RFC 1928), which looks names up; user name and password may be NULL for none. `uri` NULL or empty: no proxy. Copied. CONFIG:
+/// not such a URI; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_set_proxy(
     config: *mut nlmqtt_client_config,
@@ -262,8 +262,9 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_websocket_path(config: *mut nl
     })
 }
 
-/// One more line of the key websocket_headers: a field of the request for a WebSocket (RFC 9110 section 5), such as "Authorization" and "Bearer ...". Fields of one name may be
-/// there several times. Setting the key itself begins anew. Copied. CONFIG: not a field, or one of the handshake's own; nothing has changed then.
+/// One more line of the key websocket_headers: a field of the request for a WebSocket (RFC 9110 section 5), such as "Authorization" and "Bearer ...".
+/// Fields of one name may be there several times. Setting the key itself begins anew. Copied. CONFIG: not a field, or one of the handshake's own;
+/// nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_add_websocket_header(
     config: *mut nlmqtt_client_config,

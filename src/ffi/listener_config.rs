@@ -108,9 +108,9 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_uri(config: *mut nlmqtt_list
     change(config, |listener| Ok(listener.set("uri", unsafe { string(uri, "uri") }?)?))
 }
 
-/// Sets one option from text by its key in the README's table of listeners; or says where: `protocol`, `address`, `port`, `uri`, as in a `[[listener]]` table of a
-/// file. Copied. CONFIG: no such key, or a value that cannot be used; the last error says what is there instead. UNSUPPORTED: a transport this build does not
-/// have. Nothing has changed then.
+/// Sets one option from text by its key in the README's table of listeners; or says where: `protocol`, `address`, `port`, `uri`, as in a
+/// `[[listener]]` table of a file. Copied. CONFIG: no such key, or a value that cannot be used; the last error says what is there instead.
+/// UNSUPPORTED: a transport this build does not have. Nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set(config: *mut nlmqtt_listener_config, key: *const c_char, value: *const c_char) -> nlmqtt_status {
     change(config, |listener| Ok(listener.set(unsafe { string(key, "key") }?, unsafe { string(value, "value") }?)?))
@@ -146,8 +146,8 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_allow_anonymous(config: *mut
     set(config, &[("allow_anonymous", Some(allow_anonymous.to_string()))])
 }
 
-/// Key versions: the oldest and the newest version spoken here, by the numbers CONNECT has for them: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. CONFIG: another number,
-/// or the oldest is newer than the newest.
+/// Key versions: the oldest and the newest version spoken here, by the numbers CONNECT has for them: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. CONFIG:
+/// another number, or the oldest is newer than the newest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_versions(config: *mut nlmqtt_listener_config, oldest: u8, newest: u8) -> nlmqtt_status {
     let known = (3..=5).contains(&oldest) && (3..=5).contains(&newest);
@@ -169,8 +169,8 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_max_connections(config: *mut
     set(config, &[("max_connections", unless_zero(max_connections))])
 }
 
-/// Key max_packet_size: the largest packet a client may send, in bytes (MQTT 5 section 3.2.2.3.6); 0: the server's limit, which holds besides. CONFIG: less than
-/// 128, or more than MQTT knows.
+/// Key max_packet_size: the largest packet a client may send, in bytes (MQTT 5 section 3.2.2.3.6); 0: the server's limit, which holds besides.
+/// CONFIG: less than 128, or more than MQTT knows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_max_packet_bytes(config: *mut nlmqtt_listener_config, packet_bytes: u32) -> nlmqtt_status {
     set(config, &[("max_packet_size", unless_zero(packet_bytes))])
@@ -196,15 +196,15 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_rates(config: *mut nlmqtt_li
     set(config, &settings.map(|(key, rate)| (key, unless_zero(rate))))
 }
 
-/// Keys allow and deny: addresses and networks, such as "10.0.0.0/8,::1", whose clients alone are let in, and whose are not, even if `allow` has them; NULL: none are
-/// named. Copied. CONFIG: not such a list; nothing has changed then.
+/// Keys allow and deny: addresses and networks, such as "10.0.0.0/8,::1", whose clients alone are let in, and whose are not, even if `allow` has
+/// them; NULL: none are named. Copied. CONFIG: not such a list; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_addresses(config: *mut nlmqtt_listener_config, allow: *const c_char, deny: *const c_char) -> nlmqtt_status {
     change(config, |listener| put(listener, &[unsafe { setting("allow", allow, "allow") }?, unsafe { setting("deny", deny, "deny") }?]))
 }
 
-/// Keys cert and key: the server's certificate and those behind it, and its private key, not encrypted (PEM files); they are read when the listener opens, and again by
-/// nlmqtt_server_reload. The paths are copied.
+/// Keys cert and key: the server's certificate and those behind it, and its private key, not encrypted (PEM files); they are read when the listener
+/// opens, and again by nlmqtt_server_reload. The paths are copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_certificate_files(
     config: *mut nlmqtt_listener_config,
@@ -217,8 +217,9 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_certificate_files(
     })
 }
 
-/// Keys client_cert, identity, ca and crl: whether clients show certificates (NLMQTT_CLIENT_CERTIFICATE_*), what of them is the user name (NLMQTT_IDENTITY_*, with
-/// REQUIRE only), who may sign them, and which were revoked (PEM files; `crl_file` may be NULL, `ca_file` with NONE, too). The paths are copied. CONFIG: not such numbers.
+/// Keys client_cert, identity, ca and crl: whether clients show certificates (NLMQTT_CLIENT_CERTIFICATE_*), what of them is the user name
+/// (NLMQTT_IDENTITY_*, with REQUIRE only), who may sign them, and which were revoked (PEM files; `crl_file` may be NULL, `ca_file` with NONE, too).
+/// The paths are copied. CONFIG: not such numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_client_certificates(
     config: *mut nlmqtt_listener_config,
@@ -234,16 +235,16 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_client_certificates(
     })
 }
 
-/// Keys tls_min and alpn: the oldest version of TLS (NLMQTT_TLS_VERSION_*), and protocols of ALPN (RFC 7301), separated by commas, the dearest first; NULL: none. Copied.
-/// CONFIG: not such a number.
+/// Keys tls_min and alpn: the oldest version of TLS (NLMQTT_TLS_VERSION_*), and protocols of ALPN (RFC 7301), separated by commas, the dearest first;
+/// NULL: none. Copied. CONFIG: not such a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_tls(config: *mut nlmqtt_listener_config, version_min: i32, alpn: *const c_char) -> nlmqtt_status {
     let version = word(&["1.2", "1.3"], version_min.wrapping_sub(NLMQTT_TLS_VERSION_1_2));
     change(config, |listener| put(listener, &[("tls_min", version), unsafe { setting("alpn", alpn, "alpn") }?]))
 }
 
-/// Keys paths and origins: paths of a WebSocket that are served besides the one in the URI, such as "/mqtt,/console", and origins whose pages are let in, such as
-/// "https://console.example" (RFC 6454 section 6.2); NULL: all. Copied. CONFIG: not a list of paths.
+/// Keys paths and origins: paths of a WebSocket that are served besides the one in the URI, such as "/mqtt,/console", and origins whose pages are let
+/// in, such as "https://console.example" (RFC 6454 section 6.2); NULL: all. Copied. CONFIG: not a list of paths.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_websocket(
     config: *mut nlmqtt_listener_config,
@@ -253,8 +254,9 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_websocket(
     change(config, |listener| put(listener, &[unsafe { setting("paths", paths, "paths") }?, unsafe { setting("origins", origins, "origins") }?]))
 }
 
-/// Keys proxy and proxy_trusted: whether the header of the PROXY protocol is expected (NLMQTT_PROXY_POLICY_*), and the addresses or networks of those who are believed
-/// about whom they connect, in that header and in X-Forwarded-For; NULL: nobody. Copied. CONFIG: not such a number, or not such a list.
+/// Keys proxy and proxy_trusted: whether the header of the PROXY protocol is expected (NLMQTT_PROXY_POLICY_*), and the addresses or networks of those
+/// who are believed about whom they connect, in that header and in X-Forwarded-For; NULL: nobody. Copied. CONFIG: not such a number, or not such a
+/// list.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_proxy(config: *mut nlmqtt_listener_config, policy: i32, trusted: *const c_char) -> nlmqtt_status {
     let policy = word(&["off", "optional", "required"], policy);
@@ -267,8 +269,8 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_backlog(config: *mut nlmqtt_
     set(config, &[("backlog", Some(backlog.to_string()))])
 }
 
-/// Keys tcp_keepalive_s and tcp_user_timeout_ms: seconds of silence before TCP asks whether the other side is there, three times, and milliseconds TCP may wait for
-/// an acknowledgement (RFC 5482); 0: it does not ask, and waits as the kernel says. CONFIG: more than 32,767 seconds, or than a day.
+/// Keys tcp_keepalive_s and tcp_user_timeout_ms: seconds of silence before TCP asks whether the other side is there, three times, and milliseconds
+/// TCP may wait for an acknowledgement (RFC 5482); 0: it does not ask, and waits as the kernel says. CONFIG: more than 32,767 seconds, or than a day.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_tcp(config: *mut nlmqtt_listener_config, keepalive_s: u16, user_timeout_ms: u32) -> nlmqtt_status {
     set(config, &[("tcp_keepalive_s", Some(keepalive_s.to_string())), ("tcp_user_timeout_ms", Some(user_timeout_ms.to_string()))])
@@ -280,8 +282,8 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_dscp(config: *mut nlmqtt_lis
     set(config, &[("dscp", Some(dscp.to_string()))])
 }
 
-/// Keys mode and owner: permissions of the file of a Unix socket, such as 0660, and who is to own it: "USER", "USER:GROUP" or ":GROUP", by name or number; NULL: nobody
-/// else. Copied. CONFIG: more than 0777.
+/// Keys mode and owner: permissions of the file of a Unix socket, such as 0660, and who is to own it: "USER", "USER:GROUP" or ":GROUP", by name or
+/// number; NULL: nobody else. Copied. CONFIG: more than 0777.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_unix_file(config: *mut nlmqtt_listener_config, mode: u32, owner: *const c_char) -> nlmqtt_status {
     change(config, |listener| put(listener, &[("mode", Some(format!("{mode:04o}"))), unsafe { setting("owner", owner, "owner") }?]))

@@ -12,17 +12,17 @@ use super::{
 use crate::config::{ListenerConfig, ServerConfig};
 use crate::net::{Endpoint, ListenerOptions};
 
-/// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
-/// reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
-/// INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
+/// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It
+/// ends with a stop, and a reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be
+/// opened; CONFIG, UNSUPPORTED: not such a URI. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
 /// WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, uri: *const c_char, port_out: *mut u16) -> nlmqtt_status {
     unsafe { fence_on(server, "server", |inner| open_listener(inner, &ListenerConfig::of_uri(string(uri, "uri")?)?, port_out)) }
 }
 
-/// As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go together, the
-/// last error says which. WOULD_DEADLOCK inside a callback.
+/// As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go
+/// together, the last error says which. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_config(
     server: *mut nlmqtt_server,
@@ -81,7 +81,8 @@ fn duplicate(descriptor: i32) -> Outcome<OwnedFd> {
 /// the listener goes. `options` is the query of a listener's URI, such as "allow_anonymous=false&max_connections=10", or NULL; with `cert` and
 /// `key` in it, it is TLS. Or a whole URI, whose address does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which
 /// closes it; on failure it stays the caller's. It ends with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a
-/// socket. CONFIG: such an option is not known. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which. WOULD_DEADLOCK inside a callback.
+/// socket. CONFIG: such an option is not known. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
+/// WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener_fd(
     server: *mut nlmqtt_server,
@@ -114,8 +115,8 @@ fn local_endpoint(socket: &OwnedFd) -> Outcome<Endpoint> {
     found.map_err(|error| Failure::new(NLMQTT_IO, error.to_string()))
 }
 
-/// Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections stay, and the listeners behind it move one index forward. Waits.
-/// NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
+/// Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections
+/// stay, and the listeners behind it move one index forward. Waits. NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_remove_listener(server: *mut nlmqtt_server, address: *const c_char) -> nlmqtt_status {
     unsafe {
@@ -153,13 +154,32 @@ pub unsafe extern "C" fn nlmqtt_server_adopt(server: *mut nlmqtt_server, descrip
     }
 }
 
+/// As nlmqtt_server_adopt, as if the client had come in through the listener at `index` (in the order of the configuration): TLS,
+/// WebSocket, the header of a proxy, its options and limits are this connection's. `rate_connections` counts it, and makes nobody wait.
+/// Waits. NOT_FOUND: there are not so many listeners, or that one has just been closed; else as nlmqtt_server_adopt.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_adopt_at(server: *mut nlmqtt_server, descriptor: i32, index: usize) -> nlmqtt_status {
+    unsafe {
+        fence_on(server, "server", |inner| {
+            let socket = duplicate(descriptor)?;
+            let address = listener_at(inner, index)?;
+            match inner.running()?.adopt_at(socket, &address)? {
+                Some(true) => drop(OwnedFd::from_raw_fd(descriptor)),
+                Some(false) => return Err(Failure::new(NLMQTT_LIMIT, "the connection was not let in")),
+                None => return Err(Failure::new(NLMQTT_NOT_FOUND, format!("nothing listens at {address}"))),
+            }
+            Ok(())
+        })
+    }
+}
+
 fn listener_at(inner: &ServerInner, index: usize) -> Outcome<Endpoint> {
     let address = inner.state().listeners.get(index).map(|(_, address)| address.clone());
     address.ok_or_else(|| Failure::new(NLMQTT_NOT_FOUND, format!("no listener at index {index}")))
 }
 
-/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
-/// so many, or the server is not started.
+/// The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits.
+/// NOT_FOUND: there are not so many, or the server is not started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_server, index: usize, port_out: *mut u16) -> nlmqtt_status {
     unsafe {
@@ -171,8 +191,9 @@ pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_serve
     }
 }
 
-/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into `buf` and cut to `cap` bytes
-/// with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into
+/// `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for
+/// nlmqtt_server_listener_port.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {
     unsafe {

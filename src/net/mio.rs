@@ -80,7 +80,8 @@ pub struct MioNet {
 }
 
 impl MioNet {
-    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most `helper_threads` such threads at a time.
+    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most
+    /// `helper_threads` such threads at a time.
     ///
     /// # Errors
     /// The process has no descriptors left.
@@ -334,7 +335,9 @@ impl Net for MioNet {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(path) => {
                 let (socket, file) = unix::listen(path, options)?;
-                return self.insert_listener(socket, Some(file));
+                // Bound by another name, see there.
+                let (listener, _) = self.insert_listener(socket, Some(file))?;
+                return Ok((listener, endpoint.clone()));
             }
             Endpoint::Memory(name) => {
                 let index = self.insert(Slot::Free);

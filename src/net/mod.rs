@@ -19,6 +19,8 @@ mod client_link;
 mod dispatch;
 mod endpoint;
 mod error;
+#[cfg(feature = "server")]
+mod handshakes;
 mod inbox;
 mod journal;
 mod layers;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
+use super::handshakes::Handshakes;
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
-use super::server_stack::{Handshakes, Taken};
+use super::server_stack::{MayRead, Taken};
 use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
@@ -87,7 +88,11 @@ impl<N: Net> ServerHost<N> {
 
     /// The connection has no link any more; what it was.
     pub(super) fn unlink(&mut self, connection: ConnKey) -> Option<Linked> {
-        self.links.remove(connection)
+        let linked = self.links.remove(connection)?;
+        if linked.stack.is_some() {
+            self.leave_handshakes(connection);
+        }
+        Some(linked)
     }
 
     /// It takes nobody in any more.
@@ -173,7 +178,7 @@ impl<N: Net> Worker<N> {
         let (link, peer) = self.net.adopt(socket)?;
         let now = self.now;
         let host = &mut self.servers[server];
-        let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules });
+        let admitted = host.shard.open(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules, is_proxy: false });
         match admitted {
             Some(connection) => {
                 host.links.insert(connection, Linked { link, stack: None, _place: None });
@@ -182,6 +187,18 @@ impl<N: Net> Worker<N> {
             None => self.net.close(link),
         }
         Ok(admitted.is_some())
+    }
+
+    /// Serves a client on a stream that is connected already, as if it had come in through the listener at this address; its rate of
+    /// connections does not make anybody wait. `None`: it does not listen there. False: it is not let in.
+    ///
+    /// # Errors
+    /// As [`Worker::adopt`].
+    pub fn adopt_at(&mut self, server: ServerKey, socket: &OwnedFd, address: &Endpoint) -> io::Result<Option<bool>> {
+        let host = self.accepting(server)?;
+        let Some(listener) = host.listeners.iter().find(|listener| listener.bound == *address).map(|listener| listener.id) else { return Ok(None) };
+        let (link, peer) = self.net.adopt(socket.try_clone()?)?;
+        Ok(Some(self.accepted(server, listener, link, peer)))
     }
 
     /// Other rules and layers for whoever comes from now on; the address stays. False: it did not listen there.
@@ -238,31 +255,43 @@ impl<N: Net> Worker<N> {
         Some(until)
     }
 
-    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) {
-        let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
-        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
+    /// Somebody came in through a listener. False: he is not let in, the link is closed.
+    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) -> bool {
+        let is_in = self.let_in(server, listener, link, peer);
+        if !is_in {
+            self.net.close(link);
+        }
+        is_in
+    }
+
+    fn let_in(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return false };
         let place = entry.take_place(self.now);
-        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules) };
+        let is_proxy = entry.is_proxy(&peer);
+        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules), is_proxy };
         let admitted = match place {
             None => host.shard.turn_away(),
-            Some(_) => host.shard.open_from(self.now, &origin),
+            Some(_) => host.shard.open(self.now, &origin),
         };
-        let Some(connection) = admitted else { return self.net.close(link) };
+        let Some(connection) = admitted else { return false };
         if entry.recipe.is_empty() {
             host.links.insert(connection, Linked { link, stack: None, _place: place });
-            return self.own(link, Owner::Connection(server, connection));
+            self.own(link, Owner::Connection(server, connection));
+            return true;
         }
         let ends = Ends { source: peer.address, destination: entry.bound.socket_address(), seed: host.shard.draw_seed(), ..Ends::default() };
         match entry.recipe.stack(host.shard.budget(), &ends) {
             Ok(stack) => {
                 host.links.insert(connection, Linked { link, stack, _place: place });
-                host.begin_layers(connection);
+                host.begin_layers(self.now, connection);
                 self.own(link, Owner::Connection(server, connection));
+                true
             }
             Err(fault) => {
                 host.shard.layer_failed(connection, false, &fault);
                 host.shard.closed(self.now, connection);
-                self.net.close(link);
+                false
             }
         }
     }
@@ -271,14 +300,18 @@ impl<N: Net> Worker<N> {
         let must_rest = self.must_rest();
         let Some(host) = self.servers.get_mut(server) else { return After::Closed };
         if !host.shard.wants_input(self.now, connection) || must_rest {
-            return After::Pause;
+            return self.leave_unread(server, connection, link);
         }
         let has_layers = host.links.get(connection).is_some_and(|linked| linked.stack.is_some());
         if has_layers && self.end_if_told(server, connection) {
             return After::Closed;
         }
-        if has_layers && !self.may_read_layers(server, connection) {
-            return After::Pause;
+        if has_layers {
+            match self.may_read_layers(server, connection) {
+                MayRead::Yes => {}
+                MayRead::WireFull => return After::Pause,
+                MayRead::NoSeat => return After::Elsewhere,
+            }
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
@@ -303,6 +336,18 @@ impl<N: Net> Worker<N> {
         };
         self.scratch = scratch;
         after
+    }
+
+    /// A connection is not read now, unless its peer is gone, and what it left has waited for long enough.
+    fn leave_unread(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
+        let has_ended = self.has_ended(link);
+        let is_given_up =
+            self.servers.get_mut(server).is_some_and(|host| (has_ended || host.is_ended(connection)) && host.shard.is_given_up(self.now, connection));
+        if !is_given_up {
+            return After::Pause;
+        }
+        self.connection_lost(server, connection);
+        After::Closed
     }
 
     pub(super) fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
@@ -364,7 +409,7 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn server_timeout(&mut self, server: ServerKey) {
-        self.end_stale_handshakes(server);
+        self.turn_handshakes(server);
         let host = &mut self.servers[server];
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);

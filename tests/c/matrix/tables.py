@@ -185,6 +185,7 @@ STATUSES = {
     "runtime_poll": ["WOULD_DEADLOCK", "UNSUPPORTED"], "runtime_dispatch": ["WOULD_DEADLOCK", "UNSUPPORTED"],
     # -1 is no descriptor: seen before anything is waited for.
     "server_add_listener_fd": ["INVALID_ARGUMENT"], "server_adopt": ["INVALID_ARGUMENT"],
+    "server_adopt_at": ["INVALID_ARGUMENT"],
     # The server may not listen yet.
     "server_listener_port": ["OK", "NOT_FOUND"], "server_listener_address": ["OK", "NOT_FOUND"],
 }
