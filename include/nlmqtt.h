@@ -279,6 +279,66 @@
 #define NLMQTT_DROPPED_MEMORY_SHORT 5
 
 /**
+ * Clients are not asked for a certificate.
+ */
+#define NLMQTT_CLIENT_CERTIFICATE_NONE 0
+
+/**
+ * They are asked, and let in without one, too.
+ */
+#define NLMQTT_CLIENT_CERTIFICATE_REQUEST 1
+
+/**
+ * Without one they are not let in.
+ */
+#define NLMQTT_CLIENT_CERTIFICATE_REQUIRE 2
+
+/**
+ * The user name is what CONNECT says.
+ */
+#define NLMQTT_IDENTITY_NONE 0
+
+/**
+ * The user name is the common name of the client's certificate.
+ */
+#define NLMQTT_IDENTITY_COMMON_NAME 1
+
+/**
+ * The user name is the first name in its subjectAltName.
+ */
+#define NLMQTT_IDENTITY_ALTERNATIVE_NAME 2
+
+/**
+ * The user name is its SHA-256, in hexadecimal digits.
+ */
+#define NLMQTT_IDENTITY_FINGERPRINT 3
+
+/**
+ * No header of the PROXY protocol is expected.
+ */
+#define NLMQTT_PROXY_POLICY_OFF 0
+
+/**
+ * One is taken from those who are trusted, and need not be there.
+ */
+#define NLMQTT_PROXY_POLICY_OPTIONAL 1
+
+/**
+ * Without one from somebody who is trusted nobody is let in.
+ */
+#define NLMQTT_PROXY_POLICY_REQUIRED 2
+
+/**
+ * TLS 1.2, by the number the protocol has for it (RFC 5246 section 6.2.1).
+ */
+#define NLMQTT_TLS_VERSION_1_2 771
+
+/**
+ * TLS 1.3 (RFC 8446 section 4.2.1).
+ */
+#define NLMQTT_TLS_VERSION_1_3 772
+
+/**
  * Something failed that the program should know of.
  */
 #define NLMQTT_LOG_ERROR 1
@@ -625,6 +685,12 @@ typedef struct nlmqtt_credentials nlmqtt_credentials;
  * nlmqtt_decision_new. Used by one thread at a time. Everything set is copied.
  */
 typedef struct nlmqtt_decision nlmqtt_decision;
+
+/**
+ * Where one listener listens, and how. Used by one thread at a time. Servers and their configurations take copies, so one can be changed a little and added
+ * again.
+ */
+typedef struct nlmqtt_listener_config nlmqtt_listener_config;
 
 /**
  * An application message. Immutable; any thread may read it.
@@ -2675,6 +2741,44 @@ nlmqtt_status nlmqtt_client_config_set_requests(nlmqtt_client_config *config,
                                                 const char *response_topic);
 
 /**
+ * Key ladder_probe_interval_s: of several servers the one that worked is tried first again when its connection is lost; after so many seconds the best
+ * one; 0: never.
+ */
+nlmqtt_status nlmqtt_client_config_set_ladder_probe_interval_s(nlmqtt_client_config *config,
+                                                               uint32_t interval_s);
+
+/**
+ * Keys proxy_uri, proxy_username and proxy_password: the proxy on the way to every server, "http://host:port" (CONNECT, RFC 9110 section 9.3.6) or
+ * "socks5://host:port" (RFC 1928), which looks names up; user name and password may be NULL for none. `uri` NULL or empty: no proxy. Copied. CONFIG:
+ * not such a URI; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_client_config_set_proxy(nlmqtt_client_config *config,
+                                             const char *uri,
+                                             const char *username,
+                                             const char *password);
+
+/**
+ * Key proxy_protocol: the version of the PROXY protocol whose header is sent first to whoever is connected to, 1 or 2; 0: none. CONFIG: another number.
+ */
+nlmqtt_status nlmqtt_client_config_set_proxy_protocol(nlmqtt_client_config *config,
+                                                      int32_t version);
+
+/**
+ * Key websocket_path: what to ask for at servers whose URI has no path, such as "/gateway"; NULL or empty: "/mqtt". Copied. CONFIG: not a path.
+ */
+nlmqtt_status nlmqtt_client_config_set_websocket_path(nlmqtt_client_config *config,
+                                                      const char *path);
+
+/**
+ * One more line of the key websocket_headers: a field of the request for a WebSocket (RFC 9110 section 5), such as "Authorization" and "Bearer ...".
+ * Fields of one name may be there several times. Setting the key itself begins anew. Copied. CONFIG: not a field, or one of the handshake's own;
+ * nothing has changed then.
+ */
+nlmqtt_status nlmqtt_client_config_add_websocket_header(nlmqtt_client_config *config,
+                                                        const char *name,
+                                                        const char *value);
+
+/**
  * Keys bind_address, bind_device and socket_mark: the local IP address to connect from, the network device to connect over
  * (SO_BINDTODEVICE), and the mark of the connection's packets (SO_MARK); NULL and 0: any, none. A connection that the system
  * does not let have them (they need a privilege) is not made: NLMQTT_CAUSE_NETWORK. Copied. CONFIG: not an IP address; nothing
@@ -2875,6 +2979,184 @@ nlmqtt_status nlmqtt_decision_refuse_filter(nlmqtt_decision *decision,
  * Fills a hook table with its size and NULLs. Call it before you set anything. NULL is fine.
  */
 void nlmqtt_server_hooks_init(nlmqtt_server_hooks *hooks);
+
+/**
+ * MQTT over TCP at every address, port 1883, with the server's options. The caller frees it with nlmqtt_listener_config_free, any time after it was
+ * added. NULL if memory is short.
+ */
+nlmqtt_listener_config *nlmqtt_listener_config_new(void);
+
+/**
+ * Frees a listener's configuration; what it was added to has its own copy. NULL is fine.
+ */
+void nlmqtt_listener_config_free(nlmqtt_listener_config *config);
+
+/**
+ * Says where: a URI as for nlmqtt_server_config_add_listener; options in its query are set, others stay. Copied. CONFIG: not such a URI, or such an option is
+ * not known; UNSUPPORTED: a transport this build does not have. Nothing has changed then.
+ */
+nlmqtt_status nlmqtt_listener_config_set_uri(nlmqtt_listener_config *config,
+                                             const char *uri);
+
+/**
+ * Sets one option from text by its key in the README's table of listeners; or says where: `protocol`, `address`, `port`, `uri`, as in a
+ * `[[listener]]` table of a file. Copied. CONFIG: no such key, or a value that cannot be used; the last error says what is there instead.
+ * UNSUPPORTED: a transport this build does not have. Nothing has changed then.
+ */
+nlmqtt_status nlmqtt_listener_config_set(nlmqtt_listener_config *config,
+                                         const char *key,
+                                         const char *value);
+
+/**
+ * Copies the value of an option into `buf`, cut to `cap` bytes with the NUL, and its whole length without the NUL into
+ * `len_out` (may be NULL); empty: not set. `buf` may be NULL if `cap` is 0. CONFIG: no such key.
+ */
+nlmqtt_status nlmqtt_listener_config_get(const nlmqtt_listener_config *config,
+                                         const char *key,
+                                         char *buf,
+                                         size_t cap,
+                                         size_t *len_out);
+
+/**
+ * Key allow_anonymous: let clients without a user name in, whatever the server's option says.
+ */
+nlmqtt_status nlmqtt_listener_config_set_allow_anonymous(nlmqtt_listener_config *config,
+                                                         bool allow_anonymous);
+
+/**
+ * Key versions: the oldest and the newest version spoken here, by the numbers CONNECT has for them: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. CONFIG:
+ * another number, or the oldest is newer than the newest.
+ */
+nlmqtt_status nlmqtt_listener_config_set_versions(nlmqtt_listener_config *config,
+                                                  uint8_t oldest,
+                                                  uint8_t newest);
+
+/**
+ * Key mount_point: put before every topic and filter of these clients, and taken off what they receive; it ends with `/`. NULL: none. Copied. CONFIG: not the
+ * begin of a topic.
+ */
+nlmqtt_status nlmqtt_listener_config_set_mount_point(nlmqtt_listener_config *config,
+                                                     const char *mount_point);
+
+/**
+ * Key max_connections: connections through this listener at one time; 0: only the server's limit. CONFIG: more than 10,000,000.
+ */
+nlmqtt_status nlmqtt_listener_config_set_max_connections(nlmqtt_listener_config *config,
+                                                         uint32_t max_connections);
+
+/**
+ * Key max_packet_size: the largest packet a client may send, in bytes (MQTT 5 section 3.2.2.3.6); 0: the server's limit, which holds besides.
+ * CONFIG: less than 128, or more than MQTT knows.
+ */
+nlmqtt_status nlmqtt_listener_config_set_max_packet_bytes(nlmqtt_listener_config *config,
+                                                          uint32_t packet_bytes);
+
+/**
+ * Key receive_maximum: QoS 1 and 2 messages on their way from one client (MQTT 5 section 3.2.2.3.3); 0: the server's limit, which holds besides.
+ */
+nlmqtt_status nlmqtt_listener_config_set_receive_maximum(nlmqtt_listener_config *config,
+                                                         uint16_t receive_maximum);
+
+/**
+ * Key max_keepalive: the longest keep-alive in seconds (MQTT 5 section 3.2.2.3.14); 0: the server's limit, which holds besides.
+ */
+nlmqtt_status nlmqtt_listener_config_set_max_keepalive_s(nlmqtt_listener_config *config,
+                                                         uint16_t keepalive_s);
+
+/**
+ * Keys rate_messages, rate_bytes and rate_connections: PUBLISH packets and bytes a client may send in a second, beyond which it is not read for a while, and
+ * connections accepted in a second, beyond which they wait; 0: any number.
+ */
+nlmqtt_status nlmqtt_listener_config_set_rates(nlmqtt_listener_config *config,
+                                               uint32_t messages,
+                                               uint32_t bytes,
+                                               uint32_t connections);
+
+/**
+ * Keys allow and deny: addresses and networks, such as "10.0.0.0/8,::1", whose clients alone are let in, and whose are not, even if `allow` has
+ * them; NULL: none are named. Copied. CONFIG: not such a list; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_listener_config_set_addresses(nlmqtt_listener_config *config,
+                                                   const char *allow,
+                                                   const char *deny);
+
+/**
+ * Keys cert and key: the server's certificate and those behind it, and its private key, not encrypted (PEM files); they are read when the listener
+ * opens, and again by nlmqtt_server_reload. The paths are copied.
+ */
+nlmqtt_status nlmqtt_listener_config_set_certificate_files(nlmqtt_listener_config *config,
+                                                           const char *cert_file,
+                                                           const char *key_file);
+
+/**
+ * Keys client_cert, identity, ca and crl: whether clients show certificates (NLMQTT_CLIENT_CERTIFICATE_*), what of them is the user name
+ * (NLMQTT_IDENTITY_*, with REQUIRE only), who may sign them, and which were revoked (PEM files; `crl_file` may be NULL, `ca_file` with NONE, too).
+ * The paths are copied. CONFIG: not such numbers.
+ */
+nlmqtt_status nlmqtt_listener_config_set_client_certificates(nlmqtt_listener_config *config,
+                                                             int32_t mode,
+                                                             int32_t identity,
+                                                             const char *ca_file,
+                                                             const char *crl_file);
+
+/**
+ * Keys tls_min and alpn: the oldest version of TLS (NLMQTT_TLS_VERSION_*), and protocols of ALPN (RFC 7301), separated by commas, the dearest first;
+ * NULL: none. Copied. CONFIG: not such a number.
+ */
+nlmqtt_status nlmqtt_listener_config_set_tls(nlmqtt_listener_config *config,
+                                             int32_t version_min,
+                                             const char *alpn);
+
+/**
+ * Keys paths and origins: paths of a WebSocket that are served besides the one in the URI, such as "/mqtt,/console", and origins whose pages are let
+ * in, such as "https://console.example" (RFC 6454 section 6.2); NULL: all. Copied. CONFIG: not a list of paths.
+ */
+nlmqtt_status nlmqtt_listener_config_set_websocket(nlmqtt_listener_config *config,
+                                                   const char *paths,
+                                                   const char *origins);
+
+/**
+ * Keys proxy and proxy_trusted: whether the header of the PROXY protocol is expected (NLMQTT_PROXY_POLICY_*), and the addresses or networks of those
+ * who are believed about whom they connect, in that header and in X-Forwarded-For; NULL: nobody. Copied. CONFIG: not such a number, or not such a
+ * list.
+ */
+nlmqtt_status nlmqtt_listener_config_set_proxy(nlmqtt_listener_config *config,
+                                               int32_t policy,
+                                               const char *trusted);
+
+/**
+ * Key backlog: connections that wait to be accepted; the kernel may allow fewer. CONFIG: 0, or more than 65,535.
+ */
+nlmqtt_status nlmqtt_listener_config_set_backlog(nlmqtt_listener_config *config,
+                                                 uint32_t backlog);
+
+/**
+ * Keys tcp_keepalive_s and tcp_user_timeout_ms: seconds of silence before TCP asks whether the other side is there, three times, and milliseconds
+ * TCP may wait for an acknowledgement (RFC 5482); 0: it does not ask, and waits as the kernel says. CONFIG: more than 32,767 seconds, or than a day.
+ */
+nlmqtt_status nlmqtt_listener_config_set_tcp(nlmqtt_listener_config *config,
+                                             uint16_t keepalive_s,
+                                             uint32_t user_timeout_ms);
+
+/**
+ * Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.
+ */
+nlmqtt_status nlmqtt_listener_config_set_dscp(nlmqtt_listener_config *config, uint8_t dscp);
+
+/**
+ * Keys mode and owner: permissions of the file of a Unix socket, such as 0660, and who is to own it: "USER", "USER:GROUP" or ":GROUP", by name or
+ * number; NULL: nobody else. Copied. CONFIG: more than 0777.
+ */
+nlmqtt_status nlmqtt_listener_config_set_unix_file(nlmqtt_listener_config *config,
+                                                   uint32_t mode,
+                                                   const char *owner);
+
+/**
+ * Adds a listener: a copy of `listener`, which stays the caller's. CONFIG: its options do not go together, the last error says which, or there is one at its
+ * address already; UNSUPPORTED: a transport this build does not have. Nothing has changed then.
+ */
+nlmqtt_status nlmqtt_server_config_add_listener_config(nlmqtt_server_config *config,
+                                                       const nlmqtt_listener_config *listener);
 
 /**
  * Makes a message. Topic, payload and properties are copied; `properties` may be NULL, `payload` too if `len` is 0. The
@@ -3457,8 +3739,8 @@ nlmqtt_status nlmqtt_server_config_add_listener(nlmqtt_server_config *config,
 size_t nlmqtt_server_config_listener_count(const nlmqtt_server_config *config);
 
 /**
- * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
- * `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+ * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `protocol`, `address` and
+ * `port` as in mosquitto.conf, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
  * nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
  */
 nlmqtt_status nlmqtt_server_config_load_file(nlmqtt_server_config *config,
@@ -3619,6 +3901,14 @@ nlmqtt_status nlmqtt_server_control(nlmqtt_server *server,
 nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
                                          const char *uri,
                                          uint16_t *port_out);
+
+/**
+ * As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go
+ * together, the last error says which. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_add_listener_config(nlmqtt_server *server,
+                                                const nlmqtt_listener_config *listener,
+                                                uint16_t *port_out);
 
 /**
  * Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when

@@ -62,6 +62,13 @@ public:
         const nlmqtt_status code = nlmqtt_server_add_listener(get(), uri, &port);
         return detail::answer(code, port);
     }
+    /** As add_listener, with a copy of what was put together. Waits. */
+    returns<uint16_t> add_listener(const listener_config &listener)
+    {
+        uint16_t port = 0;
+        const nlmqtt_status code = nlmqtt_server_add_listener_config(get(), listener.get(), &port);
+        return detail::answer(code, port);
+    }
     /** Listens with a socket that listens already; the descriptor is the library's on success. Returns its port. Waits. */
     returns<uint16_t> add_listener_fd(int descriptor, c_text options = nullptr)
     {

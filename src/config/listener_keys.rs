@@ -12,9 +12,12 @@ use crate::net::{ListenerOptions, ListenerTls};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
+#[derive(Debug)]
 pub struct ListenerKey {
     /// Its name in URIs and files.
     pub name: &'static str,
+    /// Other names it is known by: mosquitto's.
+    pub aliases: &'static [&'static str],
     /// What values look like.
     pub expected: &'static str,
     /// What it does.
@@ -24,6 +27,11 @@ pub struct ListenerKey {
 }
 
 impl ListenerKey {
+    /// It has this name, or this is an alias of it.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        core::iter::once(&self.name).chain(self.aliases).any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// Parses `text` and puts it.
     pub fn set(&self, listener: &mut ListenerOptions, text: &str) -> Result<(), Error> {
         (self.write)(listener, text.trim()).ok_or_else(|| {
@@ -43,6 +51,7 @@ macro_rules! optional {
     ($name:literal, $($field:ident).+, $min:literal, $max:literal, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: concat!("a number from ", $min, " to ", $max),
             doc: $doc,
             read: |listener| listener.$($field).+.map(|number| number.to_string()).unwrap_or_default(),
@@ -55,6 +64,7 @@ macro_rules! plain {
     ($name:literal, $($field:ident).+, $min:literal, $max:literal, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: concat!("a number from ", $min, " to ", $max),
             doc: $doc,
             read: |listener| listener.$($field).+.to_string(),
@@ -67,6 +77,7 @@ macro_rules! networks {
     ($name:literal, $($field:ident).+, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: "addresses or networks such as 10.0.0.0/8,::1",
             doc: $doc,
             read: |listener| listener.$($field).+.to_string(),
@@ -77,9 +88,10 @@ macro_rules! networks {
 
 /// A file or other text of TLS.
 macro_rules! tls_text {
-    ($name:literal, $field:ident, $doc:literal) => {
+    ($name:literal, $alias:literal, $field:ident, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[$alias],
             expected: "the name of a file",
             doc: $doc,
             read: |listener| listener.tls.as_ref().map(|tls| tls.$field.clone()).unwrap_or_default(),
@@ -92,6 +104,7 @@ macro_rules! tls_choice {
     ($name:literal, $field:ident, $words:ident, $expected:ident, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: $expected,
             doc: $doc,
             read: |listener| {
@@ -122,6 +135,7 @@ fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
 pub(super) static KEYS: &[ListenerKey] = &[
     ListenerKey {
         name: "allow_anonymous",
+        aliases: &[],
         expected: "true or false",
         doc: "let clients without a user name in; not set: as the server's option, and without that on loopback only, and behind no proxy",
         read: |listener| listener.rules.allow_anonymous.map(|allow| allow.to_string()).unwrap_or_default(),
@@ -132,6 +146,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "versions",
+        aliases: &[],
         expected: "some of 3.1,3.1.1,5",
         doc: "protocol versions spoken here; another one is answered 0x84, or 1 in 3.x",
         read: |listener| listener.rules.versions.to_string(),
@@ -139,6 +154,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "mount_point",
+        aliases: &[],
         expected: "the begin of a topic, with / at its end",
         doc: "put before every topic and filter of these clients, and taken off what they receive",
         read: |listener| listener.rules.mount_point.as_ref().map(|mount| mount.as_str().to_owned()).unwrap_or_default(),
@@ -147,6 +163,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("max_connections", max_connections, 1, 10000000, "connections through this listener at one time"),
     ListenerKey {
         name: "max_packet_size",
+        aliases: &[],
         expected: "a number of bytes from 128 to 268435460",
         doc: "largest packet a client may send, at most the server's",
         read: |listener| listener.rules.max_packet_size.map(|bytes| bytes.to_string()).unwrap_or_default(),
@@ -168,10 +185,10 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
     networks!("allow", rules.allow, "only clients from these addresses are let in"),
     networks!("deny", rules.deny, "clients from these addresses are not let in, even if `allow` has them"),
-    tls_text!("cert", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
-    tls_text!("key", key, "TLS: its private key, a PEM file"),
-    tls_text!("ca", ca, "TLS: who may sign clients' certificates, a PEM file"),
-    tls_text!("crl", crl, "TLS: certificates of clients that were revoked, a PEM file"),
+    tls_text!("cert", "certfile", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
+    tls_text!("key", "keyfile", key, "TLS: its private key, a PEM file"),
+    tls_text!("ca", "cafile", ca, "TLS: who may sign clients' certificates, a PEM file"),
+    tls_text!("crl", "crlfile", crl, "TLS: certificates of clients that were revoked, a PEM file"),
     tls_choice!(
         "client_cert",
         client_certificate,
@@ -183,6 +200,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, TLS_VERSION_EXPECTED, "TLS: the oldest version; not set: 1.2"),
     ListenerKey {
         name: "alpn",
+        aliases: &[],
         expected: "names of protocols, separated by commas",
         doc: "TLS: protocols of ALPN, the dearest first",
         read: |listener| listener.tls.as_ref().map(|tls| tls.alpn.join(",")).unwrap_or_default(),
@@ -190,6 +208,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "paths",
+        aliases: &[],
         expected: "paths such as /mqtt, separated by commas",
         doc: "WebSocket: paths that are served; not set: all, or the one in the URI",
         read: |listener| listener.websocket.paths.join(","),
@@ -200,6 +219,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "origins",
+        aliases: &["websockets_origin"],
         expected: "origins of pages, separated by commas",
         doc: "WebSocket: origins whose pages are let in; not set: all",
         read: |listener| listener.websocket.origins.join(","),
@@ -207,6 +227,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "proxy",
+        aliases: &[],
         expected: PROXY_EXPECTED,
         doc: "whether the header of the PROXY protocol is expected, from `proxy_trusted`",
         read: |listener| PROXY_WORDS.iter().skip(1).find(|(_, choice)| *choice == listener.proxy).map_or("", |(word, _)| *word).to_owned(),
@@ -216,6 +237,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",
+        aliases: &[],
         expected: "an octal number from 0000 to 0777",
         doc: "permissions of the file of a Unix socket, in octal; not set: as the process's mask says",
         read: |listener| listener.socket.mode.map(|mode| format!("{mode:04o}")).unwrap_or_default(),
@@ -227,6 +249,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "owner",
+        aliases: &[],
         expected: "USER, USER:GROUP or :GROUP",
         doc: "who is to own the file of a Unix socket: USER:GROUP, by name or number",
         read: |listener| listener.socket.owner.clone(),

@@ -76,7 +76,7 @@ fn kind_number(kind: Kind) -> i32 {
         Kind::Number(..) => NLMQTT_KIND_NUMBER,
         Kind::Bytes(..) => NLMQTT_KIND_BYTES,
         Kind::Lifetime => NLMQTT_KIND_LIFETIME,
-        Kind::Text | Kind::List | Kind::Hashes | Kind::Fields | Kind::Proxy => NLMQTT_KIND_TEXT,
+        Kind::Text | Kind::List | Kind::Hashes | Kind::Fields | Kind::Proxy | Kind::Path => NLMQTT_KIND_TEXT,
         Kind::Secret => NLMQTT_KIND_SECRET,
         Kind::Address => NLMQTT_KIND_ADDRESS,
         Kind::Choice(_) => NLMQTT_KIND_CHOICE,

@@ -95,8 +95,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_listener_count(config: *const nlmq
     fence_or(0, || Ok(unsafe { reference(config, "config") }?.config.listeners.len()))
 }
 
-/// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
-/// `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+/// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `protocol`, `address` and
+/// `port` as in mosquitto.conf, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
 /// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_load_file(config: *mut nlmqtt_server_config, path: *const c_char) -> nlmqtt_status {

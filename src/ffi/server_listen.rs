@@ -6,9 +6,10 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use super::client_config::copy_text;
 use super::server::ServerInner;
 use super::{
-    Failure, NLMQTT_IO, NLMQTT_LIMIT, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence_on, nlmqtt_server, nlmqtt_status, optional_string, string,
+    Failure, NLMQTT_IO, NLMQTT_LIMIT, NLMQTT_LOG_INFO, NLMQTT_NOT_FOUND, Outcome, check_out, fence_on, nlmqtt_listener_config, nlmqtt_server, nlmqtt_status,
+    optional_string, reference, string,
 };
-use crate::config::ServerConfig;
+use crate::config::{ListenerConfig, ServerConfig};
 use crate::net::{Endpoint, ListenerOptions};
 
 /// Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It
@@ -17,34 +18,47 @@ use crate::net::{Endpoint, ListenerOptions};
 /// WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_add_listener(server: *mut nlmqtt_server, uri: *const c_char, port_out: *mut u16) -> nlmqtt_status {
-    unsafe {
-        fence_on(server, "server", |inner| {
-            let mut wanted = ServerConfig::default();
-            wanted.add_listener_uri(string(uri, "uri")?)?;
-            let _changing = inner.changing()?;
-            let running = inner.running()?;
-            let mut open = Vec::new();
-            for options in &wanted.listeners {
-                let in_force = inner.state().config.listener_in_force(options);
-                match running.add_listener(in_force) {
-                    Ok(address) => open.push((options.clone(), address)),
-                    Err(error) => {
-                        for (_, address) in open {
-                            // It was opened a moment ago by us.
-                            let _ = running.remove_listener(address);
-                        }
-                        let failure = Failure::from(error);
-                        return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.endpoint, failure.text)));
-                    }
+    unsafe { fence_on(server, "server", |inner| open_listener(inner, &ListenerConfig::of_uri(string(uri, "uri")?)?, port_out)) }
+}
+
+/// As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go
+/// together, the last error says which. WOULD_DEADLOCK inside a callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_server_add_listener_config(
+    server: *mut nlmqtt_server,
+    listener: *const nlmqtt_listener_config,
+    port_out: *mut u16,
+) -> nlmqtt_status {
+    unsafe { fence_on(server, "server", |inner| open_listener(inner, &reference(listener, "listener")?.0, port_out)) }
+}
+
+/// # Safety
+/// `port_out` is NULL or can be written.
+unsafe fn open_listener(inner: &ServerInner, listener: &ListenerConfig, port_out: *mut u16) -> Outcome {
+    let mut wanted = ServerConfig::default();
+    wanted.add_listener(listener)?;
+    let _changing = inner.changing()?;
+    let running = inner.running()?;
+    let mut open = Vec::new();
+    for options in &wanted.listeners {
+        let in_force = inner.state().config.listener_in_force(options);
+        match running.add_listener(in_force) {
+            Ok(address) => open.push((options.clone(), address)),
+            Err(error) => {
+                for (_, address) in open {
+                    // It was opened a moment ago by us.
+                    let _ = running.remove_listener(address);
                 }
+                let failure = Failure::from(error);
+                return Err(Failure::new(failure.status, format!("cannot listen on {}: {}", options.endpoint, failure.text)));
             }
-            if let (Some(port), Some((_, address))) = (port_out.as_mut(), open.first()) {
-                *port = address.port();
-            }
-            opened(inner, open);
-            Ok(())
-        })
+        }
     }
+    if let (Some(port), Some((_, address))) = (unsafe { port_out.as_mut() }, open.first()) {
+        *port = address.port();
+    }
+    opened(inner, open);
+    Ok(())
 }
 
 fn opened(inner: &ServerInner, listeners: Vec<(ListenerOptions, Endpoint)>) {
