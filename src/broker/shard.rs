@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+use bytes::Bytes;
 use slotmap::SlotMap;
 
 use crate::base::{Budget, Duration, Instant, OutBuffer, PeerMap, Rng, Wheel, peer_map};
@@ -50,6 +51,8 @@ pub struct Shard {
     pub(super) hook_serial: u32,
     pub(super) bans: Bans,
     pub(super) tasks: Tasks,
+    /// The payload of the PUBLISH in hand, if it is to become its message's as it is (see `apart`).
+    pub(super) apart: Option<Bytes>,
     due: Vec<TimerKey>,
 }
 
@@ -139,6 +142,7 @@ impl Shard {
             held: Vec::new(),
             flush_wanted: false,
             hook_serial: id.into(),
+            apart: None,
             due: Vec::new(),
             options,
         }

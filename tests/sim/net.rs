@@ -2,14 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nlmqtt::base::{Duration, Instant, UnixTime};
-use nlmqtt::net::{Command, CustomStream, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker};
+use nlmqtt::base::{Duration, Instant, OutBuffer, UnixTime};
+use nlmqtt::net::{
+    Command, CustomStream, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker, write_slices,
+};
 
 use crate::stream::EndState;
 use crate::world::{Happening, Listener, World};
@@ -131,8 +133,8 @@ impl Net for SimNet {
         self.world.borrow_mut().read_from(self.host, link.0, buffer)
     }
 
-    fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.world.borrow_mut().write_to(self.host, link.0, slices)
+    fn write(&mut self, link: LinkId, out: &OutBuffer) -> io::Result<(usize, bool)> {
+        write_slices(out, |slices| self.world.borrow_mut().write_to(self.host, link.0, slices))
     }
 
     fn shutdown(&mut self, link: LinkId) {

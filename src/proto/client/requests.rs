@@ -34,7 +34,7 @@ impl Client {
         let expires = request.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
         let PublishRequest { topic, payload, qos, retain, properties, terms, .. } = *request;
         let message = match request.shared {
-            Some(shared) => Message::with_payload(&self.budget, topic, shared.clone(), qos, retain, properties, expires),
+            Some(shared) => Message::with_payload(&self.budget, topic, shared.clone(), qos, retain, properties, expires, 0, now),
             None => Message::new(&self.budget, topic, payload, qos, retain, properties, expires, 0, now),
         };
         self.enqueue(now, token, message, (qos, retain), terms)
