@@ -3610,6 +3610,19 @@ nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
                                   int32_t descriptor);
 
 /**
+ * Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime, instead of
+ * those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their threads
+ * messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again. `server` is borrowed for
+ * the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not there:
+ * connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED), then the client tries again as its keys say
+ * (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a reload that opens the listener
+ * again, or another server of that runtime. A reload that closes the listener leaves its connections. Never waits. Any
+ * thread that may use `config`. FORKED: a server of the parent process.
+ */
+nlmqtt_status nlmqtt_client_config_set_inproc_server(nlmqtt_client_config *config,
+                                                     const nlmqtt_server *server);
+
+/**
  * The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
  * so many, or the server is not started.
  */
