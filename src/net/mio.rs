@@ -147,10 +147,13 @@ impl MioNet {
     /// # Errors
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let has_more = self.watcher.has_events() || !self.again.is_empty();
-        let deadline = if has_more { Some(Instant::START) } else { deadline };
-        let wait = deadline.map(|deadline| deadline.since(self.now()).max(Duration::from_nanos(1)));
-        let wait = wait.unwrap_or(Duration::ZERO);
+        let now = self.now();
+        if self.watcher.has_events() || !self.again.is_empty() || deadline.is_some_and(|deadline| deadline <= now) {
+            // A timer that is over at once costs an interrupt.
+            return self.waker.wake();
+        }
+        // None at all: zero.
+        let wait = deadline.map_or(Duration::ZERO, |deadline| deadline.since(now));
         let value = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::time::timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval: interval, it_value: value })?;
