@@ -421,7 +421,7 @@ fn an_idle_websocket_costs_less_than_two_kibibytes_more() {
     let budget = Budget::new(1 << 30);
     let (mut stacks, mut plain, mut answer) = (Vec::with_capacity(COUNT), Vec::with_capacity(1 << 16), OutBuffer::default());
     // A good large packet each way: what a connection needed once it must give back.
-    answer.push(&bytes::Bytes::from(vec![7; 30_000]));
+    answer.push(&bytes::Bytes::from(vec![7; 30_000]), Arc::new(()));
     let mut ping = vec![0x82, 0xfe, 0x40, 0x00, 0, 0, 0, 0];
     ping.resize(8 + 0x4000, 0xc0);
     let before = held();

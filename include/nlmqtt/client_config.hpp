@@ -265,6 +265,11 @@ public:
     {
         return detail::answer(nlmqtt_client_config_set_transport(get(), transport));
     }
+    /** Where inproc://NAME is looked for: `server.get()`, which may be gone before this and the client; NULL: in the client's runtime. */
+    returns<void> set_inproc_server(const nlmqtt_server *server)
+    {
+        return detail::answer(nlmqtt_client_config_set_inproc_server(get(), server));
+    }
 };
 
 } // namespace NLMQTT_STYLE

@@ -5,7 +5,9 @@
 //! parts, hands them to one vectored write and reports how many bytes went out. An empty buffer
 //! owns no memory once [`OutBuffer::release`] was called: an idle connection holds nothing.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -42,20 +44,39 @@ struct Parts {
 #[derive(Debug)]
 struct Part {
     bytes: Bytes,
-    was_tail: bool,
+    /// Who has lent them, and has its memory charged; `None`: they were the tail.
+    lender: Option<Lender>,
+}
+
+/// Whoever a payload belongs to; kept until that is sent.
+pub type Lender = Arc<dyn Any + Send + Sync>;
+
+/// A part of what is unsent.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A payload of which nothing is sent yet.
+    Payload(&'a Bytes),
+}
+
+impl Part {
+    fn own_bytes(&self) -> usize {
+        if self.lender.is_none() { self.bytes.len() } else { 0 }
+    }
 }
 
 impl Parts {
-    fn push(&mut self, bytes: Bytes, was_tail: bool) {
-        self.bytes += bytes.len();
-        self.own_bytes += if was_tail { bytes.len() } else { 0 };
-        self.queue.push_back(Part { bytes, was_tail });
+    fn push(&mut self, part: Part) {
+        self.bytes += part.bytes.len();
+        self.own_bytes += part.own_bytes();
+        self.queue.push_back(part);
     }
 
     fn pop(&mut self) {
-        let Some(Part { bytes, was_tail }) = self.queue.pop_front() else { return };
-        self.bytes -= bytes.len();
-        self.own_bytes -= if was_tail { bytes.len() } else { 0 };
+        let Some(part) = self.queue.pop_front() else { return };
+        self.bytes -= part.bytes.len();
+        self.own_bytes -= part.own_bytes();
     }
 }
 
@@ -68,8 +89,8 @@ impl OutBuffer {
         &mut self.tail
     }
 
-    /// Appends a payload, copied or shared.
-    pub fn push(&mut self, payload: &Bytes) {
+    /// Appends a payload of `lender`: copied, or shared.
+    pub fn push(&mut self, payload: &Bytes, lender: Lender) {
         if payload.len() <= SHARE_BYTES_MIN {
             self.tail().extend_from_slice(payload);
             return;
@@ -78,9 +99,9 @@ impl OutBuffer {
         if !self.tail.is_empty() {
             // A packet's head, mostly: it waits for its payload without room for more.
             self.tail.shrink_to_fit();
-            parts.push(Bytes::from(core::mem::take(&mut self.tail)), true);
+            parts.push(Part { bytes: Bytes::from(core::mem::take(&mut self.tail)), lender: None });
         }
-        parts.push(payload.clone(), false);
+        parts.push(Part { bytes: payload.clone(), lender: Some(lender) });
     }
 
     fn parts_bytes(&self) -> usize {
@@ -114,6 +135,20 @@ impl OutBuffer {
             .chain(core::iter::once(&self.tail[..]))
             .map(move |slice| &slice[core::mem::take(&mut skip)..])
             .filter(|slice| !slice.is_empty())
+    }
+
+    /// As [`OutBuffer::slices`], with payloads as they are while nothing of them is sent.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let mut skip = self.sent;
+        let parts = self.parts.iter().flat_map(|parts| parts.queue.iter());
+        let parts = parts.map(|part| (&part.bytes[..], part.lender.as_ref().map(|_| &part.bytes)));
+        parts.chain(core::iter::once((&self.tail[..], None))).filter_map(move |(slice, payload)| {
+            let rest = &slice[core::mem::take(&mut skip)..];
+            match payload {
+                Some(payload) if rest.len() == payload.len() => Some(Piece::Payload(payload)),
+                _ => (!rest.is_empty()).then_some(Piece::Bytes(rest)),
+            }
+        })
     }
 
     /// `count` bytes went out.
@@ -167,9 +202,14 @@ mod tests {
             let length = rng.below(bound) as usize;
             let payload = Bytes::from(vec![step as u8; length]);
             expected.extend_from_slice(&payload);
-            buffer.push(&payload);
+            buffer.push(&payload, Arc::new(()));
             let all: Vec<u8> = buffer.slices().flatten().copied().collect();
             assert_eq!(all.len(), buffer.len());
+            let pieces = buffer.pieces().flat_map(|piece| match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Payload(payload) => payload,
+            });
+            assert!(pieces.eq(&all));
             let count = rng.below(all.len() as u64 + 1) as usize;
             seen.extend_from_slice(&all[..count]);
             buffer.advance(count);

@@ -17,6 +17,7 @@
 
 mod accept;
 mod admin;
+mod apart;
 mod ban;
 mod client_admin;
 mod connect;

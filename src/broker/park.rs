@@ -47,11 +47,12 @@ impl Shard {
         }
     }
 
-    /// Keeps the packet until the answer comes or the time limit is over.
+    /// Keeps the packet, whole or all but the payload that came by itself, until the answer comes or the time limit is over.
     pub(super) fn park(&mut self, now: Instant, token: HookToken, stage: Stage, whole: &[u8], verdicts: Vec<Reason>) {
         let deadline = now + self.options.hook_timeout;
+        let packet = [whole, self.apart.as_deref().unwrap_or_default()].concat();
         let connection = &mut self.connections[token.connection];
-        connection.parked = Some(Box::new(Parked { serial: token.serial, stage, packet: whole.to_vec(), deadline, verdicts }));
+        connection.parked = Some(Box::new(Parked { serial: token.serial, stage, packet, deadline, verdicts }));
         self.arm_connection(token.connection);
     }
 

@@ -127,10 +127,11 @@ impl Shard {
     /// Makes the message and hands it to everyone who subscribed.
     fn take_message(&mut self, now: Instant, session: SessionKey, topic: &str, publish: &Publish<'_>, rewrite: Option<Rewrite>) -> Reason {
         let rewrite = rewrite.unwrap_or_default();
+        let session_state = &self.sessions[session];
         let topic = rewrite.topic.as_deref().unwrap_or(topic);
         let expires = publish.properties.u32(PropertyId::MessageExpiryInterval).map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let mut kept = PropertyList::new();
-        let mount = self.sessions[session].mount.as_ref();
+        let mount = session_state.mount.as_ref();
         let properties = if publish.properties.iter().all(|(id, _)| forwarded(id) && (mount.is_none() || id != PropertyId::ResponseTopic)) {
             publish.properties
         } else {
@@ -138,17 +139,13 @@ impl Shard {
             mount.into_iter().for_each(|mount| mount.whole_properties(&mut kept));
             kept.as_properties()
         };
-        let message = Message::new(
-            &self.budget,
-            topic,
-            rewrite.payload.as_deref().unwrap_or(publish.payload),
-            rewrite.qos.unwrap_or(publish.qos),
-            rewrite.retain.unwrap_or(publish.retain),
-            properties,
-            expires,
-            self.sessions[session].publisher_number,
-            now,
-        );
+        let (qos, retain) = (rewrite.qos.unwrap_or(publish.qos), rewrite.retain.unwrap_or(publish.retain));
+        let (budget, publisher) = (&self.budget, session_state.publisher_number);
+        let payload = rewrite.payload.as_deref().unwrap_or(publish.payload);
+        let message = match &self.apart {
+            Some(apart) if rewrite.payload.is_none() => Message::with_payload(budget, topic, apart.clone(), qos, retain, properties, expires, publisher, now),
+            _ => Message::new(budget, topic, payload, qos, retain, properties, expires, publisher, now),
+        };
         if !self.find_receivers(topic, &message, Some(session)) {
             return Reason::QUOTA_EXCEEDED;
         }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+use bytes::Bytes;
 use slotmap::SlotMap;
 
 use crate::base::{Budget, Duration, Instant, OutBuffer, Rng, Wheel};
@@ -52,6 +53,8 @@ pub struct Shard {
     pub(super) hook_serial: u32,
     pub(super) bans: Bans,
     pub(super) tasks: Tasks,
+    /// The payload of the PUBLISH in hand, if it is to become its message's as it is (see `apart`).
+    pub(super) apart: Option<Bytes>,
     due: Vec<TimerKey>,
 }
 
@@ -141,6 +144,7 @@ impl Shard {
             held: Vec::new(),
             flush_wanted: false,
             hook_serial: id.into(),
+            apart: None,
             due: Vec::new(),
             options,
         }

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::message::Message;
 use super::primitive::{put_binary, put_u16, put_varint, varint_len};
 use super::publish::first_byte;
@@ -64,27 +62,16 @@ pub fn delivery_len(message: &Message, delivery: &Delivery<'_>, version: Version
     1 + varint_len(remaining) + remaining
 }
 
-/// Payloads up to this size go straight into the tail; a longer one is offered to the out-buffer
-/// as a shared slice. Not above the out-buffer's own mark, or it would be sliced to be copied.
+/// Payloads up to this size go straight into the tail; a longer one is lent to the out-buffer, by the message, which
+/// keeps its place in the budget until it is sent. Not above the out-buffer's own mark, or it would be lent to be copied.
 const COPY_BYTES_MAX: usize = 1_024;
 
 /// Appends a PUBLISH of `message` to `out`.
 pub fn encode_delivery(message: &Arc<Message>, delivery: &Delivery<'_>, version: Version, now: Instant, out: &mut OutBuffer) {
     put_delivery(message, delivery, version, now, out.tail());
     if !is_copied(message.payload()) {
-        out.push(&shared_payload(message));
+        out.push(&message.shared_payload(), message.clone());
     }
-}
-
-/// The payload for an out-buffer that keeps the message, and its place in the budget, until it is sent.
-fn shared_payload(message: &Arc<Message>) -> Bytes {
-    struct Payload(Arc<Message>);
-    impl AsRef<[u8]> for Payload {
-        fn as_ref(&self) -> &[u8] {
-            self.0.payload()
-        }
-    }
-    Bytes::from_owner(Payload(message.clone()))
 }
 
 fn is_copied(payload: &[u8]) -> bool {
@@ -181,7 +168,7 @@ impl FanOut {
             tail[id_at..id_at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
         }
         if !is_copied(message.payload()) {
-            out.push(&shared_payload(message));
+            out.push(&message.shared_payload(), message.clone());
         }
     }
 }
@@ -208,6 +195,8 @@ fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+
     use crate::base::Budget;
     use crate::codec::message::tests::{at, message};
     use crate::codec::{Packet, PropertyList, Sender, Value, decode, split};
@@ -275,7 +264,7 @@ mod tests {
         let mut list = PropertyList::new();
         list.push(PropertyId::ContentType, Value::Utf8("text"));
         let payload = Bytes::from_owner(Held(owner.clone()));
-        let message = Message::with_payload(&budget, "a/b", payload, Qos::AtLeastOnce, false, list.as_properties(), Some(at(9_000)));
+        let message = Message::with_payload(&budget, "a/b", payload, Qos::AtLeastOnce, false, list.as_properties(), Some(at(9_000)), 0, at(0));
         assert_eq!((message.topic(), message.payload().as_ptr()), ("a/b", owner.as_ptr()));
         assert!(budget.used_bytes() > 5_000 && budget.used_bytes() == message.len_bytes());
         let delivery = Delivery { qos: Qos::AtLeastOnce, packet_id: PacketId::new(1), ..Delivery::default() };

@@ -41,6 +41,13 @@ pub fn split(input: &[u8], packet_bytes_max: usize) -> Result<Option<(Frame<'_>,
     Ok(input.get(1 + width..total).map(|body| (Frame { first, body }, total)))
 }
 
+/// The packet that begins `input`, as much of it as is there, and what it takes in all. `None`: its fixed header is not there.
+pub(super) fn split_head(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Error> {
+    let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+    let Some((remaining, width)) = remaining_length(rest)? else { return Ok(None) };
+    Ok(Some((Frame { first, body: &rest[width..] }, 1 + width + remaining)))
+}
+
 /// What the first packet of `input` takes in all, once its fixed header is there; `None` before
 /// that, and for a length that [`split`] refuses.
 pub fn packet_len(input: &[u8]) -> Option<usize> {

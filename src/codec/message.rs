@@ -73,11 +73,12 @@ impl Message {
         Arc::new(Self { body, apart, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
     }
 
-    /// A message of this side's own around a payload that is not copied: it is dropped with the
-    /// message, or with the last connection that still sends it. Else as [`Message::new`].
+    /// A message around a payload that is not copied: it is dropped with the message, or with the last who still sends or has
+    /// received it. Else as [`Message::new`].
     ///
     /// # Panics
     /// If `topic` has more than 65,535 bytes: the caller's fault.
+    #[allow(clippy::too_many_arguments)] // as `new`
     pub fn with_payload(
         budget: &Budget,
         topic: &str,
@@ -86,11 +87,13 @@ impl Message {
         retain: bool,
         properties: Properties<'_>,
         expires: Option<Instant>,
+        publisher: u64,
+        received: Instant,
     ) -> Arc<Self> {
         let (topic_len, properties_len) = part_lens(topic, properties);
         let body = Bytes::from([topic.as_bytes(), properties.as_bytes()].concat());
         let charge = budget.charge(ARC_BYTES + size_of::<Self>() + size_of::<Bytes>() + body.len() + payload.len());
-        let (apart, publisher, received) = (Some(Box::new(payload)), 0, Instant::START);
+        let apart = Some(Box::new(payload));
         Arc::new(Self { body, apart, charge, expires, received, publisher, properties_len, topic_len, qos, retain })
     }
 
@@ -102,7 +105,7 @@ impl Message {
     pub fn renamed(&self, topic: &str, properties: Properties<'_>) -> Arc<Self> {
         let (topic_len, properties_len) = part_lens(topic, properties);
         let body = Bytes::from([topic.as_bytes(), properties.as_bytes()].concat());
-        let payload = self.apart.as_deref().map_or_else(|| self.body.slice(self.payload_start()..), Bytes::clone);
+        let payload = self.shared_payload();
         let charge = self.charge.beside(ARC_BYTES + size_of::<Self>() + size_of::<Bytes>() + body.len() + payload.len());
         let Self { expires, received, publisher, qos, retain, .. } = *self;
         let apart = Some(Box::new(payload));
@@ -126,6 +129,11 @@ impl Message {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         self.apart.as_deref().map_or_else(|| &self.body[self.payload_start()..], |payload| &payload[..])
+    }
+
+    /// The payload, for one who may keep it for longer than the message, whose charge does not go along.
+    pub fn shared_payload(&self) -> Bytes {
+        self.apart.as_deref().map_or_else(|| self.body.slice(self.payload_start()..), Bytes::clone)
     }
 
     /// The forwarded properties.

@@ -44,7 +44,7 @@ pub use message::Message;
 pub(crate) use message::PAYLOAD_BYTES_MAX;
 pub use property::{Place, Properties, PropertyId, PropertyKind, Value};
 pub use property_list::{PropertyError, PropertyList};
-pub use publish::Publish;
+pub use publish::{Publish, decode_apart};
 pub use reason::Reason;
 pub use subscribe::{RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscribeOptions};
 pub use unsubscribe::{UnsubAck, Unsubscribe, UnsubscribeFilters};

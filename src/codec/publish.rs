@@ -1,5 +1,6 @@
 //! PUBLISH (§3.3).
 
+use super::frame::split_head;
 use super::primitive::{Reader, put_binary, put_properties, put_u16, put_varint, varint_len};
 use super::{Error, Frame, PacketId, PacketType, Place, Properties, PropertyId, Qos, Sender, Version};
 
@@ -54,6 +55,18 @@ pub(super) fn decode<'a>(version: Version, sender: Sender, frame: Frame<'a>) -> 
     }
     let retain = frame.first & RETAIN != 0;
     Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+}
+
+/// The PUBLISH whose packet is `head` and behind it `payload`, which lies elsewhere. `None`: they are not just that, or it is not
+/// legal, or has more than `packet_bytes_max` bytes; [`split`](super::split) and [`decode`](super::decode) say what is wrong with it.
+pub fn decode_apart<'a>(version: Version, sender: Sender, head: &'a [u8], payload: &'a [u8], packet_bytes_max: usize) -> Option<Publish<'a>> {
+    let (frame, total) = split_head(head).ok()??;
+    let is_publish = PacketType::of(frame.first) == Some(PacketType::Publish);
+    if !is_publish || total != head.len() + payload.len() || total > packet_bytes_max {
+        return None;
+    }
+    let publish = decode(version, sender, frame).ok()?;
+    publish.payload.is_empty().then_some(Publish { payload, ..publish })
 }
 
 /// §3.3.2.1.
@@ -161,5 +174,34 @@ mod tests {
         let packet = decode(Version::V5, Sender::Server, Frame { first: 0x30, body: &body }).expect("legal");
         assert_eq!(packet.properties.subscription_ids().collect::<Vec<_>>(), [1, 128]);
         assert_eq!(packet.payload, b"p");
+    }
+
+    #[test]
+    fn a_payload_may_lie_apart_if_it_is_just_what_its_packet_lacks() {
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            topic: "a/b",
+            packet_id: PacketId::new(7),
+            properties: Properties::EMPTY,
+            payload: &[9; 2_000],
+        };
+        let mut whole = Vec::new();
+        publish.encode(Version::V5, &mut whole);
+        let join = |head: &[u8], payload: &[u8], max| decode_apart(Version::V5, Sender::Client, head, payload, max).is_some();
+        let (head, payload) = whole.split_at(whole.len() - 2_000);
+        assert_eq!(decode_apart(Version::V5, Sender::Client, head, payload, whole.len()), Some(publish));
+        assert!(!join(head, payload, whole.len() - 1), "too large");
+        assert!(!join(head, &payload[1..], 9_000) && !join(&head[1..], payload, 9_000) && !join(&[], payload, 9_000));
+        // Cut elsewhere it is for the usual way.
+        for at in (0..head.len()).chain([head.len() + 1, whole.len()]) {
+            assert!(!join(&whole[..at], &whole[at..], 9_000), "{at}");
+        }
+        let mut other = whole.clone();
+        other[0] = 0x82;
+        assert!(!join(&other[..head.len()], payload, 9_000), "not a PUBLISH");
+        other[0] = 0x36;
+        assert!(!join(&other[..head.len()], payload, 9_000), "QoS 3");
     }
 }

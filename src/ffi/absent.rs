@@ -102,6 +102,7 @@ absent_free! {
 }
 
 absent! {
+    nlmqtt_client_config_set_inproc_server,
     nlmqtt_decision_refuse_filter,
     nlmqtt_decision_set_auth_data,
     nlmqtt_decision_set_filter,

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::client_host::{ClientHost, ClientKey, Connection};
-use super::worker::{After, Worker};
+use super::worker::{After, PAYLOADS_PER_READ, Worker};
 use super::write::{write_once, write_sealed, write_wire};
 use super::{LinkId, Net};
 use crate::base::OutBuffer;
@@ -121,10 +121,7 @@ impl<N: Net> Worker<N> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
         let after = match read {
-            Ok(0) => {
-                self.link_ended(client, Cause::Closed);
-                After::Closed
-            }
+            Ok(0) => self.read_client_payloads(client, link, &mut scratch),
             Ok(count) if self.take_in_client(client, link, &scratch[..count]) => {
                 if count == scratch.len() {
                     After::Again
@@ -142,6 +139,45 @@ impl<N: Net> Worker<N> {
         };
         self.scratch = scratch;
         after
+    }
+
+    /// Payloads that are handed on as they are, and what is between them. If none is there, the stream has ended.
+    #[cold]
+    fn read_client_payloads(&mut self, client: ClientKey, link: LinkId, scratch: &mut [u8]) -> After {
+        let mut is_ended = true;
+        for _ in 0..PAYLOADS_PER_READ {
+            let Some(payload) = self.net.take_payload(link) else {
+                if !is_ended {
+                    return After::Drained;
+                }
+                self.link_ended(client, Cause::Closed);
+                return After::Closed;
+            };
+            // No layer lies on a link inside the process.
+            let Some(host) = self.clients.get_mut(client) else { return After::Closed };
+            if !host.machine.handle_payload(self.now, &payload) {
+                host.machine.handle_input(self.now, &payload);
+            }
+            self.drain_events(client);
+            let Some(host) = self.clients.get(client).filter(|host| host.connection.link() == Some(link)) else { return After::Closed };
+            if !host.machine.wants_input() || self.must_rest() {
+                return After::Again;
+            }
+            match self.net.read(link, scratch) {
+                Ok(count) => {
+                    is_ended = count == 0;
+                    if count > 0 && !self.take_in_client(client, link, &scratch[..count]) {
+                        return After::Closed;
+                    }
+                    if count == scratch.len() {
+                        return After::Again;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return After::Drained,
+                Err(_) => return After::Again,
+            }
+        }
+        After::Again
     }
 
     /// The link ended by itself; a layer may know more than that.

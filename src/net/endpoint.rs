@@ -13,7 +13,7 @@ pub enum Endpoint {
     Tcp(SocketAddr),
     /// The file of a Unix socket.
     Unix(PathBuf),
-    /// A name inside this process, known to one runtime.
+    /// A name inside this process, see [`Names`](super::memory::Names).
     Memory(String),
 }
 

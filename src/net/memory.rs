@@ -1,34 +1,37 @@
 //! Streams between a client and a server of one process, without sockets: `inproc://NAME`.
 //!
 //! # Theory of operation
-//! A stream is two pipes of bytes, each a bounded buffer behind a lock, with the manners of a socket: a full one takes
+//! A stream is two pipes, each bounded and behind a lock, with the manners of a socket: a full one takes
 //! no more until its reader has made room, an end that is closed is seen by the other one, what was written before is read
-//! before that. So everything above, back-pressure included, is the same as over TCP. It costs the codec on both
-//! sides and a copy in and a copy out, and no system call if both ends live on one worker; between two workers one wake-up for
-//! each batch that finds the other asleep. Its bytes are not charged to the budget, as those in a socket's buffer are not.
+//! before that. So everything above, back-pressure included, is the same as over TCP, and there is no system call if both ends
+//! live on one worker; between two workers one wake-up for each batch that finds the other asleep.
+//!
+//! What is small is encoded and copied into the pipe. A payload that its message lends to the out-buffer is handed on as it is
+//! ([`End::send`], [`End::receive_payload`]) and becomes the payload of the receiver's message: it is never copied. Who needs bytes only,
+//! as a driver of datagrams does, reads and writes them ([`End::read`], [`End::write`]). What waits is charged to the budget of
+//! whoever listens.
 //!
 //! Whoever waits is told by an event, once, as an edge-triggered poll does: the reader when there is something after it
-//! had read all, the writer when half of the buffer is free after it was full. Each worker has a list of such events beside its
-//! poll, and its waker. An event for a place that has a new tenant says nothing wrong: readiness is looked at when the list is read.
+//! had read all, the writer when half of the pipe is free after it was full. Each worker has a list of such events beside its
+//! poll, and a way to be woken. An event for a place that has a new tenant says nothing wrong: readiness is looked at when the list is read.
 //!
-//! Names are known to one runtime. A listener has one for as long as it listens; who dials it waits in its queue until it is
-//! accepted.
+//! A runtime has its [`Names`]; whoever is given them dials there from another runtime as well. A listener has its name for as
+//! long as it listens; who dials it waits in its queue until it is accepted. Nothing else ties the two sides together: each may be gone
+//! before the other.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mio::Waker;
+use bytes::Bytes;
 
-/// Bytes that wait in one direction.
-const PIPE_BYTES_MAX: usize = 256 << 10;
-/// An empty pipe keeps room for so many.
-const PIPE_BYTES_KEPT: usize = 16 << 10;
+use super::pipe::{Content, PIPE_BYTES_MAX};
+use crate::base::{Budget, Charge, OutBuffer, Piece};
 
 /// What one worker is told of its streams.
-pub(super) struct Watcher {
+pub struct Watcher {
     events: Mutex<Vec<u32>>,
-    waker: Arc<Waker>,
+    wake: Box<dyn Fn() + Send + Sync>,
 }
 
 /// A place of a worker.
@@ -38,9 +41,14 @@ struct Watch {
     place: u32,
 }
 
-/// The names of a runtime.
-#[derive(Default)]
-pub(super) struct Names(Mutex<HashMap<String, Arc<Meeting>>>);
+/// The names of a runtime. Cloning gives another handle to the same names.
+#[derive(Clone)]
+pub struct Names(Arc<Known>);
+
+struct Known {
+    meetings: Mutex<HashMap<String, Arc<Meeting>>>,
+    budget: Budget,
+}
 
 /// Where a listener and those who dial it meet.
 struct Meeting {
@@ -51,21 +59,21 @@ struct Meeting {
 }
 
 /// A listener; its name is free again when this is dropped.
-pub(super) struct MemoryListener {
-    pub name: String,
-    names: Arc<Names>,
+pub struct MemoryListener {
+    name: String,
+    names: Names,
     meeting: Arc<Meeting>,
 }
 
 /// One end of a stream; the other one hears when it is dropped.
-pub(super) struct End {
+pub struct End {
     incoming: Arc<Mutex<Pipe>>,
     outgoing: Arc<Mutex<Pipe>>,
 }
 
-#[derive(Default)]
 struct Pipe {
-    bytes: VecDeque<u8>,
+    content: Content,
+    charge: Charge,
     /// No more will be written.
     is_ended: bool,
     /// Nothing will be read any more.
@@ -78,9 +86,12 @@ struct Pipe {
 }
 
 /// What can be done with an end now.
-pub(super) struct Readiness {
+pub struct Readiness {
+    /// Something is there, if only the end.
     pub readable: bool,
+    /// It takes something, or will never.
     pub writable: bool,
+    /// The other end sends no more, or reads no more.
     pub ended: bool,
 }
 
@@ -89,8 +100,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watcher {
-    pub fn new(waker: Arc<Waker>) -> Arc<Self> {
-        Arc::new(Self { events: Mutex::default(), waker })
+    /// `wake` ends the wait of its worker, or the next one; from any thread.
+    pub fn new(wake: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+        Arc::new(Self { events: Mutex::default(), wake })
     }
 
     /// Something has become of a place of this worker; by itself, before it waits.
@@ -98,6 +110,7 @@ impl Watcher {
         lock(&self.events).push(place);
     }
 
+    /// There is something to be taken: its worker does not wait.
     pub fn has_events(&self) -> bool {
         !lock(&self.events).is_empty()
     }
@@ -117,37 +130,46 @@ impl Watch {
         drop(events);
         let is_own = teller.is_some_and(|teller| Arc::ptr_eq(teller, &self.watcher));
         if is_first && !is_own {
-            // It fails only without descriptors, which it has.
-            let _ = self.watcher.waker.wake();
+            (self.watcher.wake)();
         }
     }
 }
 
 impl Names {
-    /// A listener of that name, for a place of this worker.
-    pub fn listen(self: &Arc<Self>, name: &str, backlog: usize, watcher: &Arc<Watcher>, place: u32) -> io::Result<MemoryListener> {
-        let mut names = lock(&self.0);
-        if names.contains_key(name) {
+    /// None yet. What waits on the way to and from those who listen is charged to `budget`.
+    pub fn new(budget: Budget) -> Self {
+        Self(Arc::new(Known { meetings: Mutex::default(), budget }))
+    }
+
+    /// A listener of that name, for a place of this worker, in whose queue `backlog` may wait.
+    ///
+    /// # Errors
+    /// `AddrInUse`: the name is taken.
+    pub fn listen(&self, name: &str, backlog: usize, watcher: &Arc<Watcher>, place: u32) -> io::Result<MemoryListener> {
+        let mut meetings = lock(&self.0.meetings);
+        if meetings.contains_key(name) {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("the name {name} is in use")));
         }
         let watch = Watch { watcher: watcher.clone(), place };
         let meeting = Arc::new(Meeting { watch, backlog, waiting: Mutex::new(Some(VecDeque::new())) });
-        names.insert(name.to_owned(), meeting.clone());
+        meetings.insert(name.to_owned(), meeting.clone());
         Ok(MemoryListener { name: name.to_owned(), names: self.clone(), meeting })
     }
 
-    /// A stream to the listener of that name.
+    /// A stream to the listener of that name; `watcher` is of whoever dials.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`: nobody listens there, or its queue is full.
     pub fn dial(&self, name: &str, watcher: &Arc<Watcher>) -> io::Result<End> {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let meeting = lock(&self.0).get(name).cloned().ok_or_else(refused)?;
+        let meeting = lock(&self.0.meetings).get(name).cloned().ok_or_else(refused)?;
         let mut waiting = lock(&meeting.waiting);
         let queue = waiting.as_mut().filter(|queue| queue.len() < meeting.backlog).ok_or_else(refused)?;
-        let pipe = || Arc::new(Mutex::new(Pipe { reader_waits: true, ..Pipe::default() }));
-        let (to, fro) = (pipe(), pipe());
-        queue.push_back(End { incoming: to.clone(), outgoing: fro.clone() });
+        let (near, far) = End::pair(&self.0.budget);
+        queue.push_back(far);
         drop(waiting);
         meeting.watch.tell(Some(watcher));
-        Ok(End { incoming: fro, outgoing: to })
+        Ok(near)
     }
 }
 
@@ -160,14 +182,40 @@ impl MemoryListener {
 
 impl Drop for MemoryListener {
     fn drop(&mut self) {
-        lock(&self.names.0).remove(&self.name);
+        lock(&self.names.0.meetings).remove(&self.name);
         let waiting = lock(&self.meeting.waiting).take();
         // Outside of the lock: those who wait are told.
         drop(waiting);
     }
 }
 
+impl Pipe {
+    fn new(budget: &Budget) -> Arc<Mutex<Self>> {
+        let pipe = Self {
+            content: Content::default(),
+            charge: budget.charge(size_of::<Self>()),
+            is_ended: false,
+            is_broken: false,
+            reader: None,
+            writer: None,
+            reader_waits: true,
+            writer_waits: false,
+        };
+        Arc::new(Mutex::new(pipe))
+    }
+
+    fn recharge(&mut self) {
+        self.charge.resize(size_of::<Self>() + self.content.memory_bytes());
+    }
+}
+
 impl End {
+    /// The two ends of a stream that nobody watches yet; what waits in it is charged to `budget`.
+    pub fn pair(budget: &Budget) -> (Self, Self) {
+        let (to, fro) = (Pipe::new(budget), Pipe::new(budget));
+        (Self { incoming: fro.clone(), outgoing: to.clone() }, Self { incoming: to, outgoing: fro })
+    }
+
     /// From now on this place is told; what there is already is told now.
     pub fn watch(&mut self, watcher: &Arc<Watcher>, place: u32) {
         let watch = Watch { watcher: watcher.clone(), place };
@@ -182,63 +230,116 @@ impl End {
         lock(&self.outgoing).writer = None;
     }
 
+    /// What can be done now.
     pub fn readiness(&self) -> Readiness {
         // One lock after the other: the two ends have them in opposite order.
         let (has_bytes, is_ended) = {
             let pipe = lock(&self.incoming);
-            (!pipe.bytes.is_empty(), pipe.is_ended)
+            (!pipe.content.is_empty(), pipe.is_ended)
         };
         let (has_room, is_broken) = {
             let pipe = lock(&self.outgoing);
-            (pipe.bytes.len() < PIPE_BYTES_MAX, pipe.is_broken)
+            (!pipe.content.is_full(), pipe.is_broken)
         };
         let ended = is_ended || is_broken;
         Readiness { readable: has_bytes || ended, writable: has_room || is_broken, ended }
     }
 
-    pub fn read(&self, buffer: &mut [u8], own: &Arc<Watcher>) -> io::Result<usize> {
-        let mut pipe = lock(&self.incoming);
-        if pipe.bytes.is_empty() {
-            pipe.reader_waits = true;
-            return if pipe.is_ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let count = pipe.bytes.read(buffer)?;
-        // The bytes may lie in two pieces: a short read means that there is no more.
-        let count = count + if count < buffer.len() { pipe.bytes.read(&mut buffer[count..])? } else { 0 };
-        if pipe.bytes.is_empty() {
-            pipe.reader_waits = true;
-            pipe.bytes.shrink_to(PIPE_BYTES_KEPT);
-        }
-        if pipe.writer_waits && pipe.bytes.len() <= PIPE_BYTES_MAX / 2 {
-            pipe.writer_waits = false;
-            let writer = pipe.writer.clone();
-            drop(pipe);
-            writer.iter().for_each(|writer| writer.tell(Some(own)));
-        }
-        Ok(count)
+    /// Reads bytes, up to the next payload. 0: that comes next, or the other end sends no more. What else is there after a short
+    /// read is told again.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing is there.
+    pub fn receive(&self, buffer: &mut [u8], own: &Arc<Watcher>) -> io::Result<usize> {
+        let received = self.take(own, |content| {
+            let count = content.read(buffer);
+            (count, count > 0 && content.is_payload_next())
+        });
+        received.map(Option::unwrap_or_default)
     }
 
+    /// The payload that comes next.
+    pub fn receive_payload(&self, own: &Arc<Watcher>) -> Option<Bytes> {
+        self.take(own, |content| (content.take_payload(), false)).ok().flatten().flatten()
+    }
+
+    /// Reads bytes, those of payloads, too; 0: the other end sends no more.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing is there.
+    pub fn read(&self, buffer: &mut [u8], own: &Arc<Watcher>) -> io::Result<usize> {
+        self.take(own, |content| (content.read_through(buffer), false)).map(Option::unwrap_or_default)
+    }
+
+    /// What `take` took, which also says whether the reader is to be told of the rest. `None`: nothing is there, and nothing will be.
+    fn take<T>(&self, own: &Arc<Watcher>, take: impl FnOnce(&mut Content) -> (T, bool)) -> io::Result<Option<T>> {
+        let mut pipe = lock(&self.incoming);
+        if pipe.content.is_empty() {
+            pipe.reader_waits = true;
+            return if pipe.is_ended { Ok(None) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let (taken, must_tell) = take(&mut pipe.content);
+        if pipe.content.is_empty() {
+            pipe.reader_waits = true;
+            pipe.content.release();
+        }
+        pipe.recharge();
+        let reader = must_tell.then(|| pipe.reader.clone()).flatten();
+        let has_room = pipe.writer_waits && pipe.content.len() <= PIPE_BYTES_MAX / 2;
+        pipe.writer_waits &= !has_room;
+        let writer = has_room.then(|| pipe.writer.clone()).flatten();
+        drop(pipe);
+        reader.iter().chain(&writer).for_each(|watch| watch.tell(Some(own)));
+        Ok(Some(taken))
+    }
+
+    /// Writes as much as there is room for, payloads by reference: how many bytes, and whether that is less than there is.
+    ///
+    /// # Errors
+    /// `BrokenPipe`: nobody reads any more, or this end has said that it sends no more.
+    pub fn send(&self, out: &OutBuffer, own: &Arc<Watcher>) -> io::Result<(usize, bool)> {
+        self.put(own, |content| {
+            let mut count = 0;
+            for piece in out.pieces() {
+                let (taken, offered) = match piece {
+                    Piece::Bytes(bytes) => (content.write(bytes), bytes.len()),
+                    Piece::Payload(payload) => (content.write_payload(payload), payload.len()),
+                };
+                count += taken;
+                if taken < offered {
+                    break;
+                }
+            }
+            (count, count < out.len())
+        })
+    }
+
+    /// Writes as many bytes as there is room for.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is none; else as [`End::send`].
     pub fn write(&self, slices: &[IoSlice<'_>], own: &Arc<Watcher>) -> io::Result<usize> {
+        let (count, is_full) = self.put(own, |content| {
+            let count = slices.iter().map(|slice| content.write(slice)).sum();
+            (count, count < slices.iter().map(|slice| slice.len()).sum::<usize>())
+        })?;
+        if count == 0 && is_full { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    fn put(&self, own: &Arc<Watcher>, put: impl FnOnce(&mut Content) -> (usize, bool)) -> io::Result<(usize, bool)> {
         let mut pipe = lock(&self.outgoing);
         if pipe.is_broken || pipe.is_ended {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let room = PIPE_BYTES_MAX.saturating_sub(pipe.bytes.len());
-        let mut left = room;
-        for slice in slices {
-            let taken = slice.len().min(left);
-            pipe.bytes.extend(&slice[..taken]);
-            left -= taken;
-        }
-        let count = room - left;
-        pipe.writer_waits |= count < offered;
+        let (count, is_full) = put(&mut pipe.content);
+        pipe.recharge();
+        pipe.writer_waits |= is_full;
         if count > 0 && core::mem::take(&mut pipe.reader_waits) {
             let reader = pipe.reader.clone();
             drop(pipe);
             reader.iter().for_each(|reader| reader.tell(Some(own)));
         }
-        if count == 0 && offered > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        Ok((count, is_full))
     }
 
     /// Says that no more will be written.
@@ -257,9 +358,12 @@ impl Drop for End {
         self.shutdown();
         let mut pipe = lock(&self.incoming);
         pipe.is_broken = true;
-        pipe.bytes = VecDeque::new();
+        let content = core::mem::take(&mut pipe.content);
+        pipe.recharge();
         let writer = pipe.writer.clone();
         drop(pipe);
+        // Outside of the lock: payloads are given back to whoever lent them.
+        drop(content);
         writer.iter().for_each(|writer| writer.tell(None));
     }
 }
@@ -267,17 +371,21 @@ impl Drop for End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mio::{Poll, Token};
+    use mio::{Poll, Token, Waker};
 
     fn watcher() -> (Poll, Arc<Watcher>) {
         let poll = Poll::new().expect("a poll");
-        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
-        (poll, Watcher::new(waker))
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        (poll, Watcher::new(Box::new(move || waker.wake().expect("woken"))))
+    }
+
+    fn names() -> Names {
+        Names::new(Budget::new(1 << 30))
     }
 
     /// A client's end at place 1 and a server's end at place 2 of one worker; nothing is told yet.
-    fn pair(watcher: &Arc<Watcher>) -> (End, End, Arc<Names>, MemoryListener) {
-        let names = Arc::new(Names::default());
+    fn pair(watcher: &Arc<Watcher>) -> (End, End, Names, MemoryListener) {
+        let names = names();
         let listener = names.listen("broker", 4, watcher, 0).expect("free");
         let mut client = names.dial("broker", watcher).expect("it listens");
         assert_eq!(watcher.take(), [0], "somebody waits at the listener");
@@ -341,7 +449,7 @@ mod tests {
     #[test]
     fn a_name_is_taken_once_and_free_again_when_its_listener_goes() {
         let (_poll, watcher) = watcher();
-        let names = Arc::new(Names::default());
+        let names = names();
         assert_eq!(names.dial("b", &watcher).err().map(|error| error.kind()), Some(io::ErrorKind::ConnectionRefused));
         let listener = names.listen("b", 1, &watcher, 0).expect("free");
         assert_eq!(names.listen("b", 1, &watcher, 3).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
@@ -371,5 +479,63 @@ mod tests {
         watcher.take();
         write(&server, &other, b"y").expect("room");
         assert!(watcher.take() == [1] && is_woken());
+    }
+
+    /// What an out-buffer has that sends a small packet, and a large payload with its head.
+    fn out(payload: &Bytes) -> OutBuffer {
+        let mut out = OutBuffer::default();
+        out.tail().extend(b"small");
+        out.push(payload, Arc::new(()));
+        out
+    }
+
+    #[test]
+    fn a_large_payload_is_handed_on_as_it_is_and_its_reader_is_told_of_it() {
+        let (_poll, watcher) = watcher();
+        let (client, server, ..) = pair(&watcher);
+        let payload = Bytes::from(vec![7; 70_000]);
+        let mut out = out(&payload);
+        out.tail().extend(b"more");
+        assert_eq!(client.send(&out, &watcher).expect("room"), (out.len(), false));
+        assert_eq!(watcher.take(), [2]);
+        let mut buffer = [0; 16];
+        assert_eq!(server.receive(&mut buffer, &watcher).expect("bytes"), 5);
+        assert_eq!(watcher.take(), [2], "a short read, and yet there is more");
+        assert_eq!(server.receive(&mut buffer, &watcher).expect("no bytes"), 0);
+        assert_eq!(server.receive_payload(&watcher).map(|taken| taken.as_ptr()), Some(payload.as_ptr()));
+        assert!(server.receive_payload(&watcher).is_none());
+        assert_eq!(server.receive(&mut buffer, &watcher).expect("bytes"), 4);
+        assert_eq!(server.receive(&mut buffer, &watcher).expect_err("all read").kind(), io::ErrorKind::WouldBlock);
+        // Who wants bytes gets bytes.
+        client.send(&out, &watcher).expect("room");
+        let mut all = vec![0; out.len() + 1];
+        assert_eq!(server.read(&mut all, &watcher).expect("bytes"), out.len());
+        assert!(all.starts_with(b"small") && all[5..70_005] == payload[..]);
+        drop(client);
+        assert_eq!(server.receive(&mut buffer, &watcher).expect("the end"), 0);
+        assert!(server.receive_payload(&watcher).is_none());
+    }
+
+    #[test]
+    fn what_waits_is_charged_and_a_full_pipe_takes_no_payload() {
+        let (_poll, watcher) = watcher();
+        let budget = Budget::new(1 << 30);
+        let (client, mut server) = End::pair(&budget);
+        let idle = budget.used_bytes();
+        assert!(idle > 0);
+        server.watch(&watcher, 2);
+        let payload = Bytes::from(vec![7; PIPE_BYTES_MAX]);
+        let out = out(&payload);
+        assert_eq!(client.send(&out, &watcher).expect("room"), (out.len(), false));
+        assert!(budget.used_bytes() > idle + payload.len());
+        assert_eq!(client.send(&out, &watcher).expect("no room"), (0, true));
+        let mut all = vec![0; out.len()];
+        server.read(&mut all, &watcher).expect("bytes");
+        assert!(budget.used_bytes() < idle + 1_000);
+        client.send(&out, &watcher).expect("room");
+        drop(server);
+        assert!(budget.used_bytes() <= idle, "nobody reads it");
+        drop(client);
+        assert_eq!(budget.used_bytes(), 0);
     }
 }

@@ -6,13 +6,14 @@
 //! next tenant. Time is a descriptor inside the poll, so that a foreign loop watches one
 //! descriptor and keeps no time-out: see [`MioNet::arm`].
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -24,8 +25,9 @@ use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
 use super::unix::{self, SocketFile};
+use super::write::write_slices;
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
-use crate::base::{Duration, Instant, PeerProcess, UnixTime};
+use crate::base::{Budget, Duration, Instant, OutBuffer, PeerProcess, UnixTime};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
@@ -77,7 +79,7 @@ pub struct MioNet {
     resolver: Resolver,
     /// Beside the poll: streams inside this process.
     watcher: Arc<Watcher>,
-    names: Arc<Names>,
+    names: Names,
     journal: MemoryJournal,
     epoch: std::time::Instant,
 }
@@ -93,17 +95,17 @@ impl MioNet {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let wake = waker.clone();
-        let resolver = Resolver::new(
-            helper_threads,
-            threads,
-            Arc::new(move || {
-                let _ = wake.wake();
-            }),
-        );
+        let wake = {
+            let waker = waker.clone();
+            move || {
+                // It fails only without descriptors, which it has.
+                let _ = waker.wake();
+            }
+        };
+        let resolver = Resolver::new(helper_threads, threads, Arc::new(wake.clone()));
         Ok(Self {
-            watcher: Watcher::new(waker.clone()),
-            names: Arc::default(),
+            watcher: Watcher::new(Box::new(wake)),
+            names: Names::new(Budget::new(usize::MAX)),
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             waker,
@@ -119,7 +121,7 @@ impl MioNet {
     }
 
     /// Knows the same names inside this process as the other workers of its runtime.
-    pub(super) fn share_names(&mut self, names: &Arc<Names>) {
+    pub(super) fn share_names(&mut self, names: &Names) {
         self.names = names.clone();
     }
 
@@ -149,9 +151,13 @@ impl MioNet {
     /// # Errors
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let deadline = if self.watcher.has_events() { Some(Instant::START) } else { deadline };
-        let wait = deadline.map(|deadline| deadline.since(self.now()).max(Duration::from_nanos(1)));
-        let wait = wait.unwrap_or(Duration::ZERO);
+        let now = self.now();
+        if self.watcher.has_events() || !self.again.is_empty() || deadline.is_some_and(|deadline| deadline <= now) {
+            // A timer that is over at once costs an interrupt.
+            return self.waker.wake();
+        }
+        // None at all: zero.
+        let wait = deadline.map_or(Duration::ZERO, |deadline| deadline.since(now));
         let value = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::time::timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval: interval, it_value: value })?;
@@ -423,7 +429,7 @@ impl Net for MioNet {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(path) => return self.insert_dialing(unix::dial(path)?),
             Endpoint::Memory(name) => {
-                let end = self.names.dial(name, &self.watcher)?;
+                let end = options.names.as_ref().unwrap_or(&self.names).dial(name, &self.watcher)?;
                 return Ok(self.insert_end(end));
             }
         };
@@ -487,7 +493,7 @@ impl Net for MioNet {
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
         match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
-            Some(Slot::Memory(end)) => end.read(buffer, &self.watcher),
+            Some(Slot::Memory(end)) => end.receive(buffer, &self.watcher),
             Some(Slot::Custom(stream)) => {
                 let (result, must_read_again) = read_all(&mut ***stream, buffer);
                 if must_read_again {
@@ -499,20 +505,25 @@ impl Net for MioNet {
         }
     }
 
+    fn take_payload(&mut self, link: LinkId) -> Option<Bytes> {
+        let Some(Slot::Memory(end)) = self.sockets.get(link.0 as usize) else { return None };
+        end.receive_payload(&self.watcher)
+    }
+
     /// Not `write_vectored` of std: that raises SIGPIPE, which would end the host process.
-    fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, link: LinkId, out: &OutBuffer) -> io::Result<(usize, bool)> {
         let stream = match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
-            Some(Slot::Memory(end)) => return end.write(slices, &self.watcher),
-            Some(Slot::Custom(stream)) => return write_all(&mut ***stream, slices),
+            Some(Slot::Memory(end)) => return end.send(out, &self.watcher),
+            Some(Slot::Custom(stream)) => return write_slices(out, |slices| write_all(&mut ***stream, slices)),
             _ => return Err(io::ErrorKind::NotConnected.into()),
         };
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
-        match slices {
+        write_slices(out, |slices| match slices {
             // The usual one; cheaper in the kernel than a list of one.
             [slice] => stream.send_with_flags(slice, flags),
             _ => stream.send_vectored_with_flags(slices, flags),
-        }
+        })
     }
 
     fn shutdown(&mut self, link: LinkId) {

@@ -29,11 +29,12 @@ mod layers_below;
 #[cfg(feature = "server")]
 mod listener;
 mod log;
-mod memory;
+pub mod memory;
 mod mio;
 mod options;
 #[cfg(feature = "server")]
 mod peers;
+mod pipe;
 mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
@@ -48,12 +49,14 @@ mod unix;
 mod worker;
 mod write;
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::base::{Duration, Instant, UnixTime};
+use bytes::Bytes;
+
+use crate::base::{Duration, Instant, OutBuffer, UnixTime};
 
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
@@ -80,6 +83,7 @@ pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use transport::{CustomStream, CustomTransport};
 pub use turning::is_turning_any;
 pub use worker::{Command, Worker};
+pub use write::write_slices;
 
 /// Names a stream socket of one [`Net`]: an index, re-used from the next turn on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -119,6 +123,8 @@ pub enum Ready {
 pub struct DialOptions {
     /// Opens it in place of the system; the other options are of no use then.
     pub transport: Option<Arc<dyn CustomTransport>>,
+    /// Where a name inside this process is looked for; `None`: in the runtime of whoever dials.
+    pub names: Option<memory::Names>,
     /// Local address to bind to.
     pub bind: Option<std::net::IpAddr>,
     /// Network device to use, by name (SO_BINDTODEVICE); needs a privilege on older kernels.
@@ -193,17 +199,23 @@ pub trait Net: 'static {
         None
     }
 
-    /// Reads what is there; 0 = the peer sends no more.
+    /// Reads what is there; 0 = the peer sends no more, or what comes next is a payload ([`Net::take_payload`]).
     ///
     /// # Errors
     /// `WouldBlock`: nothing there. Others: the stream is dead.
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes as much as the stream takes now.
+    /// The payload that comes next on a link inside this process, as it is. Nothing else has any.
+    fn take_payload(&mut self, link: LinkId) -> Option<Bytes> {
+        let _ = link;
+        None
+    }
+
+    /// Writes as much of what waits as the stream takes at once: how many bytes, and whether that is less than it was offered.
     ///
     /// # Errors
     /// `WouldBlock`: nothing taken. Others: the stream is dead.
-    fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn write(&mut self, link: LinkId, out: &OutBuffer) -> io::Result<(usize, bool)>;
 
     /// Says that no more will be sent (FIN); the stream can still be read.
     fn shutdown(&mut self, link: LinkId);

@@ -27,6 +27,7 @@ use super::dispatch::{EventQueue, EventStatistics, Owner};
 use super::error::Error;
 use super::inbox::Inbox;
 use super::log::Log;
+use super::memory::Names;
 use super::mio::MioNet;
 use super::options::{Mode, RuntimeOptions, WORKERS_MAX};
 use super::resolver::Resolve;
@@ -58,6 +59,7 @@ struct Shared {
     can_resolve: bool,
     lookups_refused: Vec<Arc<AtomicU64>>,
     budget: Budget,
+    names: Names,
     epoch: std::time::Instant,
     tasks: Arc<Tasks>,
     /// DISPATCH mode.
@@ -102,7 +104,8 @@ impl Runtime {
         let epoch = std::time::Instant::now();
         let new_net = |_| MioNet::new(epoch, options.helper_threads_each(), options.threads.clone());
         let mut nets = (0..options.workers_in_force()).map(new_net).collect::<io::Result<Vec<_>>>()?;
-        let names = Arc::default();
+        let budget = Budget::with_marks(options.memory_soft_in_force(), options.memory_limit);
+        let names = Names::new(budget.clone());
         nets.iter_mut().for_each(|net| net.share_names(&names));
         let inboxes: Vec<_> = nets.iter().map(inbox_of).collect();
         let queue = || {
@@ -125,7 +128,8 @@ impl Runtime {
             mode: options.mode,
             lookups_refused: nets.iter().map(MioNet::lookups_refused).collect(),
             can_resolve: options.resolve.is_some() || options.helper_threads > 0,
-            budget: Budget::with_marks(options.memory_soft_in_force(), options.memory_limit),
+            budget,
+            names,
             epoch,
             tasks: tasks.clone(),
             events: events.clone(),
@@ -193,6 +197,12 @@ impl Runtime {
     /// The account of everything that waits in this runtime.
     pub fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    /// Where the servers of this runtime listen inside the process, for clients of others ([`DialOptions::names`](super::DialOptions)).
+    /// They hold nothing of the runtime but its budget, and may be kept for longer.
+    pub fn names(&self) -> &Names {
+        &self.0.names
     }
 
     /// Levels and counters; never waits for the worker.

@@ -20,6 +20,8 @@ pub type Command<N> = Box<dyn FnOnce(&mut Worker<N>) + Send>;
 
 /// Bytes read from one connection in one turn.
 pub(super) const READ_BYTES_MAX: usize = 65_536;
+/// Payloads taken as they are from one connection in one turn.
+pub(super) const PAYLOADS_PER_READ: usize = 16;
 /// How long a closed link is read on, so that what we sent last is not destroyed by a reset.
 const LINGER: Duration = Duration::from_secs(2);
 /// Links that linger at one time; the oldest is closed when there are more.

@@ -9,9 +9,11 @@ use crate::stack::Stack;
 /// Slices handed to one vectored write.
 const SLICES_MAX: usize = 64;
 
-/// One vectored write of what waits: how much went out, and whether the stream took less than it
-/// was offered.
-pub(super) fn write_once<N: Net>(net: &mut N, link: LinkId, out: &OutBuffer) -> io::Result<(usize, bool)> {
+/// What waits, as slices for one write by `write`: how much went out, and whether that is less than was offered.
+///
+/// # Errors
+/// Those of `write`.
+pub fn write_slices(out: &OutBuffer, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<(usize, bool)> {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let (mut filled, mut offered) = (0, 0);
     for (slot, slice) in slices.iter_mut().zip(out.slices()) {
@@ -19,11 +21,17 @@ pub(super) fn write_once<N: Net>(net: &mut N, link: LinkId, out: &OutBuffer) -> 
         filled += 1;
         offered += slice.len();
     }
-    if filled == 0 {
+    let count = write(&slices[..filled])?;
+    Ok((count, count < offered))
+}
+
+/// One write of what waits: how much went out, and whether the stream took less than it was offered.
+pub(super) fn write_once<N: Net>(net: &mut N, link: LinkId, out: &OutBuffer) -> io::Result<(usize, bool)> {
+    if out.is_empty() {
         return Ok((0, false));
     }
-    match net.write(link, &slices[..filled]) {
-        Ok(count) => Ok((count, count < offered)),
+    match net.write(link, out) {
+        Ok(written) => Ok(written),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((0, true)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok((0, false)),
         Err(error) => Err(error),

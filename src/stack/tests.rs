@@ -129,7 +129,7 @@ fn layers_shake_hands_from_below_and_bytes_pass_however_they_are_cut() {
         assert!(client.is_established() && server.is_established());
         let mut out = OutBuffer::default();
         let payload: Vec<u8> = (0..rng.below(200_000)).map(|at| (at % 200) as u8).collect();
-        payload.chunks(1_500).for_each(|chunk| out.push(&bytes::Bytes::copy_from_slice(chunk)));
+        payload.chunks(1_500).for_each(|chunk| out.push(&bytes::Bytes::copy_from_slice(chunk), std::sync::Arc::new(())));
         let mut received = Vec::new();
         while !out.is_empty() {
             let taken = client.seal(&out);

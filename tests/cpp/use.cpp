@@ -164,6 +164,7 @@ static void dispatch()
     const std::thread::id here = std::this_thread::get_id();
     nlmqtt::client_config device;
     device.set_transport(nullptr);
+    device.set_inproc_server(nullptr);
     device.add_server(address_of(server));
     bool received = false;
     nlmqtt::client client = nlmqtt::client::make(runtime, device);

@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use nlmqtt::base::Instant;
 use nlmqtt::client::{Client, ClientParts, Event, Publish};
 use nlmqtt::codec::{PropertyList, Qos, Reason, SubscribeOptions};
@@ -21,17 +22,27 @@ impl ClientHandler for Teller {
     }
 }
 
+/// Lends a runtime this thread, if it has none of its own.
+fn lend(runtime: &Runtime, tick: Duration) {
+    match runtime.mode() {
+        Mode::Loop => runtime.poll(Some(tick)).expect("a turn"),
+        Mode::Dispatch => runtime.dispatch(Some(tick)).expect("dispatched"),
+        Mode::Thread => std::thread::sleep(Duration::from_millis(1)),
+    }
+}
+
 /// The next event `pick` wants, while somebody lends the runtime a thread.
-fn next<T>(runtime: &Runtime, events: &Receiver<Event>, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+fn next<T>(runtime: &Runtime, events: &Receiver<Event>, pick: impl FnMut(Event) -> Option<T>) -> T {
+    next_of(&[runtime], events, pick)
+}
+
+/// As `next`, of several runtimes.
+fn next_of<T>(runtimes: &[&Runtime], events: &Receiver<Event>, mut pick: impl FnMut(Event) -> Option<T>) -> T {
     let begin = std::time::Instant::now();
-    let tick = Some(Duration::from_millis(20));
+    let tick = Duration::from_millis(if runtimes.len() > 1 { 1 } else { 20 });
     loop {
         assert!(begin.elapsed() < PATIENCE, "nothing comes");
-        match runtime.mode() {
-            Mode::Loop => runtime.poll(tick).expect("a turn"),
-            Mode::Dispatch => runtime.dispatch(tick).expect("dispatched"),
-            Mode::Thread => std::thread::sleep(Duration::from_millis(1)),
-        }
+        runtimes.iter().for_each(|runtime| lend(runtime, tick));
         if let Some(found) = events.try_iter().find_map(&mut pick) {
             return found;
         }
@@ -39,11 +50,17 @@ fn next<T>(runtime: &Runtime, events: &Receiver<Event>, mut pick: impl FnMut(Eve
 }
 
 fn client(runtime: &Runtime, client_id: &str) -> (Client, Receiver<Event>) {
+    client_of(runtime, None, client_id)
+}
+
+/// A client that looks for its server in another runtime, if one is named.
+fn client_of(runtime: &Runtime, other: Option<&Runtime>, client_id: &str) -> (Client, Receiver<Event>) {
     let (teller, events) = channel();
     let mut config = ClientConfig::default();
     config
         .add_server(&format!("inproc://hub?client_id={client_id}&reconnect_delay_min_ms=1&reconnect_delay_max_ms=20&max_packet_size=16M"), 0)
         .expect("a server");
+    config.dial.names = other.map(|other| other.names().clone());
     let (options, servers, dial) = config.parts().expect("whole");
     let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
     let client = Client::new(runtime, parts, Box::new(Teller(teller))).expect("a client");
@@ -108,6 +125,50 @@ fn names_are_of_one_runtime() {
         server.add_listener(config.listener_in_force(&config.listeners[0])).expect("free there");
         let (_client, events) = client(runtime, "c");
         next(runtime, &events, |event| matches!(event, Event::Connected(_)).then_some(()));
+    }
+}
+
+#[test]
+fn a_client_finds_the_server_of_another_runtime_and_large_payloads_are_never_copied() {
+    let modes = [(Mode::Thread, 1), (Mode::Thread, 3), (Mode::Loop, 1), (Mode::Dispatch, 2)];
+    for (far, near) in modes.iter().flat_map(|far| modes.iter().map(move |near| (*far, *near))) {
+        let runtime = |(mode, workers)| Runtime::new(&RuntimeOptions { mode, workers, ..RuntimeOptions::default() }).expect("a runtime");
+        let (there, here) = (runtime(far), runtime(near));
+        let both = [&there, &here];
+        let mut config = ServerConfig::default();
+        config.add_listener_uri("inproc://hub").expect("a listener");
+        config.set("max_packet_size", "16M").expect("legal");
+        let options = config.options_in_force();
+        let server = Server::with_hooks(&there, options.clone(), |_| None).expect("a server");
+        let listener = config.listener_in_force(&config.listeners[0]);
+        server.add_listener(listener.clone()).expect("a listener");
+        let (client, events) = client_of(&here, Some(&there), "c");
+        client.subscribe(&[("t", SubscribeOptions { qos: Qos::AtLeastOnce, ..Default::default() })], &PropertyList::new(), None, None).expect("accepted");
+        next_of(&both, &events, |event| matches!(event, Event::Subscribed { .. }).then_some(()));
+        let large: Vec<Bytes> = (1..=8).map(|number| Bytes::from(vec![number; 100_000])).collect();
+        let publish = |payload: &Bytes| {
+            client.publish(Publish { topic: "t", shared: Some(payload.clone()), qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("accepted");
+        };
+        for payload in &large {
+            publish(payload);
+            publish(&Bytes::from_static(b"small"));
+        }
+        for payload in &large {
+            // The very bytes that were published, through both runtimes.
+            let received = |event| if let Event::Message(message) = event { Some(message.message) } else { None };
+            let got = next_of(&both, &events, received);
+            assert_eq!((got.payload().as_ptr(), got.payload().len()), (payload.as_ptr(), payload.len()), "{far:?} {near:?}");
+            assert_eq!(next_of(&both, &events, received).payload(), b"small");
+        }
+        // The server goes first; by its name another one of its runtime is found.
+        drop(server);
+        next_of(&both, &events, |event| matches!(event, Event::Disconnected(_)).then_some(()));
+        let server = Server::with_hooks(&there, options, |_| None).expect("a server");
+        server.add_listener(listener).expect("the name is free again");
+        next_of(&both, &events, |event| matches!(event, Event::Connected(_)).then_some(()));
+        // So does its runtime.
+        drop((server, there));
+        next_of(&[&here], &events, |event| matches!(event, Event::Disconnected(_)).then_some(()));
     }
 }
 

@@ -2,13 +2,14 @@
 //! later.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use nlmqtt::base::{Budget, Duration, Instant, Rng};
-use nlmqtt::broker::{Answer, ClientInfo, Decision, HookToken, Hooks, Interest, Levels, Options, PublishInfo, Shard, Stats};
+use nlmqtt::broker::{Answer, ClientInfo, Decision, HookToken, Hooks, Interest, Levels, Options, PublishInfo, Rules, Shard, Stats};
 use nlmqtt::codec::{self, PropertyId, Qos, Reason, SubscribeOptions};
-use nlmqtt::net::{ListenerOptions, Peers, ServerKey, Worker};
+use nlmqtt::net::{Endpoint, ListenerOptions, Peers, ServerKey, Worker};
 use nlmqtt::route::{Options as RouterOptions, Router, ShareStrategy};
 use nlmqtt::stack::ws::Accept;
 use nlmqtt::stack::{Place, Recipe};
@@ -28,6 +29,8 @@ pub fn lock(model: &SharedModel) -> MutexGuard<'_, Model> {
 
 pub const BROKER_NAME: &str = "broker";
 pub const BROKER_PORT: u16 = 1883;
+/// Where it listens inside its process.
+pub const INPROC_NAME: &str = "hub";
 
 /// The broker while it lives.
 pub struct Broker {
@@ -83,6 +86,14 @@ pub fn draw_options(rng: &mut Rng, faults: &Faults) -> Options {
     }
 }
 
+/// A listener with rates; what waits for them must still get through before the end.
+fn draw_rates(rng: &mut Rng, address: SocketAddr) -> ListenerOptions {
+    let mut of = |choices: [u32; 3]| Some(choices[rng.below(3) as usize]).filter(|rate| *rate > 0);
+    let (rate_messages, rate_bytes) = (of([0, 5, 50]), of([0, 100_000, 1_000_000]));
+    let rules = Rules { rate_messages, rate_bytes, ..Rules::default() };
+    ListenerOptions { rate_connections: of([0, 1, 10]), rules, ..ListenerOptions::at(address) }
+}
+
 /// What lies under a connection of the broker in a world of WebSockets.
 fn websocket() -> Recipe {
     Recipe::default().with(Place::WebSocket, Arc::new(Accept(Arc::default())))
@@ -119,10 +130,16 @@ impl Broker {
             }
             servers.push(server);
         }
-        let address = std::net::SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
+        let address = SocketAddr::new(world.borrow().hosts[host].ip, BROKER_PORT);
         let listening = rng.below(count as u64) as usize;
         let layers = if faults.has_websocket { websocket() } else { Recipe::default() };
-        workers[listening].add_listener(servers[listening], &ListenerOptions::at(address), layers).expect("nobody else listens");
+        let listener = if faults.has_rates { draw_rates(&mut rng, address) } else { ListenerOptions::at(address) };
+        workers[listening].add_listener(servers[listening], &listener, layers).expect("nobody else listens");
+        if faults.has_inproc {
+            let listening = rng.below(count as u64) as usize;
+            let inproc = ListenerOptions { endpoint: Endpoint::Memory(INPROC_NAME.to_owned()), ..listener };
+            workers[listening].add_listener(servers[listening], &inproc, Recipe::default()).expect("the name is free");
+        }
         Self { workers, servers, peers, budget, late }
     }
 

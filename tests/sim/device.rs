@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use nlmqtt::base::{Budget, Duration, Instant, Rng};
 use nlmqtt::codec::{PropertyId, PropertyList, Qos, RetainHandling, SubscribeOptions, Value, Version};
-use nlmqtt::net::{ClientHandler, ClientKey, DialOptions, Remote, ServerAddress, Worker};
+use nlmqtt::net::{ClientHandler, ClientKey, DialOptions, Remote, ServerAddress, Transport, Underlay, Worker};
 use nlmqtt::proto::client::{
     Client, Event, Options, Outcome, PublishRequest, QueueOptions, ReconnectOptions, State, StopRequest, SubscribeRequest, Token, Will,
 };
 use nlmqtt::stack::ws::Ask;
 use nlmqtt::stack::{Place, Recipe};
 
-use crate::broker::{BROKER_NAME, BROKER_PORT, SharedModel, id_of, lock, qos};
+use crate::broker::{BROKER_NAME, BROKER_PORT, INPROC_NAME, SharedModel, id_of, lock, qos};
 use crate::ledger::Arrival;
 use crate::model::will_id;
 use crate::net::SimNet;
@@ -27,6 +27,8 @@ pub struct Device {
     pub name: &'static str,
     pub host: usize,
     options: Options,
+    /// In the broker's process, on a runtime of its own.
+    is_near: bool,
     pub life: Option<Life>,
     pub restart_at: Option<Instant>,
     book: Arc<Mutex<Book>>,
@@ -130,7 +132,8 @@ impl Device {
             options.keep_alive_s,
             options.will.is_some()
         );
-        let mut device = Self { name, host, options, life: None, restart_at: None, book: Arc::default(), serial: 0, rng, trace };
+        let is_near = world.borrow().faults.has_inproc && rng.chance(500);
+        let mut device = Self { name, host, options, is_near, life: None, restart_at: None, book: Arc::default(), serial: 0, rng, trace };
         device.switch_on(world, model);
         device
     }
@@ -145,12 +148,16 @@ impl Device {
         let machine = Client::new(options, budget.clone(), self.rng.fork()).expect("legal options");
         let mut worker = SimNet::worker(world, self.host, 0);
         let mut server = Remote::from(ServerAddress::plain(BROKER_NAME, BROKER_PORT));
-        if world.borrow().faults.has_websocket {
+        let mut dial = DialOptions::default();
+        if self.is_near {
+            server = near_server();
+            dial.names = Some(world.borrow().names.clone());
+        } else if world.borrow().faults.has_websocket {
             let ask = Ask { path: "/mqtt".to_owned(), fields: Vec::new(), default_port: 80 };
             server.recipe = Recipe::default().with(Place::WebSocket, Arc::new(ask));
         }
         let app = App { name: self.name, book: self.book.clone(), model: model.clone(), trace: self.trace.clone() };
-        let client = worker.add_client(machine, vec![server], DialOptions::default(), Arc::default(), None, Box::new(app));
+        let client = worker.add_client(machine, vec![server], dial, Arc::default(), None, Box::new(app));
         worker.with_client(client, |client, now| client.start(now)).expect("there").expect("stopped");
         self.life = Some(Life { worker, client, budget });
     }
@@ -297,6 +304,12 @@ impl Device {
     pub fn open_requests(&self) -> usize {
         book(&self.book).open.len()
     }
+}
+
+/// The broker, in the same process.
+fn near_server() -> Remote {
+    let transport = Transport { underlay: Underlay::InProcess, ..Transport::default() };
+    Remote::from(ServerAddress { transport, ..ServerAddress::plain(INPROC_NAME, 0) })
 }
 
 /// The application's callbacks.

@@ -6,7 +6,7 @@
 //!   ┌────────────────────────── one thread, one clock, one generator ──────────────────────────┐
 //!   │  broker host: 1 to 4 Worker<SimNet>          device hosts: Worker<SimNet>, one client    │
 //!   │        with one server on all of them                                                    │
-//!   │        │ hooks                                   │ events                                │
+//!   │        │ hooks                                   │ events (some in the broker's process) │
 //!   │        └────────────> model (naive broker) ──> ledger (must, may, did) <─┘               │
 //!   │  world: heap of happenings, streams cut into segments, stalls, resets, cuts, crashes     │
 //!   └──────────────────────────────────────────────────────────────────────────────────────────┘
@@ -51,12 +51,13 @@ struct Failure {
     line: String,
 }
 
-/// Runs one seed; the fingerprint of its trace and what the broker counted, or why it failed.
-fn run_seed(seed: u64) -> Result<((u64, u64), Stats), Failure> {
+/// Runs one seed; the fingerprint of its trace, what the broker counted and how many payloads were handed on by reference, or why
+/// it failed.
+fn run_seed(seed: u64) -> Result<((u64, u64), (Stats, u64)), Failure> {
     let trace = Trace::default();
     let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed, trace.clone()).run()));
     match result {
-        Ok(stats) => Ok((trace.fingerprint(), stats)),
+        Ok(counts) => Ok((trace.fingerprint(), counts)),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(Failure { tail: trace.tail(), line: format!("SIM_SEED={seed} commit {} {}", commit(), text.unwrap_or_default()) })
@@ -78,7 +79,7 @@ fn the_broker_agrees_with_the_model_in_every_world() {
     if let Some(seed) = number("SIM_SEED") {
         let result = run_seed(seed);
         match result {
-            Ok((fingerprint, stats)) => return println!("seed {seed}: {fingerprint:?} {stats:?}"),
+            Ok((fingerprint, (stats, payloads))) => return println!("seed {seed}: {fingerprint:?} {stats:?} {payloads} payloads by reference"),
             Err(failure) => panic!("\n{}\n{}", failure.tail, failure.line),
         }
     }
@@ -86,7 +87,7 @@ fn the_broker_agrees_with_the_model_in_every_world() {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let all = Mutex::new(Stats::default());
+    let (all, all_payloads) = (Mutex::new(Stats::default()), AtomicU64::new(0));
     let failures: Vec<Failure> = std::thread::scope(|scope| {
         let work = || {
             let mut failures = Vec::new();
@@ -96,7 +97,10 @@ fn the_broker_agrees_with_the_model_in_every_world() {
                     return failures;
                 }
                 match run_seed(seed) {
-                    Ok((_, stats)) => all.lock().expect("no panic while locked").add(&stats),
+                    Ok((_, (stats, payloads))) => {
+                        all.lock().expect("no panic while locked").add(&stats);
+                        all_payloads.fetch_add(payloads, Ordering::Relaxed);
+                    }
                     Err(failure) => failures.push(failure),
                 }
             }
@@ -113,6 +117,8 @@ fn the_broker_agrees_with_the_model_in_every_world() {
         let all = all.into_inner().expect("no panic while locked");
         let ways = [all.connections_handed_over, all.messages_handed_over, all.inbox_full, all.congestion_pauses, all.shared_reoffered, all.take_overs];
         assert!(ways.iter().all(|count| *count > 100), "these worlds leave out what workers do to each other: {all:?}");
+        let others = [all.rate_pauses, all.accept_pauses, all_payloads.into_inner()];
+        assert!(others.iter().all(|count| *count > 100), "these worlds leave out rates, or payloads by reference: {others:?}");
     }
 }
 

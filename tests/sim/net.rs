@@ -1,37 +1,82 @@
 //! The second implementation of [`Net`]: a worker's view of the world.
+//!
+//! Streams between machines are the world's. Those inside the process are the product's own (`net::memory`): a device that has such
+//! a one is another runtime of the broker's process, and only its thread may stand still or end by itself.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nlmqtt::base::{Duration, Instant, UnixTime};
-use nlmqtt::net::{Command, CustomStream, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker};
+use bytes::Bytes;
+use nlmqtt::base::{Duration, Instant, OutBuffer, UnixTime};
+use nlmqtt::net::{
+    Command, CustomStream, DialOptions, Endpoint, Inbox, LinkId, ListenerId, LogSequence, Net, Peer, Ready, SocketOptions, Worker, write_slices,
+};
+
+use nlmqtt::net::memory::{End, MemoryListener, Readiness, Watcher};
 
 use crate::stream::EndState;
 use crate::world::{Happening, Listener, World};
+
+/// Among the places of a watcher, those of listeners have this bit.
+const LISTENER: u32 = 1 << 31;
 
 /// One host's network, clock and log, as one of its workers has them.
 pub struct SimNet {
     world: Rc<RefCell<World>>,
     host: usize,
     worker: usize,
+    watcher: Arc<Watcher>,
+    /// Links and listeners inside the process, by their number.
+    ends: BTreeMap<u32, End>,
+    memory_listeners: BTreeMap<u32, MemoryListener>,
 }
 
 impl SimNet {
     /// A worker on this host.
     pub fn worker(world: &Rc<RefCell<World>>, host: usize, worker: usize) -> Worker<Self> {
         let woken = world.borrow().hosts[host].woken[worker].clone();
-        let inbox: Inbox<Command<Self>> = Inbox::new(Box::new(move || woken.store(true, Ordering::Relaxed)));
-        Worker::new(Self { world: world.clone(), host, worker }, Arc::new(inbox))
+        let wake = move || woken.store(true, Ordering::Relaxed);
+        let inbox: Inbox<Command<Self>> = Inbox::new(Box::new(wake.clone()));
+        let watcher = Watcher::new(Box::new(wake));
+        let net = Self { world: world.clone(), host, worker, watcher, ends: BTreeMap::new(), memory_listeners: BTreeMap::new() };
+        Worker::new(net, Arc::new(inbox))
+    }
+
+    /// Its own streams have something to say: it does not sleep.
+    pub fn has_events(&self) -> bool {
+        self.watcher.has_events()
+    }
+
+    fn insert_end(&mut self, mut end: End) -> LinkId {
+        let link = self.world.borrow_mut().hosts[self.host].reserve_link(self.worker);
+        end.watch(&self.watcher, link);
+        self.ends.insert(link, end);
+        LinkId(link)
+    }
+
+    fn report_memory(&self, ready: &mut Vec<Ready>) {
+        for place in BTreeSet::from_iter(self.watcher.take()) {
+            if place & LISTENER != 0 {
+                ready.push(Ready::Listener(ListenerId(place & !LISTENER)));
+            } else if let Some(end) = self.ends.get(&place) {
+                let Readiness { readable, writable, ended } = end.readiness();
+                ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
+            }
+        }
     }
 }
 
 /// An end of a stream between two workers.
-pub struct Moving((usize, usize));
+pub enum Moving {
+    Socket(usize, usize),
+    Memory(End),
+}
 
 impl Net for SimNet {
     type Stream = Moving;
@@ -67,6 +112,7 @@ impl Net for SimNet {
         ready.extend(listeners.into_iter().map(|listener| Ready::Listener(ListenerId(listener))));
         let resolved = if self.worker == 0 { core::mem::take(&mut host.resolved) } else { Vec::new() };
         ready.extend(resolved.into_iter().map(|(ticket, addresses)| Ready::Resolved { ticket, addresses }));
+        self.report_memory(ready);
         // A poll promises no order.
         for last in (first + 1..ready.len()).rev() {
             let other = first + world.rng.below((last - first + 1) as u64) as usize;
@@ -75,12 +121,21 @@ impl Net for SimNet {
         Ok(())
     }
 
-    fn listen(&mut self, endpoint: &Endpoint, _: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
-        let Endpoint::Tcp(address) = *endpoint else { return Err(io::ErrorKind::Unsupported.into()) };
+    fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
         let mut world = self.world.borrow_mut();
+        let names = world.names.clone();
         let listeners = &mut world.hosts[self.host].listeners;
-        listeners.push(Some(Listener { address, worker: self.worker, waiting: Default::default() }));
-        Ok((ListenerId(listeners.len() as u32 - 1), address.into()))
+        let id = listeners.len() as u32;
+        match endpoint {
+            Endpoint::Tcp(address) => listeners.push(Some(Listener { address: *address, worker: self.worker, waiting: Default::default() })),
+            Endpoint::Memory(name) => {
+                let listener = names.listen(name, options.backlog.into(), &self.watcher, id | LISTENER)?;
+                self.memory_listeners.insert(id, listener);
+                listeners.push(None);
+            }
+            Endpoint::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+        }
+        Ok((ListenerId(id), endpoint.clone()))
     }
 
     /// This world has no descriptors.
@@ -93,6 +148,7 @@ impl Net for SimNet {
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
+        self.memory_listeners.remove(&listener.0);
         let mut world = self.world.borrow_mut();
         let closed = world.hosts[self.host].listeners[listener.0 as usize].take();
         for stream in closed.into_iter().flat_map(|closed| closed.waiting) {
@@ -103,13 +159,26 @@ impl Net for SimNet {
     }
 
     fn accept(&mut self, listener: ListenerId) -> io::Result<Option<(LinkId, Peer)>> {
+        if let Some(listener) = self.memory_listeners.get(&listener.0) {
+            let Some(end) = listener.accept() else { return Ok(None) };
+            // The model tells connections from each other by where they come from.
+            let port = self.world.borrow_mut().hosts[self.host].next_port();
+            let peer = Peer { address: Some(SocketAddr::from(([127, 0, 0, 1], port))), process: None };
+            return Ok(Some((self.insert_end(end), peer)));
+        }
         let accepted = self.world.borrow_mut().accept_at(self.host, self.worker, listener.0);
         Ok(accepted.map(|(link, address)| (LinkId(link), Peer { address: Some(address), process: None })))
     }
 
-    fn dial(&mut self, endpoint: &Endpoint, _: &DialOptions) -> io::Result<LinkId> {
-        let Endpoint::Tcp(address) = *endpoint else { return Err(io::ErrorKind::Unsupported.into()) };
-        self.world.borrow_mut().dial_from(self.host, self.worker, address).map(LinkId)
+    fn dial(&mut self, endpoint: &Endpoint, options: &DialOptions) -> io::Result<LinkId> {
+        match (endpoint, &options.names) {
+            (Endpoint::Tcp(address), _) => self.world.borrow_mut().dial_from(self.host, self.worker, *address).map(LinkId),
+            (Endpoint::Memory(name), Some(names)) => {
+                let end = names.dial(name, &self.watcher)?;
+                Ok(self.insert_end(end))
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn take(&mut self, _: Box<dyn CustomStream>) -> io::Result<LinkId> {
@@ -117,6 +186,9 @@ impl Net for SimNet {
     }
 
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
+        if self.ends.contains_key(&link.0) {
+            return Some(Ok(()));
+        }
         let world = self.world.borrow();
         let (stream, end) = world.link(self.host, link.0).ok()?;
         match world.streams[stream].ends[end].state {
@@ -128,27 +200,53 @@ impl Net for SimNet {
     }
 
     fn read(&mut self, link: LinkId, buffer: &mut [u8]) -> io::Result<usize> {
-        self.world.borrow_mut().read_from(self.host, link.0, buffer)
+        match self.ends.get(&link.0) {
+            Some(end) => end.receive(buffer, &self.watcher),
+            None => self.world.borrow_mut().read_from(self.host, link.0, buffer),
+        }
     }
 
-    fn write(&mut self, link: LinkId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.world.borrow_mut().write_to(self.host, link.0, slices)
+    fn take_payload(&mut self, link: LinkId) -> Option<Bytes> {
+        let payload = self.ends.get(&link.0)?.receive_payload(&self.watcher)?;
+        self.world.borrow_mut().payloads += 1;
+        Some(payload)
+    }
+
+    fn write(&mut self, link: LinkId, out: &OutBuffer) -> io::Result<(usize, bool)> {
+        match self.ends.get(&link.0) {
+            Some(end) => end.send(out, &self.watcher),
+            None => write_slices(out, |slices| self.world.borrow_mut().write_to(self.host, link.0, slices)),
+        }
     }
 
     fn shutdown(&mut self, link: LinkId) {
-        self.world.borrow_mut().shutdown_link(self.host, link.0);
+        match self.ends.get(&link.0) {
+            Some(end) => end.shutdown(),
+            None => self.world.borrow_mut().shutdown_link(self.host, link.0),
+        }
     }
 
     fn close(&mut self, link: LinkId) {
-        self.world.borrow_mut().close_link(self.host, link.0);
+        match self.ends.remove(&link.0) {
+            Some(_) => self.world.borrow_mut().hosts[self.host].release_link(link.0),
+            None => self.world.borrow_mut().close_link(self.host, link.0),
+        }
     }
 
     fn detach(&mut self, link: LinkId) -> io::Result<Moving> {
-        self.world.borrow_mut().unwatch(self.host, link.0).map(Moving)
+        if let Some(mut end) = self.ends.remove(&link.0) {
+            end.unwatch();
+            self.world.borrow_mut().hosts[self.host].release_link(link.0);
+            return Ok(Moving::Memory(end));
+        }
+        self.world.borrow_mut().unwatch(self.host, link.0).map(|(stream, end)| Moving::Socket(stream, end))
     }
 
-    fn attach(&mut self, Moving(end): Moving) -> io::Result<LinkId> {
-        Ok(LinkId(self.world.borrow_mut().watch(self.host, self.worker, end)))
+    fn attach(&mut self, moving: Moving) -> io::Result<LinkId> {
+        match moving {
+            Moving::Socket(stream, end) => Ok(LinkId(self.world.borrow_mut().watch(self.host, self.worker, (stream, end)))),
+            Moving::Memory(end) => Ok(self.insert_end(end)),
+        }
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {

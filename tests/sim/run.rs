@@ -83,8 +83,8 @@ impl Run {
         }
     }
 
-    /// Runs it; what the broker counted since its last start.
-    pub fn run(mut self) -> Stats {
+    /// Runs it; what the broker counted since its last start, and how many payloads were handed on by reference.
+    pub fn run(mut self) -> (Stats, u64) {
         while self.now() < Instant::START + FAULTY_TIME {
             self.step(Some(self.next_act.min(self.next_mishap)));
             self.applications_act();
@@ -95,7 +95,8 @@ impl Run {
         self.judge();
         let stats = self.broker.as_mut().map(Broker::stats).unwrap_or_default();
         self.close_everything();
-        stats
+        let payloads = self.world.borrow().payloads;
+        (stats, payloads)
     }
 
     fn now(&self) -> Instant {
@@ -195,7 +196,7 @@ impl Run {
         let Some(turning) = turning else { return };
         turning.turn(Some(Duration::ZERO)).expect("the simulated poll never fails");
         // It would sleep now.
-        if !turning.inbox().may_sleep() {
+        if !turning.inbox().may_sleep() || turning.net().has_events() {
             self.wake(host, worker);
         }
     }
@@ -387,6 +388,7 @@ impl Run {
         assert!(broker.workers.iter().all(|worker| worker.next_deadline().is_none()), "the broker's timers");
         let open = self.world.borrow().open_streams();
         assert_eq!(open, 0, "streams are left");
+        assert_eq!(self.world.borrow().names_budget.used_bytes(), 0, "streams inside the process are left");
     }
 
     fn go_on(&mut self, time: Duration) {

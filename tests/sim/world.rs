@@ -11,8 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nlmqtt::base::{Duration, Instant, Rng};
+use nlmqtt::base::{Budget, Duration, Instant, Rng};
 use nlmqtt::net::MemoryJournal;
+use nlmqtt::net::memory::Names;
 
 use crate::faults::Faults;
 use crate::stream::{EndState, Stream};
@@ -26,6 +27,11 @@ pub struct World {
     pub trace: Trace,
     pub hosts: Vec<Host>,
     pub streams: Vec<Stream>,
+    /// Of listeners inside the process, and what waits in their streams.
+    pub names: Names,
+    pub names_budget: Budget,
+    /// Payloads that were handed on by reference.
+    pub payloads: u64,
     /// Wall time is this much ahead of the monotonic clock.
     pub wall_offset_ms: u64,
     sequence: u64,
@@ -94,7 +100,11 @@ pub const OUTWARD: usize = 1;
 
 impl World {
     pub fn new(seed: u64, faults: Faults, trace: Trace) -> Self {
+        let names_budget = Budget::new(1 << 30);
         Self {
+            names: Names::new(names_budget.clone()),
+            names_budget,
+            payloads: 0,
             now: Instant::START,
             rng: Rng::with_seed(seed),
             faults,
@@ -298,6 +308,18 @@ impl Host {
         self.links.push(Some((stream, end)));
         self.watchers.push(worker);
         self.links.len() as u32 - 1
+    }
+
+    /// A link that is no stream of this world.
+    pub fn reserve_link(&mut self, worker: usize) -> u32 {
+        let link = self.take_index(worker, usize::MAX, 0);
+        self.links[link as usize] = None;
+        link
+    }
+
+    /// Gives back what was reserved.
+    pub fn release_link(&mut self, link: u32) {
+        self.freed.push(link);
     }
 
     pub fn free_index(&mut self, link: u32) {

@@ -2,6 +2,7 @@
 //! take. Packets of clients are written by hand, so that the codec is not judged by itself alone;
 //! packets of the server are taken apart and compared as lines of text.
 
+mod apart;
 mod bugs;
 mod limits;
 mod listeners;

@@ -383,7 +383,7 @@ impl PublishRequest<'_> {
         check_properties(properties)?;
         let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
         Ok(match self.shared {
-            Some(shared) => Message::with_payload(budget, topic, shared.clone(), qos, retain, properties, expires),
+            Some(shared) => Message::with_payload(budget, topic, shared.clone(), qos, retain, properties, expires, 0, now),
             None => Message::new(budget, topic, payload, qos, retain, properties, expires, 0, now),
         })
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Client;
 use super::event::{AckHandle, Cause, Connected, Event, Failure, Incoming, Outcome, State};
 use super::lifecycle::Ending;
@@ -25,6 +27,26 @@ impl Client {
         let taken = self.take_packets(now, &partial);
         partial.drain(..taken);
         self.keep(&[], partial);
+    }
+
+    /// Driver: what comes next is this payload, which need not be copied. False: it is not just what the unfinished PUBLISH lacks, or it
+    /// cannot be taken now; hand it in as bytes.
+    pub fn handle_payload(&mut self, now: Instant, payload: &Bytes) -> bool {
+        if !matches!(self.state, State::Online | State::Stopping) || self.is_held() {
+            return false;
+        }
+        let Some(connection) = &mut self.connection else { return false };
+        let head = core::mem::take(&mut connection.partial);
+        let Some(publish) = codec::decode_apart(self.options.version, codec::Sender::Server, &head, payload, self.options.packet_bytes_max) else {
+            connection.partial = head;
+            return false;
+        };
+        connection.keep_alive.received(now);
+        self.statistics.bytes_received += payload.len() as u64;
+        if let Err(error) = self.on_publish(now, &publish, Some(payload)) {
+            self.fault(now, error);
+        }
+        true
     }
 
     /// Keeps the beginning of a packet for the next input.
@@ -75,7 +97,7 @@ impl Client {
             _ => {}
         }
         match packet {
-            Packet::Publish(publish) => self.on_publish(now, publish)?,
+            Packet::Publish(publish) => self.on_publish(now, publish, None)?,
             Packet::PubAck(ack) => self.on_puback(ack),
             Packet::PubRec(ack) => self.on_pubrec(ack),
             Packet::PubRel(ack) => self.on_pubrel(ack),
@@ -193,7 +215,9 @@ impl Client {
         self.lost(now, ending);
     }
 
-    fn on_publish(&mut self, now: Instant, publish: &Publish<'_>) -> Result<(), Error> {
+    /// `apart`: its payload, if that need not be copied. Inlined, so that the usual way does not pay for the other one.
+    #[inline(always)]
+    fn on_publish(&mut self, now: Instant, publish: &Publish<'_>, apart: Option<&Bytes>) -> Result<(), Error> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         self.statistics.messages_received += 1;
         let alias = publish.properties.u16(PropertyId::TopicAlias);
@@ -225,19 +249,13 @@ impl Client {
         let forwarded = |id| !matches!(id, PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier | PropertyId::MessageExpiryInterval);
         let mut properties = PropertyList::new();
         properties.extend_filtered(publish.properties, forwarded);
-        let expiry_s = publish.properties.u32(PropertyId::MessageExpiryInterval);
-        let message = Message::new(
-            &self.budget,
-            &topic,
-            publish.payload,
-            publish.qos,
-            publish.retain,
-            properties.as_properties(),
-            expiry_s.map(|seconds| now + Duration::from_secs(seconds.into())),
-            0,
-            now,
-        );
-        let Publish { qos, dup, retain, .. } = *publish;
+        let expires = publish.properties.u32(PropertyId::MessageExpiryInterval).map(|seconds| now + Duration::from_secs(seconds.into()));
+        let Publish { qos, dup, retain, payload, .. } = *publish;
+        let (budget, properties) = (&self.budget, properties.as_properties());
+        let message = match apart {
+            Some(apart) => Message::with_payload(budget, &topic, apart.clone(), qos, retain, properties, expires, 0, now),
+            None => Message::new(budget, &topic, payload, qos, retain, properties, expires, 0, now),
+        };
         let incoming = Incoming { message, qos, dup, retain, subscription_ids, handlers, ack };
         if is_response {
             self.on_response(&incoming);

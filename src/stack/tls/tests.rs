@@ -115,7 +115,7 @@ fn bytes_pass_both_ways_and_memory_is_given_back() {
         for round in 0..20_u8 {
             let payload: Vec<u8> = (0..rng.below(100_000)).map(|at| at as u8 ^ round).collect();
             let mut out = OutBuffer::default();
-            payload.chunks(3_000).for_each(|chunk| out.push(&bytes::Bytes::copy_from_slice(chunk)));
+            payload.chunks(3_000).for_each(|chunk| out.push(&bytes::Bytes::copy_from_slice(chunk), std::sync::Arc::new(())));
             let (from, to) = if round % 2 == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
             let mut received = Vec::new();
             while !out.is_empty() {

@@ -247,8 +247,8 @@ mod tests {
             assert!(client.begin().is_none() && server.begin().is_none());
             let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
             let (mut from_client, mut from_server) = (OutBuffer::default(), OutBuffer::default());
-            from_client.push(&Bytes::from_static(b"from the client"));
-            from_server.push(&Bytes::from(vec![7; 70_000]));
+            from_client.push(&Bytes::from_static(b"from the client"), std::sync::Arc::new(()));
+            from_server.push(&Bytes::from(vec![7; 70_000]), std::sync::Arc::new(()));
             for _ in 0..20 {
                 let (client_took, server_took) = (client.seal(&from_client), server.seal(&from_server));
                 from_client.advance(client_took);

@@ -153,7 +153,7 @@ MAY_BE_NULL = {
     "client_publish_ex.token_out", "client_publish_message.token_out", "client_subscribe.message", "client_subscribe.free_fn",
     "client_subscribe.token_out", "client_subscribe_many.options", "client_subscribe_many.token_out",
     "client_unsubscribe.token_out", "client_unsubscribe_many.token_out", "client_config_set_requests.response_topic",
-    "client_config_set_bind.address", "client_config_set_transport.transport", "client_config_set_bind.device",
+    "client_config_set_bind.address", "client_config_set_transport.transport", "client_config_set_inproc_server.server", "client_config_set_bind.device",
     "client_config_set_signer.free_fn", "client_diagnostics.len_out",
     "client_config_check.problem", "message_new.properties", "runtime_new.config", "runtime_memory.used_bytes_out",
     "runtime_memory.limit_bytes_out", "runtime_config_set_thread_hooks.start", "runtime_config_set_thread_hooks.stop",

@@ -88,3 +88,49 @@ fn a_new_connection_is_made_although_there_is_no_room() {
     bench.incoming("t", Qos::AtMostOnce, 0, false, &PropertyList::new());
     assert!(!bench.events().iter().any(|line| line.starts_with("message")));
 }
+
+#[test]
+fn a_payload_by_reference_is_that_of_the_message_and_waits_for_room_as_bytes() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let mut bench = Bench::online(options(version), false, &[]);
+        let payload = bytes::Bytes::from(vec![7; 5_000]);
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            topic: "a",
+            packet_id: PacketId::new(1),
+            properties: Properties::EMPTY,
+            payload: &payload,
+        };
+        let mut whole = Vec::new();
+        publish.encode(version, &mut whole);
+        let head = &whole[..whole.len() - payload.len()];
+        bench.client.handle_input(bench.now, head);
+        assert!(bench.client.handle_payload(bench.now, &payload));
+        let Some(Event::Message(incoming)) = bench.client.poll_event() else { panic!("no message") };
+        assert_eq!((incoming.message.payload().as_ptr(), incoming.message.payload().len()), (payload.as_ptr(), payload.len()));
+        assert!(incoming.retain && bench.client.budget().used_bytes() > payload.len());
+        assert_eq!(bench.sent(), ["PUBACK 1 00"]);
+        // Not what the unfinished packet lacks, or nothing is unfinished.
+        assert!(!bench.client.handle_payload(bench.now, &payload));
+        bench.client.handle_input(bench.now, head);
+        assert!(!bench.client.handle_payload(bench.now, &payload.slice(1..)));
+        // Without room it is kept.
+        bench.client.set_receive_room(ReceiveRoom { count: 0, bytes: 0 });
+        assert!(!bench.client.handle_payload(bench.now, &payload));
+        bench.client.handle_input(bench.now, &payload);
+        assert!(bench.events().is_empty());
+        bench.client.set_receive_room(ONE);
+        bench.client.handle_input(bench.now, &[]);
+        assert_eq!(bench.events().len(), 1);
+        let received = bench.client.statistics().bytes_received as usize;
+        assert!(received >= 2 * whole.len() && received < 3 * whole.len());
+        // Before CONNACK it is a fault, as in bytes.
+        let mut early = Bench::dialed(options(version));
+        early.client.handle_input(early.now, head);
+        assert!(!early.client.handle_payload(early.now, &payload));
+        early.client.handle_input(early.now, &payload);
+        assert!(early.events().iter().any(|line| line.starts_with("disconnected Protocol")));
+    }
+}
