@@ -24,6 +24,8 @@
 //!
 //! A layer that has done its work (a proxy header was read) is taken out.
 
+#[cfg(feature = "datagram")]
+mod datagram;
 mod fault;
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 mod http;
@@ -43,6 +45,8 @@ pub mod ws;
 use core::net::SocketAddr;
 use std::io::IoSlice;
 
+#[cfg(feature = "datagram")]
+pub use datagram::{Birth, ConnectionId, DatagramEndpoint, DatagramLimits, Event as DatagramEvent, MakeDatagrams, Received, Transmit};
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};
