@@ -240,6 +240,10 @@ pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
         FaultKind::ProxyHeader => NLMQTT_PROXY_HEADER,
         FaultKind::TunnelRefused => NLMQTT_PROXY_REFUSED,
         FaultKind::TunnelCredentials => NLMQTT_PROXY_CREDENTIALS,
+        FaultKind::Silent => NLMQTT_TIMEOUT,
+        FaultKind::ConnectionLost => NLMQTT_NETWORK,
+        FaultKind::DatagramProtocol => NLMQTT_PROTOCOL,
+        FaultKind::Busy => NLMQTT_REFUSED,
     }
 }
 

@@ -50,6 +50,14 @@ pub enum FaultKind {
     TunnelRefused,
     /// A proxy wants other credentials.
     TunnelCredentials,
+    /// Nothing was heard of the peer for the idle time.
+    Silent,
+    /// The connection broke: bytes are missing, or the peer does not know it any more.
+    ConnectionLost,
+    /// The peer broke the rules of a transport over datagrams.
+    DatagramProtocol,
+    /// The peer has no place for another connection, or goes down.
+    Busy,
 }
 
 impl Fault {

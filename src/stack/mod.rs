@@ -33,6 +33,8 @@ mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recipe;
+#[cfg(feature = "rudp")]
+pub mod rudp;
 mod rules;
 #[cfg(feature = "tls")]
 pub mod tls;

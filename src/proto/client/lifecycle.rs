@@ -326,6 +326,8 @@ fn cause_of(kind: FaultKind) -> Cause {
         FaultKind::WebSocket => Cause::Protocol,
         FaultKind::UpgradeRefused => Cause::Other,
         FaultKind::ProxyHeader | FaultKind::TunnelRefused => Cause::Network,
+        FaultKind::Silent | FaultKind::ConnectionLost | FaultKind::Busy => Cause::Network,
+        FaultKind::DatagramProtocol => Cause::Protocol,
         FaultKind::TunnelCredentials => Cause::Credentials,
         _ => Cause::Tls,
     }

@@ -1,0 +1,5 @@
+//! Reliable UDP as a machine: no socket, no clock. `world` is the network.
+#![cfg(feature = "rudp")]
+
+mod stream;
+mod world;
