@@ -50,6 +50,18 @@ pub enum FaultKind {
     TunnelRefused,
     /// A proxy wants other credentials.
     TunnelCredentials,
+    /// Nobody is there, as a host on the way says.
+    #[cfg(feature = "datagram")]
+    Unreachable,
+    /// The peer takes no connection now.
+    #[cfg(feature = "datagram")]
+    Refused,
+    /// Nothing has come from the peer for too long, or it has forgotten the connection.
+    #[cfg(feature = "datagram")]
+    Silent,
+    /// The rules of a transport over datagrams are broken.
+    #[cfg(feature = "datagram")]
+    Datagram,
 }
 
 impl Fault {
