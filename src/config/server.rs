@@ -91,6 +91,8 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
         Endpoint::Tcp(_) => unix(),
         Endpoint::Unix(_) => tcp(),
         Endpoint::Memory(_) => tcp().or_else(unix),
+        #[cfg(feature = "datagram")]
+        Endpoint::Udp(_) => is_set(&["tcp_keepalive_s", "tcp_user_timeout_ms", "dscp", "proxy", "proxy_trusted"]).map(|key| (key, "is of TCP")).or_else(unix),
     };
     in_vain.map_or(Ok(()), |(key, what)| Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint))))
 }

@@ -240,10 +240,12 @@ pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
         FaultKind::ProxyHeader => NLMQTT_PROXY_HEADER,
         FaultKind::TunnelRefused => NLMQTT_PROXY_REFUSED,
         FaultKind::TunnelCredentials => NLMQTT_PROXY_CREDENTIALS,
-        FaultKind::Silent => NLMQTT_TIMEOUT,
-        FaultKind::ConnectionLost => NLMQTT_NETWORK,
-        FaultKind::DatagramProtocol => NLMQTT_PROTOCOL,
-        FaultKind::Busy => NLMQTT_REFUSED,
+        #[cfg(feature = "datagram")]
+        FaultKind::Unreachable | FaultKind::Silent => NLMQTT_NETWORK,
+        #[cfg(feature = "datagram")]
+        FaultKind::Refused => NLMQTT_REFUSED,
+        #[cfg(feature = "datagram")]
+        FaultKind::Datagram => NLMQTT_PROTOCOL,
     }
 }
 

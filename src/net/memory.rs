@@ -84,6 +84,18 @@ pub(super) struct Readiness {
     pub ended: bool,
 }
 
+/// How [`End::drain`] went.
+#[cfg(feature = "datagram")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Drained {
+    /// Everything is out; it is told when there is more.
+    Empty,
+    /// Everything is out, and no more will come.
+    Ended,
+    /// Some was not taken.
+    Refused,
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -142,13 +154,19 @@ impl Names {
         let meeting = lock(&self.0).get(name).cloned().ok_or_else(refused)?;
         let mut waiting = lock(&meeting.waiting);
         let queue = waiting.as_mut().filter(|queue| queue.len() < meeting.backlog).ok_or_else(refused)?;
-        let pipe = || Arc::new(Mutex::new(Pipe { reader_waits: true, ..Pipe::default() }));
-        let (to, fro) = (pipe(), pipe());
-        queue.push_back(End { incoming: to.clone(), outgoing: fro.clone() });
+        let (there, here) = pair();
+        queue.push_back(there);
         drop(waiting);
         meeting.watch.tell(Some(watcher));
-        Ok(End { incoming: fro, outgoing: to })
+        Ok(here)
     }
+}
+
+/// The two ends of a stream.
+pub(super) fn pair() -> (End, End) {
+    let pipe = || Arc::new(Mutex::new(Pipe { reader_waits: true, ..Pipe::default() }));
+    let (to, fro) = (pipe(), pipe());
+    (End { incoming: to.clone(), outgoing: fro.clone() }, End { incoming: fro, outgoing: to })
 }
 
 impl MemoryListener {
@@ -239,6 +257,57 @@ impl End {
             reader.iter().for_each(|reader| reader.tell(Some(own)));
         }
         if count == 0 && offered > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    /// How much can be written now. With none, it is told when there is room again.
+    #[cfg(feature = "datagram")]
+    pub fn room(&self) -> usize {
+        let mut pipe = lock(&self.outgoing);
+        let room = PIPE_BYTES_MAX.saturating_sub(pipe.bytes.len());
+        pipe.writer_waits |= room == 0;
+        room
+    }
+
+    /// Hands over what there is to read, as much as `take` says that it takes; how it went.
+    #[cfg(feature = "datagram")]
+    pub fn drain(&self, own: &Arc<Watcher>, mut take: impl FnMut(&[u8]) -> usize) -> Drained {
+        let mut pipe = lock(&self.incoming);
+        let mut is_refused = false;
+        while !pipe.bytes.is_empty() && !is_refused {
+            let front = pipe.bytes.as_slices().0;
+            let (offered, taken) = (front.len(), take(front));
+            is_refused = taken < offered;
+            pipe.bytes.drain(..taken);
+        }
+        if pipe.bytes.is_empty() {
+            pipe.bytes.shrink_to(PIPE_BYTES_KEPT);
+        }
+        let drained = match (is_refused, pipe.is_ended) {
+            (true, _) => Drained::Refused,
+            (false, true) => Drained::Ended,
+            (false, false) => Drained::Empty,
+        };
+        pipe.reader_waits = !is_refused;
+        if pipe.writer_waits && pipe.bytes.len() <= PIPE_BYTES_MAX / 2 {
+            pipe.writer_waits = false;
+            let writer = pipe.writer.clone();
+            drop(pipe);
+            writer.iter().for_each(|writer| writer.tell(Some(own)));
+        }
+        drained
+    }
+
+    /// Nobody reads at the other end any more.
+    #[cfg(feature = "datagram")]
+    pub fn is_abandoned(&self) -> bool {
+        lock(&self.outgoing).is_broken
+    }
+
+    /// Has the other end look at what it knows.
+    #[cfg(feature = "datagram")]
+    pub fn nudge(&self, own: &Arc<Watcher>) {
+        let reader = lock(&self.outgoing).reader.clone();
+        reader.iter().for_each(|reader| reader.tell(Some(own)));
     }
 
     /// Says that no more will be written.

@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::datagram::{Datagrams, Stream};
 use super::journal::{LogSequence, MemoryJournal};
 use super::memory::{End, MemoryListener, Names, Readiness, Watcher};
 use super::resolver::{Resolve, Resolver};
@@ -25,7 +26,11 @@ use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
 use super::unix::{self, SocketFile};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
+#[cfg(feature = "datagram")]
+use super::{DialPlan, datagram};
 use crate::base::{Duration, Instant, PeerProcess, UnixTime};
+#[cfg(feature = "datagram")]
+use crate::stack::{About, Birth, DatagramLimits, MakeDatagrams};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
@@ -41,6 +46,10 @@ enum Slot {
     Stream(Socket),
     Memory(End),
     MemoryListener(MemoryListener),
+    /// Of a driver.
+    #[cfg_attr(not(feature = "datagram"), allow(dead_code))]
+    Udp,
+    Datagram(Stream),
     Custom(Box<dyn CustomStream>),
 }
 
@@ -50,6 +59,7 @@ pub struct Moving(MovingStream);
 enum MovingStream {
     Socket(Socket),
     Memory(End),
+    Datagram(Stream),
 }
 
 struct Listening {
@@ -75,6 +85,8 @@ pub struct MioNet {
     /// Beside the poll: streams inside this process.
     watcher: Arc<Watcher>,
     names: Arc<Names>,
+    /// UDP sockets, and what is on them.
+    pub(super) datagrams: Datagrams,
     journal: MemoryJournal,
     epoch: std::time::Instant,
 }
@@ -97,8 +109,10 @@ impl MioNet {
                 let _ = wake.wake();
             }),
         );
+        let watcher = Watcher::new(waker.clone());
         Ok(Self {
-            watcher: Watcher::new(waker.clone()),
+            datagrams: Datagrams::new(poll.registry(), &watcher)?,
+            watcher,
             names: Arc::default(),
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
@@ -145,7 +159,8 @@ impl MioNet {
     /// # Errors
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let deadline = if self.watcher.has_events() { Some(Instant::START) } else { deadline };
+        let has_work = self.watcher.has_events() || self.datagrams.has_work();
+        let deadline = if has_work { Some(Instant::START) } else { deadline.into_iter().chain(self.datagrams.deadline()).min() };
         let wait = deadline.map(|deadline| deadline.since(self.now()).max(Duration::from_nanos(1)));
         let wait = wait.unwrap_or(Duration::ZERO);
         let value = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
@@ -190,12 +205,61 @@ impl MioNet {
         LinkId(index)
     }
 
+    pub(super) fn insert_datagram(&mut self, mut stream: Stream) -> LinkId {
+        let index = self.insert(Slot::Free);
+        stream.watch(&self.watcher, index);
+        self.sockets[index as usize] = Slot::Datagram(stream);
+        LinkId(index)
+    }
+
+    /// A place for a UDP socket.
+    #[cfg(feature = "datagram")]
+    pub(super) fn insert_udp(&mut self, socket: &Socket) -> io::Result<u32> {
+        let index = self.register(socket, Interest::READABLE | Interest::WRITABLE)?;
+        self.sockets[index as usize] = Slot::Udp;
+        Ok(index)
+    }
+
+    /// There is no socket at this place any more.
+    pub(super) fn free_udp(&mut self, place: u32) {
+        self.remove(place);
+    }
+
+    /// The stream of a link over datagrams.
+    #[cfg(feature = "datagram")]
+    pub(super) fn datagram(&self, link: LinkId) -> Option<&Stream> {
+        match self.sockets.get(link.0 as usize) {
+            Some(Slot::Datagram(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Lets the machines of datagrams do what there is to do.
+    fn run_datagrams(&mut self, ready: &mut Vec<Ready>) {
+        let now = self.now();
+        self.datagrams.run(now, ready);
+        for place in self.datagrams.take_gone() {
+            self.free_udp(place);
+        }
+    }
+
+    /// How long to sleep, if nothing happens.
+    fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if !self.again.is_empty() || self.watcher.has_events() || self.datagrams.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let Some(deadline) = self.datagrams.deadline() else { return timeout };
+        let until = deadline.since(self.now());
+        Some(timeout.map_or(until, |timeout| timeout.min(until)))
+    }
+
     /// What there is to be said of streams inside this process.
     fn report_memory(&mut self, ready: &mut Vec<Ready>) {
-        if !self.watcher.has_events() {
+        let mut places = self.datagrams.take_noted();
+        if places.is_empty() && !self.watcher.has_events() {
             return;
         }
-        let mut places = self.watcher.take();
+        places.append(&mut self.watcher.take());
         places.sort_unstable();
         places.dedup();
         for place in places {
@@ -204,6 +268,13 @@ impl MioNet {
                 Some(Slot::Memory(end)) => {
                     let Readiness { readable, writable, ended } = end.readiness();
                     ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
+                }
+                Some(Slot::Datagram(stream)) => {
+                    #[cfg(feature = "datagram")]
+                    ready.extend(stream.take_move().map(|peer| Ready::Moved { link: LinkId(place), peer }));
+                    if let Some(Readiness { readable, writable, ended }) = stream.readiness() {
+                        ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
+                    }
                 }
                 _ => {}
             }
@@ -294,8 +365,8 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
-        let must_not_sleep = !self.again.is_empty() || self.watcher.has_events();
-        let timeout = if must_not_sleep { Some(Duration::ZERO) } else { timeout };
+        self.run_datagrams(ready);
+        let timeout = if ready.is_empty() { self.sleep(timeout) } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -314,12 +385,14 @@ impl Net for MioNet {
                     writable: event.is_writable() || event.is_error(),
                     ended: event.is_read_closed() || event.is_error(),
                 }),
+                Some(Slot::Udp) => self.datagrams.socket_ready(id, event.is_readable() || event.is_error(), event.is_writable()),
                 // What its descriptor says is the application's affair.
                 Some(Slot::Custom(_)) => ready.push(Ready::Link { link: LinkId(id), readable: true, writable: true, ended: false }),
                 _ => {}
             }
         }
         self.events.clear();
+        self.run_datagrams(ready);
         self.report_memory(ready);
         let again = self.again.drain(..).filter(|index| matches!(self.sockets[*index as usize], Slot::Custom(_)));
         ready.extend(again.map(|index| Ready::Link { link: LinkId(index), readable: true, writable: false, ended: false }));
@@ -347,6 +420,8 @@ impl Net for MioNet {
                 }
                 return Ok((ListenerId(index), endpoint.clone()));
             }
+            #[cfg(feature = "datagram")]
+            Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -382,6 +457,10 @@ impl Net for MioNet {
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
+        if matches!(self.sockets.get(listener.0 as usize), Some(Slot::Udp)) {
+            // Its connections stay, and the socket with them.
+            return self.datagrams.unlisten(self.now(), listener.0);
+        }
         if let Slot::Listener(listener) = self.remove(listener.0) {
             let _ = self.deregister(&listener.socket);
         }
@@ -394,6 +473,10 @@ impl Net for MioNet {
             Some(Slot::MemoryListener(listener)) => {
                 let Some(end) = listener.accept() else { return Ok(None) };
                 return Ok(Some((self.insert_end(end), Peer::default())));
+            }
+            Some(Slot::Udp) => {
+                let Some((stream, peer)) = self.datagrams.accept(listener.0) else { return Ok(None) };
+                return Ok(Some((self.insert_datagram(stream), peer)));
             }
             _ => return Ok(None),
         };
@@ -420,6 +503,8 @@ impl Net for MioNet {
                 let end = self.names.dial(name, &self.watcher)?;
                 return Ok(self.insert_end(end));
             }
+            #[cfg(feature = "datagram")]
+            Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if let Some(device) = &options.device {
@@ -441,8 +526,11 @@ impl Net for MioNet {
     }
 
     fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
-        let Some(Slot::Stream(stream)) = self.sockets.get(link.0 as usize) else { return None };
-        Some((stream.local_addr().ok()?.as_socket()?, stream.peer_addr().ok()?.as_socket()?))
+        match self.sockets.get(link.0 as usize)? {
+            Slot::Stream(stream) => Some((stream.local_addr().ok()?.as_socket()?, stream.peer_addr().ok()?.as_socket()?)),
+            Slot::Datagram(stream) => Some(stream.ends()),
+            _ => None,
+        }
     }
 
     fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId> {
@@ -459,6 +547,9 @@ impl Net for MioNet {
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
         let slot = self.sockets.get_mut(link.0 as usize)?;
         if let Slot::Custom(stream) = slot {
+            return stream.opened();
+        }
+        if let Slot::Datagram(stream) = slot {
             return stream.opened();
         }
         let Slot::Dialing(stream) = slot else { return Some(Ok(())) };
@@ -482,6 +573,7 @@ impl Net for MioNet {
         match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
             Some(Slot::Memory(end)) => end.read(buffer, &self.watcher),
+            Some(Slot::Datagram(stream)) => stream.read(buffer, &self.watcher),
             Some(Slot::Custom(stream)) => {
                 let (result, must_read_again) = read_all(&mut **stream, buffer);
                 if must_read_again {
@@ -498,6 +590,7 @@ impl Net for MioNet {
         let stream = match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
             Some(Slot::Memory(end)) => return end.write(slices, &self.watcher),
+            Some(Slot::Datagram(stream)) => return stream.write(slices, &self.watcher),
             Some(Slot::Custom(stream)) => return write_all(&mut **stream, slices),
             _ => return Err(io::ErrorKind::NotConnected.into()),
         };
@@ -512,6 +605,7 @@ impl Net for MioNet {
     fn shutdown(&mut self, link: LinkId) {
         match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Memory(end)) => end.shutdown(),
+            Some(Slot::Datagram(stream)) => stream.shutdown(),
             Some(Slot::Custom(stream)) => stream.shutdown(),
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => {
                 // It may be gone already.
@@ -525,7 +619,7 @@ impl Net for MioNet {
         match self.remove(link.0) {
             Slot::Stream(stream) | Slot::Dialing(stream) => drop(self.deregister(&stream)),
             Slot::Custom(stream) => drop(self.poll.registry().deregister(&mut SourceFd(&stream.descriptor()))),
-            Slot::Free | Slot::Listener(_) | Slot::Memory(_) | Slot::MemoryListener(_) => {}
+            Slot::Free | Slot::Listener(_) | Slot::Memory(_) | Slot::MemoryListener(_) | Slot::Udp | Slot::Datagram(_) => {}
         }
     }
 
@@ -539,6 +633,10 @@ impl Net for MioNet {
                 end.unwatch();
                 Ok(Moving(MovingStream::Memory(end)))
             }
+            Slot::Datagram(mut stream) => {
+                stream.unwatch();
+                Ok(Moving(MovingStream::Datagram(stream)))
+            }
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -547,11 +645,52 @@ impl Net for MioNet {
         match stream {
             MovingStream::Socket(stream) => self.insert_stream(stream),
             MovingStream::Memory(end) => Ok(self.insert_end(end)),
+            MovingStream::Datagram(stream) => Ok(self.insert_datagram(stream)),
         }
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {
         self.resolver.resolve(ticket, host, port);
+    }
+
+    #[cfg(feature = "datagram")]
+    fn listen_datagrams(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+        make: &dyn MakeDatagrams,
+        (seed, limits): (u64, DatagramLimits),
+    ) -> io::Result<(ListenerId, Endpoint)> {
+        let bound = datagram::bind(address, &DialOptions::default())?;
+        let local = bound.local();
+        let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
+        let place = self.insert_udp(bound.socket())?;
+        self.datagrams.listen(place, bound, machine, options.backlog);
+        Ok((ListenerId(place), Endpoint::Udp(local)))
+    }
+
+    #[cfg(feature = "datagram")]
+    fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
+        self.datagrams.renew(listener.0, make, limits);
+    }
+
+    #[cfg(feature = "datagram")]
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
+        let bound = plan.bind()?;
+        let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
+        let place = self.insert_udp(bound.socket())?;
+        match self.datagrams.dial(self.now(), place, bound, machine, plan) {
+            Ok(stream) => Ok(self.insert_datagram(stream)),
+            Err(error) => {
+                self.free_udp(place);
+                Err(error)
+            }
+        }
+    }
+
+    #[cfg(feature = "datagram")]
+    fn about(&mut self, link: LinkId) -> Option<Box<About>> {
+        self.datagram(link)?.take_about()
     }
 
     fn append(&mut self, record: &[u8]) -> LogSequence {
@@ -560,6 +699,13 @@ impl Net for MioNet {
 
     fn confirmed(&mut self) -> LogSequence {
         self.journal.confirmed()
+    }
+}
+
+impl Drop for MioNet {
+    /// What the hosts have written to streams over datagrams has left this process for no kernel yet.
+    fn drop(&mut self) {
+        self.datagrams.end(self.now());
     }
 }
 

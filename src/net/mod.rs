@@ -16,6 +16,8 @@
 mod answer;
 mod client_host;
 mod client_link;
+#[cfg_attr(not(feature = "datagram"), path = "no_datagram.rs")]
+mod datagram;
 mod dispatch;
 mod endpoint;
 mod error;
@@ -52,9 +54,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::base::{Duration, Instant, UnixTime};
+#[cfg(feature = "datagram")]
+use crate::stack::{About, DatagramLimits, Fault, MakeDatagrams};
 
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
+#[cfg(feature = "datagram")]
+pub use datagram::DialPlan;
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use endpoint::{Endpoint, Peer, SocketOptions};
 pub use error::Error;
@@ -105,6 +111,24 @@ pub enum Ready {
         /// The peer sends no more: behind what can be read now comes the end, and no other report.
         ended: bool,
     },
+    /// The peer of a stream has another address.
+    #[cfg(feature = "datagram")]
+    Moved {
+        /// Which.
+        link: LinkId,
+        /// Where it is now.
+        peer: SocketAddr,
+    },
+    /// Somebody wanted to come in, and there is no stream to tell of.
+    #[cfg(feature = "datagram")]
+    Failed {
+        /// Where.
+        listener: ListenerId,
+        /// Who.
+        peer: SocketAddr,
+        /// Why.
+        fault: Fault,
+    },
     /// A name was looked up.
     Resolved {
         /// What [`Net::resolve`] was given.
@@ -150,6 +174,46 @@ pub trait Net: 'static {
     /// # Errors
     /// The address is taken or not allowed.
     fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
+
+    /// Opens a UDP socket with an endpoint of `make` on it, which draws on the seed; its connections are accepted as others.
+    ///
+    /// # Errors
+    /// As [`Net::listen`]; `Unsupported`: this world has no datagrams.
+    #[cfg(feature = "datagram")]
+    fn listen_datagrams(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+        make: &dyn MakeDatagrams,
+        seed_and_limits: (u64, DatagramLimits),
+    ) -> io::Result<(ListenerId, Endpoint)> {
+        let _ = (address, options, make, seed_and_limits);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Other options for whoever comes from now on.
+    #[cfg(feature = "datagram")]
+    fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
+        let _ = (listener, make, limits);
+    }
+
+    /// Begins a connection over datagrams, as [`Net::dial`] does. A fault of the transport is an error with a
+    /// [`Fault`] inside, here, from [`Net::dialed`] and from [`Net::read`].
+    ///
+    /// # Errors
+    /// It cannot even begin.
+    #[cfg(feature = "datagram")]
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
+        let _ = (plan, make, seed);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// What the transport has learnt of the peer of a stream that is there; once.
+    #[cfg(feature = "datagram")]
+    fn about(&mut self, link: LinkId) -> Option<Box<About>> {
+        let _ = link;
+        None
+    }
 
     /// Takes over a socket that listens already; answers where.
     ///

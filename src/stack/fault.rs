@@ -50,14 +50,18 @@ pub enum FaultKind {
     TunnelRefused,
     /// A proxy wants other credentials.
     TunnelCredentials,
-    /// Nothing was heard of the peer for the idle time.
+    /// Nobody is there, as a host on the way says.
+    #[cfg(feature = "datagram")]
+    Unreachable,
+    /// The peer takes no connection now.
+    #[cfg(feature = "datagram")]
+    Refused,
+    /// Nothing has come from the peer for too long, or it has forgotten the connection.
+    #[cfg(feature = "datagram")]
     Silent,
-    /// The connection broke: bytes are missing, or the peer does not know it any more.
-    ConnectionLost,
-    /// The peer broke the rules of a transport over datagrams.
-    DatagramProtocol,
-    /// The peer has no place for another connection, or goes down.
-    Busy,
+    /// The rules of a transport over datagrams are broken.
+    #[cfg(feature = "datagram")]
+    Datagram,
 }
 
 impl Fault {

@@ -4,7 +4,7 @@
 
 use nlmqtt::base::{Duration, Rng};
 use nlmqtt::stack::rudp::{CongestionControl, Options};
-use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, Event, Fault, FaultKind};
+use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, DatagramEvent as Event, Fault, FaultKind};
 
 use crate::world::{CLIENT, HELLO, SERVER, Way, World, endpoint};
 

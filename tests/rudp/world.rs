@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use nlmqtt::base::{Duration, Instant, Rng};
 use nlmqtt::stack::rudp::frame::Frame;
 use nlmqtt::stack::rudp::{Endpoint, Options, Statistics};
-use nlmqtt::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramLimits, Event, Received, Transmit};
+use nlmqtt::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Received, Transmit};
 
 pub const CLIENT: usize = 0;
 pub const SERVER: usize = 1;

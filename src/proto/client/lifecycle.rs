@@ -326,9 +326,11 @@ fn cause_of(kind: FaultKind) -> Cause {
         FaultKind::WebSocket => Cause::Protocol,
         FaultKind::UpgradeRefused => Cause::Other,
         FaultKind::ProxyHeader | FaultKind::TunnelRefused => Cause::Network,
-        FaultKind::Silent | FaultKind::ConnectionLost | FaultKind::Busy => Cause::Network,
-        FaultKind::DatagramProtocol => Cause::Protocol,
         FaultKind::TunnelCredentials => Cause::Credentials,
+        #[cfg(feature = "datagram")]
+        FaultKind::Unreachable | FaultKind::Refused | FaultKind::Silent => Cause::Network,
+        #[cfg(feature = "datagram")]
+        FaultKind::Datagram => Cause::Protocol,
         _ => Cause::Tls,
     }
 }

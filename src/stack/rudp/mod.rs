@@ -79,10 +79,10 @@ impl Reason {
     fn fault(self) -> Fault {
         match self {
             Self::Normal | Self::TimeOut => Fault::new(FaultKind::Silent, "the other side had heard nothing for too long"),
-            Self::Protocol => Fault::new(FaultKind::DatagramProtocol, "the other side says that a rule was broken"),
-            Self::Busy => Fault::new(FaultKind::Busy, "the other side has no place for another connection"),
-            Self::GoingDown => Fault::new(FaultKind::Busy, "the other side goes down"),
-            Self::Replaced => Fault::new(FaultKind::ConnectionLost, "the other side has another connection instead"),
+            Self::Protocol => Fault::new(FaultKind::Datagram, "the other side says that a rule was broken"),
+            Self::Busy => Fault::new(FaultKind::Refused, "the other side has no place for another connection"),
+            Self::GoingDown => Fault::new(FaultKind::Refused, "the other side goes down"),
+            Self::Replaced => Fault::new(FaultKind::Silent, "the other side has another connection instead"),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::Frame;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
-use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramLimits, Event, Fault, FaultKind, MakeDatagrams, Received, Transmit};
+use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
 
 /// Makes endpoints with the same options.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ impl DatagramEndpoint for Endpoint {
             Kind::Second(peer) => peer.is_calling() && self.options.generation != Generation::Two,
         });
         if is_there {
-            return Err(Fault::new(FaultKind::Busy, "there is a connection to this address, and the server may not tell two apart"));
+            return Err(Fault::new(FaultKind::Refused, "there is a connection to this address, and the server may not tell two apart"));
         }
         let (way, rng) = (Way { remote, local: None }, self.rng.fork());
         let kind = match self.options.generation {

@@ -28,7 +28,7 @@ use super::peer::{Peer, Role, Way};
 use super::throttle::Throttle;
 use super::{Marks, Statistics};
 use crate::base::{Bucket, Instant, PeerMap, Rng, peer_map};
-use crate::stack::{About, Birth, ConnectionId, DatagramLimits, Event, Fault, FaultKind, Transmit};
+use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, Transmit};
 
 pub use face::Maker;
 
@@ -373,7 +373,7 @@ impl Endpoint {
             return Some(if role == Role::Client { Event::Opened(about) } else { Event::Accepted { peer: way.remote, local: way.local, about } });
         }
         if !connection.is_told && role == Role::Listener {
-            let fault = ending.take()?.unwrap_or_else(|| Fault::new(FaultKind::ConnectionLost, "it has gone before it sent anything"));
+            let fault = ending.take()?.unwrap_or_else(|| Fault::new(FaultKind::Silent, "it has gone before it sent anything"));
             connection.is_released = true;
             self.counters.half_open_lost += 1;
             return Some(Event::Failed { peer: way.remote, fault });

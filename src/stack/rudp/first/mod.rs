@@ -237,7 +237,7 @@ impl First {
             self.marks.is_writable |= self.sender.take_edge();
             self.close_if_done(now);
         } else if self.proof.as_mut().is_some_and(|proof| proof.wrong()) {
-            self.end(Some(Fault::new(FaultKind::DatagramProtocol, "what was never sent was acknowledged")));
+            self.end(Some(Fault::new(FaultKind::Datagram, "what was never sent was acknowledged")));
             self.stage = Stage::Over;
         }
     }
@@ -249,7 +249,7 @@ impl First {
 
     /// Another connection has taken its place.
     pub fn replaced(&mut self) {
-        self.end(Some(Fault::new(FaultKind::ConnectionLost, "the other side has begun anew")));
+        self.end(Some(Fault::new(FaultKind::Silent, "the other side has begun anew")));
         self.stage = Stage::Over;
     }
 
@@ -362,7 +362,7 @@ impl First {
                 self.fail(FaultKind::Timeout, "no proof of the address came");
             }
             Stage::Open if self.sender.has_failed(now) => {
-                self.fail(FaultKind::ConnectionLost, "a packet was not acknowledged");
+                self.fail(FaultKind::Silent, "a packet was not acknowledged");
             }
             Stage::Open => self.close_if_done(now),
             Stage::Calling | Stage::Closing | Stage::Over => {}
@@ -381,7 +381,7 @@ impl First {
             return 0;
         }
         self.sender.write(bytes).unwrap_or_else(|_| {
-            self.fail(FaultKind::DatagramProtocol, "what was to be sent does not fit a frame of generation 1");
+            self.fail(FaultKind::Datagram, "what was to be sent does not fit a frame of generation 1");
             0
         })
     }
@@ -402,7 +402,7 @@ impl First {
     fn close_if_done(&mut self, now: Instant) {
         let is_due = self.finish_at.is_some_and(|at| self.sender.is_done() || at <= now);
         if is_due && self.stage == Stage::Open {
-            let fault = (!self.sender.is_done()).then(|| Fault::new(FaultKind::ConnectionLost, "what was sent last was not acknowledged"));
+            let fault = (!self.sender.is_done()).then(|| Fault::new(FaultKind::Silent, "what was sent last was not acknowledged"));
             self.end(fault);
             self.close();
         }

@@ -267,7 +267,7 @@ impl Peer {
         let is_due = self.finish_at.is_some_and(|at| self.outgoing.is_done() || at <= now);
         if is_due && self.stage == Stage::Open {
             if !self.outgoing.is_done() {
-                self.end(Some(Fault::new(FaultKind::ConnectionLost, "what was sent last was not acknowledged")));
+                self.end(Some(Fault::new(FaultKind::Silent, "what was sent last was not acknowledged")));
             }
             self.close(now, Reason::Normal);
         }

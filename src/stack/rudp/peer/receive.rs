@@ -76,7 +76,7 @@ impl Peer {
         let is_old_enough = now.since(self.hello_at) >= RESET_DOUBT;
         if self.role == Role::Client && self.is_confirmed && is_old_enough && id == self.peer_id && token == self.token {
             let is_closing = matches!(self.stage, Stage::Closing { .. });
-            self.end((!is_closing).then(|| Fault::new(FaultKind::ConnectionLost, "the other side does not know this connection any more")));
+            self.end((!is_closing).then(|| Fault::new(FaultKind::Silent, "the other side does not know this connection any more")));
             self.stage = Stage::Over;
         }
     }
@@ -89,7 +89,7 @@ impl Peer {
         let is_newest = serial(data.number, self.incoming.largest()) > 0;
         match self.incoming.take(now, data.number, data.offset, data.bytes, data.answer_at_once, self.options.ack_delay) {
             Taken::BeyondLimit => {
-                return self.fail(now, Reason::Protocol, Fault::new(FaultKind::DatagramProtocol, "more bytes than the limit allows"));
+                return self.fail(now, Reason::Protocol, Fault::new(FaultKind::Datagram, "more bytes than the limit allows"));
             }
             Taken::NotKept => {
                 self.statistics.frames_not_kept += 1;
@@ -129,7 +129,7 @@ impl Peer {
         let frame_bytes = self.mtu.frame_bytes();
         let was_blocked = self.outgoing.is_blocked();
         let Ok(acked) = self.outgoing.acked(now, block, &mut self.congestion, &self.rtt, frame_bytes) else {
-            return self.fail(now, Reason::Protocol, Fault::new(FaultKind::DatagramProtocol, "what was never sent was acknowledged"));
+            return self.fail(now, Reason::Protocol, Fault::new(FaultKind::Datagram, "what was never sent was acknowledged"));
         };
         if let Some(latest) = acked.rtt {
             self.rtt.sample(latest, Duration::from_millis(block.delay_ms.into()));
@@ -165,7 +165,7 @@ impl Peer {
         let fault = match Reason::of(close.reason) {
             _ if is_closing => None,
             Reason::Normal if serial(close.offset, self.incoming.next()) > 0 => {
-                Some(Fault::new(FaultKind::ConnectionLost, "the other side has closed, and bytes before its end are missing"))
+                Some(Fault::new(FaultKind::Silent, "the other side has closed, and bytes before its end are missing"))
             }
             Reason::Normal => None,
             reason => Some(reason.fault()),
