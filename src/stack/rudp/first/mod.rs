@@ -171,7 +171,8 @@ impl First {
                     self.open();
                     self.received_at = now;
                 }
-                _ => self.may_begin_anew = true,
+                // Who has sent one CONNECT has one answer, however often it comes.
+                _ => self.may_begin_anew |= self.repeats > 0,
             },
             One::Close => {
                 self.received_at = now;
@@ -190,7 +191,7 @@ impl First {
 
     fn data(&mut self, now: Instant, sequence: u16, payload: &[u8]) {
         self.received_at = now;
-        if self.may_begin_anew && sequence == 1 && !payload.is_empty() {
+        if self.may_begin_anew && sequence == 1 && !payload.is_empty() && self.order.is_known(1) {
             self.may_begin_anew = false;
             self.order.begin_anew(1);
         }

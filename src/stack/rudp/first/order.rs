@@ -71,21 +71,27 @@ impl Order {
         self.missing.clear();
     }
 
+    /// The packet with this sequence is here, or was.
+    pub fn is_known(&self, sequence: u16) -> bool {
+        let is_past = (sequence.wrapping_sub(self.expected) as i16) < 0;
+        let is_missing = || self.missing.iter().any(|missing| *missing == sequence);
+        (is_past && !is_missing()) || self.early.iter().any(|early| early.sequence == sequence)
+    }
+
     /// Takes a DATA.
     pub fn take(&mut self, now: Instant, sequence: u16, payload: &[u8]) -> Taken {
         if payload.is_empty() {
             return Taken::Kept;
         }
-        let distance = sequence.wrapping_sub(self.expected) as i16;
-        let is_missing = self.missing.iter().any(|missing| *missing == sequence);
-        if (distance < 0 && !is_missing) || self.early.iter().any(|early| early.sequence == sequence) {
+        if self.is_known(sequence) {
             return Taken::Again;
         }
+        let distance = sequence.wrapping_sub(self.expected) as i16;
         let is_room = self.readable + self.early_bytes + payload.len() <= BYTES_MAX;
         if distance > EARLY_MAX as i16 || !is_room || !is_packets(payload) {
             return Taken::NotKept;
         }
-        if is_missing {
+        if distance < 0 {
             self.missing.retain(|missing| *missing != sequence);
             self.late += 1;
             self.deliver(payload);
