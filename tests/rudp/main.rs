@@ -1,6 +1,8 @@
 //! Reliable UDP as a machine: no socket, no clock. `world` is the network.
 #![cfg(feature = "rudp")]
 
+mod behaviour;
 mod first;
+mod hostile;
 mod stream;
 mod world;

@@ -116,6 +116,8 @@ pub struct Outgoing {
     gap_in: u64,
     in_flight: u32,
     largest_acked: u32,
+    /// Bytes that were new in the last frame that had any.
+    last_fresh: u32,
     last_sent_at: Option<Instant>,
     /// When the first one that is not lost yet will be, without another ACK.
     loss_at: Option<Instant>,
@@ -139,6 +141,7 @@ impl Outgoing {
             gap_in,
             in_flight: 0,
             largest_acked: 0,
+            last_fresh: 0,
             last_sent_at: None,
             loss_at: None,
             wants_room: false,
@@ -385,8 +388,9 @@ impl Outgoing {
         self.in_flight += record.bytes();
         let is_kept = records.push_back(record).is_ok();
         debug_assert!(is_kept, "there was room for a record");
-        if serial(end, self.next) > 0 {
-            self.next = end;
+        let fresh = serial(end, self.next);
+        if fresh > 0 {
+            (self.next, self.last_fresh) = (end, fresh as u32);
         }
         self.last_sent_at = Some(now);
         self.advance_number();
@@ -432,13 +436,10 @@ impl Outgoing {
         Some(Segment { offset, length: length as u16, is_repeat })
     }
 
-    /// Bytes of the small frame before, if it is on its way and there is room for both.
+    /// What was new in the frame before, if it is on its way, and there is room for both.
     fn repeatable(&self, room: u32) -> u32 {
-        let last = self.records.as_ref().and_then(|records| records.back());
-        let Some(last) = last.filter(|last| last.fate == Fate::InFlight && last.end() == self.next) else { return 0 };
-        // What it repeated itself is not carried on for ever: half the room is for what is new.
-        let length = u32::from(last.length).min(serial(self.next, self.acknowledged).max(0) as u32);
-        if length <= room / 2 { length } else { 0 }
+        let is_on_its_way = self.last_fresh <= self.next.wrapping_sub(self.acknowledged);
+        if is_on_its_way && self.last_fresh <= room / 2 { self.last_fresh } else { 0 }
     }
 
     fn forget_done(&mut self) {

@@ -69,7 +69,7 @@ impl Peer {
             return None;
         }
         Frame::Close(close(false)).write(out);
-        let wait = self.rtt.probe_timeout(self.options.ack_delay, u32::from(super::CLOSES - left));
+        let wait = self.rtt.probe_timeout(self.options.ack_delay, 0);
         self.stage = Stage::Closing { reason, left: left - 1, next_at: now + wait };
         Some(self.way)
     }
