@@ -2,7 +2,9 @@
 #![cfg(feature = "rudp")]
 
 mod behaviour;
+mod bench;
 mod first;
 mod hostile;
 mod stream;
+mod vectors;
 mod world;

@@ -50,8 +50,9 @@ pub struct Incoming {
     limit: u32,
     window: u32,
     window_max: u32,
-    /// When the reader last freed half a window.
+    /// When the reader had last taken half a window, and where that was.
     credited_at: Instant,
+    credited_base: u32,
     ring: Ring,
     islands: FixedVec<Island, HOLES_MAX>,
     unanswered: u8,
@@ -73,6 +74,7 @@ impl Incoming {
             window: options.first_window_bytes(),
             window_max: options.window_bytes_max.max(options.first_window_bytes()),
             credited_at: now,
+            credited_base: 0,
             ring: Ring::default(),
             islands: FixedVec::new(),
             unanswered: 0,
@@ -109,7 +111,9 @@ impl Incoming {
         let is_in_order = number == self.largest.wrapping_add(1);
         self.mark(now, number);
         self.unanswered = self.unanswered.saturating_add(1);
-        if !is_in_order || at_once || bytes.is_empty() || self.unanswered >= FRAMES_PER_ACK {
+        // As long as something is missing, its sender learns soonest from answers to what follows it.
+        let is_missing = !self.islands.is_empty();
+        if !is_in_order || is_missing || at_once || bytes.is_empty() || self.unanswered >= FRAMES_PER_ACK {
             self.answer_now = true;
         } else if self.answer_at.is_none() {
             self.answer_at = Some(now + delay);
@@ -234,19 +238,19 @@ impl Incoming {
         self.islands.push(island).is_ok()
     }
 
-    /// The reader has taken something. When it has taken half a window, the peer hears of it at once, and if that was
-    /// quick, the window doubles.
+    /// The reader has taken something. Each half of a window that it takes quickly doubles the window; when the peer knows
+    /// of only half a window more, it hears of the rest at once.
     fn credit(&mut self, now: Instant, rtt: Duration) {
-        let gained = self.base.wrapping_add(self.window).wrapping_sub(self.limit);
-        if gained < self.window / 2 {
-            return;
+        if self.base.wrapping_sub(self.credited_base) >= self.window / 2 {
+            if now.since(self.credited_at) < rtt * 2 {
+                self.window = self.window.saturating_mul(2).min(self.window_max);
+            }
+            (self.credited_at, self.credited_base) = (now, self.base);
         }
-        if now.since(self.credited_at) < rtt * 2 {
-            self.window = self.window.saturating_mul(2).min(self.window_max);
+        if self.base.wrapping_add(self.window).wrapping_sub(self.limit) >= self.window / 2 {
+            self.raise_limit();
+            self.answer_now = true;
         }
-        self.credited_at = now;
-        self.raise_limit();
-        self.answer_now = true;
     }
 
     fn raise_limit(&mut self) {
