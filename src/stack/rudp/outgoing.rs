@@ -79,8 +79,8 @@ pub struct Acked {
     pub progress: bool,
     /// A round trip, if it can be told.
     pub rtt: Option<Duration>,
-    /// A probe of a larger frame arrived.
-    pub probe: bool,
+    /// A probe of a larger frame arrived; or its bytes did, in other frames.
+    pub probe: Option<bool>,
 }
 
 /// Frames that were found to be lost.
@@ -239,8 +239,8 @@ impl Outgoing {
                 if record.number == block.largest {
                     acked.rtt = Some(now.since(sent_at));
                 }
-                if is_named && record.is_probe {
-                    acked.probe = true;
+                if record.is_probe {
+                    acked.probe = Some(is_named);
                 }
                 record.fate = Fate::Arrived;
                 acked.progress = true;

@@ -140,8 +140,10 @@ impl Peer {
         if was_blocked && !self.outgoing.is_blocked() {
             self.blocked_probes = 0;
         }
-        if acked.probe {
-            self.mtu.arrived();
+        match acked.probe {
+            Some(true) => self.mtu.arrived(),
+            Some(false) => self.mtu.lost(now),
+            None => {}
         }
         self.find_lost(now);
         self.marks.is_writable |= self.outgoing.take_edge();
@@ -213,6 +215,7 @@ impl Peer {
             self.congestion = Congestion::new(self.options.congestion, self.mtu.frame_bytes());
         }
         self.failures = 0;
+        self.mtu.lost(now);
         self.outgoing.resend_all();
         self.statistics.moves += 1;
         self.marks.is_moved = true;

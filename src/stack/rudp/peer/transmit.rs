@@ -83,7 +83,8 @@ impl Peer {
             return Some(self.way);
         }
         if self.may_send(now) {
-            if let Some(size) = self.mtu.probe(now) {
+            // While nothing arrives, no larger frame will.
+            if let Some(size) = self.mtu.probe(now).filter(|_| self.failures == 0) {
                 let room = size - overhead as u16;
                 if self.outgoing.fresh_bytes() >= u32::from(room) {
                     if let Some(segment) = self.outgoing.next_segment(room, false).filter(|segment| segment.length == room) {
