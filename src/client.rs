@@ -149,6 +149,9 @@ impl Client {
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
         let remotes = net::remotes(servers, &tls, &way)?;
+        if dial.transport.is_some() && remotes.iter().any(|remote| remote.address.transport.underlay == net::Underlay::Quic) {
+            return Err(Error::Invalid("quic:// goes over UDP, and a transport of the application is a stream".to_owned()));
+        }
         if let Some(remote) = remotes.iter().find(|remote| !remote.is_literal()).filter(|_| !runtime.can_resolve() && dial.transport.is_none()) {
             let name = remote.dialled().0;
             return Err(Error::Invalid(format!("{name} is a name, and this runtime can look up none: it has no helper threads and no resolver")));

@@ -48,6 +48,13 @@ macro_rules! tls_pem {
         row!($kind, $name, $doc, |c| Value::Text(lossy(&c.tls.$field)), |c, v| c.tls.$field = v.into_text().into_bytes())
     };
 }
+#[cfg(feature = "quic")]
+macro_rules! quic_seconds {
+    ($name:literal, $field:ident, $doc:literal) => {
+        row!(Kind::Number(0, 86_400), $name, $doc, |c| Value::Number(c.tls.quic.$field.as_secs()), |c, v| c.tls.quic.$field =
+            Duration::from_secs(v.into_number()))
+    };
+}
 macro_rules! milliseconds {
     ($name:literal $(| $alias:literal)*, $($field:ident).+, $doc:literal) => {
         row!(
@@ -309,6 +316,22 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         "the server's certificate is not checked: nobody knows who it is",
         |c| Value::Bool(c.tls.danger_accept_any),
         |c, v| c.tls.danger_accept_any = v.into_bool()
+    ),
+    #[cfg(feature = "quic")]
+    quic_seconds!("quic_idle_timeout_s", idle_timeout, "QUIC: a server that is silent for so long is given up; 0: as the server says"),
+    #[cfg(feature = "quic")]
+    quic_seconds!(
+        "quic_keepalive_s",
+        keepalive,
+        "QUIC: a server that is silent for so long is asked whether it is there, which also keeps the way through translated addresses open; 0: it is not"
+    ),
+    #[cfg(feature = "quic")]
+    row!(
+        Kind::Bool,
+        "quic_early_data",
+        "QUIC: to a server that knows it from before, the CONNECT goes with the first datagram (0-RTT)",
+        |c| Value::Bool(c.tls.quic.early_data),
+        |c, v| c.tls.quic.early_data = v.into_bool()
     ),
     row!(
         Kind::Fields,

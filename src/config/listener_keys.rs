@@ -103,6 +103,20 @@ macro_rules! tls_choice {
     };
 }
 
+/// Whole seconds of QUIC.
+#[cfg(feature = "quic")]
+macro_rules! quic_seconds {
+    ($name:literal, $field:ident, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: "a number from 0 to 86400",
+            doc: $doc,
+            read: |listener| listener.quic.$field.as_secs().to_string(),
+            write: |listener, text| Some(listener.quic.$field = core::time::Duration::from_secs(number(0, 86_400, text)?)),
+        }
+    };
+}
+
 const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
     [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
 const IDENTITY_WORDS: [(&str, Identity); 4] =
@@ -208,6 +222,21 @@ pub(super) static KEYS: &[ListenerKey] = &[
         write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
     },
     networks!("proxy_trusted", proxy_trusted, "who is believed about whom they connect: in that header, and in X-Forwarded-For"),
+    #[cfg(feature = "quic")]
+    quic_seconds!("quic_idle_timeout_s", idle_timeout, "QUIC: a client that is silent for so long is given up; 0: never, or as the client says"),
+    #[cfg(feature = "quic")]
+    quic_seconds!("quic_keepalive_s", keepalive, "QUIC: a client that is silent for so long is asked whether it is there; 0: it is not"),
+    #[cfg(feature = "quic")]
+    ListenerKey {
+        name: "quic_early_data",
+        expected: "true or false",
+        doc: "QUIC: a client that comes back may send its CONNECT with its first datagram (0-RTT)",
+        read: |listener| listener.quic.early_data.to_string(),
+        write: |listener, text| match Kind::Bool.parse(text)? {
+            Value::Bool(early) => Some(listener.quic.early_data = early),
+            _ => None,
+        },
+    },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",
@@ -249,7 +278,7 @@ mod tests {
 
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
-        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
+        let values = ["true", "false", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();

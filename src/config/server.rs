@@ -87,6 +87,12 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let of_unix = ["mode", "owner"];
     let tcp = || is_set(&of_tcp).map(|key| (key, "is of TCP"));
     let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
+    #[cfg(feature = "quic")]
+    if let (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Memory(_), Some(key)) =
+        (&listener.endpoint, is_set(&["quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data"]))
+    {
+        return Err(Error::Together(format!("listener {}: {key} is of QUIC", listener.endpoint)));
+    }
     let in_vain = match listener.endpoint {
         Endpoint::Tcp(_) => unix(),
         Endpoint::Unix(_) => tcp(),
@@ -124,6 +130,8 @@ impl ServerConfig {
         let endpoints = match uri.transport.underlay {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
+            #[cfg(feature = "datagram")]
+            Underlay::Quic => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
             _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
         };
         self.add_endpoints(endpoints, uri)

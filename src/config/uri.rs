@@ -30,6 +30,7 @@ const PLAIN: (bool, bool) = (false, false);
 const TLS: (bool, bool) = (true, false);
 const HAS_TLS: bool = cfg!(feature = "tls");
 const HAS_WEBSOCKET: bool = cfg!(feature = "websocket");
+const HAS_QUIC: bool = cfg!(feature = "quic");
 /// Every transport there is a name for; the first is meant where there is none.
 const SCHEMES: [Scheme; 14] = [
     scheme("mqtt", Underlay::Tcp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), true),
@@ -43,8 +44,8 @@ const SCHEMES: [Scheme; 14] = [
     scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), true),
     scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), true),
     // QUIC has TLS inside.
-    scheme("quic", Underlay::Quic, PLAIN, (14567, 14567), false),
-    scheme("mqtt+quic", Underlay::Quic, PLAIN, (14567, 14567), false),
+    scheme("quic", Underlay::Quic, TLS, (14567, 14567), HAS_QUIC),
+    scheme("mqtt+quic", Underlay::Quic, TLS, (14567, 14567), HAS_QUIC),
     scheme("rudp", Underlay::Rudp, PLAIN, (14567, 14567), false),
     scheme("udp", Underlay::Rudp, PLAIN, (14567, 14567), false),
 ];

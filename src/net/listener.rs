@@ -32,6 +32,9 @@ pub struct ListenerOptions {
     pub proxy: ProxyPolicy,
     /// Whose word is taken about whom they connect: in that header, and in X-Forwarded-For.
     pub proxy_trusted: Networks,
+    /// What QUIC has besides TLS.
+    #[cfg(feature = "quic")]
+    pub quic: crate::stack::quic::QuicOptions,
     /// Of the socket.
     pub socket: SocketOptions,
     /// Of the clients.
@@ -55,6 +58,8 @@ impl ListenerOptions {
             websocket: ListenerWebSocket::default(),
             proxy: ProxyPolicy::Off,
             proxy_trusted: Networks::default(),
+            #[cfg(feature = "quic")]
+            quic: crate::stack::quic::QuicOptions::LISTENER,
             socket: SocketOptions::default(),
             rules: Rules::default(),
         }

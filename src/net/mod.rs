@@ -26,6 +26,7 @@ mod journal;
 mod layers;
 mod layers_above;
 mod layers_below;
+mod layers_quic;
 #[cfg(feature = "server")]
 mod listener;
 mod log;

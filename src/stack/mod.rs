@@ -32,6 +32,8 @@ mod http;
 mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod recipe;
 #[cfg(feature = "rudp")]
 pub mod rudp;

@@ -10,6 +10,8 @@ mod newlife_client;
 mod newlife_server;
 #[cfg(feature = "proxy")]
 mod proxied;
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;
