@@ -458,7 +458,7 @@ fn an_idle_peer_of_reliable_udp_costs_less_than_four_kibibytes_and_is_charged_as
     let (mut now, mut out, mut buffer) = (Instant::START, Transmit::default(), vec![0; 65_536]);
     let mut accepted: Vec<ConnectionId> = Vec::new();
     let mut pump = |client: &mut Endpoint, server: &mut Endpoint, now: &mut Instant, accepted: &mut Vec<ConnectionId>| {
-        for _ in 0..300 {
+        for _ in 0..2_500 {
             *now += Duration::from_millis(2);
             (client.expire(*now), server.expire(*now));
             while client.transmit(*now, 1, &mut out) {
