@@ -9,6 +9,8 @@ use super::key::words;
 use super::{Error, Kind, Value};
 use crate::broker::MountPoint;
 use crate::net::{ListenerOptions, ListenerTls};
+#[cfg(feature = "rudp")]
+use crate::stack::rudp::{CongestionControl, Generation};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
@@ -117,6 +119,24 @@ macro_rules! quic_seconds {
     };
 }
 
+/// One of some words, of reliable UDP.
+#[cfg(feature = "rudp")]
+macro_rules! rudp_choice {
+    ($name:literal, $field:ident, $words:ident, $expected:literal, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            expected: $expected,
+            doc: $doc,
+            read: |listener| $words.iter().find(|(_, choice)| *choice == listener.rudp.$field).map_or("", |(word, _)| *word).to_owned(),
+            write: |listener, text| Some(listener.rudp.$field = $words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+        }
+    };
+}
+
+#[cfg(feature = "rudp")]
+const GENERATION_WORDS: [(&str, Generation); 3] = [("auto", Generation::Auto), ("1", Generation::One), ("2", Generation::Two)];
+#[cfg(feature = "rudp")]
+const CONGESTION_WORDS: [(&str, CongestionControl); 2] = [("newreno", CongestionControl::NewReno), ("cubic", CongestionControl::Cubic)];
 const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
     [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
 const IDENTITY_WORDS: [(&str, Identity); 4] =
@@ -235,6 +255,47 @@ pub(super) static KEYS: &[ListenerKey] = &[
         write: |listener, text| match Kind::Bool.parse(text)? {
             Value::Bool(early) => Some(listener.quic.early_data = early),
             _ => None,
+        },
+    },
+    #[cfg(feature = "rudp")]
+    rudp_choice!("rudp_generation", generation, GENERATION_WORDS, "auto, 1 or 2", "reliable UDP: the generations that are served; 2 on hostile networks"),
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_idle_timeout_s",
+        expected: "a number from 1 to 65535",
+        doc: "reliable UDP: a client that is silent for so long is given up; the smaller value of both sides counts",
+        read: |listener| listener.rudp.idle_timeout.as_secs().to_string(),
+        write: |listener, text| Some(listener.rudp.idle_timeout = core::time::Duration::from_secs(number(1, 65_535, text)?)),
+    },
+    #[cfg(feature = "rudp")]
+    plain!("rudp_window", rudp.window_bytes_max, 8192, 16777216, "reliable UDP: bytes a client may send before the first of them was read"),
+    #[cfg(feature = "rudp")]
+    plain!("rudp_frame_bytes", rudp.frame_bytes, 576, 65507, "reliable UDP: the largest frame that is sent without a trial"),
+    #[cfg(feature = "rudp")]
+    plain!("rudp_probe_bytes", rudp.probe_bytes_max, 0, 65507, "reliable UDP: frames up to this size are tried; 0: none"),
+    #[cfg(feature = "rudp")]
+    rudp_choice!("rudp_congestion", congestion, CONGESTION_WORDS, "newreno or cubic", "reliable UDP: congestion control"),
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_redundancy",
+        expected: "true or false",
+        doc: "reliable UDP: each frame repeats the small one before it, so that a single loss delays nothing",
+        read: |listener| listener.rudp.redundancy.to_string(),
+        write: |listener, text| match Kind::Bool.parse(text)? {
+            Value::Bool(redundancy) => Some(listener.rudp.redundancy = redundancy),
+            _ => None,
+        },
+    },
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_reset_key",
+        expected: "32 hexadecimal digits",
+        doc: "reliable UDP: secret of this listener and no other, by which clients learn at once that it was restarted; without one they find out by silence",
+        read: |listener| listener.rudp.reset_key.map(|[high, low]| format!("{high:016x}{low:016x}")).unwrap_or_default(),
+        write: |listener, text| {
+            let is_key = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let key = u128::from_str_radix(text, 16).ok().filter(|_| is_key)?;
+            Some(listener.rudp.reset_key = Some([(key >> 64) as u64, key as u64]))
         },
     },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),

@@ -76,6 +76,10 @@ fn is_local(listener: &ListenerOptions) -> bool {
     listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
+#[cfg(feature = "rudp")]
+const RUDP_KEYS: &[&str] =
+    &["rudp_generation", "rudp_idle_timeout_s", "rudp_window", "rudp_frame_bytes", "rudp_probe_bytes", "rudp_congestion", "rudp_redundancy", "rudp_reset_key"];
+
 /// No option is there in vain.
 fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let is_set = |names: &[&str]| {
@@ -92,6 +96,10 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
         (&listener.endpoint, is_set(&["quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data"]))
     {
         return Err(Error::Together(format!("listener {}: {key} is of QUIC", listener.endpoint)));
+    }
+    #[cfg(feature = "rudp")]
+    if let (true, Some(key)) = (listener.transport.underlay != Underlay::Rudp, is_set(RUDP_KEYS)) {
+        return Err(Error::Together(format!("listener {}: {key} is of reliable UDP", listener.endpoint)));
     }
     let in_vain = match listener.endpoint {
         Endpoint::Tcp(_) => unix(),
@@ -131,7 +139,7 @@ impl ServerConfig {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
             #[cfg(feature = "datagram")]
-            Underlay::Quic => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
+            Underlay::Quic | Underlay::Rudp => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
             _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
         };
         self.add_endpoints(endpoints, uri)

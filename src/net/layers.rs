@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "server")]
 use super::ListenerOptions;
-use super::{Error, Remote, ServerAddress, layers_above, layers_below, layers_quic};
+use super::{Error, Remote, ServerAddress, layers_above, layers_below, layers_quic, layers_rudp};
 use crate::stack::{ClientCertificate, Identity, ProxyVersion, Recipe, Sign, TlsVersion, TunnelKind};
 
 /// The lowest part of a transport.
@@ -126,6 +126,9 @@ pub struct WaySettings {
     pub proxy_protocol: Option<ProxyVersion>,
     /// Fields of the request for a WebSocket.
     pub fields: Vec<(String, String)>,
+    /// Reliable UDP, where that is the way.
+    #[cfg(feature = "rudp")]
+    pub rudp: crate::stack::rudp::Options,
 }
 
 /// The layers under each connection of a listener.
@@ -140,6 +143,7 @@ pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
         Some(tls) if options.transport.tls => listener_tls(recipe, tls)?,
         _ => recipe,
     };
+    let recipe = if options.transport.underlay == Underlay::Rudp { layers_rudp::listener(recipe, options)? } else { recipe };
     layers_above::listener(recipe, options)
 }
 
@@ -149,13 +153,23 @@ pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
 /// As [`listener_recipe`].
 pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySettings) -> Result<Vec<Remote>, Error> {
     let below = layers_below::client(Recipe::default(), way)?;
-    let is_quic = |server: &ServerAddress| server.transport.underlay == Underlay::Quic;
-    let with_tls = match servers.iter().any(|server| server.transport.tls && !is_quic(server)) {
+    let is_over = |server: &ServerAddress, underlay| server.transport.underlay == underlay;
+    let is_quic = |server: &ServerAddress| is_over(server, Underlay::Quic);
+    let is_rudp = |server: &ServerAddress| is_over(server, Underlay::Rudp);
+    let with_tls = match servers.iter().any(|server| server.transport.tls && !is_quic(server) && !is_rudp(server)) {
         true => client_tls(below.clone(), tls)?,
         false => Recipe::default(),
     };
     let with_quic = match servers.iter().any(is_quic) {
         true => layers_quic::client(tls, way)?,
+        false => Recipe::default(),
+    };
+    let with_rudps = match servers.iter().any(|server| is_rudp(server) && server.transport.tls) {
+        true => layers_rudp::client(client_tls(Recipe::default(), tls)?, way, true)?,
+        false => Recipe::default(),
+    };
+    let with_rudp = match servers.iter().any(|server| is_rudp(server) && !server.transport.tls) {
+        true => layers_rudp::client(Recipe::default(), way, false)?,
         false => Recipe::default(),
     };
     // A proxy goes on over TCP; what is on this host is reached straight.
@@ -164,6 +178,8 @@ pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySe
         let is_tcp = address.transport.underlay == Underlay::Tcp;
         let recipe = match (address.transport.tls, is_tcp) {
             _ if is_quic(&address) => with_quic.clone(),
+            (true, _) if is_rudp(&address) => with_rudps.clone(),
+            (false, _) if is_rudp(&address) => with_rudp.clone(),
             (true, _) => with_tls.clone(),
             (false, true) => below.clone(),
             (false, false) => straight.clone(),

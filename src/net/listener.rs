@@ -35,6 +35,9 @@ pub struct ListenerOptions {
     /// What QUIC has besides TLS.
     #[cfg(feature = "quic")]
     pub quic: crate::stack::quic::QuicOptions,
+    /// Reliable UDP, if that is what it listens to.
+    #[cfg(feature = "rudp")]
+    pub rudp: crate::stack::rudp::Options,
     /// Of the socket.
     pub socket: SocketOptions,
     /// Of the clients.
@@ -60,6 +63,8 @@ impl ListenerOptions {
             proxy_trusted: Networks::default(),
             #[cfg(feature = "quic")]
             quic: crate::stack::quic::QuicOptions::LISTENER,
+            #[cfg(feature = "rudp")]
+            rudp: crate::stack::rudp::Options::default(),
             socket: SocketOptions::default(),
             rules: Rules::default(),
         }

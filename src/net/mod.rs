@@ -27,6 +27,7 @@ mod layers;
 mod layers_above;
 mod layers_below;
 mod layers_quic;
+mod layers_rudp;
 #[cfg(feature = "server")]
 mod listener;
 mod log;

@@ -12,6 +12,8 @@ mod newlife_server;
 mod proxied;
 #[cfg(feature = "quic")]
 mod quic;
+#[cfg(all(feature = "rudp", feature = "tls"))]
+mod rudp;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;

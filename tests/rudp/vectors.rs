@@ -9,16 +9,20 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use nlmqtt::base::{Duration, Instant};
+use nlmqtt::stack::DatagramEvent as Event;
 use nlmqtt::stack::rudp::Options;
 use nlmqtt::stack::rudp::frame::{AckBlock, Data, Frame, One};
-use nlmqtt::stack::DatagramEvent as Event;
 
 use crate::first::{Table, hex};
 use crate::world::{CLIENT, HELLO, SERVER, Way, World};
 
 fn path(name: &str) -> PathBuf {
     // Beside this file, wherever the tests are built.
-    PathBuf::from(file!()).canonicalize().map_or_else(|_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rudp/vectors.rs"), |own| own).with_file_name("vectors").join(name)
+    PathBuf::from(file!())
+        .canonicalize()
+        .map_or_else(|_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rudp/vectors.rs"), |own| own)
+        .with_file_name("vectors")
+        .join(name)
 }
 
 fn lines(name: &str) -> Vec<Vec<String>> {
@@ -109,7 +113,14 @@ fn what_arrives_is_acknowledged_as_the_vectors_say() {
         for frame in row[0].split(' ') {
             let numbers: Vec<u32> = frame.split([':', '+']).map(|number| number.parse().expect("a number")).collect();
             let bytes = vec![0; numbers[2] as usize];
-            answers.extend(table.comes(&written(Frame::Data(Data { id, number: numbers[0], offset: numbers[1], answer_at_once: false, ack: None, bytes: &bytes }))));
+            answers.extend(table.comes(&written(Frame::Data(Data {
+                id,
+                number: numbers[0],
+                offset: numbers[1],
+                answer_at_once: false,
+                ack: None,
+                bytes: &bytes,
+            }))));
         }
         answers.extend(table.after(Duration::from_millis(25)));
         let Ok(Frame::Ack { block: last, .. }) = Frame::read(answers.last().expect("an answer")) else { panic!("an ACK") };
@@ -164,7 +175,8 @@ fn the_dialogue_of_the_vectors_is_what_is_spoken() {
     let spoken = dialogue();
     let file = path("dialogue.tsv");
     if std::env::var_os("UPDATE_VECTORS").is_some() {
-        let head = "# A whole connection; the fifth datagram of each side is lost. Made by UPDATE_VECTORS=1 cargo test --test rudp.\n# ms\tway\tlost\tbytes\tframe\n";
+        let head =
+            "# A whole connection; the fifth datagram of each side is lost. Made by UPDATE_VECTORS=1 cargo test --test rudp.\n# ms\tway\tlost\tbytes\tframe\n";
         fs::write(&file, format!("{head}{spoken}")).expect("it can be written");
     }
     let rows = lines("dialogue.tsv").iter().map(|row| row.join("\t") + "\n").collect::<String>();

@@ -56,6 +56,8 @@ pub enum Flaw {
 
 /// One frame, borrowed from its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+// The fields are the table's.
+#[allow(missing_docs)]
 pub enum Frame<'a> {
     /// Generation 1.
     One(One<'a>),
@@ -77,6 +79,7 @@ pub enum Frame<'a> {
 
 /// A frame of generation 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
 pub enum One<'a> {
     /// A packet.
     Data { sequence: u16, payload: &'a [u8] },
