@@ -56,7 +56,7 @@ part() {
 }
 
 # With --long ten times as many worlds.
-simulation() { SIM_FIRST=1000 SIM_SEEDS=9000 cargo test --locked --test sim; }
+simulation() { SIM_FIRST=1000 SIM_SEEDS=9000 cargo test --locked --test sim && RUDP_SEEDS=10000 RUDP_FRAMES=10000000 cargo test --locked --test rudp; }
 
 rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
 

@@ -20,7 +20,7 @@ check() { # NAME COMMAND...
 }
 
 compiles() { cargo check --locked --quiet --lib --no-default-features --features "$1" 2>&1 | tee "$work/warnings" && [ ! -s "$work/warnings" ]; }
-for features in '' server tls websocket proxy 'server tls' 'server websocket' 'server proxy' 'server json' 'server toml' 'json toml'; do
+for features in '' server tls websocket proxy rudp 'server rudp' 'rudp tls' 'server tls' 'server websocket' 'server proxy' 'server json' 'server toml' 'json toml'; do
     check "compiles with '$features'" compiles "$features"
 done
 

@@ -399,3 +399,28 @@ fn what_stock_peers_ignore_is_ignored() {
     assert!(second.comes(&hex("03 00 00 00")).is_empty() && second.comes(&data(1, HELLO)).is_empty());
     assert_eq!(second.endpoint.connections(), 0);
 }
+
+#[test]
+fn large_packets_go_both_ways() {
+    let mut world = World::new(7, Way::default(), [&one(), &Options::default()]);
+    let client = world.connect();
+    world.wait(CLIENT, |event| matches!(event, Event::Opened(_)));
+    world.write(CLIENT, client, HELLO);
+    let (server, _) = world.wait(SERVER, |event| matches!(event, Event::Accepted { .. }));
+    world.write(SERVER, server, &hex("20 02 00 00"));
+    world.run(Duration::from_secs(1));
+    let mut packet = hex("30 F9 3F");
+    packet.resize(3 + 8_185, 7);
+    for (from, to) in [((CLIENT, client), (SERVER, server)), ((SERVER, server), (CLIENT, client))] {
+        let mut read = 0;
+        for _ in 0..40 {
+            assert_eq!(world.write(from.0, from.1, &packet), packet.len());
+            world.run(Duration::from_millis(100));
+            let mut buffer = vec![0; 100_000];
+            while let Some(count) = world.read(to.0, to.1, &mut buffer) {
+                read += count;
+            }
+        }
+        assert!(read >= 40 * packet.len(), "{read}");
+    }
+}

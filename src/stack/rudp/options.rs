@@ -38,7 +38,7 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// A client shows that it is there when it sent nothing for so long; zero: never.
     pub keep_alive: Duration,
-    /// A peer that has not sent its first packet after so long makes room.
+    /// A peer that has not sent its first packet after so long makes room: what the endpoint's limits say of handshakes.
     pub half_open_timeout: Duration,
     /// Such peers at a time.
     pub half_open_max: usize,

@@ -172,7 +172,7 @@ impl DatagramEndpoint for Endpoint {
 
     fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         if let Some(Maker(options)) = make.as_any().downcast_ref::<Maker>() {
-            self.options = Arc::new(options.clone());
+            self.options = Arc::new(Options { half_open_timeout: limits.handshake_timeout, ..options.clone() });
             self.limits = self.limits.map(|_| limits);
         }
     }

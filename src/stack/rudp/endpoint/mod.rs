@@ -54,6 +54,9 @@ struct Connection {
     timer: Option<Instant>,
     is_ready: bool,
     has_news: bool,
+    /// It is on the lists of these.
+    is_half_open: bool,
+    is_unproven: bool,
     /// Its user has been told of it.
     is_told: bool,
     /// Its user is done with it.
@@ -157,7 +160,10 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint; without limits in `birth` it takes nobody in.
-    pub fn new(options: Options, birth: &Birth) -> Self {
+    pub fn new(mut options: Options, birth: &Birth) -> Self {
+        if let Some(limits) = birth.limits {
+            options.half_open_timeout = limits.handshake_timeout;
+        }
         let mut rng = Rng::with_seed(birth.seed);
         Self {
             limits: birth.limits,
@@ -200,8 +206,19 @@ impl Endpoint {
     fn insert(&mut self, kind: Kind, role: Role) -> Key {
         let (way, is_first) = (kind.way(), matches!(kind, Kind::First(_)));
         let own_id = if let Kind::Second(peer) = &kind { peer.own_id() } else { 0 };
-        let connection =
-            Connection { kind, role, timer: None, is_ready: false, has_news: false, is_told: false, is_released: false, fallback_at: None, memory_bytes: 0 };
+        let connection = Connection {
+            kind,
+            role,
+            timer: None,
+            is_ready: false,
+            has_news: false,
+            is_half_open: false,
+            is_unproven: false,
+            is_told: false,
+            is_released: false,
+            fallback_at: None,
+            memory_bytes: 0,
+        };
         let key = self.connections.insert(connection);
         if own_id != 0 {
             self.by_id.insert(own_id, key);
@@ -313,9 +330,13 @@ impl Endpoint {
             Kind::Second(peer) => (peer.is_half_open() && !is_over, false),
             Kind::First(first) => (false, first.is_unproven() && !is_over),
         };
-        if connection.role == Role::Listener {
-            keep_in(&mut self.half_open, key, is_half_open);
-            keep_in(&mut self.unproven, key, is_unproven);
+        for (list, is_in, was_in) in [
+            (&mut self.half_open, is_half_open, &mut connection.is_half_open),
+            (&mut self.unproven, is_unproven, &mut connection.is_unproven),
+        ] {
+            if core::mem::replace(was_in, is_in) != is_in {
+                keep_in(list, key, is_in);
+            }
         }
         let (marks, ending) = connection.kind.said();
         let has_news = marks.is_opened || marks.is_readable || marks.is_writable || marks.is_moved || ending.is_some();
@@ -424,14 +445,12 @@ impl Endpoint {
 /// A batch is no larger than what one send takes.
 const BATCH_BYTES_MAX: usize = 60_000;
 
-/// `key` is in the list or it is not.
+/// `key` comes into the list, or leaves it.
 fn keep_in(list: &mut Vec<Key>, key: Key, is_in: bool) {
-    match list.iter().position(|other| *other == key) {
-        Some(index) if !is_in => {
-            list.swap_remove(index);
-        }
-        None if is_in => list.push(key),
-        _ => {}
+    if is_in {
+        list.push(key);
+    } else {
+        list.retain(|other| *other != key);
     }
 }
 
