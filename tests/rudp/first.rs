@@ -208,6 +208,8 @@ fn a_late_connack_and_a_first_packet_begin_the_order_anew() {
     table.comes(&data(2, &hex("D0 00")));
     // The stock listener has taken the second CONNECT for another client, and counts from one again.
     table.comes(&hex("04 00 00 00"));
+    // A packet that comes again is only late; another one with its sequence is news.
+    assert_eq!(table.comes(&data(1, &hex("20 02 00 00"))), [ack(1)]);
     assert_eq!(table.comes(&data(1, &hex("20 02 00 05"))), [ack(1)]);
     assert_eq!(table.read(id), hex("20 02 00 00 D0 00 20 02 00 05"));
 }

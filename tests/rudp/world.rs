@@ -76,7 +76,14 @@ pub fn limits() -> DatagramLimits {
 }
 
 pub fn endpoint(seed: u64, options: &Options, is_listener: bool) -> Endpoint {
-    Endpoint::new(options.clone(), &Birth { seed, epoch: std::time::Instant::now(), limits: is_listener.then(|| DatagramLimits { handshake_timeout: options.half_open_timeout, ..limits() }) })
+    Endpoint::new(
+        options.clone(),
+        &Birth {
+            seed,
+            epoch: std::time::Instant::now(),
+            limits: is_listener.then(|| DatagramLimits { handshake_timeout: options.half_open_timeout, ..limits() }),
+        },
+    )
 }
 
 impl World {

@@ -331,8 +331,13 @@ impl One<'_> {
 
 /// Appends the checksum of the frame that begins at `start`.
 pub fn seal(out: &mut Vec<u8>, start: usize) {
-    let checksum = CHECKSUM.checksum(&out[start..]);
+    let checksum = checksum(&out[start..]);
     out.extend_from_slice(&checksum.to_be_bytes());
+}
+
+/// The CRC-32C of these bytes.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    CHECKSUM.checksum(bytes)
 }
 
 fn header(kind: u8, sequence: u16, flags: u8, id: u64, out: &mut Vec<u8>) {
@@ -350,7 +355,7 @@ fn checked(datagram: &[u8], least: usize, most: usize, has_known_flags: bool) ->
         return Err(Flaw::Flags);
     }
     let (body, checksum) = datagram.split_at(datagram.len() - CHECKSUM_BYTES);
-    if CHECKSUM.checksum(body).to_be_bytes() == checksum { Ok(body) } else { Err(Flaw::Checksum) }
+    if self::checksum(body).to_be_bytes() == checksum { Ok(body) } else { Err(Flaw::Checksum) }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -330,10 +330,9 @@ impl Endpoint {
             Kind::Second(peer) => (peer.is_half_open() && !is_over, false),
             Kind::First(first) => (false, first.is_unproven() && !is_over),
         };
-        for (list, is_in, was_in) in [
-            (&mut self.half_open, is_half_open, &mut connection.is_half_open),
-            (&mut self.unproven, is_unproven, &mut connection.is_unproven),
-        ] {
+        for (list, is_in, was_in) in
+            [(&mut self.half_open, is_half_open, &mut connection.is_half_open), (&mut self.unproven, is_unproven, &mut connection.is_unproven)]
+        {
             if core::mem::replace(was_in, is_in) != is_in {
                 keep_in(list, key, is_in);
             }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use self::order::{Order, Taken};
 use self::proof::Proof;
 use self::sender::Sender;
-use super::frame::{HEADER_BYTES, One};
+use super::frame::{HEADER_BYTES, One, checksum};
 use super::options::Options;
 use super::packet::is_connect;
 use super::peer::{Role, Way};
@@ -72,6 +72,8 @@ pub struct First {
     connect_due: bool,
     /// A bare CONNACK came that nobody waited for: the server may have begun anew.
     may_begin_anew: bool,
+    /// The checksum of the last packet with sequence 1.
+    first_packet: Option<u32>,
     /// A CONNECT came that may be somebody else's.
     connect_seen: bool,
     finish_at: Option<Instant>,
@@ -129,6 +131,7 @@ impl First {
             repeats: 0,
             connect_due: false,
             may_begin_anew: false,
+            first_packet: None,
             connect_seen: false,
             finish_at: None,
             is_finished: false,
@@ -191,9 +194,8 @@ impl First {
 
     fn data(&mut self, now: Instant, sequence: u16, payload: &[u8]) {
         self.received_at = now;
-        if self.may_begin_anew && sequence == 1 && !payload.is_empty() && self.order.is_known(1) {
-            self.may_begin_anew = false;
-            self.order.begin_anew(1);
+        if self.role == Role::Client && sequence == 1 && !payload.is_empty() {
+            self.first_again(checksum(payload));
         }
         if self.connect_seen && is_connect(payload) {
             if self.newcomer.is_none() {
@@ -205,6 +207,15 @@ impl First {
             return;
         }
         self.take(now, sequence, payload);
+    }
+
+    /// A DATA 1. Where the server may have begun anew, another one than before begins the order anew; the same one is only late.
+    fn first_again(&mut self, packet: u32) {
+        let is_other = self.first_packet.replace(packet).is_some_and(|before| before != packet);
+        if self.may_begin_anew && is_other {
+            self.may_begin_anew = false;
+            self.order.begin_anew(1);
+        }
     }
 
     fn take(&mut self, now: Instant, sequence: u16, payload: &[u8]) {
