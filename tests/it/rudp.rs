@@ -315,6 +315,19 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 }
 
 #[test]
+fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
+    let broker = Broker::new(1);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
+    let Ok(told) = std::process::Command::new("python3").args([script, &broker.address.port().to_string()]).output() else {
+        return eprintln!("not looked at: there is no python3");
+    };
+    let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.status.success() && out.contains("all said"), "{out}{errors}");
+    broker.wait_for("clients_connected", |count| count == 0);
+    assert_eq!(broker.stat("protocol_errors"), 0);
+}
+
+#[test]
 fn what_does_not_go_together_is_refused_with_a_reason() {
     for uri in ["mqtt://127.0.0.1:0?rudp_window=65536", "rudp://127.0.0.1:0?rudp_window=1", "rudp://127.0.0.1:0?rudp_reset_key=xyz", "udp://127.0.0.1:0"] {
         let mut config = ServerConfig::default();
