@@ -259,7 +259,7 @@ impl MioNet {
         if places.is_empty() && !self.watcher.has_events() {
             return;
         }
-        places.append(&mut self.watcher.take());
+        places.append(&mut self.datagrams.sort_out(self.watcher.take()));
         places.sort_unstable();
         places.dedup();
         for place in places {
