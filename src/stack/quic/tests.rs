@@ -188,8 +188,9 @@ fn bytes_arrive_whole_and_in_order_however_datagrams_travel() {
         let (mut up, mut down) = ((0, Vec::new()), (0, Vec::new()));
         for _ in 0..4_000 {
             world.run(Duration::from_millis(10), &mut [&mut here, &mut there]);
-            let Some(&other) = there.accepted().first() else { continue };
+            // It is there with its first bytes.
             up.0 += here.machine.write(world.now, id, &data[up.0..]);
+            let Some(&other) = there.accepted().first() else { continue };
             up.1.extend(there.read_all(world.now, other));
             down.0 += there.machine.write(world.now, other, &data[down.0..]);
             down.1.extend(here.read_all(world.now, id));
@@ -410,7 +411,8 @@ fn nonsense_is_dropped_and_answered_by_no_more_than_it_is() {
         let length = world.random.below(1_500) as usize;
         let mut bytes: Vec<u8> = (0..length).map(|_| world.random.u64() as u8).collect();
         if world.random.chance(500) && length > 5 {
-            bytes[..5].copy_from_slice(&[0xC0 | bytes[0] & 0x3F, 0, 0, 0, 1]);
+            bytes[0] |= 0xC0;
+            bytes[1..5].copy_from_slice(&[0, 0, 0, 1]);
         }
         came += length;
         there.machine.receive(world.now, &Received { from, to: None, ecn: 0, bytes: &bytes });
