@@ -16,6 +16,7 @@
 //! What a pipe cannot say is beside it in [`Side`](stream::Side): whether it is open yet, who is at the other end, and with which fault it ended.
 
 mod driver;
+mod host;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -24,8 +25,9 @@ use std::sync::Arc;
 
 use mio::Registry;
 
+pub use self::driver::DialPlan;
 use self::driver::Driver;
-pub use self::driver::{DialPlan, bind};
+use self::driver::bind;
 pub use self::stream::Stream;
 use super::memory::Watcher;
 use super::{Peer, Ready};
