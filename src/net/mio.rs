@@ -16,8 +16,10 @@ use std::time::SystemTime;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::Socket;
 
+#[cfg(feature = "datagram")]
+use super::DialPlan;
 use super::datagram::{Datagrams, Stream};
 use super::journal::{LogSequence, MemoryJournal};
 use super::memory::{End, MemoryListener, Names, Readiness, Watcher};
@@ -25,21 +27,17 @@ use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
 use super::unix::{self, SocketFile};
-use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
+use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
+use crate::base::{Duration, Instant, UnixTime};
 #[cfg(feature = "datagram")]
-use super::{DialPlan, datagram};
-use crate::base::{Duration, Instant, PeerProcess, UnixTime};
-#[cfg(feature = "datagram")]
-use crate::stack::{About, Birth, DatagramLimits, MakeDatagrams};
+use crate::stack::{About, DatagramLimits, MakeDatagrams};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
 const EVENTS_PER_WAIT: usize = 1_024;
-/// Probes of TCP keep-alive without an answer.
-const KEEPALIVE_PROBES: u32 = 3;
 const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
-enum Slot {
+pub(super) enum Slot {
     Free,
     Listener(Listening),
     Dialing(Socket),
@@ -62,7 +60,7 @@ enum MovingStream {
     Datagram(Stream),
 }
 
-struct Listening {
+pub(super) struct Listening {
     socket: Socket,
     is_unix: bool,
     /// Of a Unix socket that was made here.
@@ -75,7 +73,7 @@ pub struct MioNet {
     events: Events,
     waker: Arc<Waker>,
     timer: OwnedFd,
-    sockets: Vec<Slot>,
+    pub(super) sockets: Vec<Slot>,
     free: Vec<u32>,
     /// Freed in this turn.
     freed: Vec<u32>,
@@ -88,7 +86,7 @@ pub struct MioNet {
     /// UDP sockets, and what is on them.
     pub(super) datagrams: Datagrams,
     journal: MemoryJournal,
-    epoch: std::time::Instant,
+    pub(super) epoch: std::time::Instant,
 }
 
 impl MioNet {
@@ -169,7 +167,7 @@ impl MioNet {
         Ok(())
     }
 
-    fn insert(&mut self, socket: Slot) -> u32 {
+    pub(super) fn insert(&mut self, socket: Slot) -> u32 {
         if let Some(index) = self.free.pop() {
             self.sockets[index as usize] = socket;
             return index;
@@ -179,7 +177,7 @@ impl MioNet {
     }
 
     fn insert_listener(&mut self, socket: Socket, file: Option<SocketFile>) -> io::Result<(ListenerId, Endpoint)> {
-        let bound = local_endpoint(&socket)?;
+        let bound = sockets::local_endpoint(&socket)?;
         let index = self.register(&socket, Interest::READABLE)?;
         let is_unix = matches!(bound, Endpoint::Unix(_));
         self.sockets[index as usize] = Slot::Listener(Listening { socket, is_unix, _file: file });
@@ -212,34 +210,12 @@ impl MioNet {
         LinkId(index)
     }
 
-    /// A place for a UDP socket.
-    #[cfg(feature = "datagram")]
-    pub(super) fn insert_udp(&mut self, socket: &Socket) -> io::Result<u32> {
-        let index = self.register(socket, Interest::READABLE | Interest::WRITABLE)?;
-        self.sockets[index as usize] = Slot::Udp;
-        Ok(index)
-    }
-
-    /// There is no socket at this place any more.
-    pub(super) fn free_udp(&mut self, place: u32) {
-        self.remove(place);
-    }
-
-    /// The stream of a link over datagrams.
-    #[cfg(feature = "datagram")]
-    pub(super) fn datagram(&self, link: LinkId) -> Option<&Stream> {
-        match self.sockets.get(link.0 as usize) {
-            Some(Slot::Datagram(stream)) => Some(stream),
-            _ => None,
-        }
-    }
-
     /// Lets the machines of datagrams do what there is to do.
     fn run_datagrams(&mut self, ready: &mut Vec<Ready>) {
         let now = self.now();
         self.datagrams.run(now, ready);
         for place in self.datagrams.take_gone() {
-            self.free_udp(place);
+            self.remove(place);
         }
     }
 
@@ -259,7 +235,7 @@ impl MioNet {
         if places.is_empty() && !self.watcher.has_events() {
             return;
         }
-        places.append(&mut self.watcher.take());
+        places.append(&mut self.datagrams.sort_out(self.watcher.take()));
         places.sort_unstable();
         places.dedup();
         for place in places {
@@ -282,7 +258,7 @@ impl MioNet {
     }
 
     /// A place that is watched for this socket.
-    fn register(&mut self, socket: &Socket, interest: Interest) -> io::Result<u32> {
+    pub(super) fn register(&mut self, socket: &Socket, interest: Interest) -> io::Result<u32> {
         let index = self.insert(Slot::Free);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(index as usize), interest) {
             self.freed.push(index);
@@ -295,60 +271,13 @@ impl MioNet {
         self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 
-    fn remove(&mut self, index: u32) -> Slot {
+    pub(super) fn remove(&mut self, index: u32) -> Slot {
         let socket = core::mem::replace(&mut self.sockets[index as usize], Slot::Free);
         if !matches!(socket, Slot::Free) {
             self.freed.push(index);
         }
         socket
     }
-}
-
-/// A descriptor that came from outside, made ours: non-blocking and closed on exec.
-fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
-    let socket = Socket::from(socket);
-    if socket.r#type()? != Type::STREAM {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
-    }
-    socket.set_nonblocking(true)?;
-    socket.set_cloexec(true)?;
-    Ok(socket)
-}
-
-/// Where a socket listens.
-///
-/// # Errors
-/// It is neither of TCP nor a Unix socket with a file.
-pub fn local_endpoint(socket: &Socket) -> io::Result<Endpoint> {
-    let address = socket.local_addr()?;
-    let unix = || Some(Endpoint::Unix(address.as_pathname()?.to_owned()));
-    let endpoint = address.as_socket().map(Endpoint::Tcp).or_else(unix);
-    endpoint.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "neither TCP nor a Unix socket with a file"))
-}
-
-/// What the connections of a listener are to have, which they inherit.
-fn set_tcp_options(socket: &Socket, is_ipv6: bool, options: &SocketOptions) -> io::Result<()> {
-    if options.keepalive_s != 0 {
-        let time = Duration::from_secs(options.keepalive_s.into());
-        let interval = (time / KEEPALIVE_PROBES).max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES))?;
-    }
-    if options.user_timeout_ms != 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
-    }
-    if options.dscp != 0 {
-        // The two bits below are for congestion (ECN).
-        let class = u32::from(options.dscp) << 2;
-        if is_ipv6 { socket.set_tclass_v6(class)? } else { socket.set_tos_v4(class)? }
-    }
-    Ok(())
-}
-
-/// Who connected over a Unix socket.
-fn peer_process(socket: impl AsFd) -> Option<PeerProcess> {
-    // rustix's has no place for the process 0, which is what one of another name space is called.
-    let credentials = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials).ok()?;
-    Some(PeerProcess { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid() })
 }
 
 impl Net for MioNet {
@@ -423,34 +352,19 @@ impl Net for MioNet {
             #[cfg(feature = "datagram")]
             Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        set_tcp_options(&socket, address.is_ipv6(), options)?;
-        socket.bind(&address.into())?;
-        socket.listen(options.backlog.into())?;
-        self.insert_listener(socket, None)
+        self.insert_listener(sockets::listen(address, options)?, None)
     }
 
     fn listen_on(&mut self, socket: OwnedFd, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
-        let socket = stream_socket(socket)?;
-        let domain = socket.domain()?;
-        if !socket.is_listener()? || !matches!(domain, Domain::IPV4 | Domain::IPV6 | Domain::UNIX) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP or Unix socket"));
-        }
-        if domain != Domain::UNIX {
-            set_tcp_options(&socket, domain == Domain::IPV6, options)?;
-        }
+        let socket = sockets::listener_socket(socket, options)?;
         // The file of a Unix socket is whoever's who made it.
         self.insert_listener(socket, None)
     }
 
     fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, Peer)> {
-        let socket = stream_socket(socket)?;
+        let socket = sockets::stream_socket(socket)?;
         let address = socket.peer_addr()?.as_socket();
-        let peer = Peer { address, process: if address.is_none() { peer_process(&socket) } else { None } };
+        let peer = Peer { address, process: if address.is_none() { sockets::peer_process(&socket) } else { None } };
         // A Unix socket has no such option, and no need of it.
         let _ = socket.set_tcp_nodelay(true);
         Ok((self.insert_stream(socket)?, peer))
@@ -486,7 +400,7 @@ impl Net for MioNet {
             Err(error) => return Err(error.into()),
         };
         if listening.is_unix {
-            let peer = Peer { address: None, process: peer_process(&stream) };
+            let peer = Peer { address: None, process: sockets::peer_process(&stream) };
             return Ok(Some((self.insert_stream(stream)?, peer)));
         }
         // Without it, small packets wait for the peer's acknowledgement: 25 times fewer messages.
@@ -506,23 +420,7 @@ impl Net for MioNet {
             #[cfg(feature = "datagram")]
             Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-        if let Some(device) = &options.device {
-            socket.bind_device(Some(device.as_bytes()))?;
-        }
-        if let Some(mark) = options.mark {
-            socket.set_mark(mark)?;
-        }
-        if let Some(bind) = options.bind {
-            socket.bind(&SocketAddr::new(bind, 0).into())?;
-        }
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-            Err(error) => return Err(error),
-        }
-        self.insert_dialing(socket)
+        self.insert_dialing(sockets::dial(address, options)?)
     }
 
     fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
@@ -661,12 +559,7 @@ impl Net for MioNet {
         make: &dyn MakeDatagrams,
         (seed, limits): (u64, DatagramLimits),
     ) -> io::Result<(ListenerId, Endpoint)> {
-        let bound = datagram::bind(address, &DialOptions::default())?;
-        let local = bound.local();
-        let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
-        let place = self.insert_udp(bound.socket())?;
-        self.datagrams.listen(place, bound, machine, options.backlog);
-        Ok((ListenerId(place), Endpoint::Udp(local)))
+        self.listen_udp(address, options, make, (seed, limits))
     }
 
     #[cfg(feature = "datagram")]
@@ -676,21 +569,15 @@ impl Net for MioNet {
 
     #[cfg(feature = "datagram")]
     fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
-        let bound = plan.bind()?;
-        let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
-        let place = self.insert_udp(bound.socket())?;
-        match self.datagrams.dial(self.now(), place, bound, machine, plan) {
-            Ok(stream) => Ok(self.insert_datagram(stream)),
-            Err(error) => {
-                self.free_udp(place);
-                Err(error)
-            }
-        }
+        self.dial_udp(plan, make, seed)
     }
 
     #[cfg(feature = "datagram")]
     fn about(&mut self, link: LinkId) -> Option<Box<About>> {
-        self.datagram(link)?.take_about()
+        match self.sockets.get(link.0 as usize)? {
+            Slot::Datagram(stream) => stream.take_about(),
+            _ => None,
+        }
     }
 
     fn append(&mut self, record: &[u8]) -> LogSequence {

@@ -42,6 +42,7 @@ mod runtime;
 mod server_host;
 #[cfg(feature = "server")]
 mod server_stack;
+mod sockets;
 mod tasks;
 mod threads;
 mod transport;
@@ -74,7 +75,7 @@ pub use layers::{ClientTlsSettings, ListenerTls, ListenerWebSocket, Transport, T
 #[cfg(feature = "server")]
 pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};
-pub use mio::{MioNet, local_endpoint};
+pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 #[cfg(feature = "server")]
 pub use peers::Peers;
@@ -83,6 +84,7 @@ pub use runtime::{Runtime, RuntimeStatistics};
 #[cfg(feature = "server")]
 pub use server_host::Receive;
 pub use server_host::ServerKey;
+pub use sockets::local_endpoint;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use transport::{CustomStream, CustomTransport};

@@ -84,6 +84,10 @@ impl Datagrams {
 
     pub fn run(&mut self, _: Instant, _: &mut Vec<Ready>) {}
 
+    pub fn sort_out(&mut self, places: Vec<u32>) -> Vec<u32> {
+        places
+    }
+
     pub fn take_noted(&mut self) -> Vec<u32> {
         Vec::new()
     }

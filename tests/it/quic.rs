@@ -340,7 +340,8 @@ fn datagrams_of_nonsense_do_no_harm() {
             assert_eq!(message(&peer), b"on", "seed {seed}");
         }
     }
-    Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca)]).outcome().unwrap_or_else(|lost| panic!("seed {seed}: {lost:?}"));
+    let other = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca)]);
+    other.outcome().unwrap_or_else(|lost| panic!("seed {seed}: {lost:?}"));
     assert_eq!(broker.stat("clients_connected"), 2);
 }
 

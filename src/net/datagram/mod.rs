@@ -16,6 +16,7 @@
 //! What a pipe cannot say is beside it in [`Side`](stream::Side): whether it is open yet, who is at the other end, and with which fault it ended.
 
 mod driver;
+mod host;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -24,8 +25,9 @@ use std::sync::Arc;
 
 use mio::Registry;
 
+pub use self::driver::DialPlan;
 use self::driver::Driver;
-pub use self::driver::{DialPlan, bind};
+use self::driver::bind;
 pub use self::stream::Stream;
 use super::memory::Watcher;
 use super::{Peer, Ready};
@@ -92,13 +94,15 @@ pub struct Datagrams {
     gone: Vec<u32>,
     /// What the watcher has told of other places.
     noted: Vec<u32>,
+    /// What it has told of inner ends while nobody looked.
+    kept: Vec<u32>,
 }
 
 impl Datagrams {
     pub fn new(registry: &Registry, watcher: &Arc<Watcher>) -> io::Result<Self> {
         let (watcher, registry) = (watcher.clone(), registry.try_clone()?);
         let shared = Shared { watcher, registry, insides: Vec::new(), free: Vec::new(), buffers: Vec::new(), told: Vec::new() };
-        Ok(Self { shared, drivers: IdMap::default(), deadlines: BTreeSet::new(), dirty: Vec::new(), gone: Vec::new(), noted: Vec::new() })
+        Ok(Self { shared, drivers: IdMap::default(), deadlines: BTreeSet::new(), dirty: Vec::new(), gone: Vec::new(), noted: Vec::new(), kept: Vec::new() })
     }
 
     /// When the next driver has something to do.
@@ -108,7 +112,7 @@ impl Datagrams {
 
     /// There is something to do at once.
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.noted.is_empty()
+        !self.dirty.is_empty() || !self.noted.is_empty() || !self.kept.is_empty()
     }
 
     /// A machine listens on a socket that is bound and polled at this place.
@@ -188,10 +192,11 @@ impl Datagrams {
 
     /// What the hosts have written or taken, or closed.
     fn pump(&mut self, now: Instant) {
-        if !self.shared.watcher.has_events() {
-            return;
+        let mut places = core::mem::take(&mut self.kept);
+        if self.shared.watcher.has_events() {
+            places.append(&mut self.shared.watcher.take());
         }
-        for place in self.shared.watcher.take() {
+        for place in places {
             if place & INSIDE == 0 {
                 self.noted.push(place);
                 continue;
@@ -203,6 +208,15 @@ impl Datagrams {
             }
             self.dirty(driver);
         }
+    }
+
+    /// Of what the watcher has told now, keeps what is of inner ends: another worker may have moved one meanwhile.
+    pub fn sort_out(&mut self, places: Vec<u32>) -> Vec<u32> {
+        let (inside, links) = places.into_iter().partition(|place| place & INSIDE != 0);
+        if !self.drivers.is_empty() {
+            self.kept = inside;
+        }
+        links
     }
 
     /// Places of links that the watcher has told of.
@@ -239,7 +253,7 @@ impl Datagrams {
         driver.deregister(&self.shared);
         self.gone.push(place);
         if self.drivers.is_empty() {
-            self.shared.buffers = Vec::new();
+            (self.shared.buffers, self.kept) = (Vec::new(), Vec::new());
         }
     }
 

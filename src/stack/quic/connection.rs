@@ -82,7 +82,12 @@ impl Connection {
             Told::Connected if is_client => self.connected(events),
             Told::ConnectionLost { reason } => self.lost(fault::of(&reason, is_client), events),
             Told::Stream(StreamEvent::Opened { dir: Dir::Bi }) => self.accept_stream(events),
-            Told::Stream(StreamEvent::Readable { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Readable)),
+            Told::Stream(StreamEvent::Readable { id }) if self.is_open_at(id) => {
+                // Once for all the datagrams of a batch.
+                if events.back() != Some(&(self.id, DatagramEvent::Readable)) {
+                    events.push_back((self.id, DatagramEvent::Readable));
+                }
+            }
             Told::Stream(StreamEvent::Writable { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Writable)),
             Told::Stream(StreamEvent::Stopped { id, .. }) if self.is_open_at(id) => self.lost(None, events),
             _ => {}
@@ -205,8 +210,10 @@ impl Connection {
 
     fn send_again(&mut self) {
         let Some(stream) = self.stream else { return };
-        let taken = self.machine.send_stream(stream).write(&self.again).unwrap_or(0);
-        self.again.drain(..taken);
+        while !self.again.is_empty() {
+            let Ok(taken) = self.machine.send_stream(stream).write(&self.again) else { return };
+            self.again.drain(..taken);
+        }
     }
 
     /// Takes bytes to be sent; how many.
@@ -217,10 +224,14 @@ impl Connection {
         if is_held || !self.again.is_empty() {
             return 0;
         }
-        let taken = match self.machine.send_stream(stream).write(bytes) {
-            Ok(taken) => taken,
-            Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => 0,
-        };
+        // Until it says that it takes no more: only then does it tell when it does again.
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.machine.send_stream(stream).write(&bytes[taken..]) {
+                Ok(count) => taken += count,
+                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => break,
+            }
+        }
         if let Some(early) = &mut self.early {
             early.extend_from_slice(&bytes[..taken]);
         }

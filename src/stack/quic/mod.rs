@@ -166,3 +166,6 @@ impl MakeDatagrams for ClientQuic {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;
