@@ -666,6 +666,106 @@
 
 
 /**
+ * The port of both generations.
+ */
+#define PORT 14567
+
+/**
+ * Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
+ */
+#define REPLIES_MAX 256
+
+/**
+ * Packets that wait for an earlier one.
+ */
+#define EARLY_MAX 64
+
+/**
+ * An address gets no more than so many times what came from it.
+ */
+#define AMPLIFICATION 3
+
+/**
+ * After so many wrong acknowledgements the peer is dropped.
+ */
+#define WRONG_ACKS_MAX 3
+
+/**
+ * The largest packet stock peers take.
+ */
+#define PACKET_BYTES_MAX 8188
+
+/**
+ * Packets that are not acknowledged.
+ */
+#define IN_FLIGHT_MAX 32
+
+/**
+ * The greatest frame of all: what fits a UDP datagram over IPv4.
+ */
+#define FRAME_BYTES_LIMIT 65507
+
+/**
+ * What a DATA adds to its bytes, without an ACK block.
+ */
+#define DATA_OVERHEAD 22
+
+/**
+ * An ACK block.
+ */
+#define ACK_BLOCK_BYTES 22
+
+/**
+ * A frame of generation 1 without payload.
+ */
+#define HEADER_BYTES 4
+
+/**
+ * An ACK.
+ */
+#define ACK_BYTES 38
+
+/**
+ * The version a CONNECT of generation 2 names.
+ */
+#define VERSION 2
+
+/**
+ * Islands of bytes beyond a missing one.
+ */
+#define HOLES_MAX 16
+
+/**
+ * Every way takes this.
+ */
+#define FRAME_BYTES_MIN 576
+
+/**
+ * Probe time-outs of larger frames, in a row, until they are given up.
+ */
+#define TIMEOUTS_MAX 3
+
+/**
+ * Frames whose fate is not known.
+ */
+#define RECORDS_MAX 128
+
+/**
+ * A first packet that is larger is somebody else's to judge.
+ */
+#define FIRST_PACKET_BYTES_MAX (8 << 10)
+
+/**
+ * Cells of the table: 10 KiB.
+ */
+#define CELLS 256
+
+/**
+ * What QUIC has and TLS over TCP has not.
+ */
+typedef struct QuicOptions QuicOptions;
+
+/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;
@@ -2239,6 +2339,8 @@ typedef struct {
  * A fault of the library itself. The handle is poisoned: it may only be freed.
  */
 #define NLMQTT_INTERNAL -120
+
+
 
 
 

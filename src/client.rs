@@ -157,6 +157,18 @@ pub struct ClientParts {
     pub receive: Option<ReceiveOptions>,
 }
 
+/// Stock peers of reliable UDP's first generation speak MQTT 3.1.1: whoever wants 5.0 does not fall back to it.
+#[cfg(feature = "rudp")]
+fn of_version(mut way: WaySettings, version: crate::codec::Version) -> Result<WaySettings, Error> {
+    use crate::stack::rudp::Generation;
+    match way.rudp.generation {
+        _ if version != crate::codec::Version::V5 => {}
+        Generation::One => return Err(Error::Invalid("rudp_generation=1 is spoken with MQTT 3.1.1 only".to_owned())),
+        Generation::Auto | Generation::Two => way.rudp.generation = Generation::Two,
+    }
+    Ok(way)
+}
+
 impl Client {
     /// A client that is not started yet.
     ///
@@ -164,10 +176,17 @@ impl Client {
     /// `Client`: an option cannot be used; else as [`Runtime::request`].
     pub fn new(runtime: &Runtime, parts: ClientParts, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
         let ClientParts { options, servers, dial, tls, way, receive } = parts;
+        #[cfg(feature = "rudp")]
+        let version = options.version;
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
+        #[cfg(feature = "rudp")]
+        let way = of_version(way, version)?;
         let remotes = net::remotes(servers, &tls, &way)?;
+        if dial.transport.is_some() && remotes.iter().any(|remote| matches!(remote.address.transport.underlay, net::Underlay::Quic | net::Underlay::Rudp)) {
+            return Err(Error::Invalid("quic:// and rudp:// go over UDP, and a transport of the application is a stream".to_owned()));
+        }
         if let Some(remote) = remotes.iter().find(|remote| !remote.is_literal()).filter(|_| !runtime.can_resolve() && dial.transport.is_none()) {
             let name = remote.dialled().0;
             return Err(Error::Invalid(format!("{name} is a name, and this runtime can look up none: it has no helper threads and no resolver")));

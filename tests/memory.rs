@@ -440,3 +440,58 @@ fn an_idle_websocket_costs_less_than_two_kibibytes_more() {
     let charged = budget.used_bytes() / COUNT;
     assert!(charged.abs_diff(each) <= each / 4, "{charged} bytes are charged for {each}");
 }
+
+/// What a peer of reliable UDP costs a listener when nothing is under way, after a good deal was.
+#[cfg(feature = "rudp")]
+#[test]
+fn an_idle_peer_of_reliable_udp_costs_less_than_four_kibibytes_and_is_charged_as_it_is() {
+    use nlmqtt::stack::rudp::{Endpoint, Generation, Options};
+    use nlmqtt::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent, DatagramLimits, Received, Transmit};
+
+    const COUNT: usize = 500;
+    let hello = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c";
+    let limits = DatagramLimits { connections_max: 10_000, handshakes_max: 10_000, handshake_timeout: Duration::from_secs(10) };
+    let options = Options { generation: Generation::Two, half_open_max: COUNT, half_open_per_source_max: COUNT, ..Options::default() };
+    let make = |limits| Endpoint::new(options.clone(), &Birth { seed: 1, epoch: std::time::Instant::now(), limits });
+    let (mut client, mut server) = (make(None), make(Some(limits)));
+    let (near, far) = ("10.0.0.2:50000".parse().expect("an address"), "10.0.0.1:14567".parse().expect("an address"));
+    let (mut now, mut out, mut buffer) = (Instant::START, Transmit::default(), vec![0; 65_536]);
+    let mut accepted: Vec<ConnectionId> = Vec::new();
+    let mut pump = |client: &mut Endpoint, server: &mut Endpoint, now: &mut Instant, accepted: &mut Vec<ConnectionId>| {
+        for _ in 0..2_500 {
+            *now += Duration::from_millis(2);
+            (client.expire(*now), server.expire(*now));
+            while client.transmit(*now, 1, &mut out) {
+                server.receive(*now, &Received { from: near, to: None, ecn: 0, bytes: &out.bytes });
+            }
+            while server.transmit(*now, 1, &mut out) {
+                client.receive(*now, &Received { from: far, to: None, ecn: 0, bytes: &out.bytes });
+            }
+            while let Some((id, event)) = server.event() {
+                if matches!(event, DatagramEvent::Accepted { .. }) {
+                    accepted.push(id);
+                }
+                while server.read(*now, id, &mut buffer).is_some() {}
+            }
+            while client.event().is_some() {}
+        }
+    };
+    let before = held();
+    let dialled: Vec<ConnectionId> = (0..COUNT).map(|_| client.connect(now, far, "").expect("it begins")).collect();
+    pump(&mut client, &mut server, &mut now, &mut accepted);
+    for id in &dialled {
+        assert_eq!(client.write(now, *id, hello), hello.len());
+    }
+    pump(&mut client, &mut server, &mut now, &mut accepted);
+    for id in &dialled {
+        assert_eq!(client.write(now, *id, &[7; 8_000]), 8_000);
+    }
+    pump(&mut client, &mut server, &mut now, &mut accepted);
+    assert_eq!(accepted.len(), COUNT);
+    let (charged, all) = (server.memory_bytes(), held());
+    drop(server);
+    let each = (all - held()) / COUNT;
+    println!("reliable UDP: {each} bytes for each idle peer, {} are charged", charged / COUNT);
+    assert!(all > before && each <= 4_096, "{each} bytes");
+    assert!((charged / COUNT).abs_diff(each) <= each / 4, "{} bytes are charged for {each}", charged / COUNT);
+}

@@ -1,16 +1,19 @@
 //! The README's tables are what the code says. `UPDATE_README=1 cargo test --test readme` rewrites
-//! them; the C programs in it are built and run by tests/c/readme.sh.
+//! them, with `--features quic` those of QUIC, too; the C programs in it are built and run by tests/c/readme.sh.
 
 use std::fmt::Write as _;
 
 use nlmqtt::config::{ClientConfig, Key, ServerConfig, client_keys, listener_keys, server_keys};
 use nlmqtt::net::ListenerOptions;
 
-fn table<C: 'static>(keys: &[Key<C>], defaults: &C) -> String {
+/// Keys of QUIC have tables of their own, which a build with it knows.
+const OF_QUIC: &str = "quic_";
+
+fn table<C: 'static>(keys: &[Key<C>], defaults: &C, of_quic: bool) -> String {
     let mut text = String::from("| key | default | what it does |\n|---|---|---|\n");
     // A client takes nothing while it lives; of a server, what it does not take is marked.
     let marks = keys.iter().any(|key| key.is_live);
-    for key in keys {
+    for key in keys.iter().filter(|key| key.name.starts_with(OF_QUIC) == of_quic) {
         let default = key.print(defaults);
         let default = if default.is_empty() { "-".to_owned() } else { format!("`{default}`") };
         let mark = if marks && !key.is_live { " (after a restart)" } else { "" };
@@ -19,10 +22,10 @@ fn table<C: 'static>(keys: &[Key<C>], defaults: &C) -> String {
     text
 }
 
-fn listener_table() -> String {
+fn listener_table(of_quic: bool) -> String {
     let mut text = String::from("| key | default | what it does |\n|---|---|---|\n");
     let defaults = ListenerOptions::at(([127, 0, 0, 1], 0).into());
-    for key in listener_keys() {
+    for key in listener_keys().iter().filter(|key| key.name.starts_with(OF_QUIC) == of_quic) {
         let default = key.print(&defaults);
         let default = if default.is_empty() { "-".to_owned() } else { format!("`{default}`") };
         let aliases: String = key.aliases.iter().map(|alias| format!("; also `{alias}`, as in mosquitto.conf")).collect();
@@ -41,11 +44,15 @@ fn between(readme: &str, name: &str) -> std::ops::Range<usize> {
 fn the_tables_of_keys_are_those_of_the_code() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let mut readme = std::fs::read_to_string(&path).expect("README.md");
-    let tables = [
-        ("server keys", table(server_keys(), &ServerConfig::default())),
-        ("listener keys", listener_table()),
-        ("client keys", table(client_keys(), &ClientConfig::default())),
+    let mut tables = vec![
+        ("server keys", table(server_keys(), &ServerConfig::default(), false)),
+        ("listener keys", listener_table(false)),
+        ("client keys", table(client_keys(), &ClientConfig::default(), false)),
     ];
+    if cfg!(feature = "quic") {
+        tables.push(("quic listener keys", listener_table(true)));
+        tables.push(("quic client keys", table(client_keys(), &ClientConfig::default(), true)));
+    }
     for (name, table) in &tables {
         if std::env::var_os("UPDATE_README").is_some() {
             readme.replace_range(between(&readme, name), table);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, workers, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, generator, bench
+#   --only PART   one part: rust, quic, workers, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, generator, bench
 #   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
 #   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
@@ -56,15 +56,19 @@ part() {
 }
 
 # With --long ten times as many worlds.
-simulation() { SIM_FIRST=1000 SIM_SEEDS=9000 cargo test --locked --test sim; }
+simulation() { SIM_FIRST=1000 SIM_SEEDS=9000 cargo test --locked --test sim && RUDP_SEEDS=10000 RUDP_FRAMES=10000000 cargo test --locked --test rudp; }
 
 rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
 
 # The judge of the standard again, with a broker of four threads.
 workers() { CONFORMANCE_WORKERS=4 cargo test --locked --test conformance 2>&1 | grep -vE '^test .* \.\.\. ok$|^not run|^$|^running'; return "${PIPESTATUS[0]}"; }
 
+# The feature that is not on by default.
+quic() { cargo test --locked --features quic --lib --test it --test readme -- quic tables_of_keys config:: datagram 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
+
 [ "$only" = arm ] || install_missing
 part rust rust
+part quic quic
 part workers workers
 part build c-examples/run.sh --build-only
 part c tests/c/run.sh

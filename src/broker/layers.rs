@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::connection::{ConnKey, State};
 use super::shard::Shard;
+#[cfg(feature = "datagram")]
 use crate::base::Instant;
 use crate::codec::Connect;
+#[cfg(feature = "datagram")]
+use crate::codec::Reason;
 use crate::stack::{About, Fault};
 
 /// What became of a handshake that is not done.
@@ -52,6 +55,37 @@ impl Shard {
         let Some(connection) = self.connections.get(key) else { return };
         let peer = &connection.peer;
         self.hooks.log(3, &|| format!("{peer}: {fault}, closing"));
+    }
+
+    /// The peer of a connection has another address: what is told of it from now on says so. One that would not have been let
+    /// in from there does not stay.
+    #[cfg(feature = "datagram")]
+    pub fn moved(&mut self, now: Instant, key: ConnKey, peer: core::net::SocketAddr) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let text = peer.to_string();
+        let before = core::mem::replace(&mut connection.peer, text.as_str().into());
+        let is_denied = connection.entry.as_ref().is_some_and(|entry| !entry.rules.admits(peer.ip()));
+        self.stats.paths_moved += 1;
+        self.hooks.log(4, &|| format!("{before}: goes on from {peer}"));
+        if is_denied || self.bans.has_peer(now, &text) {
+            match is_denied {
+                true => self.stats.connections_denied += 1,
+                false => self.stats.connections_banned += 1,
+            }
+            self.close(now, key, Reason::NOT_AUTHORIZED);
+        }
+    }
+
+    /// Somebody did not come as far as a connection.
+    #[cfg(feature = "datagram")]
+    pub fn came_to_nothing(&mut self, peer: core::net::SocketAddr, fault: &Fault) {
+        use crate::stack::FaultKind;
+        match fault.kind {
+            FaultKind::Refused => drop(self.turn_away()),
+            FaultKind::Timeout => self.count_handshake(HandshakeLoss::TimedOut),
+            _ => self.stats.handshakes_failed += 1,
+        }
+        self.hooks.log(3, &|| format!("{peer}: {fault}"));
     }
 
     /// For a layer that needs something unforeseeable.

@@ -98,6 +98,8 @@ stats! {
     handshakes_crowded,
     /// Handshakes given up because they stood still while others waited.
     handshakes_shed,
+    /// Connections that went on from another address (QUIC, reliable UDP).
+    paths_moved,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
     /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.

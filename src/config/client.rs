@@ -213,6 +213,7 @@ mod tests {
                 "X-A: b",
                 "socks5://x:1",
                 "/a",
+                "cubic",
             ];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));

@@ -9,6 +9,8 @@ use crate::base::Duration;
 use crate::codec::{PropertyId, Qos, Value as PropertyValue, Version};
 use crate::net::TunnelProxy;
 use crate::proto::client::{Authentication, Cause, OfflineQos0, Overflow, Resubscribe, Retry, Will};
+#[cfg(feature = "rudp")]
+use crate::stack::rudp::{CongestionControl, Generation};
 use crate::stack::{ProxyVersion, TlsVersion, TunnelKind};
 
 const MANY: u64 = u32::MAX as u64;
@@ -21,6 +23,10 @@ const RESUBSCRIBE_WORDS: &[&str] = &["session_lost", "always", "never"];
 const OVERFLOW_WORDS: &[&str] = &["refuse_newest", "drop_oldest"];
 const PROXY_VERSION_WORDS: &[&str] = &["off", "v1", "v2"];
 const TLS_VERSION_WORDS: &[&str] = &["1.2", "1.3"];
+#[cfg(feature = "rudp")]
+const GENERATION_WORDS: &[&str] = &["auto", "1", "2"];
+#[cfg(feature = "rudp")]
+const CONGESTION_WORDS: &[&str] = &["newreno", "cubic"];
 const RETRY_WORDS: &[&str] = &["soon", "slow", "stop"];
 
 macro_rules! row {
@@ -46,6 +52,26 @@ macro_rules! tls_text {
 macro_rules! tls_pem {
     ($name:literal, $kind:expr, $field:ident, $doc:literal) => {
         row!($kind, $name, $doc, |c| Value::Text(lossy(&c.tls.$field)), |c, v| c.tls.$field = v.into_text().into_bytes())
+    };
+}
+#[cfg(feature = "quic")]
+macro_rules! quic_seconds {
+    ($name:literal, $field:ident, $doc:literal) => {
+        row!(Kind::Number(0, 86_400), $name, $doc, |c| Value::Number(c.tls.quic.$field.as_secs()), |c, v| c.tls.quic.$field =
+            Duration::from_secs(v.into_number()))
+    };
+}
+#[cfg(feature = "rudp")]
+macro_rules! rudp_seconds {
+    ($name:literal, $field:ident, $min:literal, $doc:literal) => {
+        row!(Kind::Number($min, 65_535), $name, $doc, |c| Value::Number(c.way.rudp.$field.as_secs()), |c, v| c.way.rudp.$field =
+            Duration::from_secs(v.into_number()))
+    };
+}
+#[cfg(feature = "rudp")]
+macro_rules! rudp_number {
+    ($name:literal, $field:ident, $kind:expr, $doc:literal) => {
+        row!($kind, $name, $doc, |c| Value::Number(c.way.rudp.$field.into()), |c, v| c.way.rudp.$field = v.into_number())
     };
 }
 macro_rules! milliseconds {
@@ -309,6 +335,64 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         "the server's certificate is not checked: nobody knows who it is",
         |c| Value::Bool(c.tls.danger_accept_any),
         |c, v| c.tls.danger_accept_any = v.into_bool()
+    ),
+    #[cfg(feature = "quic")]
+    quic_seconds!("quic_idle_timeout_s", idle_timeout, "QUIC: a server that is silent for so long is given up; 0: as the server says"),
+    #[cfg(feature = "quic")]
+    quic_seconds!(
+        "quic_keepalive_s",
+        keepalive,
+        "QUIC: a server that is silent for so long is asked whether it is there, which also keeps the way through translated addresses open; 0: it is not"
+    ),
+    #[cfg(feature = "quic")]
+    row!(
+        Kind::Bool,
+        "quic_early_data",
+        "QUIC: to a server that knows it from before, the CONNECT goes with the first datagram (0-RTT)",
+        |c| Value::Bool(c.tls.quic.early_data),
+        |c, v| c.tls.quic.early_data = v.into_bool()
+    ),
+    #[cfg(feature = "rudp")]
+    row!(
+        Kind::Choice(GENERATION_WORDS),
+        "rudp_generation",
+        "reliable UDP: the generation that is spoken; auto falls back to the first where the server knows nothing else",
+        |c| Value::Number(c.way.rudp.generation as u64),
+        |c, v| c.way.rudp.generation = [Generation::Auto, Generation::One, Generation::Two][v.into_number::<usize>()]
+    ),
+    #[cfg(feature = "rudp")]
+    rudp_seconds!(
+        "rudp_idle_timeout_s",
+        idle_timeout,
+        1,
+        "reliable UDP: a server that is silent for so long is given up; the smaller value of both sides counts"
+    ),
+    #[cfg(feature = "rudp")]
+    rudp_seconds!(
+        "rudp_keepalive_s",
+        keep_alive,
+        0,
+        "reliable UDP: after so long without sending, a frame shows the server that, and where, the client is; 0: none does"
+    ),
+    #[cfg(feature = "rudp")]
+    rudp_number!("rudp_window", window_bytes_max, Kind::Bytes(8_192, 16 << 20), "reliable UDP: bytes the server may send before the first of them was read"),
+    #[cfg(feature = "rudp")]
+    rudp_number!("rudp_frame_bytes", frame_bytes, Kind::Number(576, 65_507), "reliable UDP: the largest frame that is sent without a trial"),
+    #[cfg(feature = "rudp")]
+    rudp_number!("rudp_probe_bytes", probe_bytes_max, Kind::Number(0, 65_507), "reliable UDP: frames up to this size are tried; 0: none"),
+    #[cfg(feature = "rudp")]
+    row!(Kind::Choice(CONGESTION_WORDS), "rudp_congestion", "reliable UDP: congestion control", |c| Value::Number(c.way.rudp.congestion as u64), |c, v| c
+        .way
+        .rudp
+        .congestion =
+        [CongestionControl::NewReno, CongestionControl::Cubic][v.into_number::<usize>()]),
+    #[cfg(feature = "rudp")]
+    row!(
+        Kind::Bool,
+        "rudp_redundancy",
+        "reliable UDP: each frame repeats the small one before it, so that a single loss delays nothing",
+        |c| Value::Bool(c.way.rudp.redundancy),
+        |c, v| c.way.rudp.redundancy = v.into_bool()
     ),
     row!(
         Kind::Fields,

@@ -9,6 +9,8 @@ use super::key::words;
 use super::{Error, Kind, Value};
 use crate::broker::MountPoint;
 use crate::net::{ListenerOptions, ListenerTls};
+#[cfg(feature = "rudp")]
+use crate::stack::rudp::{CongestionControl, Generation};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
@@ -99,6 +101,7 @@ macro_rules! tls_text {
         }
     };
 }
+
 /// One of some words; the default is the first, and not printed.
 macro_rules! tls_choice {
     ($name:literal, $field:ident, $words:ident, $expected:ident, $doc:literal) => {
@@ -127,6 +130,41 @@ words!(CLIENT_CERTIFICATE_WORDS, CLIENT_CERTIFICATE_EXPECTED, ClientCertificate,
 words!(IDENTITY_WORDS, IDENTITY_EXPECTED, Identity, ["none" = None, "cn" = CommonName, "san" = AlternativeName, "fingerprint" = Fingerprint]);
 words!(PROXY_WORDS, PROXY_EXPECTED, ProxyPolicy, ["off" = Off, "optional" = Optional, "required" = Required]);
 words!(TLS_VERSION_WORDS, TLS_VERSION_EXPECTED, TlsVersion, ["1.2" = V12, "1.3" = V13]);
+
+/// Whole seconds of QUIC.
+#[cfg(feature = "quic")]
+macro_rules! quic_seconds {
+    ($name:literal, $field:ident, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            aliases: &[],
+            expected: "a number from 0 to 86400",
+            doc: $doc,
+            read: |listener| listener.quic.$field.as_secs().to_string(),
+            write: |listener, text| Some(listener.quic.$field = core::time::Duration::from_secs(number(0, 86_400, text)?)),
+        }
+    };
+}
+
+/// One of some words, of reliable UDP.
+#[cfg(feature = "rudp")]
+macro_rules! rudp_choice {
+    ($name:literal, $field:ident, $words:ident, $expected:ident, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            aliases: &[],
+            expected: $expected,
+            doc: $doc,
+            read: |listener| $words.iter().find(|(_, choice)| *choice == listener.rudp.$field).map_or("", |(word, _)| *word).to_owned(),
+            write: |listener, text| Some(listener.rudp.$field = $words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+        }
+    };
+}
+
+#[cfg(feature = "rudp")]
+words!(GENERATION_WORDS, GENERATION_EXPECTED, Generation, ["auto" = Auto, "1" = One, "2" = Two]);
+#[cfg(feature = "rudp")]
+words!(CONGESTION_WORDS, CONGESTION_EXPECTED, CongestionControl, ["newreno" = NewReno, "cubic" = Cubic]);
 
 fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
     listener.tls.get_or_insert_default()
@@ -234,6 +272,66 @@ pub(super) static KEYS: &[ListenerKey] = &[
         write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
     },
     networks!("proxy_trusted", proxy_trusted, "who is believed about whom they connect: in that header, and in X-Forwarded-For"),
+    #[cfg(feature = "quic")]
+    quic_seconds!("quic_idle_timeout_s", idle_timeout, "QUIC: a client that is silent for so long is given up; 0: never, or as the client says"),
+    #[cfg(feature = "quic")]
+    quic_seconds!("quic_keepalive_s", keepalive, "QUIC: a client that is silent for so long is asked whether it is there; 0: it is not"),
+    #[cfg(feature = "quic")]
+    ListenerKey {
+        name: "quic_early_data",
+        aliases: &[],
+        expected: "true or false",
+        doc: "QUIC: a client that comes back may send its CONNECT with its first datagram (0-RTT)",
+        read: |listener| listener.quic.early_data.to_string(),
+        write: |listener, text| match Kind::Bool.parse(text)? {
+            Value::Bool(early) => Some(listener.quic.early_data = early),
+            _ => None,
+        },
+    },
+    #[cfg(feature = "rudp")]
+    rudp_choice!("rudp_generation", generation, GENERATION_WORDS, GENERATION_EXPECTED, "reliable UDP: the generations that are served; 2 on hostile networks"),
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_idle_timeout_s",
+        aliases: &[],
+        expected: "a number from 1 to 65535",
+        doc: "reliable UDP: a client that is silent for so long is given up; the smaller value of both sides counts",
+        read: |listener| listener.rudp.idle_timeout.as_secs().to_string(),
+        write: |listener, text| Some(listener.rudp.idle_timeout = core::time::Duration::from_secs(number(1, 65_535, text)?)),
+    },
+    #[cfg(feature = "rudp")]
+    plain!("rudp_window", rudp.window_bytes_max, 8192, 16777216, "reliable UDP: bytes a client may send before the first of them was read"),
+    #[cfg(feature = "rudp")]
+    plain!("rudp_frame_bytes", rudp.frame_bytes, 576, 65507, "reliable UDP: the largest frame that is sent without a trial"),
+    #[cfg(feature = "rudp")]
+    plain!("rudp_probe_bytes", rudp.probe_bytes_max, 0, 65507, "reliable UDP: frames up to this size are tried; 0: none"),
+    #[cfg(feature = "rudp")]
+    rudp_choice!("rudp_congestion", congestion, CONGESTION_WORDS, CONGESTION_EXPECTED, "reliable UDP: congestion control"),
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_redundancy",
+        aliases: &[],
+        expected: "true or false",
+        doc: "reliable UDP: each frame repeats the small one before it, so that a single loss delays nothing",
+        read: |listener| listener.rudp.redundancy.to_string(),
+        write: |listener, text| match Kind::Bool.parse(text)? {
+            Value::Bool(redundancy) => Some(listener.rudp.redundancy = redundancy),
+            _ => None,
+        },
+    },
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_reset_key",
+        aliases: &[],
+        expected: "32 hexadecimal digits",
+        doc: "reliable UDP: secret of this listener and no other, by which clients learn at once that it was restarted; without one they find out by silence",
+        read: |listener| listener.rudp.reset_key.map(|[high, low]| format!("{high:016x}{low:016x}")).unwrap_or_default(),
+        write: |listener, text| {
+            let is_key = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let key = u128::from_str_radix(text, 16).ok().filter(|_| is_key)?;
+            Some(listener.rudp.reset_key = Some([(key >> 64) as u64, key as u64]))
+        },
+    },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",
@@ -277,7 +375,25 @@ mod tests {
 
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
-        let values = ["true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
+        let values = [
+            "true",
+            "false",
+            "5",
+            "m/",
+            "10.0.0.0/8,::1/128",
+            "2000",
+            "require",
+            "cn",
+            "1.3",
+            "0640",
+            "/a,/b",
+            "optional",
+            "10.0.0.0/8",
+            "1",
+            "16384",
+            "cubic",
+            "00112233445566778899aabbccddeeff",
+        ];
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();

@@ -65,6 +65,10 @@ fn is_local(listener: &ListenerOptions) -> bool {
     listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
+#[cfg(feature = "rudp")]
+const RUDP_KEYS: &[&str] =
+    &["rudp_generation", "rudp_idle_timeout_s", "rudp_window", "rudp_frame_bytes", "rudp_probe_bytes", "rudp_congestion", "rudp_redundancy", "rudp_reset_key"];
+
 /// No option is there in vain.
 fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let is_set = |names: &[&str]| {
@@ -76,10 +80,22 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let of_unix = ["mode", "owner"];
     let tcp = || is_set(&of_tcp).map(|key| (key, "is of TCP"));
     let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
+    #[cfg(feature = "quic")]
+    if let (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Memory(_), Some(key)) =
+        (&listener.endpoint, is_set(&["quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data"]))
+    {
+        return Err(Error::Together(format!("listener {}: {key} is of QUIC", listener.endpoint)));
+    }
+    #[cfg(feature = "rudp")]
+    if let (true, Some(key)) = (listener.transport.underlay != Underlay::Rudp, is_set(RUDP_KEYS)) {
+        return Err(Error::Together(format!("listener {}: {key} is of reliable UDP", listener.endpoint)));
+    }
     let in_vain = match listener.endpoint {
         Endpoint::Tcp(_) => unix(),
         Endpoint::Unix(_) => tcp(),
         Endpoint::Memory(_) => tcp().or_else(unix),
+        #[cfg(feature = "datagram")]
+        Endpoint::Udp(_) => is_set(&["tcp_keepalive_s", "tcp_user_timeout_ms", "dscp", "proxy", "proxy_trusted"]).map(|key| (key, "is of TCP")).or_else(unix),
     };
     in_vain.map_or(Ok(()), |(key, what)| Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint))))
 }
@@ -113,6 +129,8 @@ impl ServerConfig {
         let endpoints = match uri.transport.underlay {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
+            #[cfg(feature = "datagram")]
+            Underlay::Quic | Underlay::Rudp => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
             _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
         };
         self.add_endpoints(endpoints, listener, &uri)

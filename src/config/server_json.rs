@@ -37,6 +37,8 @@ fn uri_of(listener: &ListenerOptions) -> String {
         Endpoint::Tcp(address) => address.to_string(),
         Endpoint::Unix(path) => encode(&path.to_string_lossy()),
         Endpoint::Memory(name) => name.clone(),
+        #[cfg(feature = "datagram")]
+        Endpoint::Udp(address) => address.to_string(),
     };
     format!("{}://{place}{mark}{}", scheme_name(listener.transport), query.join("&"))
 }

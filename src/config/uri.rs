@@ -30,8 +30,10 @@ const PLAIN: (bool, bool) = (false, false);
 const TLS: (bool, bool) = (true, false);
 const HAS_TLS: bool = cfg!(feature = "tls");
 const HAS_WEBSOCKET: bool = cfg!(feature = "websocket");
+const HAS_QUIC: bool = cfg!(feature = "quic");
+const HAS_RUDP: bool = cfg!(feature = "rudp");
 /// Every transport there is a name for; the first is meant where there is none.
-const SCHEMES: [Scheme; 14] = [
+const SCHEMES: [Scheme; 15] = [
     scheme("mqtt", Underlay::Tcp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), true),
     scheme("tcp", Underlay::Tcp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), true),
     scheme("mqtts", Underlay::Tcp, TLS, (8883, 8883), HAS_TLS),
@@ -43,9 +45,10 @@ const SCHEMES: [Scheme; 14] = [
     scheme("mqtt+unix", Underlay::Unix, PLAIN, (0, 0), true),
     scheme("inproc", Underlay::InProcess, PLAIN, (0, 0), true),
     // QUIC has TLS inside.
-    scheme("quic", Underlay::Quic, PLAIN, (14567, 14567), false),
-    scheme("mqtt+quic", Underlay::Quic, PLAIN, (14567, 14567), false),
-    scheme("rudp", Underlay::Rudp, PLAIN, (14567, 14567), false),
+    scheme("quic", Underlay::Quic, TLS, (14567, 14567), HAS_QUIC),
+    scheme("mqtt+quic", Underlay::Quic, TLS, (14567, 14567), HAS_QUIC),
+    scheme("rudp", Underlay::Rudp, PLAIN, (14567, 14567), HAS_RUDP),
+    scheme("rudps", Underlay::Rudp, TLS, (14567, 14567), HAS_RUDP && HAS_TLS),
     scheme("udp", Underlay::Rudp, PLAIN, (14567, 14567), false),
 ];
 

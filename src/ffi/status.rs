@@ -223,6 +223,8 @@ impl From<net::Error> for Failure {
 /// The status of what was wrong below MQTT.
 pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
     match kind {
+        #[cfg(feature = "datagram")]
+        FaultKind::Timeout => NLMQTT_TIMEOUT,
         FaultKind::Tls => NLMQTT_TLS,
         FaultKind::UnknownIssuer => NLMQTT_TLS_UNKNOWN_ISSUER,
         FaultKind::Expired => NLMQTT_TLS_EXPIRED,
@@ -239,6 +241,12 @@ pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
         FaultKind::ProxyHeader => NLMQTT_PROXY_HEADER,
         FaultKind::TunnelRefused => NLMQTT_PROXY_REFUSED,
         FaultKind::TunnelCredentials => NLMQTT_PROXY_CREDENTIALS,
+        #[cfg(feature = "datagram")]
+        FaultKind::Unreachable | FaultKind::Silent => NLMQTT_NETWORK,
+        #[cfg(feature = "datagram")]
+        FaultKind::Refused => NLMQTT_REFUSED,
+        #[cfg(feature = "datagram")]
+        FaultKind::Datagram => NLMQTT_PROTOCOL,
     }
 }
 

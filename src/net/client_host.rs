@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::datagram::{fault_of, is_of_address};
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
@@ -69,6 +70,15 @@ impl From<ServerAddress> for Remote {
 }
 
 impl Remote {
+    /// What an address of it is.
+    fn place(&self) -> fn(SocketAddr) -> Endpoint {
+        #[cfg(feature = "datagram")]
+        if self.recipe.datagrams().is_some() {
+            return Endpoint::Udp;
+        }
+        Endpoint::Tcp
+    }
+
     /// The name and port that are dialled.
     pub fn dialled(&self) -> (&str, u16) {
         self.through.as_ref().map_or((&self.address.host, self.address.port), |(name, port)| (name, *port))
@@ -452,7 +462,8 @@ impl<N: Net> Worker<N> {
         host.connection = Connection::None;
         match addresses {
             Ok(addresses) if !addresses.is_empty() => {
-                let endpoints: Vec<_> = addresses.into_iter().map(Endpoint::Tcp).collect();
+                let place = host.servers[host.server].place();
+                let endpoints: Vec<_> = addresses.into_iter().map(place).collect();
                 self.dial_next(client, endpoints.into_iter());
             }
             _ => self.client_lost(client, Cause::Names),
@@ -461,15 +472,34 @@ impl<N: Net> Worker<N> {
 
     /// Tries the next address of a server; none left: the connection cannot be made.
     fn dial_next(&mut self, client: ClientKey, mut endpoints: std::vec::IntoIter<Endpoint>) {
-        let host = &mut self.clients[client];
         while let Some(endpoint) = endpoints.next() {
-            if let Ok(link) = self.net.dial(&endpoint, &host.dial_options) {
-                host.connection = Connection::Dialing(link, endpoints);
-                host.blocked = true;
-                return self.own(link, Owner::Client(client));
+            match self.dial_one(client, &endpoint) {
+                Ok(link) => {
+                    let host = &mut self.clients[client];
+                    host.connection = Connection::Dialing(link, endpoints);
+                    host.blocked = true;
+                    return self.own(link, Owner::Client(client));
+                }
+                Err(error) => {
+                    if let Some(fault) = fault_of(&error) {
+                        return self.client_layer_failed(client, fault);
+                    }
+                }
             }
         }
         self.client_lost(client, Cause::Network);
+    }
+
+    fn dial_one(&mut self, client: ClientKey, endpoint: &Endpoint) -> io::Result<LinkId> {
+        let host = &mut self.clients[client];
+        #[cfg(feature = "datagram")]
+        if let Endpoint::Udp(remote) = *endpoint {
+            let server = &host.servers[host.server];
+            let make = server.recipe.datagrams().ok_or(io::ErrorKind::Unsupported)?;
+            let plan = super::DialPlan { remote, host: server.address.host.clone(), options: host.dial_options.clone() };
+            return self.net.dial_datagrams(plan, &**make, host.machine.draw_seed());
+        }
+        self.net.dial(endpoint, &host.dial_options)
     }
 
     /// The application opens the connection.
@@ -497,15 +527,18 @@ impl<N: Net> Worker<N> {
             Some(Ok(())) => {
                 self.client_connected(client, link);
             }
-            Some(Err(_)) => self.dial_failed(client, link),
+            Some(Err(error)) => self.dial_failed(client, link, &error),
         }
     }
 
-    fn dial_failed(&mut self, client: ClientKey, link: LinkId) {
+    fn dial_failed(&mut self, client: ClientKey, link: LinkId, error: &io::Error) {
         self.close(link);
         let connection = core::mem::replace(&mut self.clients[client].connection, Connection::None);
-        if let Connection::Dialing(_, addresses) = connection {
-            self.dial_next(client, addresses);
+        let Connection::Dialing(_, addresses) = connection else { return };
+        match fault_of(error) {
+            // Who shows the wrong certificate at one address does so at the others.
+            Some(fault) if addresses.len() == 0 || !is_of_address(fault.kind) => self.client_layer_failed(client, fault),
+            _ => self.dial_next(client, addresses),
         }
     }
 
@@ -516,8 +549,8 @@ impl<N: Net> Worker<N> {
             Connection::Opening(open) | Connection::Open(open) if open == link => {}
             // Readable before it is connected: the dial failed.
             Connection::Dialing(dialing, _) if dialing == link => {
-                if let Some(Err(_)) = self.net.dialed(link) {
-                    self.dial_failed(client, link);
+                if let Some(Err(error)) = self.net.dialed(link) {
+                    self.dial_failed(client, link, &error);
                     return After::Closed;
                 }
                 return After::Again;

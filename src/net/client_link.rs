@@ -3,6 +3,7 @@
 use std::io;
 
 use super::client_host::{ClientHost, ClientKey, Connection};
+use super::datagram::fault_of;
 use super::worker::{After, PAYLOADS_PER_READ, Worker};
 use super::write::{write_once, write_sealed, write_wire};
 use super::{LinkId, Net};
@@ -107,7 +108,7 @@ impl<N: Net> Worker<N> {
     }
 
     /// The server is at fault.
-    fn client_layer_failed(&mut self, client: ClientKey, fault: Fault) {
+    pub(super) fn client_layer_failed(&mut self, client: ClientKey, fault: Fault) {
         self.last_word(client);
         self.let_go(client);
         if let Some(host) = self.clients.get_mut(client) {
@@ -132,8 +133,11 @@ impl<N: Net> Worker<N> {
             Ok(_) => After::Closed,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => After::Drained,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => After::Again,
-            Err(_) => {
-                self.link_ended(client, Cause::Network);
+            Err(error) => {
+                match fault_of(&error) {
+                    Some(fault) => self.client_layer_failed(client, fault),
+                    None => self.link_ended(client, Cause::Network),
+                }
                 After::Closed
             }
         };

@@ -15,13 +15,18 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// A name inside this process, see [`Names`](super::memory::Names).
     Memory(String),
+    /// UDP, with a machine of datagrams on it.
+    #[cfg(feature = "datagram")]
+    Udp(SocketAddr),
 }
 
 impl Endpoint {
-    /// Its address, if it is one of TCP.
+    /// Its address, if it is one of TCP or UDP.
     pub fn socket_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
+            #[cfg(feature = "datagram")]
+            Self::Udp(address) => Some(*address),
             Self::Unix(_) | Self::Memory(_) => None,
         }
     }
@@ -38,6 +43,10 @@ impl Endpoint {
 
     /// The place a text names as `Display` writes it.
     pub fn parse(text: &str) -> Option<Self> {
+        #[cfg(feature = "datagram")]
+        if let Some(address) = text.strip_prefix(UDP) {
+            return address.parse().ok().map(Self::Udp);
+        }
         match (text.strip_prefix(UNIX), text.strip_prefix(MEMORY)) {
             (Some(path), _) => path.starts_with('/').then(|| Self::Unix(path.into())),
             (_, Some(name)) => (!name.is_empty()).then(|| Self::Memory(name.to_owned())),
@@ -48,6 +57,8 @@ impl Endpoint {
 
 const UNIX: &str = "unix://";
 const MEMORY: &str = "inproc://";
+#[cfg(feature = "datagram")]
+const UDP: &str = "udp://";
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
@@ -62,6 +73,8 @@ impl fmt::Display for Endpoint {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
             Self::Memory(name) => write!(f, "{MEMORY}{name}"),
+            #[cfg(feature = "datagram")]
+            Self::Udp(address) => write!(f, "{UDP}{address}"),
         }
     }
 }
@@ -118,6 +131,8 @@ mod tests {
             let endpoint = Endpoint::parse(text).expect("legal");
             assert_eq!((endpoint.to_string().as_str(), endpoint.port(), endpoint.is_local()), (text, port, is_local));
         }
+        #[cfg(feature = "datagram")]
+        assert_eq!(Endpoint::parse("udp://[::1]:7").map(|endpoint| (endpoint.to_string(), endpoint.port())), Some(("udp://[::1]:7".to_owned(), 7)));
         assert!(["", "unix://", "unix://x", "inproc://", "host:1", "127.0.0.1"].iter().all(|text| Endpoint::parse(text).is_none()));
         assert_eq!(Peer::default().to_string(), "local");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "server")]
 use super::ListenerOptions;
-use super::{Error, Remote, ServerAddress, layers_above, layers_below};
+use super::{Error, Remote, ServerAddress, layers_above, layers_below, layers_quic, layers_rudp};
 use crate::stack::{ClientCertificate, Identity, ProxyVersion, Recipe, Sign, TlsVersion, TunnelKind};
 
 /// The lowest part of a transport.
@@ -88,6 +88,9 @@ pub struct ClientTlsSettings {
     pub clock_floor_s: u64,
     /// Trust everybody.
     pub danger_accept_any: bool,
+    /// What QUIC has besides.
+    #[cfg(feature = "quic")]
+    pub quic: crate::stack::quic::QuicOptions,
 }
 
 /// WebSocket of a listener.
@@ -123,6 +126,9 @@ pub struct WaySettings {
     pub proxy_protocol: Option<ProxyVersion>,
     /// Fields of the request for a WebSocket.
     pub fields: Vec<(String, String)>,
+    /// Reliable UDP, where that is the way.
+    #[cfg(feature = "rudp")]
+    pub rudp: crate::stack::rudp::Options,
 }
 
 /// The layers under each connection of a listener.
@@ -133,9 +139,11 @@ pub struct WaySettings {
 pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
     let recipe = layers_below::listener(Recipe::default(), options)?;
     let recipe = match &options.tls {
+        _ if options.transport.underlay == Underlay::Quic => layers_quic::listener(recipe, options)?,
         Some(tls) if options.transport.tls => listener_tls(recipe, tls)?,
         _ => recipe,
     };
+    let recipe = if options.transport.underlay == Underlay::Rudp { layers_rudp::listener(recipe, options)? } else { recipe };
     layers_above::listener(recipe, options)
 }
 
@@ -145,8 +153,23 @@ pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
 /// As [`listener_recipe`].
 pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySettings) -> Result<Vec<Remote>, Error> {
     let below = layers_below::client(Recipe::default(), way)?;
-    let with_tls = match servers.iter().any(|server| server.transport.tls) {
+    let is_over = |server: &ServerAddress, underlay| server.transport.underlay == underlay;
+    let is_quic = |server: &ServerAddress| is_over(server, Underlay::Quic);
+    let is_rudp = |server: &ServerAddress| is_over(server, Underlay::Rudp);
+    let with_tls = match servers.iter().any(|server| server.transport.tls && !is_quic(server) && !is_rudp(server)) {
         true => client_tls(below.clone(), tls)?,
+        false => Recipe::default(),
+    };
+    let with_quic = match servers.iter().any(is_quic) {
+        true => layers_quic::client(tls, way)?,
+        false => Recipe::default(),
+    };
+    let with_rudps = match servers.iter().any(|server| is_rudp(server) && server.transport.tls) {
+        true => layers_rudp::client(client_tls(Recipe::default(), tls)?, way, true)?,
+        false => Recipe::default(),
+    };
+    let with_rudp = match servers.iter().any(|server| is_rudp(server) && !server.transport.tls) {
+        true => layers_rudp::client(Recipe::default(), way, false)?,
         false => Recipe::default(),
     };
     // A proxy goes on over TCP; what is on this host is reached straight.
@@ -154,6 +177,9 @@ pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySe
     let remote = |address: ServerAddress| {
         let is_tcp = address.transport.underlay == Underlay::Tcp;
         let recipe = match (address.transport.tls, is_tcp) {
+            _ if is_quic(&address) => with_quic.clone(),
+            (true, _) if is_rudp(&address) => with_rudps.clone(),
+            (false, _) if is_rudp(&address) => with_rudp.clone(),
             (true, _) => with_tls.clone(),
             (false, true) => below.clone(),
             (false, false) => straight.clone(),
@@ -191,8 +217,14 @@ fn wall_clock() -> u64 {
 
 #[cfg(all(feature = "server", feature = "tls"))]
 fn listener_tls(recipe: Recipe, tls: &ListenerTls) -> Result<Recipe, Error> {
-    use crate::stack::Place;
-    use crate::stack::tls::{ServerTls, ServerTlsOptions};
+    let made = of_listener_tls(tls, crate::stack::tls::ServerTls::new)?;
+    Ok(recipe.with(crate::stack::Place::Tls, Arc::new(made)))
+}
+
+/// What is made of TLS's options, whose files are read for it.
+#[cfg(all(feature = "server", feature = "tls"))]
+pub(super) fn of_listener_tls<R>(tls: &ListenerTls, make: impl FnOnce(&crate::stack::tls::ServerTlsOptions<'_>) -> Result<R, String>) -> Result<R, Error> {
+    use crate::stack::tls::ServerTlsOptions;
     let (cert, key) = (file(&tls.cert)?.unwrap_or_default(), file(&tls.key)?.unwrap_or_default());
     let (ca, crl) = (file(&tls.ca)?, file(&tls.crl)?);
     let options = ServerTlsOptions {
@@ -206,14 +238,19 @@ fn listener_tls(recipe: Recipe, tls: &ListenerTls) -> Result<Recipe, Error> {
         alpn: &tls.alpn,
         clock: wall_clock,
     };
-    let made = ServerTls::new(&options).map_err(|why| Error::Invalid(format!("TLS of a listener: {why}")))?;
-    Ok(recipe.with(Place::Tls, Arc::new(made)))
+    make(&options).map_err(|why| Error::Invalid(format!("TLS of a listener: {why}")))
 }
 
 #[cfg(feature = "tls")]
 fn client_tls(recipe: Recipe, tls: &ClientTlsSettings) -> Result<Recipe, Error> {
-    use crate::stack::Place;
-    use crate::stack::tls::{ClientTls, ClientTlsOptions, Roots};
+    let made = of_client_tls(tls, crate::stack::tls::ClientTls::new)?;
+    Ok(recipe.with(crate::stack::Place::Tls, Arc::new(made)))
+}
+
+/// As `of_listener_tls`.
+#[cfg(feature = "tls")]
+pub(super) fn of_client_tls<R>(tls: &ClientTlsSettings, make: impl FnOnce(&crate::stack::tls::ClientTlsOptions<'_>) -> Result<R, String>) -> Result<R, Error> {
+    use crate::stack::tls::{ClientTlsOptions, Roots};
     let text_or_file = |text: &[u8], name: &str| if text.is_empty() { file(name) } else { Ok(Some(text.to_vec())) };
     let mut ca = file(&tls.ca_file)?.unwrap_or_default();
     ca.extend_from_slice(&tls.ca_pem);
@@ -236,8 +273,7 @@ fn client_tls(recipe: Recipe, tls: &ClientTlsSettings) -> Result<Recipe, Error> 
         clock: wall_clock,
         clock_floor_s: tls.clock_floor_s,
     };
-    let made = ClientTls::new(&options).map_err(|why| Error::Invalid(format!("TLS of a client: {why}")))?;
-    Ok(recipe.with(Place::Tls, Arc::new(made)))
+    make(&options).map_err(|why| Error::Invalid(format!("TLS of a client: {why}")))
 }
 
 #[cfg(all(test, feature = "proxy"))]

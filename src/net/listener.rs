@@ -32,6 +32,12 @@ pub struct ListenerOptions {
     pub proxy: ProxyPolicy,
     /// Whose word is taken about whom they connect: in that header, and in X-Forwarded-For.
     pub proxy_trusted: Networks,
+    /// What QUIC has besides TLS.
+    #[cfg(feature = "quic")]
+    pub quic: crate::stack::quic::QuicOptions,
+    /// Reliable UDP, if that is what it listens to.
+    #[cfg(feature = "rudp")]
+    pub rudp: crate::stack::rudp::Options,
     /// Of the socket.
     pub socket: SocketOptions,
     /// Of the clients.
@@ -55,6 +61,10 @@ impl ListenerOptions {
             websocket: ListenerWebSocket::default(),
             proxy: ProxyPolicy::Off,
             proxy_trusted: Networks::default(),
+            #[cfg(feature = "quic")]
+            quic: crate::stack::quic::QuicOptions::LISTENER,
+            #[cfg(feature = "rudp")]
+            rudp: crate::stack::rudp::Options::default(),
             socket: SocketOptions::default(),
             rules: Rules::default(),
         }

@@ -95,6 +95,18 @@ pub struct Readiness {
     pub ended: bool,
 }
 
+/// How [`End::drain`] went.
+#[cfg(feature = "datagram")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Drained {
+    /// Everything is out; it is told when there is more.
+    Empty,
+    /// Everything is out, and no more will come.
+    Ended,
+    /// Some was not taken.
+    Refused,
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -170,6 +182,13 @@ impl Names {
         drop(waiting);
         meeting.watch.tell(Some(watcher));
         Ok(near)
+    }
+}
+
+impl Names {
+    /// The account of the runtime.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.0.budget
     }
 }
 
@@ -340,6 +359,56 @@ impl End {
             reader.iter().for_each(|reader| reader.tell(Some(own)));
         }
         Ok((count, is_full))
+    }
+
+    /// How much can be written now. With none, it is told when there is room again.
+    #[cfg(feature = "datagram")]
+    pub fn room(&self) -> usize {
+        let mut pipe = lock(&self.outgoing);
+        let room = PIPE_BYTES_MAX.saturating_sub(pipe.content.len());
+        pipe.writer_waits |= room == 0;
+        room
+    }
+
+    /// Hands over what there is to read, as much as `take` says that it takes; how it went.
+    #[cfg(feature = "datagram")]
+    pub(super) fn drain(&self, own: &Arc<Watcher>, mut take: impl FnMut(&[u8]) -> usize) -> Drained {
+        let mut pipe = lock(&self.incoming);
+        let mut is_refused = false;
+        while !pipe.content.is_empty() && !is_refused {
+            let front = pipe.content.front();
+            let (offered, taken) = (front.len(), take(front));
+            is_refused = taken < offered;
+            pipe.content.consume(taken);
+        }
+        pipe.content.release();
+        pipe.recharge();
+        let drained = match (is_refused, pipe.is_ended) {
+            (true, _) => Drained::Refused,
+            (false, true) => Drained::Ended,
+            (false, false) => Drained::Empty,
+        };
+        pipe.reader_waits = !is_refused;
+        if pipe.writer_waits && pipe.content.len() <= PIPE_BYTES_MAX / 2 {
+            pipe.writer_waits = false;
+            let writer = pipe.writer.clone();
+            drop(pipe);
+            writer.iter().for_each(|writer| writer.tell(Some(own)));
+        }
+        drained
+    }
+
+    /// Nobody reads at the other end any more.
+    #[cfg(feature = "datagram")]
+    pub fn is_abandoned(&self) -> bool {
+        lock(&self.outgoing).is_broken
+    }
+
+    /// Has the other end look at what it knows.
+    #[cfg(feature = "datagram")]
+    pub fn nudge(&self, own: &Arc<Watcher>) {
+        let reader = lock(&self.outgoing).reader.clone();
+        reader.iter().for_each(|reader| reader.tell(Some(own)));
     }
 
     /// Says that no more will be written.

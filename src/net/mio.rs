@@ -17,71 +17,49 @@ use bytes::Bytes;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::Socket;
 
+#[cfg(feature = "datagram")]
+use super::DialPlan;
+use super::datagram::Datagrams;
 use super::journal::{LogSequence, MemoryJournal};
-use super::memory::{End, MemoryListener, Names, Readiness, Watcher};
+use super::memory::{Names, Readiness, Watcher};
+use super::places::{Moving, MovingStream, Slot};
 use super::resolver::{Resolve, Resolver};
 use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
-use super::unix::{self, SocketFile};
+use super::unix;
 use super::write::write_slices;
-use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions};
-use crate::base::{Budget, Duration, Instant, OutBuffer, PeerProcess, UnixTime};
+use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
+use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
+#[cfg(feature = "datagram")]
+use crate::stack::{About, DatagramLimits, MakeDatagrams};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
 const EVENTS_PER_WAIT: usize = 1_024;
-/// Probes of TCP keep-alive without an answer.
-const KEEPALIVE_PROBES: u32 = 3;
 const JOURNAL_BYTES_MAX: usize = 1 << 20;
-
-enum Slot {
-    Free,
-    Listener(Box<Listening>),
-    Dialing(Socket),
-    Stream(Socket),
-    Memory(Box<End>),
-    MemoryListener(Box<MemoryListener>),
-    Custom(Box<Box<dyn CustomStream>>),
-}
-
-/// Each connection has one.
-const _: () = assert!(size_of::<Slot>() <= 16);
-
-/// A stream on its way to another worker.
-pub struct Moving(MovingStream);
-
-enum MovingStream {
-    Socket(Socket),
-    Memory(End),
-}
-
-struct Listening {
-    socket: Socket,
-    is_unix: bool,
-    /// Of a Unix socket that was made here.
-    _file: Option<SocketFile>,
-}
 
 /// The real world.
 pub struct MioNet {
-    poll: Poll,
+    pub(super) poll: Poll,
     events: Events,
     waker: Arc<Waker>,
     timer: OwnedFd,
-    sockets: Vec<Slot>,
-    free: Vec<u32>,
+    pub(super) sockets: Vec<Slot>,
+    pub(super) free: Vec<u32>,
     /// Freed in this turn.
-    freed: Vec<u32>,
+    pub(super) freed: Vec<u32>,
     /// Custom streams that ended behind what was read.
     again: Vec<u32>,
     resolver: Resolver,
     /// Beside the poll: streams inside this process.
-    watcher: Arc<Watcher>,
+    pub(super) watcher: Arc<Watcher>,
     names: Names,
+    /// UDP sockets, and what is on them.
+    pub(super) datagrams: Datagrams,
     journal: MemoryJournal,
-    epoch: std::time::Instant,
+    pub(super) epoch: std::time::Instant,
 }
 
 impl MioNet {
@@ -103,8 +81,10 @@ impl MioNet {
             }
         };
         let resolver = Resolver::new(helper_threads, threads, Arc::new(wake.clone()));
+        let watcher = Watcher::new(Box::new(wake));
         Ok(Self {
-            watcher: Watcher::new(Box::new(wake)),
+            datagrams: Datagrams::new(poll.registry(), &watcher)?,
+            watcher,
             names: Names::new(Budget::new(usize::MAX)),
             poll,
             events: Events::with_capacity(EVENTS_PER_WAIT),
@@ -123,6 +103,7 @@ impl MioNet {
     /// Knows the same names inside this process as the other workers of its runtime.
     pub(super) fn share_names(&mut self, names: &Names) {
         self.names = names.clone();
+        self.datagrams.charge_to(names.budget());
     }
 
     /// From now on the application looks names up.
@@ -152,7 +133,9 @@ impl MioNet {
     /// As the system call's.
     pub fn arm(&self, deadline: Option<Instant>) -> io::Result<()> {
         let now = self.now();
-        if self.watcher.has_events() || !self.again.is_empty() || deadline.is_some_and(|deadline| deadline <= now) {
+        let has_work = self.watcher.has_events() || self.datagrams.has_work() || !self.again.is_empty();
+        let deadline = deadline.into_iter().chain(self.datagrams.deadline()).min();
+        if has_work || deadline.is_some_and(|deadline| deadline <= now) {
             // A timer that is over at once costs an interrupt.
             return self.waker.wake();
         }
@@ -164,48 +147,32 @@ impl MioNet {
         Ok(())
     }
 
-    fn insert(&mut self, socket: Slot) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.sockets[index as usize] = socket;
-            return index;
+    /// Lets the machines of datagrams do what there is to do.
+    fn run_datagrams(&mut self, ready: &mut Vec<Ready>) {
+        let now = self.now();
+        self.datagrams.run(now, ready);
+        for place in self.datagrams.take_gone() {
+            self.remove(place);
         }
-        self.sockets.push(socket);
-        u32::try_from(self.sockets.len() - 1).expect("fewer sockets than descriptors")
     }
 
-    fn insert_listener(&mut self, socket: Socket, file: Option<SocketFile>) -> io::Result<(ListenerId, Endpoint)> {
-        let bound = local_endpoint(&socket)?;
-        let index = self.register(&socket, Interest::READABLE)?;
-        let is_unix = matches!(bound, Endpoint::Unix(_));
-        self.sockets[index as usize] = Slot::Listener(Box::new(Listening { socket, is_unix, _file: file }));
-        Ok((ListenerId(index), bound))
-    }
-
-    fn insert_stream(&mut self, stream: Socket) -> io::Result<LinkId> {
-        let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
-        self.sockets[index as usize] = Slot::Stream(stream);
-        Ok(LinkId(index))
-    }
-
-    fn insert_dialing(&mut self, stream: Socket) -> io::Result<LinkId> {
-        let index = self.register(&stream, Interest::READABLE | Interest::WRITABLE)?;
-        self.sockets[index as usize] = Slot::Dialing(stream);
-        Ok(LinkId(index))
-    }
-
-    fn insert_end(&mut self, mut end: End) -> LinkId {
-        let index = self.insert(Slot::Free);
-        end.watch(&self.watcher, index);
-        self.sockets[index as usize] = Slot::Memory(Box::new(end));
-        LinkId(index)
+    /// How long to sleep, if nothing happens.
+    fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if !self.again.is_empty() || self.watcher.has_events() || self.datagrams.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let Some(deadline) = self.datagrams.deadline() else { return timeout };
+        let until = deadline.since(self.now());
+        Some(timeout.map_or(until, |timeout| timeout.min(until)))
     }
 
     /// What there is to be said of streams inside this process.
     fn report_memory(&mut self, ready: &mut Vec<Ready>) {
-        if !self.watcher.has_events() {
+        let mut places = self.datagrams.take_noted();
+        if places.is_empty() && !self.watcher.has_events() {
             return;
         }
-        let mut places = self.watcher.take();
+        places.append(&mut self.datagrams.sort_out(self.watcher.take()));
         places.sort_unstable();
         places.dedup();
         for place in places {
@@ -215,79 +182,17 @@ impl MioNet {
                     let Readiness { readable, writable, ended } = end.readiness();
                     ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
                 }
+                Some(Slot::Datagram(stream)) => {
+                    #[cfg(feature = "datagram")]
+                    ready.extend(stream.take_move().map(|peer| Ready::Moved { link: LinkId(place), peer }));
+                    if let Some(Readiness { readable, writable, ended }) = stream.readiness() {
+                        ready.push(Ready::Link { link: LinkId(place), readable, writable, ended });
+                    }
+                }
                 _ => {}
             }
         }
     }
-
-    /// A place that is watched for this socket.
-    fn register(&mut self, socket: &Socket, interest: Interest) -> io::Result<u32> {
-        let index = self.insert(Slot::Free);
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(index as usize), interest) {
-            self.freed.push(index);
-            return Err(error);
-        }
-        Ok(index)
-    }
-
-    fn deregister(&self, socket: &Socket) -> io::Result<()> {
-        self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
-    }
-
-    fn remove(&mut self, index: u32) -> Slot {
-        let socket = core::mem::replace(&mut self.sockets[index as usize], Slot::Free);
-        if !matches!(socket, Slot::Free) {
-            self.freed.push(index);
-        }
-        socket
-    }
-}
-
-/// A descriptor that came from outside, made ours: non-blocking and closed on exec.
-fn stream_socket(socket: OwnedFd) -> io::Result<Socket> {
-    let socket = Socket::from(socket);
-    if socket.r#type()? != Type::STREAM {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
-    }
-    socket.set_nonblocking(true)?;
-    socket.set_cloexec(true)?;
-    Ok(socket)
-}
-
-/// Where a socket listens.
-///
-/// # Errors
-/// It is neither of TCP nor a Unix socket with a file.
-pub fn local_endpoint(socket: &Socket) -> io::Result<Endpoint> {
-    let address = socket.local_addr()?;
-    let unix = || Some(Endpoint::Unix(address.as_pathname()?.to_owned()));
-    let endpoint = address.as_socket().map(Endpoint::Tcp).or_else(unix);
-    endpoint.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "neither TCP nor a Unix socket with a file"))
-}
-
-/// What the connections of a listener are to have, which they inherit.
-fn set_tcp_options(socket: &Socket, is_ipv6: bool, options: &SocketOptions) -> io::Result<()> {
-    if options.keepalive_s != 0 {
-        let time = Duration::from_secs(options.keepalive_s.into());
-        let interval = (time / KEEPALIVE_PROBES).max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES))?;
-    }
-    if options.user_timeout_ms != 0 {
-        socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
-    }
-    if options.dscp != 0 {
-        // The two bits below are for congestion (ECN).
-        let class = u32::from(options.dscp) << 2;
-        if is_ipv6 { socket.set_tclass_v6(class)? } else { socket.set_tos_v4(class)? }
-    }
-    Ok(())
-}
-
-/// Who connected over a Unix socket.
-fn peer_process(socket: impl AsFd) -> Option<PeerProcess> {
-    // rustix's has no place for the process 0, which is what one of another name space is called.
-    let credentials = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials).ok()?;
-    Some(PeerProcess { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid() })
 }
 
 impl Net for MioNet {
@@ -304,8 +209,8 @@ impl Net for MioNet {
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
-        let must_not_sleep = !self.again.is_empty() || self.watcher.has_events();
-        let timeout = if must_not_sleep { Some(Duration::ZERO) } else { timeout };
+        self.run_datagrams(ready);
+        let timeout = if ready.is_empty() { self.sleep(timeout) } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -324,12 +229,14 @@ impl Net for MioNet {
                     writable: event.is_writable() || event.is_error(),
                     ended: event.is_read_closed() || event.is_error(),
                 }),
+                Some(Slot::Udp) => self.datagrams.socket_ready(id, event.is_readable() || event.is_error(), event.is_writable()),
                 // What its descriptor says is the application's affair.
                 Some(Slot::Custom(_)) => ready.push(Ready::Link { link: LinkId(id), readable: true, writable: true, ended: false }),
                 _ => {}
             }
         }
         self.events.clear();
+        self.run_datagrams(ready);
         self.report_memory(ready);
         let again = self.again.drain(..).filter(|index| matches!(self.sockets[*index as usize], Slot::Custom(_)));
         ready.extend(again.map(|index| Ready::Link { link: LinkId(index), readable: true, writable: false, ended: false }));
@@ -359,41 +266,32 @@ impl Net for MioNet {
                 }
                 return Ok((ListenerId(index), endpoint.clone()));
             }
+            #[cfg(feature = "datagram")]
+            Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        set_tcp_options(&socket, address.is_ipv6(), options)?;
-        socket.bind(&address.into())?;
-        socket.listen(options.backlog.into())?;
-        self.insert_listener(socket, None)
+        self.insert_listener(sockets::listen(address, options)?, None)
     }
 
     fn listen_on(&mut self, socket: OwnedFd, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)> {
-        let socket = stream_socket(socket)?;
-        let domain = socket.domain()?;
-        if !socket.is_listener()? || !matches!(domain, Domain::IPV4 | Domain::IPV6 | Domain::UNIX) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening TCP or Unix socket"));
-        }
-        if domain != Domain::UNIX {
-            set_tcp_options(&socket, domain == Domain::IPV6, options)?;
-        }
+        let socket = sockets::listener_socket(socket, options)?;
         // The file of a Unix socket is whoever's who made it.
         self.insert_listener(socket, None)
     }
 
     fn adopt(&mut self, socket: OwnedFd) -> io::Result<(LinkId, Peer)> {
-        let socket = stream_socket(socket)?;
+        let socket = sockets::stream_socket(socket)?;
         let address = socket.peer_addr()?.as_socket();
-        let peer = Peer { address, process: if address.is_none() { peer_process(&socket) } else { None } };
+        let peer = Peer { address, process: if address.is_none() { sockets::peer_process(&socket) } else { None } };
         // A Unix socket has no such option, and no need of it.
         let _ = socket.set_tcp_nodelay(true);
         Ok((self.insert_stream(socket)?, peer))
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
+        if matches!(self.sockets.get(listener.0 as usize), Some(Slot::Udp)) {
+            // Its connections stay, and the socket with them.
+            return self.datagrams.unlisten(self.now(), listener.0);
+        }
         if let Slot::Listener(listener) = self.remove(listener.0) {
             let _ = self.deregister(&listener.socket);
         }
@@ -407,6 +305,10 @@ impl Net for MioNet {
                 let Some(end) = listener.accept() else { return Ok(None) };
                 return Ok(Some((self.insert_end(end), Peer::default())));
             }
+            Some(Slot::Udp) => {
+                let Some((stream, peer)) = self.datagrams.accept(listener.0) else { return Ok(None) };
+                return Ok(Some((self.insert_datagram(stream), peer)));
+            }
             _ => return Ok(None),
         };
         let (stream, address) = match rustix::net::acceptfrom_with(&listening.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -415,7 +317,7 @@ impl Net for MioNet {
             Err(error) => return Err(error.into()),
         };
         if listening.is_unix {
-            let peer = Peer { address: None, process: peer_process(&stream) };
+            let peer = Peer { address: None, process: sockets::peer_process(&stream) };
             return Ok(Some((self.insert_stream(stream)?, peer)));
         }
         // Without it, small packets wait for the peer's acknowledgement: 25 times fewer messages.
@@ -432,29 +334,18 @@ impl Net for MioNet {
                 let end = options.names.as_ref().unwrap_or(&self.names).dial(name, &self.watcher)?;
                 return Ok(self.insert_end(end));
             }
+            #[cfg(feature = "datagram")]
+            Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-        if let Some(device) = &options.device {
-            socket.bind_device(Some(device.as_bytes()))?;
-        }
-        if let Some(mark) = options.mark {
-            socket.set_mark(mark)?;
-        }
-        if let Some(bind) = options.bind {
-            socket.bind(&SocketAddr::new(bind, 0).into())?;
-        }
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-            Err(error) => return Err(error),
-        }
-        self.insert_dialing(socket)
+        self.insert_dialing(sockets::dial(address, options)?)
     }
 
     fn ends(&self, link: LinkId) -> Option<(SocketAddr, SocketAddr)> {
-        let Some(Slot::Stream(stream)) = self.sockets.get(link.0 as usize) else { return None };
-        Some((stream.local_addr().ok()?.as_socket()?, stream.peer_addr().ok()?.as_socket()?))
+        match self.sockets.get(link.0 as usize)? {
+            Slot::Stream(stream) => Some((stream.local_addr().ok()?.as_socket()?, stream.peer_addr().ok()?.as_socket()?)),
+            Slot::Datagram(stream) => Some(stream.ends()),
+            _ => None,
+        }
     }
 
     fn take(&mut self, stream: Box<dyn CustomStream>) -> io::Result<LinkId> {
@@ -471,6 +362,9 @@ impl Net for MioNet {
     fn dialed(&mut self, link: LinkId) -> Option<io::Result<()>> {
         let slot = self.sockets.get_mut(link.0 as usize)?;
         if let Slot::Custom(stream) = slot {
+            return stream.opened();
+        }
+        if let Slot::Datagram(stream) = slot {
             return stream.opened();
         }
         let Slot::Dialing(stream) = slot else { return Some(Ok(())) };
@@ -494,6 +388,7 @@ impl Net for MioNet {
         match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
             Some(Slot::Memory(end)) => end.receive(buffer, &self.watcher),
+            Some(Slot::Datagram(stream)) => stream.read(buffer, &self.watcher),
             Some(Slot::Custom(stream)) => {
                 let (result, must_read_again) = read_all(&mut ***stream, buffer);
                 if must_read_again {
@@ -515,6 +410,7 @@ impl Net for MioNet {
         let stream = match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
             Some(Slot::Memory(end)) => return end.send(out, &self.watcher),
+            Some(Slot::Datagram(stream)) => return stream.write(out, &self.watcher),
             Some(Slot::Custom(stream)) => return write_slices(out, |slices| write_all(&mut ***stream, slices)),
             _ => return Err(io::ErrorKind::NotConnected.into()),
         };
@@ -529,6 +425,7 @@ impl Net for MioNet {
     fn shutdown(&mut self, link: LinkId) {
         match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Memory(end)) => end.shutdown(),
+            Some(Slot::Datagram(stream)) => stream.shutdown(),
             Some(Slot::Custom(stream)) => stream.shutdown(),
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => {
                 // It may be gone already.
@@ -542,7 +439,7 @@ impl Net for MioNet {
         match self.remove(link.0) {
             Slot::Stream(stream) | Slot::Dialing(stream) => drop(self.deregister(&stream)),
             Slot::Custom(stream) => drop(self.poll.registry().deregister(&mut SourceFd(&stream.descriptor()))),
-            Slot::Free | Slot::Listener(_) | Slot::Memory(_) | Slot::MemoryListener(_) => {}
+            Slot::Free | Slot::Listener(_) | Slot::Memory(_) | Slot::MemoryListener(_) | Slot::Udp | Slot::Datagram(_) => {}
         }
     }
 
@@ -556,6 +453,10 @@ impl Net for MioNet {
                 end.unwatch();
                 Ok(Moving(MovingStream::Memory(*end)))
             }
+            Slot::Datagram(mut stream) => {
+                stream.unwatch();
+                Ok(Moving(MovingStream::Datagram(*stream)))
+            }
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -564,11 +465,41 @@ impl Net for MioNet {
         match stream {
             MovingStream::Socket(stream) => self.insert_stream(stream),
             MovingStream::Memory(end) => Ok(self.insert_end(end)),
+            MovingStream::Datagram(stream) => Ok(self.insert_datagram(stream)),
         }
     }
 
     fn resolve(&mut self, ticket: u64, host: &str, port: u16) {
         self.resolver.resolve(ticket, host, port);
+    }
+
+    #[cfg(feature = "datagram")]
+    fn listen_datagrams(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+        make: &dyn MakeDatagrams,
+        (seed, limits): (u64, DatagramLimits),
+    ) -> io::Result<(ListenerId, Endpoint)> {
+        self.listen_udp(address, options, make, (seed, limits))
+    }
+
+    #[cfg(feature = "datagram")]
+    fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
+        self.datagrams.renew(listener.0, make, limits);
+    }
+
+    #[cfg(feature = "datagram")]
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
+        self.dial_udp(plan, make, seed)
+    }
+
+    #[cfg(feature = "datagram")]
+    fn about(&mut self, link: LinkId) -> Option<Box<About>> {
+        match self.sockets.get(link.0 as usize)? {
+            Slot::Datagram(stream) => stream.take_about(),
+            _ => None,
+        }
     }
 
     fn append(&mut self, record: &[u8]) -> LogSequence {
@@ -577,6 +508,13 @@ impl Net for MioNet {
 
     fn confirmed(&mut self) -> LogSequence {
         self.journal.confirmed()
+    }
+}
+
+impl Drop for MioNet {
+    /// What the hosts have written to streams over datagrams has left this process for no kernel yet.
+    fn drop(&mut self) {
+        self.datagrams.end(self.now());
     }
 }
 

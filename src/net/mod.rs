@@ -16,6 +16,8 @@
 mod answer;
 mod client_host;
 mod client_link;
+#[cfg_attr(not(feature = "datagram"), path = "no_datagram.rs")]
+mod datagram;
 mod dispatch;
 mod endpoint;
 mod error;
@@ -26,6 +28,8 @@ mod journal;
 mod layers;
 mod layers_above;
 mod layers_below;
+mod layers_quic;
+mod layers_rudp;
 #[cfg(feature = "server")]
 mod listener;
 mod log;
@@ -35,12 +39,14 @@ mod options;
 #[cfg(feature = "server")]
 mod peers;
 mod pipe;
+mod places;
 mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
 #[cfg(feature = "server")]
 mod server_stack;
+mod sockets;
 mod tasks;
 mod threads;
 mod transport;
@@ -57,9 +63,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::{Duration, Instant, OutBuffer, UnixTime};
+#[cfg(feature = "datagram")]
+use crate::stack::{About, DatagramLimits, Fault, MakeDatagrams};
 
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
+#[cfg(feature = "datagram")]
+pub use datagram::DialPlan;
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use endpoint::{Endpoint, Peer, SocketOptions};
 pub use error::Error;
@@ -71,13 +81,14 @@ pub use layers::{ClientTlsSettings, ListenerTls, ListenerWebSocket, Transport, T
 #[cfg(feature = "server")]
 pub use listener::ListenerOptions;
 pub use log::{Log, route_facade};
-pub use mio::{MioNet, local_endpoint};
+pub use mio::MioNet;
 pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 #[cfg(feature = "server")]
 pub use peers::Peers;
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
 pub use server_host::ServerKey;
+pub use sockets::local_endpoint;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};
 pub use transport::{CustomStream, CustomTransport};
@@ -108,6 +119,24 @@ pub enum Ready {
         writable: bool,
         /// The peer sends no more: behind what can be read now comes the end, and no other report.
         ended: bool,
+    },
+    /// The peer of a stream has another address.
+    #[cfg(feature = "datagram")]
+    Moved {
+        /// Which.
+        link: LinkId,
+        /// Where it is now.
+        peer: SocketAddr,
+    },
+    /// Somebody wanted to come in, and there is no stream to tell of.
+    #[cfg(feature = "datagram")]
+    Failed {
+        /// Where.
+        listener: ListenerId,
+        /// Who.
+        peer: SocketAddr,
+        /// Why.
+        fault: Fault,
     },
     /// A name was looked up.
     Resolved {
@@ -156,6 +185,46 @@ pub trait Net: 'static {
     /// # Errors
     /// The address is taken or not allowed.
     fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
+
+    /// Opens a UDP socket with an endpoint of `make` on it, which draws on the seed; its connections are accepted as others.
+    ///
+    /// # Errors
+    /// As [`Net::listen`]; `Unsupported`: this world has no datagrams.
+    #[cfg(feature = "datagram")]
+    fn listen_datagrams(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+        make: &dyn MakeDatagrams,
+        seed_and_limits: (u64, DatagramLimits),
+    ) -> io::Result<(ListenerId, Endpoint)> {
+        let _ = (address, options, make, seed_and_limits);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Other options for whoever comes from now on.
+    #[cfg(feature = "datagram")]
+    fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
+        let _ = (listener, make, limits);
+    }
+
+    /// Begins a connection over datagrams, as [`Net::dial`] does. A fault of the transport is an error with a
+    /// [`Fault`] inside, here, from [`Net::dialed`] and from [`Net::read`].
+    ///
+    /// # Errors
+    /// It cannot even begin.
+    #[cfg(feature = "datagram")]
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
+        let _ = (plan, make, seed);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// What the transport has learnt of the peer of a stream that is there; once.
+    #[cfg(feature = "datagram")]
+    fn about(&mut self, link: LinkId) -> Option<Box<About>> {
+        let _ = link;
+        None
+    }
 
     /// Takes over a socket that listens already; answers where.
     ///

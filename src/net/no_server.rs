@@ -78,4 +78,10 @@ impl<N: Net> Worker<N> {
     pub(super) fn see_off(&mut self, _: ServerKey) {}
 
     pub(super) fn server_timeout(&mut self, _: ServerKey) {}
+
+    #[cfg(feature = "datagram")]
+    pub(super) fn moved(&mut self, _: LinkId, _: std::net::SocketAddr) {}
+
+    #[cfg(feature = "datagram")]
+    pub(super) fn came_to_nothing(&mut self, _: ServerKey, _: std::net::SocketAddr, _: &crate::stack::Fault) {}
 }

@@ -110,6 +110,33 @@ impl Content {
         count
     }
 
+    /// The bytes that come next, as many as lie together; those of a payload, too.
+    #[cfg(feature = "datagram")]
+    pub fn front(&self) -> &[u8] {
+        match self.payloads.front() {
+            Some(placed) if placed.behind == 0 => &placed.payload,
+            next => {
+                let bytes = self.bytes.as_slices().0;
+                &bytes[..bytes.len().min(next.map_or(self.tail, |placed| placed.behind))]
+            }
+        }
+    }
+
+    /// So many of those are done with.
+    #[cfg(feature = "datagram")]
+    pub fn consume(&mut self, count: usize) {
+        if let Some(placed) = self.payloads.front_mut().filter(|placed| placed.behind == 0) {
+            placed.payload.advance(count);
+            self.payload_bytes -= count;
+            if placed.payload.is_empty() {
+                self.payloads.pop_front();
+            }
+            return;
+        }
+        self.bytes.drain(..count);
+        *self.payloads.front_mut().map_or(&mut self.tail, |placed| &mut placed.behind) -= count;
+    }
+
     /// An empty one gives memory back.
     pub fn release(&mut self) {
         if self.is_empty() {
@@ -138,7 +165,15 @@ mod tests {
             expected.extend(piece);
             let mut buffer = [0; 64];
             let buffer = &mut buffer[..rng.below(64) as usize];
-            match rng.below(3) {
+            match rng.below(if cfg!(feature = "datagram") { 4 } else { 3 }) {
+                #[cfg(feature = "datagram")]
+                3 => {
+                    let front = content.front();
+                    assert!(!front.is_empty() || content.is_empty());
+                    let count = front.len().min(buffer.len());
+                    seen.extend(&front[..count]);
+                    content.consume(count);
+                }
                 0 => {
                     let count = content.read(buffer);
                     seen.extend(&buffer[..count]);

@@ -49,6 +49,17 @@ struct Stopping {
     done: Vec<Box<dyn FnOnce() + Send>>,
 }
 
+/// What an endpoint of datagrams lets in for a listener.
+#[cfg(feature = "datagram")]
+fn datagram_limits(shard: &Shard, listener: &ListenerOptions) -> crate::stack::DatagramLimits {
+    let options = shard.options();
+    crate::stack::DatagramLimits {
+        connections_max: listener.max_connections.unwrap_or(options.max_connections),
+        handshakes_max: options.max_handshakes,
+        handshake_timeout: options.handshake_timeout,
+    }
+}
+
 impl<N: Net> ServerHost<N> {
     fn new(shard: Shard) -> Self {
         Self { shard, seat: None, links: SecondaryMap::new(), handshakes: Handshakes::default(), listeners: Vec::new(), dirty: Vec::new(), stopping: None }
@@ -139,9 +150,20 @@ impl<N: Net> Worker<N> {
     /// As [`Net::listen`]; `NotFound` if the server is gone.
     pub fn add_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: Recipe) -> io::Result<Endpoint> {
         self.accepting(server)?;
-        let (listener, bound) = self.net.listen(&options.endpoint, &options.socket)?;
+        let (listener, bound) = self.open_listener(server, options, &recipe)?;
         self.take_listener(server, listener, bound.clone(), options, recipe);
         Ok(bound)
+    }
+
+    fn open_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: &Recipe) -> io::Result<(ListenerId, Endpoint)> {
+        #[cfg(feature = "datagram")]
+        if let (Endpoint::Udp(address), Some(make)) = (&options.endpoint, recipe.datagrams()) {
+            let shard = &mut self.servers[server].shard;
+            let seed = shard.draw_seed();
+            return self.net.listen_datagrams(*address, &options.socket, &**make, (seed, datagram_limits(shard, options)));
+        }
+        let _ = (server, recipe);
+        self.net.listen(&options.endpoint, &options.socket)
     }
 
     /// Listens with a socket that listens already; the place in `options` does not count.
@@ -203,6 +225,10 @@ impl<N: Net> Worker<N> {
     pub fn change_listener(&mut self, server: ServerKey, address: &Endpoint, options: &ListenerOptions, recipe: Recipe) -> bool {
         let Some(host) = self.servers.get_mut(server) else { return false };
         let Some(listener) = host.listeners.iter_mut().find(|listener| listener.bound == *address) else { return false };
+        #[cfg(feature = "datagram")]
+        if let Some(make) = recipe.datagrams() {
+            self.net.renew_datagrams(listener.id, &**make, datagram_limits(&host.shard, options));
+        }
         listener.change(self.now, options, recipe);
         true
     }
@@ -273,6 +299,10 @@ impl<N: Net> Worker<N> {
             Some(_) => host.shard.open(self.now, &origin),
         };
         let Some(connection) = admitted else { return false };
+        #[cfg(feature = "datagram")]
+        if let Some(about) = self.net.about(link) {
+            host.shard.established(self.now, connection, about);
+        }
         if entry.recipe.is_empty() {
             host.links.insert(connection, Linked { link, stack: None, _place: place });
             self.own(link, Owner::Connection(server, connection));
@@ -291,6 +321,24 @@ impl<N: Net> Worker<N> {
                 host.shard.closed(self.now, connection);
                 false
             }
+        }
+    }
+
+    /// A connection goes on from another address.
+    #[cfg(feature = "datagram")]
+    pub(super) fn moved(&mut self, link: LinkId, peer: std::net::SocketAddr) {
+        if let Owner::Connection(server, connection) = self.owner(link) {
+            if let Some(host) = self.servers.get_mut(server) {
+                host.shard.moved(self.now, connection, peer);
+            }
+        }
+    }
+
+    /// Somebody wanted to come in through a listener.
+    #[cfg(feature = "datagram")]
+    pub(super) fn came_to_nothing(&mut self, server: ServerKey, peer: std::net::SocketAddr, fault: &crate::stack::Fault) {
+        if let Some(host) = self.servers.get_mut(server) {
+            host.shard.came_to_nothing(peer, fault);
         }
     }
 

@@ -261,6 +261,14 @@ impl<N: Net> Worker<N> {
     fn handle(&mut self, event: Ready) {
         match event {
             Ready::Listener(listener) => self.accept(listener),
+            #[cfg(feature = "datagram")]
+            Ready::Moved { link, peer } => self.moved(link, peer),
+            #[cfg(feature = "datagram")]
+            Ready::Failed { listener, peer, fault } => {
+                if let Some(&server) = self.listeners.get(&listener.0) {
+                    self.came_to_nothing(server, peer, &fault);
+                }
+            }
             Ready::Resolved { ticket, addresses } => self.resolved(ticket, addresses),
             Ready::Link { link, readable, writable, ended } => {
                 if writable {

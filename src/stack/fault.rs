@@ -16,6 +16,9 @@ pub struct Fault {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum FaultKind {
+    /// The other side did not answer in time.
+    #[cfg(feature = "datagram")]
+    Timeout,
     /// TLS failed in a way without a kind of its own.
     Tls,
     /// Nobody we trust has signed the certificate.
@@ -48,6 +51,18 @@ pub enum FaultKind {
     TunnelRefused,
     /// A proxy wants other credentials.
     TunnelCredentials,
+    /// Nobody is there, as a host on the way says.
+    #[cfg(feature = "datagram")]
+    Unreachable,
+    /// The peer takes no connection now.
+    #[cfg(feature = "datagram")]
+    Refused,
+    /// Nothing has come from the peer for too long, or it has forgotten the connection.
+    #[cfg(feature = "datagram")]
+    Silent,
+    /// The rules of a transport over datagrams are broken.
+    #[cfg(feature = "datagram")]
+    Datagram,
 }
 
 impl Fault {

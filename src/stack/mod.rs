@@ -25,13 +25,19 @@
 //! A layer that has done its work (a proxy header was read) is taken out.
 
 mod choices;
+#[cfg(feature = "datagram")]
+mod datagram;
 mod fault;
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 mod http;
 mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod recipe;
+#[cfg(feature = "rudp")]
+pub mod rudp;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod tls_choices;
@@ -44,6 +50,8 @@ use core::net::SocketAddr;
 use std::io::IoSlice;
 
 pub use choices::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
+#[cfg(feature = "datagram")]
+pub use datagram::{Birth, ConnectionId, DatagramEndpoint, DatagramLimits, Event as DatagramEvent, MakeDatagrams, Received, Transmit};
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};

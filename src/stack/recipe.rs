@@ -3,6 +3,8 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
+#[cfg(feature = "datagram")]
+use super::MakeDatagrams;
 use super::{Fault, Layer, Place, Stack};
 use crate::base::Budget;
 
@@ -32,18 +34,36 @@ pub trait Make: Send + Sync {
 
 /// Which layers there are, and how each is made. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct Recipe(Vec<(Place, Arc<dyn Make>)>);
+pub struct Recipe {
+    layers: Vec<(Place, Arc<dyn Make>)>,
+    /// What is on the UDP socket, if it is one.
+    #[cfg(feature = "datagram")]
+    datagrams: Option<Arc<dyn MakeDatagrams>>,
+}
 
 impl Recipe {
     /// One more layer; the order does not count.
     pub fn with(mut self, place: Place, make: Arc<dyn Make>) -> Self {
-        self.0.push((place, make));
+        self.layers.push((place, make));
         self
+    }
+
+    /// Below all layers are the connections of such an endpoint.
+    #[cfg(feature = "datagram")]
+    pub fn over(mut self, make: Arc<dyn MakeDatagrams>) -> Self {
+        self.datagrams = Some(make);
+        self
+    }
+
+    /// What is below the layers, if that is no stream of the system.
+    #[cfg(feature = "datagram")]
+    pub fn datagrams(&self) -> Option<&Arc<dyn MakeDatagrams>> {
+        self.datagrams.as_ref()
     }
 
     /// No layer: plain.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.layers.is_empty()
     }
 
     /// The stack of a new connection; `None`: it is plain.
@@ -52,7 +72,7 @@ impl Recipe {
     /// As [`Make::make`].
     pub fn stack(&self, budget: &Budget, ends: &Ends<'_>) -> Result<Option<Box<Stack>>, Fault> {
         let mut stack: Option<Box<Stack>> = None;
-        for (place, make) in &self.0 {
+        for (place, make) in &self.layers {
             if let Some(layer) = make.make(ends)? {
                 stack.get_or_insert_with(|| Stack::new(budget)).set(*place, layer);
             }
@@ -63,6 +83,6 @@ impl Recipe {
 
 impl core::fmt::Debug for Recipe {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(place, _)| place)).finish()
+        f.debug_list().entries(self.layers.iter().map(|(place, _)| place)).finish()
     }
 }

@@ -20,9 +20,17 @@ check() { # NAME COMMAND...
 }
 
 compiles() { cargo check --locked --quiet --lib --no-default-features --features "$1" 2>&1 | tee "$work/warnings" && [ ! -s "$work/warnings" ]; }
-for features in '' server tls websocket proxy 'server tls' 'server websocket' 'server proxy' 'server json' 'server toml' 'json toml'; do
+for features in '' server tls websocket proxy rudp 'server rudp' 'rudp tls' 'server tls' 'server websocket' 'server proxy' 'server json' 'server toml' 'json toml' quic 'server quic'; do
     check "compiles with '$features'" compiles "$features"
 done
+
+# What is not built leaves nothing behind: no crate, no symbol, no text.
+no_crate() { ! cargo tree --locked --edges normal --prefix none | grep -E '^(quinn-proto|quinn v|lru-slab)' && cargo tree --locked --edges normal --features quic | grep -q quinn-proto; }
+check "no crate of QUIC in the default build" no_crate
+no_text() { grep -aq mqtts target/dist/lib/libnlmqtt.so.1 && ! grep -aoE 'quinn_proto|quic_[a-z_]+' target/dist/lib/libnlmqtt.so.1 target/dist/lib/libnlmqtt.a; }
+check "no text or symbol of QUIC in the default build" no_text
+refused() { ! target/dist/bin/publish -h quic://localhost -t t -m x 2>"$work/refused" && grep -q 'quic' "$work/refused" && cat "$work/refused"; }
+check "quic:// is refused by the default build, by its name" refused
 
 check "the client alone is installed" cmake/install.sh --prefix "$small" --no-default-features
 exported() { nm -D --defined-only "$1/lib/libnlmqtt.so.1" | awk '$2 == "T" {print $3}' | sed 's/@.*//' | sort; }

@@ -18,6 +18,8 @@ import scenarios_v5  # noqa: F401
 import scenarios_load  # noqa: F401
 
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
+# What run.sh builds with the feature `quic`.
+QUIC = os.path.join(REPOSITORY, "target", "dist-quic")
 PROGRAMS = os.path.join(REPOSITORY, "target", "dist", "bin")
 
 
@@ -55,6 +57,7 @@ def collect(broker, options):
     import test_browser
     import test_mosquitto_clients
     import test_our_client
+    import test_quic
     import test_raw
     import test_tls
     import test_transports
@@ -67,6 +70,7 @@ def collect(broker, options):
         cases += test_tls.cases(options.broker, options.programs)
         cases += test_transports.cases(options)
         cases += test_browser.cases(options)
+        cases += test_quic.cases(os.path.join(QUIC, "sbin", "nlmqttd"), os.path.join(QUIC, "bin"))
         cases += test_unix.cases(options.broker, options.programs)
     return [case for case in cases if options.only in case.name]
 

@@ -10,6 +10,10 @@ mod newlife_client;
 mod newlife_server;
 #[cfg(feature = "proxy")]
 mod proxied;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(all(feature = "rudp", feature = "tls"))]
+mod rudp;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;

@@ -62,7 +62,7 @@ impl Authority {
     }
 
     /// A list of revoked certificates.
-    fn revoke(&self, serial: u64) {
+    pub fn revoke(&self, serial: u64) {
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -137,13 +137,13 @@ impl ClientHandler for Told {
     }
 }
 
-struct Peer {
-    client: Client,
-    told: Receiver<Event>,
+pub struct Peer {
+    pub client: Client,
+    pub told: Receiver<Event>,
 }
 
 impl Peer {
-    fn new(runtime: &Runtime, uri: &str, keys: &[(&str, &str)]) -> Self {
+    pub fn new(runtime: &Runtime, uri: &str, keys: &[(&str, &str)]) -> Self {
         let mut config = ClientConfig::default();
         config.set("server", uri).expect("a URI");
         config.set("reconnect_delay_min_ms", "20").expect("a key");
@@ -157,7 +157,7 @@ impl Peer {
     }
 
     /// How the first try ended.
-    fn outcome(&self) -> Result<(), Box<Disconnected>> {
+    pub fn outcome(&self) -> Result<(), Box<Disconnected>> {
         loop {
             match self.told.recv_timeout(PATIENCE).expect("something happens") {
                 Event::Connected(_) => return Ok(()),
@@ -176,7 +176,7 @@ impl Peer {
     }
 }
 
-fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     Runtime::new(&RuntimeOptions::default()).expect("a runtime")
 }
 

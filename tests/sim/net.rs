@@ -133,7 +133,8 @@ impl Net for SimNet {
                 self.memory_listeners.insert(id, listener);
                 listeners.push(None);
             }
-            Endpoint::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+            // Neither files nor datagrams.
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         }
         Ok((ListenerId(id), endpoint.clone()))
     }

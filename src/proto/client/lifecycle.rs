@@ -327,6 +327,10 @@ fn cause_of(kind: FaultKind) -> Cause {
         FaultKind::UpgradeRefused => Cause::Other,
         FaultKind::ProxyHeader | FaultKind::TunnelRefused => Cause::Network,
         FaultKind::TunnelCredentials => Cause::Credentials,
+        #[cfg(feature = "datagram")]
+        FaultKind::Unreachable | FaultKind::Refused | FaultKind::Silent => Cause::Network,
+        #[cfg(feature = "datagram")]
+        FaultKind::Datagram => Cause::Protocol,
         _ => Cause::Tls,
     }
 }

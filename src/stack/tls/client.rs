@@ -67,34 +67,39 @@ impl ClientTls {
     /// # Errors
     /// A text without what it should have, or a key that does not fit the certificate; in words.
     pub fn new(options: &ClientTlsOptions<'_>) -> Result<Self, String> {
-        let provider = provider();
-        let clock = Arc::new(Clock { now: options.clock, floor_s: options.clock_floor_s });
-        let verifier = Arc::new(Verifier { inner: verifier(options, &provider)?, pins: options.pins.clone(), provider: provider.clone() });
-        let builder = rustls::ClientConfig::builder_with_details(provider.clone(), clock)
-            .with_protocol_versions(options.version_min.and_newer())
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = match (options.certificates, options.key, &options.sign) {
-            (None, None, None) => builder.with_no_client_auth(),
-            (Some(chain), Some(key), None) => {
-                let (chain, key) = (certificates(chain, "certificate")?, private_key(key, "key")?);
-                builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {}", unusable(&error)))?
-            }
-            (Some(chain), None, Some(sign)) => {
-                let chain = certificates(chain, "certificate")?;
-                let key = super::signer::signing_key(&chain[0], sign.clone())?;
-                builder.with_client_cert_resolver(Arc::new(Always(Arc::new(CertifiedKey::new(chain, key)))))
-            }
-            (Some(_), None, None) => return Err("a certificate needs its private key, or someone who signs".to_owned()),
-            (Some(_), Some(_), Some(_)) => return Err("a private key, or someone who signs, not both".to_owned()),
-            (None, ..) => return Err("a private key needs its certificate".to_owned()),
-        };
-        config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
         let server_name = options.server_name.map(|name| server_name(name).ok_or_else(|| format!("'{name}' is neither a name nor an address"))).transpose()?;
-        Ok(Self { config: Arc::new(config), server_name })
+        Ok(Self { config: Arc::new(config(options)?), server_name })
     }
+}
+
+/// What handshakes follow, and where sessions are kept.
+pub(in crate::stack) fn config(options: &ClientTlsOptions<'_>) -> Result<rustls::ClientConfig, String> {
+    let provider = provider();
+    let clock = Arc::new(Clock { now: options.clock, floor_s: options.clock_floor_s });
+    let verifier = Arc::new(Verifier { inner: verifier(options, &provider)?, pins: options.pins.clone(), provider: provider.clone() });
+    let builder = rustls::ClientConfig::builder_with_details(provider.clone(), clock)
+        .with_protocol_versions(options.version_min.and_newer())
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match (options.certificates, options.key, &options.sign) {
+        (None, None, None) => builder.with_no_client_auth(),
+        (Some(chain), Some(key), None) => {
+            let (chain, key) = (certificates(chain, "certificate")?, private_key(key, "key")?);
+            builder.with_client_auth_cert(chain, key).map_err(|error| format!("certificate and key: {}", unusable(&error)))?
+        }
+        (Some(chain), None, Some(sign)) => {
+            let chain = certificates(chain, "certificate")?;
+            let key = super::signer::signing_key(&chain[0], sign.clone())?;
+            builder.with_client_cert_resolver(Arc::new(Always(Arc::new(CertifiedKey::new(chain, key)))))
+        }
+        (Some(_), None, None) => return Err("a certificate needs its private key, or someone who signs".to_owned()),
+        (Some(_), Some(_), Some(_)) => return Err("a private key, or someone who signs, not both".to_owned()),
+        (None, ..) => return Err("a private key needs its certificate".to_owned()),
+    };
+    config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+    Ok(config)
 }
 
 fn server_name(text: &str) -> Option<ServerName<'static>> {
@@ -161,15 +166,21 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(inner) = &self.inner {
-            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
-        }
-        let is_pinned = |certificate: &CertificateDer<'_>| key_hash(certificate).is_some_and(|hash| self.pins.contains(&hash));
-        // Its own only: behind that, a server may send any certificate it likes.
-        match self.pins.is_empty() || is_pinned(end_entity) {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(CertificateError::ApplicationVerificationFailure.into()),
-        }
+        let judge = || {
+            if let Some(inner) = &self.inner {
+                inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+            }
+            let is_pinned = |certificate: &CertificateDer<'_>| key_hash(certificate).is_some_and(|hash| self.pins.contains(&hash));
+            // Its own only: behind that, a server may send any certificate it likes.
+            match self.pins.is_empty() || is_pinned(end_entity) {
+                true => Ok(ServerCertVerified::assertion()),
+                false => Err(CertificateError::ApplicationVerificationFailure.into()),
+            }
+        };
+        let judgement = judge();
+        #[cfg(feature = "quic")]
+        super::refusal::note(judgement.as_ref().err());
+        judgement
     }
 
     fn verify_tls12_signature(

@@ -5,7 +5,7 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use crate::stack::{Fault, FaultKind};
 
 /// What is wrong, seen from the client or from the server.
-pub(super) fn of(error: &Error, is_client: bool) -> Fault {
+pub(in crate::stack) fn of(error: &Error, is_client: bool) -> Fault {
     let peer = if is_client { "server" } else { "client" };
     let text = match error {
         Error::InvalidCertificate(certificate) => match kind_of_certificate(certificate) {

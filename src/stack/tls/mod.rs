@@ -10,7 +10,9 @@
 
 mod certificate;
 mod client;
-mod fault;
+pub(super) mod fault;
+#[cfg(feature = "quic")]
+pub(super) mod refusal;
 mod server;
 mod signer;
 
@@ -23,7 +25,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 
+#[cfg(feature = "quic")]
+pub(super) use client::config as client_config;
 pub use client::{ClientTls, ClientTlsOptions, Roots};
+#[cfg(feature = "quic")]
+pub(super) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
 
 use super::{About, Fault, FaultKind, Identity, Layer, Progress, TlsVersion};

@@ -43,34 +43,40 @@ impl ServerTls {
     /// # Errors
     /// A text without what it should have, or a key that does not fit the certificate; in words.
     pub fn new(options: &ServerTlsOptions<'_>) -> Result<Self, String> {
-        let provider = provider();
-        let chain = certificates(options.certificates, "cert")?;
-        let key = private_key(options.key, "key")?;
-        let clock = Arc::new(Clock { now: options.clock, floor_s: 0 });
-        let builder = rustls::ServerConfig::builder_with_details(provider.clone(), clock)
-            .with_protocol_versions(options.version_min.and_newer())
-            .map_err(|error| error.to_string())?;
-        let builder = match options.client_certificate {
-            ClientCertificate::None => builder.with_no_client_auth(),
-            wanted => {
-                let ca = options.ca.ok_or("ca: needed to judge the certificates of clients")?;
-                let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(ca, "ca")?), provider);
-                if let Some(revoked) = options.revoked {
-                    verifier = verifier.with_crls(revocation_lists(revoked)?);
-                }
-                if wanted == ClientCertificate::Request {
-                    verifier = verifier.allow_unauthenticated();
-                }
-                builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("ca: {error}"))?)
-            }
-        };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| format!("cert and key: {}", unusable(&error)))?;
-        config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        let mut config = config(options)?;
         // What a client needs to come back without a full handshake lies with the client.
         config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;
         config.send_tls13_tickets = 1;
         Ok(Self { config: Arc::new(config), identity: options.identity })
     }
+}
+
+/// What handshakes follow; sessions are not resumed with it as it is.
+pub(in crate::stack) fn config(options: &ServerTlsOptions<'_>) -> Result<rustls::ServerConfig, String> {
+    let provider = provider();
+    let chain = certificates(options.certificates, "cert")?;
+    let key = private_key(options.key, "key")?;
+    let clock = Arc::new(Clock { now: options.clock, floor_s: 0 });
+    let builder = rustls::ServerConfig::builder_with_details(provider.clone(), clock)
+        .with_protocol_versions(options.version_min.and_newer())
+        .map_err(|error| error.to_string())?;
+    let builder = match options.client_certificate {
+        ClientCertificate::None => builder.with_no_client_auth(),
+        wanted => {
+            let ca = options.ca.ok_or("ca: needed to judge the certificates of clients")?;
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(ca, "ca")?), provider);
+            if let Some(revoked) = options.revoked {
+                verifier = verifier.with_crls(revocation_lists(revoked)?);
+            }
+            if wanted == ClientCertificate::Request {
+                verifier = verifier.allow_unauthenticated();
+            }
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("ca: {error}"))?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| format!("cert and key: {}", unusable(&error)))?;
+    config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    Ok(config)
 }
 
 impl Make for ServerTls {

@@ -1,0 +1,51 @@
+//! UDP sockets among the other sockets of a worker.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::Interest;
+use socket2::Socket;
+
+use super::{DialPlan, bind};
+use crate::net::mio::MioNet;
+use crate::net::places::Slot;
+use crate::net::{DialOptions, Endpoint, LinkId, ListenerId, Net, SocketOptions};
+use crate::stack::{Birth, DatagramLimits, MakeDatagrams};
+
+impl MioNet {
+    fn insert_udp(&mut self, socket: &Socket) -> io::Result<u32> {
+        let index = self.register(socket, Interest::READABLE | Interest::WRITABLE)?;
+        self.sockets[index as usize] = Slot::Udp;
+        Ok(index)
+    }
+
+    /// As [`Net::listen_datagrams`].
+    pub fn listen_udp(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+        make: &dyn MakeDatagrams,
+        (seed, limits): (u64, DatagramLimits),
+    ) -> io::Result<(ListenerId, Endpoint)> {
+        let bound = bind(address, &DialOptions::default())?;
+        let local = bound.local();
+        let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
+        let place = self.insert_udp(bound.socket())?;
+        self.datagrams.listen(place, bound, machine, options.backlog);
+        Ok((ListenerId(place), Endpoint::Udp(local)))
+    }
+
+    /// As [`Net::dial_datagrams`].
+    pub fn dial_udp(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
+        let bound = plan.bind()?;
+        let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
+        let place = self.insert_udp(bound.socket())?;
+        match self.datagrams.dial(self.now(), place, bound, machine, plan) {
+            Ok(stream) => Ok(self.insert_datagram(stream)),
+            Err(error) => {
+                self.remove(place);
+                Err(error)
+            }
+        }
+    }
+}

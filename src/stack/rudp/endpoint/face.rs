@@ -1,0 +1,199 @@
+//! The endpoint as its host sees it.
+
+use core::any::Any;
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Endpoint, Key, Kind, count_flaw, id_of, key_of};
+use crate::base::Instant;
+use crate::stack::rudp::Reason;
+use crate::stack::rudp::first::First;
+use crate::stack::rudp::frame::Frame;
+use crate::stack::rudp::options::{Generation, Options};
+use crate::stack::rudp::peer::{Peer, Role, Way};
+use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
+
+/// Makes endpoints with the same options.
+#[derive(Clone, Debug, Default)]
+pub struct Maker(pub Options);
+
+impl MakeDatagrams for Maker {
+    fn make(&self, birth: &Birth) -> Box<dyn DatagramEndpoint> {
+        Box::new(Endpoint::new(self.0.clone(), birth))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl DatagramEndpoint for Endpoint {
+    fn connect(&mut self, now: Instant, remote: SocketAddr, _host: &str) -> Result<ConnectionId, Fault> {
+        let is_there = self.by_address.get(&remote).and_then(|key| self.connections.get(*key)).is_some_and(|connection| match &connection.kind {
+            // Generation 1 knows one peer of an address.
+            Kind::First(first) => !first.is_over(),
+            Kind::Second(peer) => peer.is_calling() && self.options.generation != Generation::Two,
+        });
+        if is_there {
+            return Err(Fault::new(FaultKind::Refused, "there is a connection to this address, and the server may not tell two apart"));
+        }
+        let (way, rng) = (Way { remote, local: None }, self.rng.fork());
+        let kind = match self.options.generation {
+            Generation::One => Kind::First(Box::new(First::calling(now, way, false, &self.options, rng))),
+            Generation::Auto | Generation::Two => Kind::Second(Box::new(Peer::calling(now, way, self.rng.u64().max(1), &self.options, rng))),
+        };
+        let key = self.insert(kind, Role::Client);
+        self.settle(now, key);
+        Ok(id_of(key))
+    }
+
+    fn receive(&mut self, now: Instant, datagram: &Received<'_>) {
+        if datagram.bytes.is_empty() {
+            return;
+        }
+        self.counters.datagrams += 1;
+        let way = Way { remote: datagram.from, local: datagram.to };
+        match Frame::read(datagram.bytes) {
+            Ok(frame) => self.frame(now, way, &frame, datagram.bytes.len()),
+            Err(flaw) => count_flaw(&mut self.counters, flaw),
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, segments_max: usize, out: &mut Transmit) -> bool {
+        out.bytes.clear();
+        (out.segment_bytes, out.ecn) = (None, 0);
+        if let Some((way, bytes)) = self.replies.pop_front() {
+            (out.to, out.from) = (way.remote, way.local);
+            out.bytes.extend_from_slice(&bytes);
+            return true;
+        }
+        if let Some((way, bytes)) = self.spare.take() {
+            (out.to, out.from, out.bytes) = (way.remote, way.local, bytes);
+            return true;
+        }
+        while let Some(key) = self.ready.pop_front() {
+            let is_sent = self.batch(now, key, segments_max, out);
+            if let Some(connection) = self.connections.get_mut(key) {
+                // The next one first: nobody keeps others waiting.
+                connection.is_ready = !is_sent;
+                self.settle(now, key);
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.is_ready = is_sent;
+                }
+            }
+            if is_sent {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let due: Vec<Key> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
+        for key in due {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if let Some(timer) = connection.timer.take() {
+                self.timers.remove(&(timer, key));
+            }
+            match &mut connection.kind {
+                Kind::First(first) => first.expire(now),
+                Kind::Second(peer) => peer.expire(now),
+            }
+            if connection.fallback_at.is_some_and(|at| at <= now) {
+                self.fall_back(now, key);
+            }
+            self.settle(now, key);
+        }
+    }
+
+    fn event(&mut self) -> Option<(ConnectionId, Event)> {
+        while let Some(&key) = self.news.front() {
+            if let Some(event) = self.news_of(key) {
+                return Some((id_of(key), event));
+            }
+            self.news.pop_front();
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.has_news = false;
+            if connection.is_released && connection.kind.is_over() {
+                self.forget(key);
+            }
+        }
+        None
+    }
+
+    fn read(&mut self, now: Instant, id: ConnectionId, buffer: &mut [u8]) -> Option<usize> {
+        let connection = self.connections.get_mut(key_of(id))?;
+        let count = match &mut connection.kind {
+            Kind::First(first) => first.read(buffer),
+            Kind::Second(peer) => peer.read(now, buffer),
+        };
+        if count.is_some() {
+            self.settle(now, key_of(id));
+        }
+        count
+    }
+
+    fn write(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> usize {
+        let Some(connection) = self.connections.get_mut(key_of(id)) else { return 0 };
+        let count = match &mut connection.kind {
+            Kind::First(first) => first.write(bytes),
+            Kind::Second(peer) => peer.write(bytes),
+        };
+        self.settle(now, key_of(id));
+        count
+    }
+
+    fn finish(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
+        match &mut connection.kind {
+            Kind::First(first) => first.finish(now),
+            Kind::Second(peer) => peer.finish(now),
+        }
+        self.settle(now, key_of(id));
+    }
+
+    fn close(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
+        connection.is_released = true;
+        match &mut connection.kind {
+            Kind::First(first) => first.close(),
+            Kind::Second(peer) => peer.close(now, Reason::Normal),
+        }
+        self.settle(now, key_of(id));
+    }
+
+    fn refuse_all(&mut self) {
+        self.is_refusing = true;
+    }
+
+    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) {
+        if let Some(Maker(options)) = make.as_any().downcast_ref::<Maker>() {
+            self.options = Arc::new(Options { half_open_timeout: limits.handshake_timeout, ..options.clone() });
+            self.limits = self.limits.map(|_| limits);
+        }
+    }
+
+    fn rebound(&mut self, now: Instant) {
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(Kind::Second(peer)) = self.connections.get_mut(key).map(|connection| &mut connection.kind) {
+                peer.rebound();
+            }
+            self.settle(now, key);
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let tables = self.connections.capacity() * size_of::<super::Connection>() + self.timers.len() * size_of::<(Instant, Key)>() * 2;
+        let maps = (self.by_id.capacity() + self.by_address.capacity() + self.by_listener.capacity()) * (size_of::<SocketAddr>() + size_of::<Key>());
+        size_of::<Self>() + tables + maps + self.memory_bytes + self.throttle.memory_bytes()
+    }
+}

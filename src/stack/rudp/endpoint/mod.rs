@@ -1,0 +1,469 @@
+//! One UDP socket: addresses and ids to connections, and what has to be answered without one.
+//!
+//! # Theory of operation
+//! Generation 2 is found by id, generation 1 by address; a client that calls is found by both, because it does not know yet whom
+//! it will meet. A CONNECT is answered out of two keys (`cookie`), without state, until it bears the id that was given
+//! to its address; then there is a peer, and it is told to nobody before its first packet is there.
+//!
+//! After anything was done to a connection, `settle` looks at it once: what its user has to hear goes into the list of those with
+//! news, what it may have to send into the list of those that are ready, its next deadline into the one ordered set, and if it
+//! is over and released, it is forgotten. Every list holds a connection at most once.
+//!
+//! In `listener` is what concerns those who come in, in `face` the trait.
+
+mod face;
+mod listener;
+
+use core::net::SocketAddr;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use slotmap::{Key as _, KeyData, SlotMap};
+
+use super::cookie::Keys;
+use super::first::First;
+use super::frame::{Flaw, Frame, One};
+use super::options::{Generation, Options};
+use super::peer::{Peer, Role, Way};
+use super::throttle::Throttle;
+use super::{Marks, Statistics};
+use crate::base::{Bucket, Instant, PeerMap, Rng, peer_map};
+use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, Transmit};
+
+pub use face::Maker;
+
+/// Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
+pub const REPLIES_MAX: usize = 256;
+/// Servers that are known to speak generation 2.
+const KNOWN_MAX: usize = 64;
+
+slotmap::new_key_type! {
+    struct Key;
+}
+
+#[derive(Debug)]
+enum Kind {
+    First(Box<First>),
+    Second(Box<Peer>),
+}
+
+#[derive(Debug)]
+struct Connection {
+    kind: Kind,
+    role: Role,
+    timer: Option<Instant>,
+    is_ready: bool,
+    has_news: bool,
+    /// It is on the lists of these.
+    is_half_open: bool,
+    is_unproven: bool,
+    /// Its user has been told of it.
+    is_told: bool,
+    /// Its user is done with it.
+    is_released: bool,
+    /// When a client falls back to generation 1, unless a better answer comes.
+    fallback_at: Option<Instant>,
+    memory_bytes: usize,
+}
+
+impl Kind {
+    fn way(&self) -> Way {
+        match self {
+            Self::First(first) => first.way(),
+            Self::Second(peer) => peer.way(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::First(first) => first.is_over(),
+            Self::Second(peer) => peer.is_over(),
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::First(first) => first.deadline(now),
+            Self::Second(peer) => peer.deadline(now),
+        }
+    }
+
+    fn said(&mut self) -> (&mut Marks, &mut Option<Option<Fault>>) {
+        match self {
+            Self::First(first) => (&mut first.marks, &mut first.ending),
+            Self::Second(peer) => (&mut peer.marks, &mut peer.ending),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::First(first) => size_of::<First>() + first.memory_bytes(),
+            Self::Second(peer) => size_of::<Peer>() + peer.memory_bytes(),
+        }
+    }
+}
+
+/// What happened at one endpoint. Every limit has its counter here.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Datagrams that came.
+    pub datagrams: u64,
+    /// Of a wrong length, unknown type or with unknown flags.
+    pub malformed: u64,
+    /// With a wrong checksum.
+    pub damaged: u64,
+    /// For an id or address nobody has.
+    pub unknown: u64,
+    /// RESETs sent.
+    pub resets: u64,
+    /// RESETs and CONNACKs without a connection that were left out.
+    pub replies_dropped: u64,
+    /// Newcomers that were turned away: no place.
+    pub refused: u64,
+    /// Half-open peers of generation 2 that were forgotten.
+    pub half_open_lost: u64,
+    /// Clients that fell back to generation 1.
+    pub fallbacks: u64,
+    /// Newcomers of generation 1 that were turned away: no place, or too many.
+    pub first_refused: u64,
+    /// Connections that came in.
+    pub accepted: u64,
+}
+
+/// One UDP socket's connections.
+#[derive(Debug)]
+pub struct Endpoint {
+    options: Arc<Options>,
+    limits: Option<DatagramLimits>,
+    is_refusing: bool,
+    keys: Keys,
+    rng: Rng,
+    connections: SlotMap<Key, Connection>,
+    by_id: PeerMap<u64, Key>,
+    by_address: PeerMap<SocketAddr, Key>,
+    /// Clients, by the id of their listener: whom a RESET is for.
+    by_listener: PeerMap<u64, Key>,
+    half_open: Vec<Key>,
+    unproven: Vec<Key>,
+    timers: BTreeSet<(Instant, Key)>,
+    ready: VecDeque<Key>,
+    news: VecDeque<Key>,
+    replies: VecDeque<(Way, heapless::Vec<u8, 44>)>,
+    /// A datagram that did not fit the batch before.
+    spare: Option<(Way, Vec<u8>)>,
+    resets: Option<Bucket>,
+    throttle: Throttle,
+    known: heapless::Deque<SocketAddr, KNOWN_MAX>,
+    memory_bytes: usize,
+    counters: Counters,
+}
+
+impl Endpoint {
+    /// An endpoint; without limits in `birth` it takes nobody in.
+    pub fn new(mut options: Options, birth: &Birth) -> Self {
+        if let Some(limits) = birth.limits {
+            options.half_open_timeout = limits.handshake_timeout;
+        }
+        let mut rng = Rng::with_seed(birth.seed);
+        Self {
+            limits: birth.limits,
+            is_refusing: false,
+            keys: Keys::new(&mut rng, options.reset_key),
+            connections: SlotMap::with_key(),
+            by_id: peer_map(&mut rng),
+            by_address: peer_map(&mut rng),
+            by_listener: peer_map(&mut rng),
+            half_open: Vec::new(),
+            unproven: Vec::new(),
+            timers: BTreeSet::new(),
+            ready: VecDeque::new(),
+            news: VecDeque::new(),
+            replies: VecDeque::new(),
+            spare: None,
+            resets: None,
+            throttle: Throttle::new(&mut rng),
+            known: heapless::Deque::new(),
+            memory_bytes: 0,
+            counters: Counters::default(),
+            rng,
+            options: Arc::new(options),
+        }
+    }
+
+    /// What happened.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What happened on one connection.
+    pub fn statistics(&self, id: ConnectionId) -> Option<Statistics> {
+        self.connections.get(key_of(id)).map(|connection| match &connection.kind {
+            Kind::First(first) => first.statistics(),
+            Kind::Second(peer) => Statistics { generation: 2, ..peer.statistics() },
+        })
+    }
+
+    fn insert(&mut self, kind: Kind, role: Role) -> Key {
+        let (way, is_first) = (kind.way(), matches!(kind, Kind::First(_)));
+        let own_id = if let Kind::Second(peer) = &kind { peer.own_id() } else { 0 };
+        let connection = Connection {
+            kind,
+            role,
+            timer: None,
+            is_ready: false,
+            has_news: false,
+            is_half_open: false,
+            is_unproven: false,
+            is_told: false,
+            is_released: false,
+            fallback_at: None,
+            memory_bytes: 0,
+        };
+        let key = self.connections.insert(connection);
+        if own_id != 0 {
+            self.by_id.insert(own_id, key);
+        }
+        if is_first || role == Role::Client {
+            self.by_address.insert(way.remote, key);
+        }
+        key
+    }
+
+    fn frame(&mut self, now: Instant, way: Way, frame: &Frame<'_>, datagram_bytes: usize) {
+        let id = match frame {
+            Frame::One(one) => return self.one(now, way, one, datagram_bytes),
+            Frame::Connect(hello) => return self.connect_second(now, way, hello, datagram_bytes),
+            Frame::Connack { hello, .. } => hello.receiver,
+            Frame::Data(data) => data.id,
+            Frame::Ack { id, .. } | Frame::Ping { id, .. } => *id,
+            Frame::Close(close) => close.id,
+            Frame::Reset { id, .. } => {
+                let Some(&key) = self.by_listener.get(id) else { return };
+                return self.second(now, key, way, frame, datagram_bytes);
+            }
+        };
+        let key = self.by_id.get(&id).copied().filter(|key| self.connections.get(*key).is_some_and(|connection| !connection.kind.is_over()));
+        match key {
+            Some(key) => self.second(now, key, way, frame, datagram_bytes),
+            None => {
+                self.counters.unknown += 1;
+                if !matches!(frame, Frame::Connack { .. }) {
+                    self.reset(now, way, id);
+                }
+            }
+        }
+    }
+
+    fn second(&mut self, now: Instant, key: Key, way: Way, frame: &Frame<'_>, datagram_bytes: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Kind::Second(peer) = &mut connection.kind else { return };
+        let before = peer.peer_id();
+        peer.receive(now, way, frame, datagram_bytes);
+        let after = peer.peer_id();
+        if connection.role == Role::Client && before != after {
+            connection.fallback_at = None;
+            self.by_listener.remove(&before);
+            self.by_listener.insert(after, key);
+            self.remember(way.remote);
+        }
+        self.settle(now, key);
+    }
+
+    /// This server speaks generation 2: nobody is to talk us out of it.
+    fn remember(&mut self, server: SocketAddr) {
+        if self.known.iter().all(|known| *known != server) {
+            if self.known.is_full() {
+                self.known.pop_front();
+            }
+            let is_kept = self.known.push_back(server).is_ok();
+            debug_assert!(is_kept, "there was room");
+        }
+    }
+
+    fn one(&mut self, now: Instant, way: Way, one: &One<'_>, datagram_bytes: usize) {
+        let Some(&key) = self.by_address.get(&way.remote) else { return self.stranger(now, way, one) };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match &mut connection.kind {
+            Kind::Second(peer) => {
+                let may_fall_back = *one == One::Connack && peer.is_calling() && self.options.generation == Generation::Auto;
+                if may_fall_back && connection.fallback_at.is_none() && self.known.iter().all(|known| *known != way.remote) {
+                    connection.fallback_at = Some(now + self.options.fallback_hold);
+                }
+            }
+            Kind::First(first) if first.is_over() => return self.stranger(now, way, one),
+            Kind::First(first) => {
+                first.receive(now, one, datagram_bytes);
+                if let Some(newcomer) = first.take_newcomer() {
+                    let way = first.way();
+                    first.replaced();
+                    let first = First::replacing(now, way, &newcomer, &self.options, self.rng.fork());
+                    self.settle(now, key);
+                    let key = self.insert(Kind::First(Box::new(first)), Role::Listener);
+                    self.counters.accepted += 1;
+                    return self.settle(now, key);
+                }
+                if *one == One::Connect && connection.role == Role::Listener {
+                    self.bare_connack(now, way);
+                }
+            }
+        }
+        self.settle(now, key);
+    }
+
+    fn fall_back(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.fallback_at = None;
+        let Kind::Second(peer) = &connection.kind else { return };
+        if peer.is_calling() {
+            let (own_id, way) = (peer.own_id(), peer.way());
+            connection.kind = Kind::First(Box::new(First::calling(now, way, true, &self.options, self.rng.fork())));
+            self.by_id.remove(&own_id);
+            self.counters.fallbacks += 1;
+        }
+    }
+
+    /// Something was done to this connection: puts it into the lists it belongs to.
+    fn settle(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_over = connection.kind.is_over();
+        let (is_half_open, is_unproven) = match &connection.kind {
+            Kind::Second(peer) => (peer.is_half_open() && !is_over, false),
+            Kind::First(first) => (false, first.is_unproven() && !is_over),
+        };
+        for (list, is_in, was_in) in
+            [(&mut self.half_open, is_half_open, &mut connection.is_half_open), (&mut self.unproven, is_unproven, &mut connection.is_unproven)]
+        {
+            if core::mem::replace(was_in, is_in) != is_in {
+                keep_in(list, key, is_in);
+            }
+        }
+        let (marks, ending) = connection.kind.said();
+        let has_news = marks.is_opened || marks.is_readable || marks.is_writable || marks.is_moved || ending.is_some();
+        if has_news && !connection.is_released && !core::mem::replace(&mut connection.has_news, true) {
+            self.news.push_back(key);
+        }
+        if !is_over && !core::mem::replace(&mut connection.is_ready, true) {
+            self.ready.push_back(key);
+        }
+        let deadline = connection.kind.deadline(now).into_iter().chain(connection.fallback_at).min();
+        // A deadline that moved on is looked at when the old one comes.
+        if deadline.is_none_or(|at| connection.timer.is_none_or(|timer| at < timer)) {
+            if let Some(timer) = connection.timer.take() {
+                self.timers.remove(&(timer, key));
+            }
+            if let Some(at) = deadline {
+                connection.timer = Some(at);
+                self.timers.insert((at, key));
+            }
+        }
+        let memory_bytes = connection.kind.memory_bytes();
+        self.memory_bytes = self.memory_bytes + memory_bytes - core::mem::replace(&mut connection.memory_bytes, memory_bytes);
+        if is_over && connection.is_released {
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        let Some(connection) = self.connections.remove(key) else { return };
+        self.memory_bytes -= connection.memory_bytes;
+        if let Some(timer) = connection.timer {
+            self.timers.remove(&(timer, key));
+        }
+        let way = connection.kind.way();
+        if self.by_address.get(&way.remote) == Some(&key) {
+            self.by_address.remove(&way.remote);
+        }
+        if let Kind::Second(peer) = &connection.kind {
+            for (map, id) in [(&mut self.by_id, peer.own_id()), (&mut self.by_listener, peer.peer_id())] {
+                if map.get(&id) == Some(&key) {
+                    map.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// The next thing to be said of a connection.
+    fn news_of(&mut self, key: Key) -> Option<Event> {
+        let connection = self.connections.get_mut(key).filter(|connection| !connection.is_released)?;
+        let (way, role) = (connection.kind.way(), connection.role);
+        let (marks, ending) = connection.kind.said();
+        if core::mem::take(&mut marks.is_opened) {
+            connection.is_told = true;
+            let about = Box::<About>::default();
+            return Some(if role == Role::Client { Event::Opened(about) } else { Event::Accepted { peer: way.remote, local: way.local, about } });
+        }
+        if !connection.is_told && role == Role::Listener {
+            let fault = ending.take()?.unwrap_or_else(|| Fault::new(FaultKind::Silent, "it has gone before it sent anything"));
+            connection.is_released = true;
+            self.counters.half_open_lost += 1;
+            return Some(Event::Failed { peer: way.remote, fault });
+        }
+        if core::mem::take(&mut marks.is_readable) {
+            return Some(Event::Readable);
+        }
+        if core::mem::take(&mut marks.is_writable) {
+            return Some(Event::Writable);
+        }
+        if core::mem::take(&mut marks.is_moved) {
+            return Some(Event::Moved(way.remote));
+        }
+        ending.take().map(Event::Ended)
+    }
+
+    /// Fills `out` with a datagram of this connection, and more of the same size.
+    fn batch(&mut self, now: Instant, key: Key, segments_max: usize, out: &mut Transmit) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let token = if let Kind::Second(peer) = &connection.kind { self.keys.token(peer.own_id()) } else { 0 };
+        let mut next = |bytes: &mut Vec<u8>| match &mut connection.kind {
+            Kind::First(first) => first.transmit(now, bytes).then(|| first.way()),
+            Kind::Second(peer) => peer.transmit(now, token, bytes),
+        };
+        let Some(way) = next(&mut out.bytes) else { return false };
+        (out.to, out.from) = (way.remote, way.local);
+        let segment = out.bytes.len();
+        for _ in 1..segments_max {
+            let start = out.bytes.len();
+            if start + segment > BATCH_BYTES_MAX {
+                break;
+            }
+            let Some(following) = next(&mut out.bytes) else { break };
+            let length = out.bytes.len() - start;
+            if following != way || length > segment {
+                self.spare = Some((following, out.bytes.split_off(start)));
+                break;
+            }
+            out.segment_bytes = Some(segment);
+            if length < segment {
+                break;
+            }
+        }
+        true
+    }
+}
+
+/// A batch is no larger than what one send takes.
+const BATCH_BYTES_MAX: usize = 60_000;
+
+/// `key` comes into the list, or leaves it.
+fn keep_in(list: &mut Vec<Key>, key: Key, is_in: bool) {
+    if is_in {
+        list.push(key);
+    } else {
+        list.retain(|other| *other != key);
+    }
+}
+
+fn id_of(key: Key) -> ConnectionId {
+    ConnectionId(key.data().as_ffi())
+}
+
+fn key_of(id: ConnectionId) -> Key {
+    Key::from(KeyData::from_ffi(id.0))
+}
+
+fn count_flaw(counters: &mut Counters, flaw: Flaw) {
+    match flaw {
+        Flaw::Checksum => counters.damaged += 1,
+        Flaw::Length | Flaw::Kind | Flaw::Flags => counters.malformed += 1,
+    }
+}

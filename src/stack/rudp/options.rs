@@ -1,0 +1,122 @@
+//! What can be chosen for the connections of one endpoint. Every number of the specification's table is here.
+
+use super::packet::FIRST_PACKET_BYTES_MAX;
+use crate::base::Duration;
+
+/// Which generation a client speaks, and a listener takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Generation {
+    /// The second, and the first where the other side knows nothing else.
+    #[default]
+    Auto,
+    /// The first only.
+    One,
+    /// The second only: what a hostile network asks for.
+    Two,
+}
+
+/// How the congestion window moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CongestionControl {
+    /// RFC 9002, appendix B.
+    #[default]
+    NewReno,
+    /// RFC 9438.
+    Cubic,
+}
+
+/// Options of an endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Which generation.
+    pub generation: Generation,
+    /// A connection that was dialled fails after so long.
+    pub connect_timeout: Duration,
+    /// How long a client waits for a better answer than a bare CONNACK.
+    pub fallback_hold: Duration,
+    /// A connection ends that was silent for so long. The smaller one of both sides counts.
+    pub idle_timeout: Duration,
+    /// A client shows that it is there when it sent nothing for so long; zero: never.
+    pub keep_alive: Duration,
+    /// A peer that has not sent its first packet after so long makes room: what the endpoint's limits say of handshakes.
+    pub half_open_timeout: Duration,
+    /// Such peers at a time.
+    pub half_open_max: usize,
+    /// Such peers of one address.
+    pub half_open_per_source_max: usize,
+    /// Whether the stream is MQTT, so that a first packet can be told; otherwise (TLS) the first bytes count.
+    pub is_plain: bool,
+    /// An answer waits so long for company.
+    pub ack_delay: Duration,
+    /// Unacknowledged bytes are waited for, when a connection is finished.
+    pub close_timeout: Duration,
+    /// Bytes a peer may send before the first of them was read.
+    pub window_bytes: u32,
+    /// What that grows to while the reader keeps up.
+    pub window_bytes_max: u32,
+    /// Bytes that wait to be sent, or for their acknowledgement.
+    pub send_bytes_max: u32,
+    /// The largest frame that is sent without a proof that it gets through, and the largest that is taken.
+    pub frame_bytes: u16,
+    /// Frames up to this size are tried; no more than `frame_bytes`: none is.
+    pub probe_bytes_max: u16,
+    /// How the congestion window moves.
+    pub congestion: CongestionControl,
+    /// Each DATA repeats the small one before it.
+    pub redundancy: bool,
+    /// The key of reset tokens, stored with the listener and shared with nobody; `None`: one of this start.
+    pub reset_key: Option<[u64; 2]>,
+    /// RESETs a second.
+    pub resets_per_second: u32,
+    /// Generation 1: peers whose address was not proved.
+    pub unproven_max: usize,
+    /// Generation 1: a peer that was silent for so long has gone.
+    pub silent_timeout: Duration,
+    /// Generation 1: how long a missing packet is waited for.
+    pub gap_timeout: Duration,
+    /// Generation 1: bare CONNECTs and first packets a second and (hashed) source.
+    pub first_generation_per_second: u32,
+}
+
+impl Options {
+    /// Bytes a peer may send at first: a first packet is looked at before anything is read.
+    pub fn first_window_bytes(&self) -> u32 {
+        self.window_bytes.max(FIRST_PACKET_BYTES_MAX as u32)
+    }
+
+    /// The largest frame that is taken.
+    pub fn frame_bytes_taken(&self) -> u16 {
+        self.frame_bytes.max(self.probe_bytes_max)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            generation: Generation::Auto,
+            connect_timeout: Duration::from_secs(15),
+            fallback_hold: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(120),
+            keep_alive: Duration::from_secs(20),
+            half_open_timeout: Duration::from_secs(10),
+            half_open_max: 256,
+            half_open_per_source_max: 32,
+            is_plain: true,
+            ack_delay: Duration::from_millis(25),
+            close_timeout: Duration::from_secs(5),
+            window_bytes: 16 << 10,
+            window_bytes_max: 128 << 10,
+            send_bytes_max: 128 << 10,
+            frame_bytes: 1_200,
+            probe_bytes_max: 0,
+            congestion: CongestionControl::NewReno,
+            redundancy: false,
+            reset_key: None,
+            resets_per_second: 100,
+            unproven_max: 64,
+            silent_timeout: Duration::from_secs(300),
+            gap_timeout: Duration::from_secs(5),
+            first_generation_per_second: 50,
+        }
+    }
+}

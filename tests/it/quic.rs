@@ -1,0 +1,394 @@
+//! QUIC over real sockets: everything that TLS over TCP does, and what only QUIC has: datagrams that are lost or nonsense, addresses that change.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nlmqtt::client::{Cause, Event, Publish, StopRequest};
+use nlmqtt::codec::Qos;
+use nlmqtt::config::ServerConfig;
+use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
+use nlmqtt::server::{Publication, Server};
+use nlmqtt::stack::FaultKind;
+use rcgen::{SerialNumber, date_time_ymd};
+
+use crate::tls::{Authority, Peer, runtime};
+use crate::wire::PATIENCE;
+
+/// A server that listens at one URI.
+struct Broker {
+    server: Server,
+    address: SocketAddr,
+    config: ServerConfig,
+    _runtime: Runtime,
+}
+
+impl Broker {
+    fn new(workers: usize, authority: &Authority, certificate: &str, query: &str, keys: &[(&str, &str)]) -> Self {
+        let mut config = ServerConfig::default();
+        keys.iter().for_each(|(key, value)| config.set(key, value).expect("a key"));
+        let file = |ending: &str| authority.file(&format!("{certificate}.{ending}"));
+        config.add_listener_uri(&format!("quic://127.0.0.1:0?cert={}&key={}{query}", file("pem"), file("key"))).expect("a listener");
+        let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
+        let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
+        let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
+        assert!(matches!(endpoint, Endpoint::Udp(_)) && endpoint.to_string().starts_with("udp://127.0.0.1:"));
+        Self { server, address: endpoint.socket_address().expect("UDP"), config, _runtime: runtime }
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        let stats = self.server.stats().expect("counters");
+        stats.iter().find(|(known, _)| *known == name).expect("a counter").1
+    }
+
+    fn wait_for(&self, name: &str, is_right: impl Fn(u64) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_right(self.stat(name)) {
+            assert!(Instant::now() < end, "{name}: {:?}", self.server.stats());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn uri(&self) -> String {
+        format!("quic://127.0.0.1:{}", self.address.port())
+    }
+}
+
+/// A network between a client and a server: it forwards, forgets, or goes on from another address.
+struct Relay {
+    front: SocketAddr,
+    back: Arc<Mutex<UdpSocket>>,
+    is_mute: Arc<AtomicBool>,
+    loss_permille: Arc<AtomicUsize>,
+    ends: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+fn udp() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a time-out");
+    socket
+}
+
+impl Relay {
+    fn to(server: SocketAddr) -> Self {
+        let (front, back) = (udp(), Arc::new(Mutex::new(udp())));
+        let at = front.local_addr().expect("bound");
+        let (is_mute, ends, loss_permille) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (to_server, muted, over, loss) = (back.clone(), is_mute.clone(), ends.clone(), loss_permille.clone());
+        let run = move || {
+            let mut client = None;
+            let mut buffer = [0; 65_536];
+            let mut number = 0_usize;
+            let mut passes = || {
+                // Not random, and no pattern that anybody waits for.
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                !muted.load(Ordering::Relaxed) && (number >> 33) % 1_000 >= loss.load(Ordering::Relaxed)
+            };
+            while !over.load(Ordering::Relaxed) {
+                if let Ok((count, from)) = front.recv_from(&mut buffer) {
+                    client = Some(from);
+                    if passes() {
+                        let _ = to_server.lock().expect("a lock").send_to(&buffer[..count], server);
+                    }
+                }
+                loop {
+                    let received = {
+                        let back = to_server.lock().expect("a lock");
+                        back.set_nonblocking(true).expect("an option");
+                        back.recv_from(&mut buffer)
+                    };
+                    let (Ok((count, _)), Some(client)) = (received, client) else { break };
+                    if passes() {
+                        let _ = front.send_to(&buffer[..count], client);
+                    }
+                }
+            }
+        };
+        Self { front: at, back, is_mute, loss_permille, ends, threads: vec![std::thread::spawn(run)] }
+    }
+
+    fn uri(&self) -> String {
+        format!("quic://127.0.0.1:{}", self.front.port())
+    }
+
+    /// From now on the server sees another address.
+    fn move_on(&self) -> SocketAddr {
+        let other = udp();
+        let address = other.local_addr().expect("bound");
+        *self.back.lock().expect("a lock") = other;
+        address
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().expect("no panic"));
+    }
+}
+
+fn signed() -> (Authority, String) {
+    let authority = Authority::new("authority");
+    authority.sign("server", &["localhost", "127.0.0.1"], |_| {});
+    let ca = authority.file("ca.pem");
+    (authority, ca)
+}
+
+fn message(peer: &Peer) -> Vec<u8> {
+    loop {
+        if let Event::Message(incoming) = peer.told.recv_timeout(PATIENCE).expect("it comes") {
+            return incoming.message.payload().to_vec();
+        }
+    }
+}
+
+#[test]
+fn every_qos_and_large_messages_go_both_ways_wherever_a_client_is_at_home() {
+    let (authority, ca) = signed();
+    for workers in [1, 4] {
+        let broker = Broker::new(workers, &authority, "server", "", &[]);
+        let (sender, received) = channel();
+        let subscribe = move |message: &Arc<nlmqtt::codec::Message>| sender.send(message.payload().to_vec()).expect("the test listens");
+        broker.server.subscribe("big/#", subscribe).expect("a filter");
+        let runtime = runtime();
+        let payload: Vec<u8> = (0..1_048_576_u32).map(|at| (at % 251) as u8).collect();
+        for number in 0..6 {
+            let id = format!("peer{number}");
+            let peer = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", &id)]);
+            peer.outcome().expect("let in");
+            for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+                peer.client.publish(Publish { topic: "big/one", payload: &payload, qos, ..Publish::default() }, None).expect("room");
+                assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload, "{id} {qos:?}");
+                broker.server.publish_to(&id, &Publication { topic: "x", payload: &payload, qos, ..Publication::default() }).expect("room");
+                assert!(message(&peer) == payload, "{id} {qos:?}");
+            }
+            peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
+        }
+        assert_eq!(broker.stat("handshakes"), 6);
+        broker.wait_for("clients_connected", |count| count == 0);
+        assert_eq!(broker.stat("protocol_errors") + broker.stat("handshakes_failed"), 0);
+    }
+}
+
+#[test]
+fn every_fault_of_a_server_has_a_kind_of_its_own_over_quic_too() {
+    let (authority, stranger) = (Authority::new("authority"), Authority::new("stranger"));
+    authority.sign("good", &["127.0.0.1"], |params| params.serial_number = Some(SerialNumber::from(7)));
+    authority.sign("old", &["127.0.0.1"], |params| (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)));
+    authority.sign("young", &["127.0.0.1"], |params| params.not_before = date_time_ymd(2090, 1, 1));
+    authority.sign("other", &["elsewhere.example"], |_| {});
+    authority.revoke(7);
+    let (ca, foreign, crl) = (authority.file("ca.pem"), stranger.file("ca.pem"), authority.file("crl.pem"));
+    let runtime = runtime();
+    let rows: [(&str, &[(&str, &str)], Result<(), FaultKind>); 11] = [
+        ("good", &[("ca_file", &ca)], Ok(())),
+        ("good", &[("ca_file", &foreign)], Err(FaultKind::UnknownIssuer)),
+        ("old", &[("ca_file", &ca)], Err(FaultKind::Expired)),
+        ("young", &[("ca_file", &ca)], Err(FaultKind::NotYetValid)),
+        ("young", &[("ca_file", &ca), ("tls_clock_floor", "3786912000")], Ok(())),
+        ("other", &[("ca_file", &ca)], Err(FaultKind::WrongName)),
+        ("other", &[("ca_file", &ca), ("tls_server_name", "elsewhere.example")], Ok(())),
+        ("good", &[("ca_file", &ca), ("crl_file", &crl)], Err(FaultKind::Revoked)),
+        ("good", &[("ca_file", &ca), ("tls_pins", &"ab".repeat(32))], Err(FaultKind::PinMismatch)),
+        ("good", &[("ca_file", &ca), ("tls_alpn", "other")], Err(FaultKind::Tls)),
+        ("old", &[("danger_accept_any_certificate", "true")], Ok(())),
+    ];
+    for (certificate, keys, expected) in rows {
+        let broker = Broker::new(1, &authority, certificate, "", &[]);
+        let peer = Peer::new(&runtime, &broker.uri(), keys);
+        match expected {
+            Ok(()) => peer.outcome().unwrap_or_else(|lost| panic!("{certificate} {keys:?}: {lost:?}")),
+            Err(kind) => {
+                let lost = peer.outcome().expect_err("not let in");
+                let fault = lost.fault.expect("a fault");
+                assert!(fault.kind == kind && lost.cause == Cause::Tls && !fault.text.is_empty(), "{certificate} {keys:?}: {fault:?}");
+                broker.wait_for("handshakes_failed", |count| count > 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_are_known_by_their_certificates_over_quic_too() {
+    let (authority, stranger) = (Authority::new("authority"), Authority::new("stranger"));
+    authority.sign("server", &["127.0.0.1"], |_| {});
+    authority.sign("gateway-7", &["gw7.example"], |_| {});
+    stranger.sign("gateway-8", &[], |_| {});
+    let ca = authority.file("ca.pem");
+    let own = [("ca_file", ca.clone()), ("cert_file", authority.file("gateway-7.pem")), ("key_file", authority.file("gateway-7.key"))];
+    let foreign = [("ca_file", ca.clone()), ("cert_file", stranger.file("gateway-8.pem")), ("key_file", stranger.file("gateway-8.key"))];
+    let none = [("ca_file", ca.clone())];
+    let runtime = runtime();
+    let runs: [(&str, &[(&str, String)], Option<&str>); 5] = [
+        ("require&identity=cn", &own, Some("gateway-7")),
+        ("require&identity=san", &own, Some("gw7.example")),
+        ("request", &none, Some("someone else")),
+        ("require", &none, None),
+        ("require", &foreign, None),
+    ];
+    for (query, keys, expected) in runs {
+        let broker = Broker::new(1, &authority, "server", &format!("&ca={ca}&client_cert={query}"), &[]);
+        let mut keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        keys.extend([("client_id", "c"), ("username", "someone else")]);
+        let peer = Peer::new(&runtime, &broker.uri(), &keys);
+        match expected {
+            None => {
+                let fault = peer.outcome().expect_err("not let in").fault.expect("a fault");
+                assert_eq!(fault.kind, FaultKind::CertificateRefused, "{query}: {fault:?}");
+                broker.wait_for("handshakes_failed", |count| count > 0);
+            }
+            Some(name) => {
+                peer.outcome().unwrap_or_else(|lost| panic!("{query}: {lost:?}"));
+                assert_eq!(broker.server.clients().expect("a list").remove(0).username.as_deref(), Some(name), "{query}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
+    let (authority, ca) = signed();
+    let broker = Broker::new(2, &authority, "server", "", &[]);
+    let relay = Relay::to(broker.address);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("client_id", "rover"), ("username", "me")]);
+    peer.outcome().expect("let in");
+    let address = || broker.server.clients().expect("a list").remove(0).peer;
+    for _ in 0..2 {
+        let before = broker.stat("paths_moved");
+        let here = relay.move_on();
+        // The server hears of it with the next datagram.
+        peer.client.publish(Publish { topic: "t", payload: b"x", qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
+        broker.wait_for("paths_moved", |count| count > before);
+        broker.server.publish_to("rover", &Publication { topic: "x", payload: b"there", ..Publication::default() }).expect("room");
+        assert_eq!(message(&peer), b"there");
+        assert_eq!(address(), here.to_string());
+    }
+    assert_eq!(broker.stat("connections_accepted"), 1);
+}
+
+#[test]
+fn a_server_that_is_silent_is_given_up() {
+    let (authority, ca) = signed();
+    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let relay = Relay::to(broker.address);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("quic_idle_timeout_s", "1"), ("quic_keepalive_s", "0"), ("keepalive", "60")]);
+    peer.outcome().expect("let in");
+    relay.is_mute.store(true, Ordering::Relaxed);
+    let lost = peer.outcome().expect_err("nobody is there");
+    let fault = lost.fault.expect("a fault");
+    assert!(fault.kind == FaultKind::Silent && lost.cause == Cause::Network, "{fault:?}");
+    broker.wait_for("clients_connected", |count| count == 0);
+    relay.is_mute.store(false, Ordering::Relaxed);
+    peer.outcome().or_else(|_| peer.outcome()).or_else(|_| peer.outcome()).expect("back again");
+    // With a keep-alive of its own, nothing is silent for so long.
+    let awake = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("quic_idle_timeout_s", "3"), ("quic_keepalive_s", "1"), ("keepalive", "600")]);
+    awake.outcome().expect("let in");
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(awake.told.try_iter().all(|event| !matches!(event, Event::Disconnected(_))), "it is still there");
+}
+
+#[test]
+fn who_is_one_too_many_is_refused_and_told_so() {
+    let (authority, ca) = signed();
+    let broker = Broker::new(1, &authority, "server", "&max_connections=2", &[]);
+    let runtime = runtime();
+    let keys = |id: &'static str| [("ca_file", ca.clone()), ("client_id", id.to_owned()), ("reconnect_delay_min_ms", "50".to_owned())];
+    let peer = |id| Peer::new(&runtime, &broker.uri(), &keys(id).each_ref().map(|(key, value)| (*key, value.as_str())));
+    let (first, second) = (peer("first"), peer("second"));
+    first.outcome().expect("let in");
+    second.outcome().expect("let in");
+    let third = peer("third");
+    let lost = third.outcome().expect_err("one too many");
+    assert_eq!(lost.fault.map(|fault| fault.kind), Some(FaultKind::Refused));
+    broker.wait_for("connections_over_limit", |count| count > 0);
+    first.client.stop_and_wait(StopRequest::default()).expect("stopped");
+    let end = Instant::now() + PATIENCE;
+    while third.outcome().is_err() {
+        assert!(Instant::now() < end, "there is a place again");
+    }
+}
+
+#[test]
+fn datagrams_of_nonsense_do_no_harm() {
+    let (authority, ca) = signed();
+    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", "good")]);
+    peer.outcome().expect("let in");
+    let socket = udp();
+    let seed = std::env::var("HOSTILE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
+    let mut random = nlmqtt::base::Rng::with_seed(seed);
+    let mut bytes = [0_u8; 1_400];
+    for number in 0..100_000_u32 {
+        let length = random.below(bytes.len() as u64) as usize;
+        bytes[..length].chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.u64().to_le_bytes()[..chunk.len()]));
+        // Some look like a first packet of QUIC v1, some like one of another version.
+        match random.below(4) {
+            0 if length > 5 => bytes[..5].copy_from_slice(&[0xC0, 0, 0, 0, 1]),
+            1 if length > 5 => bytes[..5].copy_from_slice(&[0xC0, 0x0A, 0x1A, 0x2A, 0x3A]),
+            _ => {}
+        }
+        let _ = socket.send_to(&bytes[..length], broker.address);
+        if number % 10_000 == 0 {
+            broker.server.publish_to("good", &Publication { topic: "x", payload: b"on", ..Publication::default() }).expect("room");
+            assert_eq!(message(&peer), b"on", "seed {seed}");
+        }
+    }
+    let other = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca)]);
+    other.outcome().unwrap_or_else(|lost| panic!("seed {seed}: {lost:?}"));
+    assert_eq!(broker.stat("clients_connected"), 2);
+}
+
+#[test]
+fn losses_on_the_way_cost_time_and_nothing_else() {
+    let (authority, ca) = signed();
+    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let relay = Relay::to(broker.address);
+    relay.loss_permille.store(30, Ordering::Relaxed);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("client_id", "far"), ("connect_timeout_ms", "20000")]);
+    peer.outcome().expect("let in");
+    for number in 0..20_u8 {
+        let payload = vec![number; 30_000];
+        broker.server.publish_to("far", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
+    }
+    for number in 0..20_u8 {
+        assert!(message(&peer) == vec![number; 30_000], "{number}");
+    }
+}
+
+#[test]
+fn nobody_at_the_port_and_files_that_are_renewed() {
+    let (authority, ca) = signed();
+    let runtime = runtime();
+    let port = udp().local_addr().expect("bound").port();
+    let nobody = Peer::new(&runtime, &format!("quic://127.0.0.1:{port}"), &[("ca_file", &ca)]);
+    let lost = nobody.outcome().expect_err("nobody");
+    assert_eq!(lost.fault.map(|fault| fault.kind), Some(FaultKind::Unreachable), "said by the kernel, not by a time-out");
+    // Another authority's certificate, taken without a restart; who is connected stays.
+    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let old = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", "old")]);
+    old.outcome().expect("let in");
+    let other = Authority::new("other");
+    other.sign("server", &["127.0.0.1"], |_| {});
+    for ending in ["pem", "key"] {
+        std::fs::copy(other.file(&format!("server.{ending}")), authority.file(&format!("server.{ending}"))).expect("copied");
+    }
+    let options = broker.config.listener_in_force(&broker.config.listeners[0]);
+    assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
+    Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]).outcome().expect("the new one");
+    broker.server.publish_to("old", &Publication { topic: "x", payload: b"on", ..Publication::default() }).expect("room");
+    assert_eq!(message(&old), b"on");
+    // A listener that is closed takes nobody in, and keeps whom it has.
+    assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("closed"));
+    broker.server.publish_to("old", &Publication { topic: "x", payload: b"still", ..Publication::default() }).expect("room");
+    assert_eq!(message(&old), b"still");
+    let late = Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]);
+    assert_eq!(late.outcome().expect_err("closed").fault.map(|fault| fault.kind), Some(FaultKind::Refused));
+}

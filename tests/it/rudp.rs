@@ -1,0 +1,349 @@
+//! Reliable UDP over real sockets: both generations, with TLS inside and without, over a way that loses and moves.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nlmqtt::client::{Event, Publish, StopRequest};
+use nlmqtt::codec::Qos;
+use nlmqtt::config::ServerConfig;
+use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
+use nlmqtt::server::{Publication, Server};
+
+use crate::tls::{Authority, Peer, runtime};
+use crate::wire::PATIENCE;
+
+/// A server that listens at one URI.
+struct Broker {
+    server: Server,
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Broker {
+    fn at(workers: usize, uri: &str) -> Self {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri(uri).expect("a listener");
+        let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
+        let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
+        let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
+        let Endpoint::Udp(address) = endpoint else { panic!("{endpoint}") };
+        Self { server, address, _runtime: runtime }
+    }
+
+    fn new(workers: usize) -> Self {
+        Self::at(workers, "rudp://127.0.0.1:0")
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        let stats = self.server.stats().expect("counters");
+        stats.iter().find(|(known, _)| *known == name).expect("a counter").1
+    }
+
+    fn wait_for(&self, name: &str, is_right: impl Fn(u64) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_right(self.stat(name)) {
+            assert!(Instant::now() < end, "{name}: {:?}", self.server.stats());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn uri(&self) -> String {
+        format!("rudp://{}", self.address)
+    }
+}
+
+fn udp() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a time-out");
+    socket
+}
+
+/// A network between a client and a server: it forwards, forgets some, and goes on from another address when told to.
+struct Relay {
+    front: SocketAddr,
+    back: Arc<Mutex<UdpSocket>>,
+    loss_permille: Arc<AtomicUsize>,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    fn to(server: SocketAddr) -> Self {
+        let (front, back) = (udp(), Arc::new(Mutex::new(udp())));
+        let at = front.local_addr().expect("bound");
+        let (ends, loss_permille) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (behind, over, loss) = (back.clone(), ends.clone(), loss_permille.clone());
+        let run = move || {
+            let (mut client, mut buffer, mut random) = (None, [0; 65_536], nlmqtt::base::Rng::with_seed(3));
+            while !over.load(Ordering::Relaxed) {
+                if let Ok((count, from)) = front.recv_from(&mut buffer) {
+                    client = Some(from);
+                    if !random.chance(loss.load(Ordering::Relaxed) as u32) {
+                        let _ = behind.lock().expect("a lock").send_to(&buffer[..count], server);
+                    }
+                }
+                let back = behind.lock().expect("a lock");
+                back.set_nonblocking(true).expect("an option");
+                while let (Ok((count, _)), Some(client)) = (back.recv_from(&mut buffer), client) {
+                    if !random.chance(loss.load(Ordering::Relaxed) as u32) {
+                        let _ = front.send_to(&buffer[..count], client);
+                    }
+                }
+            }
+        };
+        Self { front: at, back, loss_permille, ends, thread: Some(std::thread::spawn(run)) }
+    }
+
+    fn uri(&self) -> String {
+        format!("rudp://{}", self.front)
+    }
+
+    /// From now on the server sees another address.
+    fn move_on(&self) -> SocketAddr {
+        let other = udp();
+        let address = other.local_addr().expect("bound");
+        *self.back.lock().expect("a lock") = other;
+        address
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+fn message(peer: &Peer) -> Vec<u8> {
+    loop {
+        if let Event::Message(incoming) = peer.told.recv_timeout(PATIENCE).expect("it comes") {
+            return incoming.message.payload().to_vec();
+        }
+    }
+}
+
+/// Every QoS both ways, with payloads of this size.
+fn all_goes_both_ways(broker: &Broker, uri: &str, keys: &[(&str, &str)], bytes: u32, clients: usize) {
+    let (sender, received) = channel();
+    let subscribe = move |message: &Arc<nlmqtt::codec::Message>| sender.send(message.payload().to_vec()).expect("the test listens");
+    broker.server.subscribe("big/#", subscribe).expect("a filter");
+    let runtime = runtime();
+    let payload: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+    for number in 0..clients {
+        let id = format!("peer{number}");
+        let peer = Peer::new(&runtime, uri, &[keys, &[("client_id", &id)]].concat());
+        peer.outcome().expect("let in");
+        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            peer.client.publish(Publish { topic: "big/one", payload: &payload, qos, ..Publish::default() }, None).expect("room");
+            assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload, "{id} {qos:?}");
+            broker.server.publish_to(&id, &Publication { topic: "x", payload: &payload, qos, ..Publication::default() }).expect("room");
+            assert!(message(&peer) == payload, "{id} {qos:?}");
+        }
+        peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
+    }
+    broker.wait_for("clients_connected", |count| count == 0);
+    assert_eq!(broker.stat("protocol_errors"), 0);
+}
+
+#[test]
+fn every_qos_and_large_messages_go_both_ways_over_reliable_udp() {
+    for workers in [1, 4] {
+        let broker = Broker::new(workers);
+        all_goes_both_ways(&broker, &broker.uri(), &[("rudp_generation", "2")], 1_048_576, 4);
+    }
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_congestion=cubic&rudp_redundancy=true&rudp_probe_bytes=1452&rudp_window=65536");
+    let keys = [("rudp_congestion", "cubic"), ("rudp_redundancy", "true"), ("rudp_probe_bytes", "1452"), ("version", "5")];
+    all_goes_both_ways(&broker, &broker.uri(), &keys, 100_000, 2);
+}
+
+#[test]
+fn tls_goes_inside_reliable_udp() {
+    let authority = Authority::new("authority");
+    authority.sign("server", &["localhost", "127.0.0.1"], |_| {});
+    let (cert, key, ca) = (authority.file("server.pem"), authority.file("server.key"), authority.file("ca.pem"));
+    let broker = Broker::at(2, &format!("rudps://127.0.0.1:0?cert={cert}&key={key}"));
+    all_goes_both_ways(&broker, &format!("rudps://{}", broker.address), &[("ca_file", &ca)], 300_000, 2);
+    let stranger = Authority::new("stranger");
+    let lost = Peer::new(&runtime(), &format!("rudps://{}", broker.address), &[("ca_file", &stranger.file("ca.pem"))]).outcome().expect_err("not trusted");
+    assert_eq!(lost.fault.map(|fault| fault.kind), Some(nlmqtt::stack::FaultKind::UnknownIssuer));
+}
+
+#[test]
+fn a_client_of_generation_1_is_served_by_the_broker() {
+    let broker = Broker::new(2);
+    all_goes_both_ways(&broker, &broker.uri(), &[("rudp_generation", "1"), ("version", "3.1.1")], 8_000, 3);
+}
+
+/// A stock peer of generation 1, whose frames are written by hand.
+struct Stock(UdpSocket);
+
+impl Stock {
+    /// The next frame that is no acknowledgement and no question for a proof; DATA is acknowledged.
+    fn receive(&self) -> Vec<u8> {
+        let (end, mut buffer) = (Instant::now() + PATIENCE, [0; 9_000]);
+        loop {
+            assert!(Instant::now() < end, "nothing came");
+            let Ok(count) = self.0.recv(&mut buffer) else { continue };
+            let frame = &buffer[..count];
+            if frame[0] == 1 {
+                self.0.send(&[2, frame[1], frame[2], 0]).expect("sent");
+            }
+            if frame[0] != 2 && count > 4 || frame[0] > 3 {
+                return frame.to_vec();
+            }
+        }
+    }
+
+    fn send(&self, text: &str) {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).expect("digits"), 16).expect("hexadecimal")).collect();
+        self.0.send(&bytes).expect("sent");
+    }
+}
+
+#[test]
+fn the_golden_frames_of_generation_1_are_answered_by_the_broker() {
+    let broker = Broker::new(1);
+    let stock = Stock(udp());
+    stock.0.connect(broker.address).expect("a way");
+    stock.send("03 00 00 00");
+    assert_eq!(stock.receive(), [4, 0, 0, 0]);
+    stock.send("01 00 01 00 10 10 00 04 4D 51 54 54 04 02 02 58 00 04 64 65 76 31");
+    assert_eq!(stock.receive(), [1, 0, 1, 0, 0x20, 2, 0, 0]);
+    stock.send("01 00 02 00 82 08 00 01 00 03 74 2F 23 01");
+    assert_eq!(stock.receive(), [1, 0, 2, 0, 0x90, 3, 0, 1, 1]);
+    broker.server.publish(&Publication { topic: "t/x", payload: b"on", ..Publication::default() }).expect("room");
+    assert_eq!(stock.receive(), [&[1, 0, 3, 0, 0x30, 7, 0, 3][..], b"t/xon"].concat());
+    // Packets that overtake each other, and one that comes twice.
+    stock.send("01 00 04 00 C0 00");
+    stock.send("01 00 03 00 32 09 00 03 61 2F 62 00 01 68 69");
+    assert_eq!(stock.receive(), [1, 0, 4, 0, 0x40, 2, 0, 1]);
+    assert_eq!(stock.receive(), [1, 0, 5, 0, 0xD0, 0]);
+    stock.send("01 00 03 00 32 09 00 03 61 2F 62 00 01 68 69");
+    stock.send("01 00 05 00 C0 00");
+    assert_eq!(stock.receive(), [1, 0, 6, 0, 0xD0, 0]);
+    stock.send("05 00 00 00");
+    broker.wait_for("clients_connected", |count| count == 0);
+}
+
+#[test]
+fn a_client_speaks_generation_1_where_the_server_knows_nothing_else() {
+    let server = udp();
+    let address = server.local_addr().expect("bound");
+    let played = std::thread::spawn(move || {
+        let (mut frames, mut buffer, end) = (Vec::<Vec<u8>>::new(), [0; 9_000], Instant::now() + PATIENCE);
+        while frames.len() < 2 && Instant::now() < end {
+            let Ok((count, from)) = server.recv_from(&mut buffer) else { continue };
+            match buffer[0] {
+                3 => drop(server.send_to(&[4, 0, 0, 0], from)),
+                1 => {
+                    let _ = server.send_to(&[2, buffer[1], buffer[2], 0], from);
+                    if frames.is_empty() {
+                        let _ = server.send_to(&[1, 0, 1, 0, 0x20, 2, 0, 0], from);
+                    }
+                    frames.push(buffer[..count].to_vec());
+                }
+                _ => {}
+            }
+        }
+        frames
+    });
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &format!("rudp://{address}"), &[("client_id", "dev1"), ("version", "3.1.1")]);
+    peer.outcome().expect("let in");
+    peer.client.publish(Publish { topic: "a/b", payload: b"hi", ..Publish::default() }, None).expect("room");
+    let frames = played.join().expect("no panic");
+    assert_eq!(frames[0][..6], [1, 0, 1, 0, 0x10, 0x10]);
+    assert_eq!(frames[1], [&[1, 0, 2, 0, 0x30, 7, 0, 3][..], b"a/bhi"].concat());
+}
+
+#[test]
+fn losses_and_another_address_cost_time_and_nothing_else() {
+    let broker = Broker::new(1);
+    let relay = Relay::to(broker.address);
+    relay.loss_permille.store(50, Ordering::Relaxed);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &relay.uri(), &[("client_id", "far"), ("rudp_generation", "2"), ("rudp_keepalive_s", "1")]);
+    peer.outcome().expect("let in");
+    for number in 0..20_u8 {
+        let payload = vec![number; 30_000];
+        broker.server.publish_to("far", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
+        if number % 7 == 3 {
+            relay.move_on();
+        }
+        assert!(message(&peer) == payload, "{number}");
+    }
+    assert_eq!(broker.stat("clients_connected"), 1);
+    assert_eq!(broker.stat("connections_accepted"), 1, "it is one connection");
+}
+
+#[test]
+fn a_restarted_listener_is_known_again_by_its_key_at_once() {
+    let key = "00112233445566778899aabbccddeeff";
+    let first = Broker::at(1, &format!("rudp://127.0.0.1:0?rudp_reset_key={key}"));
+    let relay = Relay::to(first.address);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &relay.uri(), &[("client_id", "stays"), ("rudp_generation", "2")]);
+    peer.outcome().expect("let in");
+    // Long enough that a RESET is believed.
+    std::thread::sleep(Duration::from_millis(2_100));
+    // It vanishes without a word: what it says when it ends does not get through.
+    relay.loss_permille.store(1_000, Ordering::Relaxed);
+    let address = first.address;
+    drop(first);
+    let end = Instant::now() + PATIENCE;
+    let mut config = ServerConfig::default();
+    config.add_listener_uri(&format!("rudp://{address}?rudp_reset_key={key}")).expect("a listener");
+    let other = Runtime::new(&RuntimeOptions::default()).expect("a runtime");
+    let server = Server::new(&other, config.options_in_force(), None).expect("a server");
+    while server.add_listener(config.listener_in_force(&config.listeners[0])).is_err() {
+        assert!(Instant::now() < end, "the port becomes free");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    relay.loss_permille.store(0, Ordering::Relaxed);
+    let start = Instant::now();
+    peer.client.publish(Publish { topic: "a", payload: b"b", qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
+    peer.outcome().expect_err("it learns that it is not known any more");
+    peer.outcome().expect("and comes back");
+    assert!(start.elapsed() < Duration::from_secs(60), "and not by the silence of two minutes");
+}
+
+#[test]
+fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
+    let broker = Broker::new(1);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
+    let Ok(told) = std::process::Command::new("python3").args([script, &broker.address.port().to_string()]).output() else {
+        return eprintln!("not looked at: there is no python3");
+    };
+    let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.status.success() && out.contains("all said"), "{out}{errors}");
+    broker.wait_for("clients_connected", |count| count == 0);
+    assert_eq!(broker.stat("protocol_errors"), 0);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_with_a_reason() {
+    for uri in ["mqtt://127.0.0.1:0?rudp_window=65536", "rudp://127.0.0.1:0?rudp_window=1", "rudp://127.0.0.1:0?rudp_reset_key=xyz", "udp://127.0.0.1:0"] {
+        let mut config = ServerConfig::default();
+        let error = config.add_listener_uri(uri).expect_err(uri);
+        assert!(error.to_string().contains("udp"), "{uri}: {error}");
+    }
+    let mut config = nlmqtt::config::ClientConfig::default();
+    for (key, value) in [("server", "rudp://127.0.0.1"), ("version", "5"), ("rudp_generation", "1")] {
+        config.set(key, value).expect("a key");
+    }
+    let (options, servers, dial) = config.parts().expect("whole");
+    let parts = nlmqtt::client::ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
+    struct Nobody;
+    impl nlmqtt::net::ClientHandler for Nobody {
+        fn event(&mut self, _: nlmqtt::base::Instant, _: Event) {}
+    }
+    let error = nlmqtt::client::Client::new(&runtime(), parts, Box::new(Nobody)).map(|_| ()).expect_err("not together");
+    assert!(error.to_string().contains("3.1.1"), "{error}");
+}
