@@ -206,6 +206,7 @@ mod tests {
                 "v2",
                 "X-A: b",
                 "socks5://x:1",
+                "cubic",
             ];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));

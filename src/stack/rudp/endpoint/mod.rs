@@ -21,7 +21,7 @@ use std::sync::Arc;
 use slotmap::{Key as _, KeyData, SlotMap};
 
 use super::cookie::Keys;
-use super::first::First;
+use super::first::{First, PACKET_BYTES_MAX};
 use super::frame::{Flaw, Frame, One};
 use super::options::{Generation, Options};
 use super::peer::{Peer, Role, Way};
@@ -33,7 +33,7 @@ use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramL
 pub use face::Maker;
 
 /// Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
-pub const REPLIES_MAX: usize = 256;
+pub(crate) const REPLIES_MAX: usize = 256;
 /// Servers that are known to speak generation 2.
 const KNOWN_MAX: usize = 64;
 
@@ -386,10 +386,11 @@ impl Endpoint {
     fn news_of(&mut self, key: Key) -> Option<Event> {
         let connection = self.connections.get_mut(key).filter(|connection| !connection.is_released)?;
         let (way, role) = (connection.kind.way(), connection.role);
+        let packet_bytes_max = matches!(connection.kind, Kind::First(_)).then_some(PACKET_BYTES_MAX as u32);
         let (marks, ending) = connection.kind.said();
         if core::mem::take(&mut marks.is_opened) {
             connection.is_told = true;
-            let about = Box::<About>::default();
+            let about = Box::new(About { packet_bytes_max, ..About::default() });
             return Some(if role == Role::Client { Event::Opened(about) } else { Event::Accepted { peer: way.remote, local: way.local, about } });
         }
         if !connection.is_told && role == Role::Listener {
