@@ -66,6 +66,8 @@ pub(super) struct End {
 #[derive(Default)]
 struct Pipe {
     bytes: VecDeque<u8>,
+    /// So many of them, at most.
+    bytes_max: usize,
     /// No more will be written.
     is_ended: bool,
     /// Nothing will be read any more.
@@ -154,7 +156,7 @@ impl Names {
         let meeting = lock(&self.0).get(name).cloned().ok_or_else(refused)?;
         let mut waiting = lock(&meeting.waiting);
         let queue = waiting.as_mut().filter(|queue| queue.len() < meeting.backlog).ok_or_else(refused)?;
-        let (there, here) = pair();
+        let (there, here) = pair(PIPE_BYTES_MAX);
         queue.push_back(there);
         drop(waiting);
         meeting.watch.tell(Some(watcher));
@@ -162,9 +164,9 @@ impl Names {
     }
 }
 
-/// The two ends of a stream.
-pub(super) fn pair() -> (End, End) {
-    let pipe = || Arc::new(Mutex::new(Pipe { reader_waits: true, ..Pipe::default() }));
+/// The two ends of a stream, in which so many bytes wait in one direction.
+pub(super) fn pair(bytes_max: usize) -> (End, End) {
+    let pipe = || Arc::new(Mutex::new(Pipe { reader_waits: true, bytes_max, ..Pipe::default() }));
     let (to, fro) = (pipe(), pipe());
     (End { incoming: to.clone(), outgoing: fro.clone() }, End { incoming: fro, outgoing: to })
 }
@@ -182,6 +184,20 @@ impl Drop for MemoryListener {
         let waiting = lock(&self.meeting.waiting).take();
         // Outside of the lock: those who wait are told.
         drop(waiting);
+    }
+}
+
+impl Pipe {
+    fn room(&self) -> usize {
+        self.bytes_max.saturating_sub(self.bytes.len())
+    }
+
+    /// Some was read: who waits for room is told when there is enough.
+    fn make_room(&mut self, own: &Arc<Watcher>) {
+        if self.writer_waits && self.bytes.len() <= self.bytes_max / 2 {
+            self.writer_waits = false;
+            self.writer.iter().for_each(|writer| writer.tell(Some(own)));
+        }
     }
 }
 
@@ -208,7 +224,7 @@ impl End {
         };
         let (has_room, is_broken) = {
             let pipe = lock(&self.outgoing);
-            (pipe.bytes.len() < PIPE_BYTES_MAX, pipe.is_broken)
+            (pipe.bytes.len() < pipe.bytes_max, pipe.is_broken)
         };
         let ended = is_ended || is_broken;
         Readiness { readable: has_bytes || ended, writable: has_room || is_broken, ended }
@@ -227,12 +243,7 @@ impl End {
             pipe.reader_waits = true;
             pipe.bytes.shrink_to(PIPE_BYTES_KEPT);
         }
-        if pipe.writer_waits && pipe.bytes.len() <= PIPE_BYTES_MAX / 2 {
-            pipe.writer_waits = false;
-            let writer = pipe.writer.clone();
-            drop(pipe);
-            writer.iter().for_each(|writer| writer.tell(Some(own)));
-        }
+        pipe.make_room(own);
         Ok(count)
     }
 
@@ -242,7 +253,7 @@ impl End {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let room = PIPE_BYTES_MAX.saturating_sub(pipe.bytes.len());
+        let room = pipe.room();
         let mut left = room;
         for slice in slices {
             let taken = slice.len().min(left);
@@ -263,7 +274,7 @@ impl End {
     #[cfg(feature = "datagram")]
     pub fn room(&self) -> usize {
         let mut pipe = lock(&self.outgoing);
-        let room = PIPE_BYTES_MAX.saturating_sub(pipe.bytes.len());
+        let room = pipe.room();
         pipe.writer_waits |= room == 0;
         room
     }
@@ -288,12 +299,7 @@ impl End {
             (false, false) => Drained::Empty,
         };
         pipe.reader_waits = !is_refused;
-        if pipe.writer_waits && pipe.bytes.len() <= PIPE_BYTES_MAX / 2 {
-            pipe.writer_waits = false;
-            let writer = pipe.writer.clone();
-            drop(pipe);
-            writer.iter().for_each(|writer| writer.tell(Some(own)));
-        }
+        pipe.make_room(own);
         drained
     }
 
@@ -419,6 +425,41 @@ mod tests {
         drop(listener);
         assert!(waiting.readiness().ended, "who waited is told");
         names.listen("b", 1, &watcher, 0).expect("free again");
+    }
+
+    #[cfg(feature = "datagram")]
+    #[test]
+    fn who_hands_bytes_on_takes_as_many_as_he_can_and_is_told_of_room() {
+        let (_poll, watcher) = watcher();
+        let (mut host, mut driver) = super::pair(1_000);
+        host.watch(&watcher, 1);
+        driver.watch(&watcher, 2);
+        watcher.take();
+        assert_eq!(write(&host, &watcher, &[7; 1_500]).expect("room"), 1_000);
+        assert_eq!(watcher.take(), [2]);
+        let mut left = 600;
+        let mut take = |bytes: &[u8]| {
+            let taken = bytes.len().min(left);
+            left -= taken;
+            taken
+        };
+        assert_eq!(driver.drain(&watcher, &mut take), Drained::Refused);
+        assert_eq!(watcher.take(), [1], "half of it is free");
+        write(&host, &watcher, b"more").expect("room");
+        assert!(watcher.take().is_empty(), "who had to stop comes by himself");
+        assert_eq!(driver.drain(&watcher, |bytes| bytes.len()), Drained::Empty);
+        write(&host, &watcher, b"again").expect("room");
+        assert_eq!(watcher.take(), [2]);
+        host.shutdown();
+        assert_eq!(driver.drain(&watcher, |bytes| bytes.len()), Drained::Ended);
+        write(&driver, &watcher, &vec![1; driver.room()]).expect("room");
+        assert_eq!(driver.room(), 0);
+        watcher.take();
+        host.read(&mut [0; 999], &watcher).expect("bytes");
+        assert_eq!(watcher.take(), [2]);
+        assert!(!driver.is_abandoned());
+        drop(host);
+        assert!(driver.is_abandoned());
     }
 
     #[test]

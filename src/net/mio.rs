@@ -28,6 +28,8 @@ use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
 use super::unix::{self, SocketFile};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
+#[cfg(feature = "datagram")]
+use crate::base::Charge;
 use crate::base::{Duration, Instant, UnixTime};
 #[cfg(feature = "datagram")]
 use crate::stack::{About, DatagramLimits, MakeDatagrams};
@@ -557,9 +559,9 @@ impl Net for MioNet {
         address: SocketAddr,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
-        (seed, limits): (u64, DatagramLimits),
+        of_server: (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
-        self.listen_udp(address, options, make, (seed, limits))
+        self.listen_udp(address, options, make, of_server)
     }
 
     #[cfg(feature = "datagram")]
@@ -568,8 +570,8 @@ impl Net for MioNet {
     }
 
     #[cfg(feature = "datagram")]
-    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
-        self.dial_udp(plan, make, seed)
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, of_client: (u64, Charge)) -> io::Result<LinkId> {
+        self.dial_udp(plan, make, of_client)
     }
 
     #[cfg(feature = "datagram")]
