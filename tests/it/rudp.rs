@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nlmqtt::client::{Event, Publish, StopRequest};
+use nlmqtt::client::{Event, Outcome, Publish, StopRequest};
 use nlmqtt::codec::Qos;
 use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
@@ -199,8 +199,8 @@ fn what_is_too_large_for_a_frame_of_generation_1_is_refused_and_counted_and_hold
     while good + bad < 2 {
         if let Event::Published { outcome, .. } = peer.told.recv_timeout(PATIENCE).expect("both end") {
             match outcome {
-                Ok(_) => good += 1,
-                Err(_) => bad += 1,
+                Outcome::Failed(_) => bad += 1,
+                _ => good += 1,
             }
         }
     }
