@@ -66,10 +66,16 @@ pub(super) fn client_tls(_: &ClientTlsSettings) -> Result<Recipe, Error> {
 /// TLS is a stream, which generation 1 has not.
 #[cfg(feature = "rudp")]
 fn over(recipe: Recipe, options: &crate::stack::rudp::Options, has_tls: bool) -> Recipe {
+    use std::collections::hash_map::RandomState;
+    use std::hash::{BuildHasher as _, Hasher as _};
+
     use crate::stack::rudp::{Generation, Maker};
     let mut options = options.clone();
     if has_tls {
         (options.generation, options.is_plain) = (Generation::Two, false);
     }
-    recipe.over(Arc::new(Maker(options)))
+    // The keys of the standard library's maps come from the system: what is hashed with one cannot be foreseen.
+    let mut number = || RandomState::new().build_hasher().finish();
+    let secret = [(); 3].map(|()| [number(), number()]);
+    recipe.over(Arc::new(Maker::new(options, secret)))
 }
