@@ -196,7 +196,8 @@ impl Shard {
         connection.state = State::Connected;
         connection.session = Some(session);
         connection.keep_alive_s = keep_alive_s;
-        connection.packet_bytes_max = connect.properties.u32(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX).min(PACKET_BYTES_MAX);
+        let packet_bytes_max = connect.properties.u32(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX).min(PACKET_BYTES_MAX);
+        connection.packet_bytes_max = packet_bytes_max.min(connection.link_packet_bytes_max());
         if connect.version == Version::V5 {
             connection.alias_in = AliasIn::new(self.options.max_topic_alias);
             let theirs = connect.properties.u16(PropertyId::TopicAliasMaximum).unwrap_or(0);

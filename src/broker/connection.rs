@@ -249,6 +249,15 @@ impl Connection {
         self.entry.as_ref().and_then(|entry| entry.process)
     }
 
+    /// The largest packet that what carries it takes.
+    pub fn link_packet_bytes_max(&self) -> u32 {
+        #[cfg(feature = "datagram")]
+        let bytes = self.about.as_ref().and_then(|about| about.packet_bytes_max);
+        #[cfg(not(feature = "datagram"))]
+        let bytes = None;
+        bytes.unwrap_or(u32::MAX)
+    }
+
     /// The largest packet its client may send; the server's limit is `server_max`.
     pub fn packet_bytes_max(&self, server_max: usize) -> usize {
         self.rules().and_then(|rules| rules.max_packet_size).map_or(server_max, |own| own.min(server_max))

@@ -497,7 +497,8 @@ impl<N: Net> Worker<N> {
             let server = &host.servers[host.server];
             let make = server.recipe.datagrams().ok_or(io::ErrorKind::Unsupported)?;
             let plan = super::DialPlan { remote, host: server.address.host.clone(), options: host.dial_options.clone() };
-            return self.net.dial_datagrams(plan, &**make, host.machine.draw_seed());
+            let of_client = (host.machine.draw_seed(), host.machine.budget().charge(0));
+            return self.net.dial_datagrams(plan, &**make, of_client);
         }
         self.net.dial(endpoint, &host.dial_options)
     }

@@ -22,6 +22,10 @@ impl<N: Net> Worker<N> {
         if remote.recipe.is_empty() {
             host.connection = Connection::Open(link);
             host.machine.handle_dialed(self.now);
+            #[cfg(feature = "datagram")]
+            if let Some(bytes) = self.net.about(link).and_then(|about| about.packet_bytes_max) {
+                host.machine.limit_packets(bytes as usize);
+            }
             return self.drain_events(client);
         }
         let (source, destination) = self.net.ends(link).unzip();

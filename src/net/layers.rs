@@ -140,6 +140,7 @@ pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
     let recipe = layers_below::listener(Recipe::default(), options)?;
     let recipe = match &options.tls {
         _ if options.transport.underlay == Underlay::Quic => layers_quic::listener(recipe, options)?,
+        Some(tls) if options.transport.tls && options.transport.underlay == Underlay::Rudp => layers_rudp::listener_tls(recipe, tls)?,
         Some(tls) if options.transport.tls => listener_tls(recipe, tls)?,
         _ => recipe,
     };
@@ -165,7 +166,7 @@ pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySe
         false => Recipe::default(),
     };
     let with_rudps = match servers.iter().any(|server| is_rudp(server) && server.transport.tls) {
-        true => layers_rudp::client(client_tls(Recipe::default(), tls)?, way, true)?,
+        true => layers_rudp::client(layers_rudp::client_tls(tls)?, way, true)?,
         false => Recipe::default(),
     };
     let with_rudp = match servers.iter().any(|server| is_rudp(server) && !server.transport.tls) {

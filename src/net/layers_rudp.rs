@@ -1,9 +1,14 @@
 //! Reliable UDP below all layers, as the options want it.
 
+#[cfg(feature = "rudp")]
+use std::sync::Arc;
+
+use super::{ClientTlsSettings, Error, WaySettings};
 #[cfg(feature = "server")]
-use super::ListenerOptions;
-use super::{Error, WaySettings};
+use super::{ListenerOptions, ListenerTls};
 use crate::stack::Recipe;
+#[cfg(all(feature = "rudp", feature = "tls"))]
+use crate::stack::{Place, TlsVersion};
 
 #[cfg(all(feature = "server", not(feature = "rudp")))]
 pub(super) fn listener(_: Recipe, _: &ListenerOptions) -> Result<Recipe, Error> {
@@ -28,13 +33,49 @@ pub(super) fn client(recipe: Recipe, way: &WaySettings, has_tls: bool) -> Result
     Ok(over(recipe, &way.rudp, has_tls))
 }
 
+/// A record fits a frame: what is lost holds back no more than what it was.
+#[cfg(all(feature = "rudp", feature = "tls"))]
+const RECORD_BYTES_MAX: usize = 1_150;
+
+/// TLS 1.3 inside of it, for a listener.
+#[cfg(all(feature = "server", feature = "rudp", feature = "tls"))]
+pub(super) fn listener_tls(recipe: Recipe, tls: &ListenerTls) -> Result<Recipe, Error> {
+    let tls = ListenerTls { version_min: TlsVersion::V13, ..tls.clone() };
+    let made = super::layers::of_listener_tls(&tls, |options| crate::stack::tls::ServerTls::new(options))?;
+    Ok(recipe.with(Place::Tls, Arc::new(made.in_records_of(RECORD_BYTES_MAX))))
+}
+
+/// TLS 1.3 inside of it, for a client.
+#[cfg(all(feature = "rudp", feature = "tls"))]
+pub(super) fn client_tls(tls: &ClientTlsSettings) -> Result<Recipe, Error> {
+    let tls = ClientTlsSettings { version_min: TlsVersion::V13, ..tls.clone() };
+    let made = super::layers::of_client_tls(&tls, |options| crate::stack::tls::ClientTls::new(options))?;
+    Ok(Recipe::default().with(Place::Tls, Arc::new(made.in_records_of(RECORD_BYTES_MAX))))
+}
+
+#[cfg(all(feature = "server", not(all(feature = "rudp", feature = "tls"))))]
+pub(super) fn listener_tls(_: Recipe, _: &ListenerTls) -> Result<Recipe, Error> {
+    Err(Error::Unsupported("rudps://"))
+}
+
+#[cfg(not(all(feature = "rudp", feature = "tls")))]
+pub(super) fn client_tls(_: &ClientTlsSettings) -> Result<Recipe, Error> {
+    Err(Error::Unsupported("rudps://"))
+}
+
 /// TLS is a stream, which generation 1 has not.
 #[cfg(feature = "rudp")]
 fn over(recipe: Recipe, options: &crate::stack::rudp::Options, has_tls: bool) -> Recipe {
+    use std::collections::hash_map::RandomState;
+    use std::hash::{BuildHasher as _, Hasher as _};
+
     use crate::stack::rudp::{Generation, Maker};
     let mut options = options.clone();
     if has_tls {
         (options.generation, options.is_plain) = (Generation::Two, false);
     }
-    recipe.over(std::sync::Arc::new(Maker(options)))
+    // The keys of the standard library's maps come from the system: what is hashed with one cannot be foreseen.
+    let number = || RandomState::new().build_hasher().finish();
+    let secret = [(); 3].map(|()| [number(), number()]);
+    recipe.over(Arc::new(Maker::new(options, secret)))
 }

@@ -177,7 +177,7 @@ impl Names {
         let meeting = lock(&self.0.meetings).get(name).cloned().ok_or_else(refused)?;
         let mut waiting = lock(&meeting.waiting);
         let queue = waiting.as_mut().filter(|queue| queue.len() < meeting.backlog).ok_or_else(refused)?;
-        let (near, far) = End::pair(&self.0.budget);
+        let (near, far) = End::pair(&self.0.budget, PIPE_BYTES_MAX);
         queue.push_back(far);
         drop(waiting);
         meeting.watch.tell(Some(watcher));
@@ -209,9 +209,9 @@ impl Drop for MemoryListener {
 }
 
 impl Pipe {
-    fn new(budget: &Budget) -> Arc<Mutex<Self>> {
+    fn new(budget: &Budget, bytes_max: usize) -> Arc<Mutex<Self>> {
         let pipe = Self {
-            content: Content::default(),
+            content: Content::new(bytes_max),
             charge: budget.charge(size_of::<Self>()),
             is_ended: false,
             is_broken: false,
@@ -226,12 +226,19 @@ impl Pipe {
     fn recharge(&mut self) {
         self.charge.resize(size_of::<Self>() + self.content.memory_bytes());
     }
+
+    /// Some was read: who is to be told of it, because there is enough room again.
+    fn has_made_room(&mut self) -> Option<Watch> {
+        let has_room = self.writer_waits && self.content.is_half_empty();
+        self.writer_waits &= !has_room;
+        has_room.then(|| self.writer.clone()).flatten()
+    }
 }
 
 impl End {
-    /// The two ends of a stream that nobody watches yet; what waits in it is charged to `budget`.
-    pub fn pair(budget: &Budget) -> (Self, Self) {
-        let (to, fro) = (Pipe::new(budget), Pipe::new(budget));
+    /// The two ends of a stream that nobody watches yet, in which so many bytes wait in one direction; they are charged to `budget`.
+    pub fn pair(budget: &Budget, bytes_max: usize) -> (Self, Self) {
+        let (to, fro) = (Pipe::new(budget, bytes_max), Pipe::new(budget, bytes_max));
         (Self { incoming: fro.clone(), outgoing: to.clone() }, Self { incoming: to, outgoing: fro })
     }
 
@@ -304,9 +311,7 @@ impl End {
         }
         pipe.recharge();
         let reader = must_tell.then(|| pipe.reader.clone()).flatten();
-        let has_room = pipe.writer_waits && pipe.content.len() <= PIPE_BYTES_MAX / 2;
-        pipe.writer_waits &= !has_room;
-        let writer = has_room.then(|| pipe.writer.clone()).flatten();
+        let writer = pipe.has_made_room();
         drop(pipe);
         reader.iter().chain(&writer).for_each(|watch| watch.tell(Some(own)));
         Ok(Some(taken))
@@ -365,7 +370,7 @@ impl End {
     #[cfg(feature = "datagram")]
     pub fn room(&self) -> usize {
         let mut pipe = lock(&self.outgoing);
-        let room = PIPE_BYTES_MAX.saturating_sub(pipe.content.len());
+        let room = pipe.content.room();
         pipe.writer_waits |= room == 0;
         room
     }
@@ -389,12 +394,9 @@ impl End {
             (false, false) => Drained::Empty,
         };
         pipe.reader_waits = !is_refused;
-        if pipe.writer_waits && pipe.content.len() <= PIPE_BYTES_MAX / 2 {
-            pipe.writer_waits = false;
-            let writer = pipe.writer.clone();
-            drop(pipe);
-            writer.iter().for_each(|writer| writer.tell(Some(own)));
-        }
+        let writer = pipe.has_made_room();
+        drop(pipe);
+        writer.iter().for_each(|writer| writer.tell(Some(own)));
         drained
     }
 
@@ -427,7 +429,7 @@ impl Drop for End {
         self.shutdown();
         let mut pipe = lock(&self.incoming);
         pipe.is_broken = true;
-        let content = core::mem::take(&mut pipe.content);
+        let content = core::mem::replace(&mut pipe.content, Content::new(0));
         pipe.recharge();
         let writer = pipe.writer.clone();
         drop(pipe);
@@ -529,6 +531,41 @@ mod tests {
         names.listen("b", 1, &watcher, 0).expect("free again");
     }
 
+    #[cfg(feature = "datagram")]
+    #[test]
+    fn who_hands_bytes_on_takes_as_many_as_he_can_and_is_told_of_room() {
+        let (_poll, watcher) = watcher();
+        let (mut host, mut driver) = End::pair(&Budget::new(usize::MAX), 1_000);
+        host.watch(&watcher, 1);
+        driver.watch(&watcher, 2);
+        watcher.take();
+        assert_eq!(write(&host, &watcher, &[7; 1_500]).expect("room"), 1_000);
+        assert_eq!(watcher.take(), [2]);
+        let mut left = 600;
+        let mut take = |bytes: &[u8]| {
+            let taken = bytes.len().min(left);
+            left -= taken;
+            taken
+        };
+        assert_eq!(driver.drain(&watcher, &mut take), Drained::Refused);
+        assert_eq!(watcher.take(), [1], "half of it is free");
+        write(&host, &watcher, b"more").expect("room");
+        assert!(watcher.take().is_empty(), "who had to stop comes by himself");
+        assert_eq!(driver.drain(&watcher, |bytes| bytes.len()), Drained::Empty);
+        write(&host, &watcher, b"again").expect("room");
+        assert_eq!(watcher.take(), [2]);
+        host.shutdown();
+        assert_eq!(driver.drain(&watcher, |bytes| bytes.len()), Drained::Ended);
+        write(&driver, &watcher, &vec![1; driver.room()]).expect("room");
+        assert_eq!(driver.room(), 0);
+        watcher.take();
+        host.read(&mut [0; 999], &watcher).expect("bytes");
+        assert_eq!(watcher.take(), [2]);
+        assert!(!driver.is_abandoned());
+        drop(host);
+        assert!(driver.is_abandoned());
+    }
+
     #[test]
     fn another_worker_is_woken_and_this_one_is_not() {
         let ((mut poll, watcher), (_other_poll, other)) = (watcher(), watcher());
@@ -589,7 +626,7 @@ mod tests {
     fn what_waits_is_charged_and_a_full_pipe_takes_no_payload() {
         let (_poll, watcher) = watcher();
         let budget = Budget::new(1 << 30);
-        let (client, mut server) = End::pair(&budget);
+        let (client, mut server) = End::pair(&budget, PIPE_BYTES_MAX);
         let idle = budget.used_bytes();
         assert!(idle > 0);
         server.watch(&watcher, 2);

@@ -31,6 +31,8 @@ use super::transport::{read_all, write_all};
 use super::unix;
 use super::write::write_slices;
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
+#[cfg(feature = "datagram")]
+use crate::base::Charge;
 use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
 #[cfg(feature = "datagram")]
 use crate::stack::{About, DatagramLimits, MakeDatagrams};
@@ -479,9 +481,9 @@ impl Net for MioNet {
         address: SocketAddr,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
-        (seed, limits): (u64, DatagramLimits),
+        of_server: (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
-        self.listen_udp(address, options, make, (seed, limits))
+        self.listen_udp(address, options, make, of_server)
     }
 
     #[cfg(feature = "datagram")]
@@ -490,8 +492,8 @@ impl Net for MioNet {
     }
 
     #[cfg(feature = "datagram")]
-    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
-        self.dial_udp(plan, make, seed)
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, of_client: (u64, Charge)) -> io::Result<LinkId> {
+        self.dial_udp(plan, make, of_client)
     }
 
     #[cfg(feature = "datagram")]

@@ -62,6 +62,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(feature = "datagram")]
+use crate::base::Charge;
 use crate::base::{Duration, Instant, OutBuffer, UnixTime};
 #[cfg(feature = "datagram")]
 use crate::stack::{About, DatagramLimits, Fault, MakeDatagrams};
@@ -186,7 +188,8 @@ pub trait Net: 'static {
     /// The address is taken or not allowed.
     fn listen(&mut self, endpoint: &Endpoint, options: &SocketOptions) -> io::Result<(ListenerId, Endpoint)>;
 
-    /// Opens a UDP socket with an endpoint of `make` on it, which draws on the seed; its connections are accepted as others.
+    /// Opens a UDP socket with an endpoint of `make` on it, which draws on the seed, and charges what it holds; its connections
+    /// are accepted as others.
     ///
     /// # Errors
     /// As [`Net::listen`]; `Unsupported`: this world has no datagrams.
@@ -196,9 +199,9 @@ pub trait Net: 'static {
         address: SocketAddr,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
-        seed_and_limits: (u64, DatagramLimits),
+        of_server: (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
-        let _ = (address, options, make, seed_and_limits);
+        let _ = (address, options, make, of_server);
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -214,8 +217,8 @@ pub trait Net: 'static {
     /// # Errors
     /// It cannot even begin.
     #[cfg(feature = "datagram")]
-    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
-        let _ = (plan, make, seed);
+    fn dial_datagrams(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, of_client: (u64, Charge)) -> io::Result<LinkId> {
+        let _ = (plan, make, of_client);
         Err(io::ErrorKind::Unsupported.into())
     }
 

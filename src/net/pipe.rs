@@ -9,13 +9,13 @@ use std::io::Read;
 
 use bytes::{Buf, Bytes};
 
-/// Bytes that wait in one direction; a payload goes in whole while there are fewer.
+/// Bytes that wait in one direction of a stream between a client and a server; a payload goes in whole while there are fewer.
 pub(super) const PIPE_BYTES_MAX: usize = 256 << 10;
 /// An empty pipe keeps room for so many.
 const PIPE_BYTES_KEPT: usize = 16 << 10;
 
-#[derive(Default)]
 pub(super) struct Content {
+    bytes_max: usize,
     bytes: VecDeque<u8>,
     payloads: VecDeque<Placed>,
     /// Of `bytes`, those behind the last payload.
@@ -30,6 +30,11 @@ struct Placed {
 }
 
 impl Content {
+    /// Takes so many bytes, at most, and a payload while there are fewer.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, bytes: VecDeque::new(), payloads: VecDeque::new(), tail: 0, payload_bytes: 0 }
+    }
+
     pub fn len(&self) -> usize {
         self.bytes.len() + self.payload_bytes
     }
@@ -39,7 +44,16 @@ impl Content {
     }
 
     pub fn is_full(&self) -> bool {
-        self.len() >= PIPE_BYTES_MAX
+        self.len() >= self.bytes_max
+    }
+
+    pub fn room(&self) -> usize {
+        self.bytes_max.saturating_sub(self.len())
+    }
+
+    /// There is so much room again that it is worth while to tell of it.
+    pub fn is_half_empty(&self) -> bool {
+        self.len() <= self.bytes_max / 2
     }
 
     /// What it holds in memory.
@@ -49,7 +63,7 @@ impl Content {
 
     /// How many of them it takes.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(PIPE_BYTES_MAX.saturating_sub(self.len()));
+        let count = bytes.len().min(self.room());
         self.bytes.extend(&bytes[..count]);
         self.tail += count;
         count
@@ -154,7 +168,7 @@ mod tests {
     #[test]
     fn bytes_and_payloads_come_out_in_order_however_they_are_taken() {
         let mut rng = Rng::with_seed(7);
-        let (mut content, mut expected, mut seen) = (Content::default(), Vec::new(), Vec::new());
+        let (mut content, mut expected, mut seen) = (Content::new(PIPE_BYTES_MAX), Vec::new(), Vec::new());
         for step in 0..20_000_u32 {
             let piece: Vec<u8> = (0..rng.below(40)).map(|index| (u64::from(step) + index) as u8).collect();
             if rng.chance(300) && !piece.is_empty() {
@@ -198,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_payload_is_handed_on_as_it_is_and_goes_in_whole_while_there_is_room() {
-        let mut content = Content::default();
+        let mut content = Content::new(PIPE_BYTES_MAX);
         let payload = Bytes::from(vec![7; 2 * PIPE_BYTES_MAX]);
         assert_eq!(content.write(b"head"), 4);
         assert_eq!(content.write_payload(&payload), payload.len());

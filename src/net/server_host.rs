@@ -160,7 +160,8 @@ impl<N: Net> Worker<N> {
         if let (Endpoint::Udp(address), Some(make)) = (&options.endpoint, recipe.datagrams()) {
             let shard = &mut self.servers[server].shard;
             let seed = shard.draw_seed();
-            return self.net.listen_datagrams(*address, &options.socket, &**make, (seed, datagram_limits(shard, options)));
+            let of_server = (seed, datagram_limits(shard, options), shard.budget().charge(0));
+            return self.net.listen_datagrams(*address, &options.socket, &**make, of_server);
         }
         let _ = (server, recipe);
         self.net.listen(&options.endpoint, &options.socket)

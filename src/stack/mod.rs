@@ -149,6 +149,9 @@ pub struct About {
     pub certificate: Option<Vec<u8>>,
     /// The version of TLS: "1.2" or "1.3".
     pub tls_version: Option<&'static str>,
+    /// The largest packet that fits what carries it, if there is such a thing.
+    #[cfg(feature = "datagram")]
+    pub packet_bytes_max: Option<u32>,
     /// TLS went on with an earlier session: no certificate was shown again.
     pub is_tls_resumed: bool,
     /// What it asked for a WebSocket with.

@@ -128,7 +128,9 @@ class First:
                 entry[1] = time.monotonic() + 3
 
     def close(self):
-        while self.waiting:
+        # What acknowledges the last packet, and the other side's CLOSE, may both be lost: then nobody is there to answer.
+        end = time.monotonic() + 5
+        while self.waiting and not self.is_closed and time.monotonic() < end:
             self.turn(0.01)
         self.way.send(bytes.fromhex("05000000"))
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nlmqtt::client::{Event, Publish, StopRequest};
+use nlmqtt::client::{Event, Outcome, Publish, StopRequest};
 use nlmqtt::codec::Qos;
 use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
@@ -180,6 +180,33 @@ fn a_client_of_generation_1_is_served_by_the_broker() {
     all_goes_both_ways(&broker, &broker.uri(), &[("rudp_generation", "1"), ("version", "3.1.1")], 8_000, 3);
 }
 
+#[test]
+fn what_is_too_large_for_a_frame_of_generation_1_is_refused_and_counted_and_holds_nothing_up() {
+    let broker = Broker::new(1);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &broker.uri(), &[("rudp_generation", "1"), ("version", "3.1.1"), ("client_id", "old")]);
+    peer.outcome().expect("let in");
+    let before = broker.stat("dropped_too_large");
+    for size in [9_000, 100] {
+        let payload = vec![size as u8; size];
+        broker.server.publish_to("old", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
+    }
+    assert_eq!(message(&peer).len(), 100, "the next one comes");
+    assert_eq!(broker.stat("dropped_too_large"), before + 1);
+    peer.client.publish(Publish { topic: "x", payload: &[0; 9_000], qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
+    peer.client.publish(Publish { topic: "x", payload: &[0; 100], qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
+    let (mut good, mut bad) = (0, 0);
+    while good + bad < 2 {
+        if let Event::Published { outcome, .. } = peer.told.recv_timeout(PATIENCE).expect("both end") {
+            match outcome {
+                Outcome::Failed(_) => bad += 1,
+                _ => good += 1,
+            }
+        }
+    }
+    assert_eq!((good, bad), (1, 1));
+}
+
 /// A stock peer of generation 1, whose frames are written by hand.
 struct Stock(UdpSocket);
 
@@ -318,7 +345,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
     let broker = Broker::new(1);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
-    let Ok(told) = std::process::Command::new("python3").args([script, &broker.address.port().to_string()]).output() else {
+    let Ok(told) = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output() else {
         return eprintln!("not looked at: there is no python3");
     };
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));

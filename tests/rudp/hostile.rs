@@ -135,7 +135,7 @@ fn connections_max_refuses_one_more_with_a_reason() {
     let mut world = world();
     let mut limits = crate::world::limits();
     limits.connections_max = 1;
-    world.endpoints[SERVER].renew(&nlmqtt::stack::rudp::Maker(Options::default()), limits);
+    world.endpoints[SERVER].renew(&nlmqtt::stack::rudp::Maker::new(Options::default(), [[1, 2], [3, 4], [5, 6]]), limits);
     connected(&mut world);
     let second = world.connect();
     let (id, event) = world.wait(CLIENT, |event| matches!(event, Event::Ended(_)));

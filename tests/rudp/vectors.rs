@@ -17,12 +17,7 @@ use crate::first::{Table, hex};
 use crate::world::{CLIENT, HELLO, SERVER, Way, World};
 
 fn path(name: &str) -> PathBuf {
-    // Beside this file, wherever the tests are built.
-    PathBuf::from(file!())
-        .canonicalize()
-        .map_or_else(|_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rudp/vectors.rs"), |own| own)
-        .with_file_name("vectors")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rudp/vectors").join(name)
 }
 
 fn lines(name: &str) -> Vec<Vec<String>> {
@@ -181,4 +176,49 @@ fn the_dialogue_of_the_vectors_is_what_is_spoken() {
     }
     let rows = lines("dialogue.tsv").iter().map(|row| row.join("\t") + "\n").collect::<String>();
     assert_eq!(rows, spoken, "UPDATE_VECTORS=1 writes it anew");
+}
+
+/// The dialogue as a capture of tcpdump: a header, then datagrams behind headers of IPv4 and UDP.
+fn capture() -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [0xA1B2_C3D4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
+        out.extend(word.to_le_bytes());
+    }
+    for row in lines("dialogue.tsv") {
+        let (payload, millis) = (hex(&row[3]), row[0].parse::<u32>().expect("a number"));
+        let (from, to): (u16, u16) = if row[1] == "C->L" { (50_000, 14_567) } else { (14_567, 50_000) };
+        let length = payload.len() as u16;
+        let mut packet = vec![0x45, 0];
+        packet.extend((28 + length).to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        for half in [from, to, 8 + length, 0] {
+            packet.extend(half.to_be_bytes());
+        }
+        packet.extend(payload);
+        for word in [millis / 1_000, millis % 1_000 * 1_000, packet.len() as u32, packet.len() as u32] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(packet);
+    }
+    out
+}
+
+#[test]
+fn a_reader_written_from_the_document_reads_the_same() {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/rudp_dissect.py");
+    let run = |arguments: &[&str]| std::process::Command::new("python3").arg("-B").arg(&script).args(arguments).output();
+    for name in ["frames.tsv", "dialogue.tsv"] {
+        let Ok(told) = run(&["--vectors", &path(name).to_string_lossy()]) else { return eprintln!("not looked at: there is no python3") };
+        assert!(told.status.success(), "{name}: {}", String::from_utf8_lossy(&told.stderr));
+    }
+    let file = std::env::temp_dir().join(format!("nlmqtt-rudp-{}.pcap", std::process::id()));
+    fs::write(&file, capture()).expect("written");
+    let told = run(&[&file.to_string_lossy()]).expect("it runs");
+    fs::remove_file(&file).expect("removed");
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let rows = lines("dialogue.tsv");
+    assert_eq!(text.lines().count(), rows.len(), "{}", String::from_utf8_lossy(&told.stderr));
+    for (line, row) in text.lines().zip(&rows) {
+        assert!(line.ends_with(&format!(": {}", row[4])), "{line}");
+    }
 }

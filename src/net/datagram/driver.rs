@@ -14,11 +14,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::stream::{SharedSide, Stream};
 use super::{BUFFER_BYTES, BUFFERS, Shared};
-use crate::base::{Duration, IdMap, Instant};
+use crate::base::{Charge, Duration, IdMap, Instant};
 use crate::net::memory::{Drained, End};
 use crate::net::{DialOptions, ListenerId, Ready};
 use crate::stack::{About, ConnectionId, DatagramEndpoint, DatagramEvent, Fault, FaultKind, Received, Transmit};
 
+/// Bytes of one connection that wait in one direction between it and its host: the windows of its machine are besides.
+const PIPE_BYTES_MAX: usize = 64 << 10;
 /// System calls that receive, in one turn.
 const RECEIVES_PER_TURN: usize = 32;
 /// System calls that send, in one turn.
@@ -130,6 +132,9 @@ pub(super) struct Driver {
     is_blocked: bool,
     has_more: bool,
     failures: usize,
+    /// Something came over this socket: somebody is there, whatever a host on the way says.
+    has_heard: bool,
+    charge: Charge,
     /// On the list of those that are to be looked at.
     pub is_dirty: bool,
     /// As it is on the list of deadlines.
@@ -137,7 +142,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    fn new(place: u32, bound: Bound, machine: Box<dyn DatagramEndpoint>, role: Role) -> Self {
+    fn new(place: u32, (bound, charge): (Bound, Charge), machine: Box<dyn DatagramEndpoint>, role: Role) -> Self {
         Self {
             place,
             bound,
@@ -150,26 +155,28 @@ impl Driver {
             is_blocked: false,
             has_more: false,
             failures: 0,
+            has_heard: false,
+            charge,
             is_dirty: false,
             due: None,
         }
     }
 
-    pub fn listening(place: u32, bound: Bound, machine: Box<dyn DatagramEndpoint>, backlog: usize) -> Self {
-        Self::new(place, bound, machine, Role::Listening { waiting: VecDeque::new(), backlog })
+    pub fn listening(place: u32, made: (Bound, Charge), machine: Box<dyn DatagramEndpoint>, backlog: usize) -> Self {
+        Self::new(place, made, machine, Role::Listening { waiting: VecDeque::new(), backlog })
     }
 
     pub fn dialling(
         now: Instant,
         place: u32,
-        bound: Bound,
+        made: (Bound, Charge),
         mut machine: Box<dyn DatagramEndpoint>,
         plan: DialPlan,
         shared: &mut Shared,
     ) -> io::Result<(Self, Stream)> {
         let id = machine.connect(now, plan.remote, &plan.host).map_err(io::Error::other)?;
         let remote = plan.remote;
-        let mut driver = Self::new(place, bound, machine, Role::Dialling(Box::new(plan), None));
+        let mut driver = Self::new(place, made, machine, Role::Dialling(Box::new(plan), None));
         let stream = driver.join(id, driver.bound.local, remote, None, shared);
         driver.take_events(now, shared);
         Ok((driver, stream))
@@ -177,7 +184,7 @@ impl Driver {
 
     /// The pipe of a connection; the answer is the outer end.
     fn join(&mut self, id: ConnectionId, local: SocketAddr, peer: SocketAddr, about: Option<Box<About>>, shared: &mut Shared) -> Stream {
-        let (mut end, outer) = End::pair(&shared.budget);
+        let (mut end, outer) = End::pair(&shared.budget, PIPE_BYTES_MAX);
         let place = shared.insert(self.place, id);
         end.watch(&shared.watcher, place);
         let side = SharedSide::new(local, peer, about);
@@ -209,6 +216,11 @@ impl Driver {
         !may_come && self.inners.is_empty() && self.machine.connections() == 0 && !self.is_pending
     }
 
+    /// What it holds counts.
+    pub fn recharge(&mut self) {
+        self.charge.resize(self.machine.memory_bytes());
+    }
+
     pub fn wants_more(&self) -> bool {
         self.is_readable || self.has_more
     }
@@ -234,6 +246,7 @@ impl Driver {
             let mut slices: Vec<IoSliceMut<'_>> = shared.buffers.chunks_mut(BUFFER_BYTES).map(IoSliceMut::new).collect();
             match self.bound.state.recv((&self.bound.socket).into(), &mut slices, &mut metas) {
                 Ok(count) => {
+                    self.has_heard = true;
                     for (meta, buffer) in metas.iter().zip(&slices).take(count) {
                         for bytes in buffer[..meta.len].chunks(meta.stride.max(1)) {
                             let ecn = meta.ecn.map_or(0, |bits| bits as u8);
@@ -315,10 +328,10 @@ impl Driver {
         let _ = shared.registry.deregister(&mut SourceFd(&self.bound.socket.as_raw_fd()));
     }
 
-    /// A host has said that nobody listens there. Only who has not heard of the peer yet believes it (RFC 9000 §21.9).
+    /// A host has said that nobody listens there. Only who has not heard of the peer yet believes it: anybody can say so.
     fn nobody_is_there(&mut self, now: Instant, shared: &mut Shared) {
-        let opening: Vec<_> = self.inners.iter().filter(|(_, inner)| !inner.side.lock().is_open).map(|(id, _)| *id).collect();
-        for id in opening {
+        let all: Vec<_> = self.inners.keys().copied().filter(|_| !self.has_heard).collect();
+        for id in all {
             self.machine.close(now, id);
             self.ended(now, id, Some(Fault::new(FaultKind::Unreachable, "nobody listens at this UDP port")), shared);
         }

@@ -7,6 +7,7 @@ use mio::Interest;
 use socket2::Socket;
 
 use super::{DialPlan, bind};
+use crate::base::Charge;
 use crate::net::mio::MioNet;
 use crate::net::places::Slot;
 use crate::net::{DialOptions, Endpoint, LinkId, ListenerId, Net, SocketOptions};
@@ -25,22 +26,22 @@ impl MioNet {
         address: SocketAddr,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
-        (seed, limits): (u64, DatagramLimits),
+        (seed, limits, charge): (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
         let bound = bind(address, &DialOptions::default())?;
         let local = bound.local();
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
         let place = self.insert_udp(bound.socket())?;
-        self.datagrams.listen(place, bound, machine, options.backlog);
+        self.datagrams.listen(place, (bound, charge), machine, options.backlog);
         Ok((ListenerId(place), Endpoint::Udp(local)))
     }
 
     /// As [`Net::dial_datagrams`].
-    pub fn dial_udp(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, seed: u64) -> io::Result<LinkId> {
+    pub fn dial_udp(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, (seed, charge): (u64, Charge)) -> io::Result<LinkId> {
         let bound = plan.bind()?;
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
         let place = self.insert_udp(bound.socket())?;
-        match self.datagrams.dial(self.now(), place, bound, machine, plan) {
+        match self.datagrams.dial(self.now(), place, (bound, charge), machine, plan) {
             Ok(stream) => Ok(self.insert_datagram(stream)),
             Err(error) => {
                 self.remove(place);

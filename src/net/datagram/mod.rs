@@ -31,7 +31,7 @@ use self::driver::bind;
 pub use self::stream::Stream;
 use super::memory::Watcher;
 use super::{Peer, Ready};
-use crate::base::{Budget, IdMap, Instant};
+use crate::base::{Budget, Charge, IdMap, Instant};
 use crate::stack::{ConnectionId, DatagramEndpoint, DatagramLimits, Fault, FaultKind, MakeDatagrams};
 
 /// Places of inner ends have this bit; links never do.
@@ -124,14 +124,14 @@ impl Datagrams {
     }
 
     /// A machine listens on a socket that is bound and polled at this place.
-    pub fn listen(&mut self, place: u32, bound: driver::Bound, machine: Box<dyn DatagramEndpoint>, backlog: u16) {
-        let driver = Driver::listening(place, bound, machine, backlog.into());
+    pub fn listen(&mut self, place: u32, made: (driver::Bound, Charge), machine: Box<dyn DatagramEndpoint>, backlog: u16) {
+        let driver = Driver::listening(place, made, machine, backlog.into());
         self.add(place, driver);
     }
 
     /// A machine begins a connection on such a socket.
-    pub fn dial(&mut self, now: Instant, place: u32, bound: driver::Bound, machine: Box<dyn DatagramEndpoint>, plan: DialPlan) -> io::Result<Stream> {
-        let (driver, stream) = Driver::dialling(now, place, bound, machine, plan, &mut self.shared)?;
+    pub fn dial(&mut self, now: Instant, place: u32, made: (driver::Bound, Charge), machine: Box<dyn DatagramEndpoint>, plan: DialPlan) -> io::Result<Stream> {
+        let (driver, stream) = Driver::dialling(now, place, made, machine, plan, &mut self.shared)?;
         self.add(place, driver);
         Ok(stream)
     }
@@ -241,6 +241,7 @@ impl Datagrams {
         if driver.is_over() {
             return self.remove(place);
         }
+        driver.recharge();
         let (due, wants_more) = (driver.machine.deadline(), driver.wants_more());
         if driver.due != due {
             if let Some(before) = core::mem::replace(&mut driver.due, due) {
@@ -280,3 +281,6 @@ impl Datagrams {
         }
     }
 }
+
+#[cfg(all(test, feature = "quic"))]
+mod tests;

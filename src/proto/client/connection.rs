@@ -18,6 +18,8 @@ pub(super) struct Connection {
     pub(super) alias_in: AliasIn,
     pub(super) alias_out: AliasOut,
     pub(super) acks: Acks,
+    /// The largest packet that what carries it takes.
+    pub(super) link_bytes_max: usize,
     /// The beginning of a packet.
     pub(super) partial: Vec<u8>,
     /// The server waits for our AUTH.
@@ -68,6 +70,7 @@ impl Connection {
             number,
             clean_start,
             limits: Limits::of(version, Properties::EMPTY),
+            link_bytes_max: PACKET_BYTES_MAX,
             // Off until CONNACK: the connect timeout watches over that.
             keep_alive: ClientKeepAlive::new(now, 0, options.ping_timeout),
             alias_in: AliasIn::new(alias_maximum),
@@ -83,6 +86,7 @@ impl Connection {
     /// CONNACK came.
     pub(super) fn accepted(&mut self, now: Instant, options: &Options, properties: Properties<'_>) {
         self.limits = Limits::of(options.version, properties);
+        self.limits.packet_bytes_max = self.limits.packet_bytes_max.min(self.link_bytes_max);
         let keep_alive_s = self.limits.keep_alive_s.unwrap_or(options.keep_alive_s);
         self.keep_alive = ClientKeepAlive::new(now, keep_alive_s, options.ping_timeout);
         self.alias_out = AliasOut::new(self.limits.topic_alias_maximum.min(options.topic_alias_out_max));

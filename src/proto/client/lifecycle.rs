@@ -129,6 +129,15 @@ impl Client {
         self.events.push_back(Event::Dial { server: self.reconnect.server() });
     }
 
+    /// What carries the present connection takes no larger packets: larger ones are refused as if the server had said so.
+    #[cfg(feature = "datagram")]
+    pub fn limit_packets(&mut self, bytes: usize) {
+        if let Some(connection) = &mut self.connection {
+            connection.link_bytes_max = bytes;
+            connection.limits.packet_bytes_max = connection.limits.packet_bytes_max.min(bytes);
+        }
+    }
+
     /// Driver: the connection is open (transport, TLS, WebSocket). CONNECT goes out.
     pub fn handle_dialed(&mut self, now: Instant) {
         if self.state != State::Dialing {

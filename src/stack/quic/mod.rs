@@ -38,7 +38,7 @@ pub const ALPN: &str = "mqtt";
 /// The only version there is (RFC 9000 §15).
 const VERSION: u32 = 1;
 /// What may be on its way in one direction of a connection, and waits in memory.
-const WINDOW_BYTES: u32 = 256 << 10;
+const WINDOW_BYTES: u32 = 128 << 10;
 /// Sessions a server remembers, so that their clients come back without a full handshake.
 const SESSIONS_KEPT: usize = 1_024;
 /// Tickets a client gets: one that was used is gone.

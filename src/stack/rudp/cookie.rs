@@ -10,18 +10,39 @@ use crate::base::{Instant, Rng};
 /// An id is good in its slice and in the next one: for 30 to 60 s.
 const SLICE_MICROS: u64 = 30_000_000;
 
-/// The two keys of an endpoint.
-#[derive(Clone, Copy, Debug)]
+/// Randomness nobody can foresee, for the three keys of an endpoint.
+pub type Secret = [[u64; 2]; 3];
+
+/// The keys of an endpoint.
+#[derive(Clone, Copy)]
 pub struct Keys {
     ids: [u64; 2],
     tokens: [u64; 2],
+    numbers: [u64; 2],
+}
+
+impl core::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Keys")
+    }
 }
 
 impl Keys {
-    /// Ids of this start; tokens under a key that may be older.
-    pub fn new(rng: &mut Rng, tokens: Option<[u64; 2]>) -> Self {
-        let mut key = || [rng.u64(), rng.u64()];
-        Self { ids: key(), tokens: tokens.unwrap_or_else(key) }
+    /// Out of a secret of this start; tokens under a key that may be older.
+    pub fn new([ids, own_tokens, numbers]: Secret, tokens: Option<[u64; 2]>) -> Self {
+        Self { ids, tokens: tokens.unwrap_or(own_tokens), numbers }
+    }
+
+    /// A number that does not follow from others, though the generator's would.
+    pub fn number(&self, rng: &mut Rng) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.numbers[0], self.numbers[1]);
+        hasher.write(&rng.u64().to_be_bytes());
+        hasher.finish()
+    }
+
+    /// A generator whose numbers tell nothing of others.
+    pub fn fork(&self, rng: &mut Rng) -> Rng {
+        Rng::with_seed(self.number(rng))
     }
 
     /// The id a listener gives to the client at this address that calls itself `client`.
@@ -63,12 +84,13 @@ mod tests {
 
     #[test]
     fn an_id_is_good_for_its_address_and_a_minute_at_most() {
-        let keys = Keys::new(&mut Rng::with_seed(1), None);
+        let keys = Keys::new([[1, 2], [3, 4], [5, 6]], None);
         let (here, there) = (SocketAddr::from(([10, 0, 0, 1], 5)), SocketAddr::from(([10, 0, 0, 1], 6)));
         let at = |seconds| Instant::START + Duration::from_secs(seconds);
         let id = keys.id(at(29), here, 7);
         assert!(keys.is_fresh(at(29), here, 7, id) && keys.is_fresh(at(59), here, 7, id));
         assert!(!keys.is_fresh(at(60), here, 7, id) && !keys.is_fresh(at(29), there, 7, id) && !keys.is_fresh(at(29), here, 8, id));
         assert_ne!(keys.token(id), keys.token(id + 1));
+        assert_ne!(keys.number(&mut Rng::with_seed(1)), Rng::with_seed(1).u64());
     }
 }

@@ -6,22 +6,22 @@
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// The greatest frame of all: what fits a UDP datagram over IPv4.
-pub const FRAME_BYTES_LIMIT: usize = 65_507;
+pub(crate) const FRAME_BYTES_LIMIT: usize = 65_507;
 /// What a DATA adds to its bytes, without an ACK block.
-pub const DATA_OVERHEAD: usize = 22;
+pub(crate) const DATA_OVERHEAD: usize = 22;
 /// An ACK block.
-pub const ACK_BLOCK_BYTES: usize = 22;
+pub(crate) const ACK_BLOCK_BYTES: usize = 22;
 /// A frame of generation 1 without payload.
-pub const HEADER_BYTES: usize = 4;
+pub(crate) const HEADER_BYTES: usize = 4;
 const HELLO_BYTES: usize = 44;
 /// An ACK.
-pub const ACK_BYTES: usize = 38;
+pub(crate) const ACK_BYTES: usize = 38;
 const SHORT_BYTES: usize = 24;
 const CHECKSUM_BYTES: usize = 4;
 const CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// The version a CONNECT of generation 2 names.
-pub const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 2;
 
 const DATA_1: u8 = 0x01;
 const ACK_1: u8 = 0x02;

@@ -16,7 +16,7 @@ use super::serial;
 use crate::base::{Duration, Instant};
 
 /// Islands of bytes beyond a missing one.
-pub const HOLES_MAX: usize = 16;
+const HOLES_MAX: usize = 16;
 /// Frames that are answered together.
 const FRAMES_PER_ACK: u8 = 2;
 

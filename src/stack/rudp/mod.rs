@@ -34,15 +34,10 @@ mod rtt;
 mod throttle;
 
 pub use endpoint::{Counters, Endpoint, Maker};
-pub use incoming::HOLES_MAX;
 pub use options::{CongestionControl, Generation, Options};
-pub use outgoing::RECORDS_MAX;
 
 use super::{Fault, FaultKind};
 use crate::base::Duration;
-
-/// The port of both generations.
-pub const PORT: u16 = 14_567;
 
 /// Why a connection of generation 2 was closed, as CLOSE says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,9 +5,9 @@ use super::frame::FRAME_BYTES_LIMIT;
 use crate::base::{Duration, Instant};
 
 /// Every way takes this.
-pub const FRAME_BYTES_MIN: u16 = 576;
+pub(crate) const FRAME_BYTES_MIN: u16 = 576;
 /// Probe time-outs of larger frames, in a row, until they are given up.
-pub const TIMEOUTS_MAX: u32 = 3;
+pub(crate) const TIMEOUTS_MAX: u32 = 3;
 /// Probes of one size.
 const TRIES_MAX: u8 = 3;
 /// Sizes nearer than this are not told apart.

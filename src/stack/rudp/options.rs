@@ -64,7 +64,7 @@ pub struct Options {
     pub congestion: CongestionControl,
     /// Each DATA repeats the small one before it.
     pub redundancy: bool,
-    /// The key of reset tokens, stored with the listener and shared with nobody; `None`: one of this start.
+    /// The key of reset tokens, stored with the listener and shared with nobody; `None`: one of this start only.
     pub reset_key: Option<[u64; 2]>,
     /// RESETs a second.
     pub resets_per_second: u32,

@@ -20,7 +20,7 @@ use super::serial;
 use crate::base::{Duration, Instant, Rng};
 
 /// Frames whose fate is not known.
-pub const RECORDS_MAX: usize = 128;
+const RECORDS_MAX: usize = 128;
 /// So many later numbers arrived: it is lost (RFC 9002 §6.1.1).
 const LATER_NUMBERS: i32 = 3;
 /// After so many numbers at least, and twice as many at most, one is left out.

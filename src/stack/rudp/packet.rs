@@ -24,7 +24,7 @@ pub fn is_connect(bytes: &[u8]) -> bool {
 }
 
 /// A first packet that is larger is somebody else's to judge.
-pub const FIRST_PACKET_BYTES_MAX: usize = 8 << 10;
+pub(crate) const FIRST_PACKET_BYTES_MAX: usize = 8 << 10;
 
 /// Whether a stream that begins with these bytes, in two pieces, begins with a whole packet. If it is not MQTT, its
 /// first byte will do.

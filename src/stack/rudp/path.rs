@@ -4,7 +4,7 @@ use super::peer::Way;
 use crate::base::{Duration, Instant};
 
 /// Between two tries, and between two addresses.
-pub const REPEAT: Duration = Duration::from_secs(1);
+pub(crate) const REPEAT: Duration = Duration::from_secs(1);
 /// The number is sent so often.
 const TRIES: u8 = 3;
 /// An address gets no more than so many times what came from it, until it is proved.

@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 use crate::base::{Bucket, Instant, Rng};
 
 /// Cells of the table: 10 KiB.
-pub const CELLS: usize = 256;
+const CELLS: usize = 256;
 
 #[derive(Debug)]
 pub struct Throttle {

@@ -70,6 +70,13 @@ impl ClientTls {
         let server_name = options.server_name.map(|name| server_name(name).ok_or_else(|| format!("'{name}' is neither a name nor an address"))).transpose()?;
         Ok(Self { config: Arc::new(config(options)?), server_name })
     }
+
+    /// As [`ServerTls::in_records_of`](super::ServerTls::in_records_of).
+    #[cfg(feature = "rudp")]
+    pub fn in_records_of(mut self, bytes: usize) -> Self {
+        Arc::make_mut(&mut self.config).max_fragment_size = Some(bytes);
+        self
+    }
 }
 
 /// What handshakes follow, and where sessions are kept.

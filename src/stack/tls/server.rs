@@ -49,6 +49,13 @@ impl ServerTls {
         config.send_tls13_tickets = 1;
         Ok(Self { config: Arc::new(config), identity: options.identity })
     }
+
+    /// In records of so many bytes at most, which fit what carries them.
+    #[cfg(feature = "rudp")]
+    pub fn in_records_of(mut self, bytes: usize) -> Self {
+        Arc::make_mut(&mut self.config).max_fragment_size = Some(bytes);
+        self
+    }
 }
 
 /// What handshakes follow; sessions are not resumed with it as it is.

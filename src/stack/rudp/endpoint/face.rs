@@ -7,19 +7,32 @@ use std::sync::Arc;
 use super::{Endpoint, Key, Kind, count_flaw, id_of, key_of};
 use crate::base::Instant;
 use crate::stack::rudp::Reason;
+use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::Frame;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
 use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
 
-/// Makes endpoints with the same options.
-#[derive(Clone, Debug, Default)]
-pub struct Maker(pub Options);
+/// Makes endpoints with the same options, out of a secret.
+#[derive(Clone)]
+pub struct Maker {
+    options: Options,
+    secret: Secret,
+}
+
+impl Maker {
+    /// `secret` comes from where the system has what nobody can foresee: ids, tokens and proofs follow from it.
+    pub fn new(options: Options, secret: Secret) -> Self {
+        Self { options, secret }
+    }
+}
 
 impl MakeDatagrams for Maker {
     fn make(&self, birth: &Birth) -> Box<dyn DatagramEndpoint> {
-        Box::new(Endpoint::new(self.0.clone(), birth))
+        // Several sockets of one listener do not share what follows from it.
+        let secret = self.secret.map(|[high, low]| [high, low ^ birth.seed]);
+        Box::new(Endpoint::with_secret(self.options.clone(), birth, secret))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -37,10 +50,10 @@ impl DatagramEndpoint for Endpoint {
         if is_there {
             return Err(Fault::new(FaultKind::Refused, "there is a connection to this address, and the server may not tell two apart"));
         }
-        let (way, rng) = (Way { remote, local: None }, self.rng.fork());
+        let (way, rng) = (Way { remote, local: None }, self.keys.fork(&mut self.rng));
         let kind = match self.options.generation {
             Generation::One => Kind::First(Box::new(First::calling(now, way, false, &self.options, rng))),
-            Generation::Auto | Generation::Two => Kind::Second(Box::new(Peer::calling(now, way, self.rng.u64().max(1), &self.options, rng))),
+            Generation::Auto | Generation::Two => Kind::Second(Box::new(Peer::calling(now, way, self.keys.number(&mut self.rng).max(1), &self.options, rng))),
         };
         let key = self.insert(kind, Role::Client);
         self.settle(now, key);
@@ -171,7 +184,7 @@ impl DatagramEndpoint for Endpoint {
     }
 
     fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) {
-        if let Some(Maker(options)) = make.as_any().downcast_ref::<Maker>() {
+        if let Some(Maker { options, .. }) = make.as_any().downcast_ref::<Maker>() {
             self.options = Arc::new(Options { half_open_timeout: limits.handshake_timeout, ..options.clone() });
             self.limits = self.limits.map(|_| limits);
         }

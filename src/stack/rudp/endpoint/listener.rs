@@ -33,7 +33,7 @@ impl Endpoint {
             self.counters.refused += 1;
             return self.reply(way, &Frame::Close(Close { id: hello.sender, is_answer: false, reason: reason as u16, offset: 0 }));
         }
-        let peer = Peer::called(now, way, hello.receiver, hello, &self.options, self.rng.fork());
+        let peer = Peer::called(now, way, hello.receiver, hello, &self.options, self.keys.fork(&mut self.rng));
         let key = self.insert(Kind::Second(Box::new(peer)), Role::Listener);
         self.counters.accepted += 1;
         self.settle(now, key);
@@ -85,7 +85,7 @@ impl Endpoint {
                     self.counters.first_refused += 1;
                     return;
                 }
-                let first = First::called(now, way, *sequence, payload, &self.options, self.rng.fork());
+                let first = First::called(now, way, *sequence, payload, &self.options, self.keys.fork(&mut self.rng));
                 let key = self.insert(Kind::First(Box::new(first)), Role::Listener);
                 self.counters.accepted += 1;
                 self.settle(now, key);

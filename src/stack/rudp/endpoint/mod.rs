@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData, SlotMap};
 
-use super::cookie::Keys;
-use super::first::First;
+use super::cookie::{Keys, Secret};
+use super::first::{First, PACKET_BYTES_MAX};
 use super::frame::{Flaw, Frame, One};
 use super::options::{Generation, Options};
 use super::peer::{Peer, Role, Way};
@@ -33,7 +33,7 @@ use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramL
 pub use face::Maker;
 
 /// Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
-pub const REPLIES_MAX: usize = 256;
+pub(crate) const REPLIES_MAX: usize = 256;
 /// Servers that are known to speak generation 2.
 const KNOWN_MAX: usize = 64;
 
@@ -159,8 +159,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint; without limits in `birth` it takes nobody in.
-    pub fn new(mut options: Options, birth: &Birth) -> Self {
+    /// An endpoint; without limits in `birth` it takes nobody in. Its keys follow from the seed: for tests, where a seed has to repeat
+    /// everything. [`Maker`] knows better.
+    pub fn new(options: Options, birth: &Birth) -> Self {
+        let mut rng = Rng::with_seed(birth.seed);
+        let mut key = || [rng.u64(), rng.u64()];
+        Self::with_secret(options, birth, [key(), key(), key()])
+    }
+
+    fn with_secret(mut options: Options, birth: &Birth, secret: Secret) -> Self {
         if let Some(limits) = birth.limits {
             options.half_open_timeout = limits.handshake_timeout;
         }
@@ -168,7 +175,7 @@ impl Endpoint {
         Self {
             limits: birth.limits,
             is_refusing: false,
-            keys: Keys::new(&mut rng, options.reset_key),
+            keys: Keys::new(secret, options.reset_key),
             connections: SlotMap::with_key(),
             by_id: peer_map(&mut rng),
             by_address: peer_map(&mut rng),
@@ -296,7 +303,7 @@ impl Endpoint {
                 if let Some(newcomer) = first.take_newcomer() {
                     let way = first.way();
                     first.replaced();
-                    let first = First::replacing(now, way, &newcomer, &self.options, self.rng.fork());
+                    let first = First::replacing(now, way, &newcomer, &self.options, self.keys.fork(&mut self.rng));
                     self.settle(now, key);
                     let key = self.insert(Kind::First(Box::new(first)), Role::Listener);
                     self.counters.accepted += 1;
@@ -316,7 +323,7 @@ impl Endpoint {
         let Kind::Second(peer) = &connection.kind else { return };
         if peer.is_calling() {
             let (own_id, way) = (peer.own_id(), peer.way());
-            connection.kind = Kind::First(Box::new(First::calling(now, way, true, &self.options, self.rng.fork())));
+            connection.kind = Kind::First(Box::new(First::calling(now, way, true, &self.options, self.keys.fork(&mut self.rng))));
             self.by_id.remove(&own_id);
             self.counters.fallbacks += 1;
         }
@@ -386,10 +393,11 @@ impl Endpoint {
     fn news_of(&mut self, key: Key) -> Option<Event> {
         let connection = self.connections.get_mut(key).filter(|connection| !connection.is_released)?;
         let (way, role) = (connection.kind.way(), connection.role);
+        let packet_bytes_max = matches!(connection.kind, Kind::First(_)).then_some(PACKET_BYTES_MAX as u32);
         let (marks, ending) = connection.kind.said();
         if core::mem::take(&mut marks.is_opened) {
             connection.is_told = true;
-            let about = Box::<About>::default();
+            let about = Box::new(About { packet_bytes_max, ..About::default() });
             return Some(if role == Role::Client { Event::Opened(about) } else { Event::Accepted { peer: way.remote, local: way.local, about } });
         }
         if !connection.is_told && role == Role::Listener {

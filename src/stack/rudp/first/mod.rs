@@ -15,7 +15,7 @@ mod order;
 mod proof;
 mod sender;
 
-pub use sender::PACKET_BYTES_MAX;
+pub(super) use sender::PACKET_BYTES_MAX;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::super::ring::Ring;
 use crate::base::{Duration, Instant};
 
 /// Packets that wait for an earlier one.
-pub const EARLY_MAX: usize = 64;
+const EARLY_MAX: usize = 64;
 /// Bytes that wait to be read, or for an earlier packet.
 const BYTES_MAX: usize = 128 << 10;
 

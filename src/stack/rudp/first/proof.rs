@@ -7,9 +7,9 @@ use super::super::frame::HEADER_BYTES;
 use crate::base::{Duration, Instant, Rng};
 
 /// An address gets no more than so many times what came from it.
-pub const AMPLIFICATION: usize = 3;
+const AMPLIFICATION: usize = 3;
 /// After so many wrong acknowledgements the peer is dropped.
-pub const WRONG_ACKS_MAX: u8 = 3;
+const WRONG_ACKS_MAX: u8 = 3;
 /// Unanswered ones are sent again.
 const REPEAT: Duration = Duration::from_secs(1);
 /// If nobody above answers, they are sent after this.

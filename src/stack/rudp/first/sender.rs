@@ -6,9 +6,9 @@ use super::super::packet::packet_bytes;
 use crate::base::{Duration, Instant};
 
 /// The largest packet stock peers take.
-pub const PACKET_BYTES_MAX: usize = 8_188;
+pub(crate) const PACKET_BYTES_MAX: usize = 8_188;
 /// Packets that are not acknowledged.
-pub const IN_FLIGHT_MAX: usize = 32;
+const IN_FLIGHT_MAX: usize = 32;
 /// A packet is sent so often.
 const SENDS_MAX: u8 = 6;
 const RESEND_FIRST: Duration = Duration::from_secs(1);

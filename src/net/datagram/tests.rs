@@ -1,0 +1,197 @@
+//! QUIC between two workers' nets over real sockets: links like any other.
+
+use std::net::SocketAddr;
+
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::base::{Budget, Duration, OutBuffer};
+use crate::net::mio::MioNet;
+use crate::net::threads::ThreadOptions;
+use crate::net::{DialOptions, DialPlan, Endpoint, LinkId, ListenerId, Net, Ready, SocketOptions};
+use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
+use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
+use crate::stack::{ClientCertificate, DatagramLimits, Identity, TlsVersion};
+
+const LIMITS: DatagramLimits = DatagramLimits { connections_max: 9, handshakes_max: 9, handshake_timeout: Duration::from_secs(9) };
+
+/// Two nets, one that listens and one that dials.
+struct World {
+    here: MioNet,
+    there: MioNet,
+    listener: ListenerId,
+    at: SocketAddr,
+    plan: DialPlan,
+    maker: ClientQuic,
+    budget: Budget,
+    ready: Vec<Ready>,
+}
+
+fn out(bytes: &[u8]) -> OutBuffer {
+    let mut out = OutBuffer::default();
+    out.tail().extend_from_slice(bytes);
+    out
+}
+
+fn world() -> World {
+    let key = KeyPair::generate().expect("a key");
+    let pem = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name").self_signed(&key).expect("signed").pem();
+    let key = key.serialize_pem();
+    let tls = ServerTlsOptions {
+        certificates: pem.as_bytes(),
+        key: key.as_bytes(),
+        ca: None,
+        client_certificate: ClientCertificate::None,
+        revoked: None,
+        identity: Identity::None,
+        version_min: TlsVersion::V13,
+        alpn: &[],
+        clock: || 0,
+    };
+    let server = ServerQuic::new(&tls, &QuicOptions::LISTENER).expect("it can be made");
+    let tls = ClientTlsOptions {
+        roots: Roots::DangerAnybody,
+        certificates: None,
+        key: None,
+        sign: None,
+        server_name: None,
+        pins: Vec::new(),
+        revoked: None,
+        version_min: TlsVersion::V13,
+        alpn: &[],
+        clock: || 0,
+        clock_floor_s: 0,
+    };
+    let maker = ClientQuic::new(&tls, &QuicOptions::default()).expect("it can be made");
+    let net = || MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll");
+    let (here, mut there) = (net(), net());
+    let budget = Budget::new(1 << 30);
+    let options = SocketOptions { backlog: 2, ..SocketOptions::default() };
+    let (listener, bound) = there.listen_datagrams(([127, 0, 0, 1], 0).into(), &options, &server, (1, LIMITS, budget.charge(0))).expect("bound");
+    let at = bound.socket_address().expect("UDP");
+    assert_eq!(bound, Endpoint::Udp(at));
+    let plan = DialPlan { remote: at, host: "localhost".to_owned(), options: DialOptions::default() };
+    World { here, there, listener, at, plan, maker, budget, ready: Vec::new() }
+}
+
+impl World {
+    fn dial(&mut self) -> LinkId {
+        let of_client = (2, self.budget.charge(0));
+        self.here.dial_datagrams(self.plan.clone(), &self.maker, of_client).expect("begun")
+    }
+
+    /// Goes on until the condition gives something.
+    fn until<R>(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> Option<R>) -> R {
+        for _ in 0..3_000 {
+            for net in [&mut self.here, &mut self.there] {
+                let mut ready = Vec::new();
+                net.wait(Some(Duration::from_millis(5)), &mut ready).expect("polled");
+                self.ready.append(&mut ready);
+            }
+            if let Some(result) = condition(self) {
+                return result;
+            }
+        }
+        panic!("{what}");
+    }
+
+    fn open(&mut self) -> (LinkId, LinkId) {
+        let link = self.dial();
+        self.until("it is not open", |world| world.here.dialed(link)).expect("open");
+        self.here.write(link, &out(b"hello")).expect("room");
+        let listener = self.listener;
+        let (other, peer) = self.until("nobody came", |world| world.there.accept(listener).expect("accepts"));
+        assert_eq!(Some(peer.address.expect("UDP")), self.here.ends(link).map(|(local, _)| local));
+        assert_eq!(self.there.ends(other).map(|(local, _)| local), Some(self.at));
+        assert!(self.there.about(other).is_some_and(|about| about.tls_version == Some("1.3")) && self.there.about(other).is_none());
+        assert_eq!(self.read_there(other, 5), b"hello");
+        (link, other)
+    }
+
+    fn read_there(&mut self, link: LinkId, count: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        self.until("nothing came", |world| {
+            let mut buffer = [0; 4_096];
+            // An end is read again and again.
+            while let Some(count) = world.there.read(link, &mut buffer).ok().filter(|count| *count > 0) {
+                all.extend_from_slice(&buffer[..count]);
+            }
+            (all.len() >= count).then_some(())
+        });
+        all
+    }
+}
+
+#[test]
+fn a_client_whose_socket_is_replaced_goes_on() {
+    let mut world = world();
+    let (link, other) = world.open();
+    let before = world.here.ends(link).expect("UDP").0;
+    let (now, bound) = (world.here.now(), world.plan.bind().expect("another socket"));
+    let datagrams = &mut world.here.datagrams;
+    let (&place, driver) = datagrams.drivers.iter_mut().next().expect("one");
+    driver.rebind(now, bound, &datagrams.shared);
+    datagrams.dirty(place);
+    let after = world.here.ends(link).expect("UDP").0;
+    assert_ne!(before, after);
+    world.here.write(link, &out(b"from elsewhere")).expect("room");
+    assert_eq!(world.read_there(other, 14), b"from elsewhere");
+    let moved = world.until("it has not moved", |world| {
+        world.ready.iter().find_map(|ready| match ready {
+            Ready::Moved { link, peer } if *link == other => Some(*peer),
+            _ => None,
+        })
+    });
+    assert_eq!((moved, world.there.ends(other).map(|(_, peer)| peer)), (after, Some(after)));
+}
+
+#[test]
+fn links_end_in_order_and_nothing_of_them_is_left() {
+    let mut world = world();
+    let (link, other) = world.open();
+    assert!(world.budget.used_bytes() > 0, "what machines hold is charged");
+    world.here.write(link, &out(b"bye")).expect("room");
+    world.here.shutdown(link);
+    assert_eq!(world.read_there(other, 3), b"bye");
+    assert_eq!(world.until("no end came", |world| world.there.read(other, &mut [0; 8]).ok()), 0);
+    world.there.close(other);
+    assert_eq!(world.until("no end came back", |world| world.here.read(link, &mut [0; 8]).ok()), 0);
+    world.here.close(link);
+    world.until("its socket stays", |world| world.here.datagrams.drivers.is_empty().then_some(()));
+    // The listener's stays with it, and goes with the last connection.
+    let (last, kept) = world.open();
+    world.there.unlisten(world.listener);
+    world.here.write(last, &out(b"still here")).expect("room");
+    assert_eq!(world.read_there(kept, 10), b"still here");
+    world.there.close(kept);
+    world.here.close(last);
+    world.until("sockets stay", |world| (world.here.datagrams.drivers.is_empty() && world.there.datagrams.drivers.is_empty()).then_some(()));
+    assert_eq!(world.budget.used_bytes(), 0);
+}
+
+#[test]
+fn what_was_written_before_the_end_of_everything_arrives() {
+    let mut world = world();
+    let (link, other) = world.open();
+    world.here.write(link, &out(b"last words")).expect("room");
+    world.here.shutdown(link);
+    // The runtime ends without another turn.
+    let World { here, .. } = &mut world;
+    let fresh = MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll");
+    drop(core::mem::replace(here, fresh));
+    assert_eq!(world.read_there(other, 10), b"last words");
+}
+
+#[test]
+fn who_is_not_accepted_waits_and_those_behind_the_backlog_are_told() {
+    let mut world = world();
+    let links: Vec<_> = (0..3).map(|_| world.dial()).collect();
+    world.until("they are not open", |world| links.iter().all(|link| world.here.dialed(*link).is_some()).then_some(()));
+    for link in &links {
+        world.here.write(*link, &out(b"x")).expect("room");
+    }
+    let told = world.until("nobody is told", |world| world.ready.iter().position(|ready| matches!(ready, Ready::Failed { .. })));
+    assert!(matches!(&world.ready[told], Ready::Failed { fault, .. } if fault.kind == crate::stack::FaultKind::Refused));
+    let listener = world.listener;
+    assert!((0..2).all(|_| world.there.accept(listener).expect("accepts").is_some()));
+    assert!(world.there.accept(listener).expect("accepts").is_none());
+}
