@@ -75,7 +75,7 @@ fn over(recipe: Recipe, options: &crate::stack::rudp::Options, has_tls: bool) ->
         (options.generation, options.is_plain) = (Generation::Two, false);
     }
     // The keys of the standard library's maps come from the system: what is hashed with one cannot be foreseen.
-    let mut number = || RandomState::new().build_hasher().finish();
+    let number = || RandomState::new().build_hasher().finish();
     let secret = [(); 3].map(|()| [number(), number()]);
     recipe.over(Arc::new(Maker::new(options, secret)))
 }
