@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
-        let values = ["true", "false", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
+        let values = ["false", "true", "5", "m/", "10.0.0.0/8,::1/128", "2000", "require", "cn", "1.3", "0640", "/a,/b", "optional", "10.0.0.0/8"];
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();
