@@ -340,8 +340,8 @@ mod tests {
     #[test]
     fn every_key_prints_what_it_reads_and_changes_nothing_else() {
         let values = [
-            "true",
             "false",
+            "true",
             "5",
             "m/",
             "10.0.0.0/8,::1/128",
