@@ -666,11 +666,6 @@
 
 
 /**
- * What QUIC has and TLS over TCP has not.
- */
-typedef struct QuicOptions QuicOptions;
-
-/**
  * A client. Any thread may call its functions, callbacks included.
  */
 typedef struct nlmqtt_client nlmqtt_client;

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_connection_string_with_a_mistake_changes_nothing() {
-        for text in ["Server=tcp://x;Passwort=1", "Server=tcp://x;Password=\"1", "Server=tcp://x;nothing", "Server=quic://x"] {
+        for text in ["Server=tcp://x;Passwort=1", "Server=tcp://x;Password=\"1", "Server=tcp://x;nothing", "Server=http://x"] {
             let mut config = ClientConfig::default();
             assert!(config.load_connection_string(text).is_err(), "{text}");
             assert!(config.servers.is_empty(), "{text}");
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(config.options.servers, [2, 1]);
         assert_eq!((config.options.version, config.options.keep_alive_s), (Version::V5, 7));
         assert_eq!(config.options.password.as_deref(), Some(&b"secret"[..]));
-        for uri in ["mqtt://", "mqtt://c?priority=x", "mqtt://c?colour=1", "mqtt://c?keepalive=x", "quic://c"] {
+        for uri in ["mqtt://", "mqtt://c?priority=x", "mqtt://c?colour=1", "mqtt://c?keepalive=x", "http://c"] {
             assert!(config.add_server(uri, 0).is_err(), "{uri}");
         }
         assert_eq!(config.servers.len(), 2);

@@ -457,8 +457,35 @@ mod tests {
         config.set("allow_anonymous", "true").expect("legal");
         assert!(config.options_in_force().allow_anonymous);
         assert!(config.add_listener_uri("mqtt://127.0.0.1:1883").is_err(), "twice");
+        #[cfg(not(feature = "quic"))]
         assert!(matches!(config.add_listener_uri("quic://127.0.0.1"), Err(Error::Scheme { .. })));
         assert!(config.add_listener_uri("mqtt://127.0.0.1?colour=red").is_err());
+    }
+
+    #[cfg(feature = "quic")]
+    #[test]
+    fn a_listener_of_quic_is_at_a_udp_port_and_needs_a_certificate() {
+        let mut config = ServerConfig::default();
+        config
+            .add_listener_uri("quic://localhost?cert=c&key=k&quic_idle_timeout_s=90&quic_keepalive_s=30&quic_early_data=false&max_connections=5")
+            .expect("legal");
+        let places: Vec<_> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
+        assert_eq!(places, ["udp://127.0.0.1:14567", "udp://[::1]:14567"]);
+        let quic = config.listeners[0].quic;
+        assert_eq!((quic.idle_timeout.as_secs(), quic.keepalive.as_secs(), quic.early_data), (90, 30, false));
+        for uri in [
+            "quic://127.0.0.1",
+            "quic://*?cert=c",
+            "quic://*?cert=c&key=k&dscp=4",
+            "quic://*?cert=c&key=k&proxy=optional&proxy_trusted=::1",
+            "quic://h?cert=c&key=k",
+        ] {
+            assert!(config.add_listener_uri(uri).is_err(), "{uri}");
+        }
+        assert!(config.add_listener_uri("mqtts://*?cert=c&key=k&quic_early_data=false").is_err(), "in vain");
+        config.add_listener_uri("mqtt://127.0.0.1:14567").expect("a port of TCP is another one");
+        assert!(config.check().iter().all(|problem| !problem.to_string().contains("takes already")), "{:?}", config.check());
+        assert!(config.to_json().contains("quic://127.0.0.1:14567?max_connections=5&cert=c"), "{}", config.to_json());
     }
 
     #[test]

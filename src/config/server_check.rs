@@ -53,6 +53,7 @@ impl ServerConfig {
             let all = self
                 .listeners
                 .iter()
+                .filter(|other| core::mem::discriminant(&other.endpoint) == core::mem::discriminant(&listener.endpoint))
                 .filter_map(|other| other.endpoint.socket_address())
                 .find(|other| other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4() && other.port() == address.port());
             if let Some(all) = all.filter(|all| address.port() != 0 && *all != address) {

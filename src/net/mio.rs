@@ -19,8 +19,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use socket2::Socket;
 
-#[cfg(feature = "datagram")]
-use super::DialPlan;
 use super::datagram::Datagrams;
 use super::journal::{LogSequence, MemoryJournal};
 use super::memory::{Names, Readiness, Watcher};
@@ -30,12 +28,10 @@ use super::threads::ThreadOptions;
 use super::transport::{read_all, write_all};
 use super::unix;
 use super::write::write_slices;
+#[cfg(feature = "datagram")]
+use super::{About, Charge, DatagramLimits, DialPlan, MakeDatagrams};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
-#[cfg(feature = "datagram")]
-use crate::base::Charge;
 use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
-#[cfg(feature = "datagram")]
-use crate::stack::{About, DatagramLimits, MakeDatagrams};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);

@@ -2,7 +2,7 @@
 //! written by hand. tests/newlife.tsv leads from the fault to its tests.
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -113,11 +113,13 @@ impl Wire {
 #[test]
 fn a_secure_scheme_never_becomes_clear_text() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("bound").port();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    datagrams.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let mut refused = Vec::new();
     for scheme in ["ssl", "mqtts", "tls", "wss", "quic"] {
+        let address = if scheme == "quic" { datagrams.local_addr() } else { listener.local_addr() }.expect("bound");
         let mut config = ClientConfig::default();
-        match config.add_server(&format!("{scheme}://127.0.0.1:{port}"), 0) {
+        match config.add_server(&format!("{scheme}://{address}"), 0) {
             Err(Error::Scheme { .. }) => {
                 assert!(config.servers.is_empty(), "{scheme}");
                 refused.push(scheme);
@@ -130,13 +132,19 @@ fn a_secure_scheme_never_becomes_clear_text() {
         let parts = ClientParts { options, servers, dial, ..ClientParts::default() };
         let client = Client::new(&runtime, parts, Box::new(Teller(channel().0))).expect("a client");
         client.start();
+        if scheme == "quic" {
+            let mut begin = [0; 2_000];
+            assert!(datagrams.recv(&mut begin).expect("it speaks first") >= 1_200);
+            assert_eq!((begin[0] & 0xF0, &begin[1..5]), (0xC0, &[0, 0, 0, 1][..]), "a first packet of QUIC v1 (RFC 9000 section 17.2.2)");
+            continue;
+        }
         let (mut stream, _) = listener.accept().expect("the client connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let mut begin = [0; 2];
         stream.read_exact(&mut begin).expect("it speaks first");
         assert_eq!(begin, [0x16, 3], "{scheme}: a TLS handshake record (RFC 8446 section 5.1)");
     }
-    let not_built = |scheme: &str| scheme == "quic" || !cfg!(feature = "tls") || (scheme == "wss" && !cfg!(feature = "websocket"));
+    let not_built = |scheme: &str| (scheme == "quic" && !cfg!(feature = "quic")) || !cfg!(feature = "tls") || (scheme == "wss" && !cfg!(feature = "websocket"));
     assert!(refused.iter().all(|scheme| not_built(scheme)), "{refused:?}");
 }
 
