@@ -323,7 +323,9 @@ impl<N: Net> Worker<N> {
             match self.net.read(link, scratch) {
                 Ok(count) => {
                     is_ended = count == 0;
-                    self.hand_in(server, connection, &scratch[..count]);
+                    if !is_ended {
+                        self.take_in(server, connection, &scratch[..count]);
+                    }
                     if count == scratch.len() {
                         return After::Again;
                     }
@@ -335,9 +337,13 @@ impl<N: Net> Worker<N> {
         After::Again
     }
 
-    /// One payload, which no layer is interested in: they do not lie on links inside the process.
+    /// One payload; if there is a layer, its bytes.
     fn hand_in_payload(&mut self, server: ServerKey, connection: ConnKey, payload: &Bytes) {
         let Some(host) = self.servers.get_mut(server) else { return };
+        if host.links.get(connection).is_some_and(|linked| linked.stack.is_some()) {
+            self.take_in(server, connection, payload);
+            return;
+        }
         if host.shard.wants_flush() {
             self.flush_server(server);
         }
