@@ -279,6 +279,66 @@
 #define NLMQTT_DROPPED_MEMORY_SHORT 5
 
 /**
+ * Clients are not asked for a certificate.
+ */
+#define NLMQTT_CLIENT_CERTIFICATE_NONE 0
+
+/**
+ * They are asked, and let in without one, too.
+ */
+#define NLMQTT_CLIENT_CERTIFICATE_REQUEST 1
+
+/**
+ * Without one they are not let in.
+ */
+#define NLMQTT_CLIENT_CERTIFICATE_REQUIRE 2
+
+/**
+ * The user name is what CONNECT says.
+ */
+#define NLMQTT_IDENTITY_NONE 0
+
+/**
+ * The user name is the common name of the client's certificate.
+ */
+#define NLMQTT_IDENTITY_COMMON_NAME 1
+
+/**
+ * The user name is the first name in its subjectAltName.
+ */
+#define NLMQTT_IDENTITY_ALTERNATIVE_NAME 2
+
+/**
+ * The user name is its SHA-256, in hexadecimal digits.
+ */
+#define NLMQTT_IDENTITY_FINGERPRINT 3
+
+/**
+ * No header of the PROXY protocol is expected.
+ */
+#define NLMQTT_PROXY_POLICY_OFF 0
+
+/**
+ * One is taken from those who are trusted, and need not be there.
+ */
+#define NLMQTT_PROXY_POLICY_OPTIONAL 1
+
+/**
+ * Without one from somebody who is trusted nobody is let in.
+ */
+#define NLMQTT_PROXY_POLICY_REQUIRED 2
+
+/**
+ * TLS 1.2, by the number the protocol has for it (RFC 5246 section 6.2.1).
+ */
+#define NLMQTT_TLS_VERSION_1_2 771
+
+/**
+ * TLS 1.3 (RFC 8446 section 4.2.1).
+ */
+#define NLMQTT_TLS_VERSION_1_3 772
+
+/**
  * Something failed that the program should know of.
  */
 #define NLMQTT_LOG_ERROR 1
@@ -627,6 +687,12 @@ typedef struct nlmqtt_credentials nlmqtt_credentials;
 typedef struct nlmqtt_decision nlmqtt_decision;
 
 /**
+ * Where one listener listens, and how. Used by one thread at a time. Servers and their configurations take copies, so one can be changed a little and added
+ * again.
+ */
+typedef struct nlmqtt_listener_config nlmqtt_listener_config;
+
+/**
  * An application message. Immutable; any thread may read it.
  */
 typedef struct nlmqtt_message nlmqtt_message;
@@ -851,9 +917,9 @@ typedef struct {
 
 /**
  * What a client tells. Fill it with nlmqtt_client_callbacks_init, then set what you want; NULL: not interested. Every
- * callback runs on the thread that does the work (in THREAD mode the library's, of many workers always the same one, the one that polls in LOOP mode, the one that dispatches in DISPATCH mode), one at a
- * time. It may call every function; what changes something happens after it has returned, and what waits answers
- * WOULD_DEADLOCK. Everything it is given is borrowed until it returns.
+ * callback runs on the thread that does the work (in THREAD mode the library's, of many workers always the same one, the one that polls in
+ * LOOP mode, the one that dispatches in DISPATCH mode), one at a time. It may call every function; what changes something happens after it
+ * has returned, and what waits answers WOULD_DEADLOCK. Everything it is given is borrowed until it returns.
  */
 typedef struct {
   /**
@@ -995,8 +1061,8 @@ typedef struct {
    * Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
    * the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
    * read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
-   * of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on to the server
-   * and to its subscribers there, unless it is to be retained: the last use is then theirs, on whatever thread.
+   * of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on
+   * to the server and to its subscribers there, unless it is to be retained: the last use is then theirs, on whatever thread.
    */
   nlmqtt_free_fn payload_free_fn;
   /**
@@ -1352,6 +1418,27 @@ typedef struct {
    * Its group.
    */
   uint32_t gid;
+  /**
+   * The mount point of its listener; `data` is NULL without one. The same client identifier at another one is another client; calls
+   * about one client name it by mount point, '#' and client identifier, such as "site/7/#pump".
+   */
+  nlmqtt_str mount_point;
+  /**
+   * TLS of its connection went on with an earlier session: no certificate was shown again, `certificate` is that of then.
+   */
+  bool tls_resumed;
+  /**
+   * As `proxy_authority`: the cipher of TLS there, such as "ECDHE-RSA-AES128-GCM-SHA256".
+   */
+  nlmqtt_str proxy_tls_cipher;
+  /**
+   * The path its WebSocket was asked for, without its query; `data` is NULL without WebSocket.
+   */
+  nlmqtt_str websocket_path;
+  /**
+   * The web page its WebSocket was opened by (Origin, RFC 6454), such as "https://console.example"; `data` is NULL if it was no browser.
+   */
+  nlmqtt_str websocket_origin;
 } nlmqtt_client_info;
 
 /**
@@ -1467,10 +1554,12 @@ typedef struct {
  * Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
  * nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. On a runtime with more than one worker they are called on
  * the worker of the client they are about (`tick`: on the first; `accept`: on the one that listens; `retained_set` and `retained_cleared`: on the
- * publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
- * application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
- * blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
- * from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH mode, without the application's thread.
+ * publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different
+ * workers, with the same `user_data`, so that the application must protect what it shares between them. In DISPATCH mode they stay one at
+ * a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that blocks stalls its
+ * worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option
+ * `hook_timeout_ms` counts from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH
+ * mode, without the application's thread.
  *
  * The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
  * NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`
@@ -1490,8 +1579,9 @@ typedef struct {
    */
   nlmqtt_free_fn free_fn;
   /**
-   * Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is where it comes from, `listener` the address it came in at
-   * (empty: it was adopted); both are borrowed until it returns.
+   * Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is
+   * where it comes from, `listener` the address it came in at (empty: it was adopted); both are borrowed until it returns. About a
+   * connection of a trusted proxy it is asked when that has said whom it brings, and `peer` is who that is.
    */
   int32_t (*accept)(void *user_data,
                     nlmqtt_str peer,
@@ -1622,7 +1712,8 @@ typedef struct {
                   const nlmqtt_message *message,
                   int32_t reason);
   /**
-   * A message expired while it waited for a client (MQTT 5 section 3.3.2.3.3), or as the retained one of its topic: then `client` is NULL. `message` is lent.
+   * A message expired while it waited for a client (MQTT 5 section 3.3.2.3.3), or as the retained one of its topic: then `client` is
+   * NULL. `message` is lent.
    */
   void (*expired)(void *user_data, const nlmqtt_client_info *client, const nlmqtt_message *message);
   /**
@@ -1638,7 +1729,8 @@ typedef struct {
    */
   void (*will)(void *user_data, const nlmqtt_client_info *client, const nlmqtt_message *message);
   /**
-   * A limit turned somebody away or refused something: `limit` is its key, such as "max_connections", and lives as long as the library. `client` is NULL if it is about no client.
+   * A limit turned somebody away or refused something: `limit` is its key, such as "max_connections", and lives as long as the library.
+   * `client` is NULL if it is about no client.
    */
   void (*quota)(void *user_data, const nlmqtt_client_info *client, const char *limit);
   /**
@@ -1819,6 +1911,11 @@ typedef struct {
    * Its group.
    */
   uint32_t gid;
+  /**
+   * The mount point of its session; `data` is NULL without one. Calls about this client name it by mount point, '#' and client
+   * identifier, such as "site/7/#pump".
+   */
+  nlmqtt_str mount_point;
 } nlmqtt_client_entry;
 
 /**
@@ -1929,6 +2026,8 @@ typedef struct {
    */
   void (*close)(void *connection);
 } nlmqtt_transport;
+
+
 
 
 
@@ -2148,8 +2247,6 @@ typedef struct {
 
 
 
-
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -2261,8 +2358,8 @@ void nlmqtt_client_config_free(nlmqtt_client_config *config);
  * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://, and unix:///PATH for a Unix socket; port 1883 if there is none; a user name,
  * password or key counts for the whole client). Several servers are a ladder: the one with the lowest `priority` is tried
  * first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
- * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
- * changes then.
+ * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not
+ * such a URI; UNSUPPORTED: a transport this build does not have. Nothing changes then.
  */
 nlmqtt_status nlmqtt_client_config_add_server(nlmqtt_client_config *config,
                                               const char *uri,
@@ -2400,7 +2497,7 @@ void nlmqtt_publish_options_init(nlmqtt_publish_options *options);
  * server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
  * NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
  * messages or bytes wait as the options allow, 65,536 completions wait to be dispatched, or the runtime's memory limit is
- * reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+ * reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name; TOO_LARGE: more than a packet holds.
  * Nothing was queued then, and no callback comes.
  */
 nlmqtt_status nlmqtt_client_publish(nlmqtt_client *client,
@@ -2647,6 +2744,44 @@ nlmqtt_status nlmqtt_client_config_set_requests(nlmqtt_client_config *config,
                                                 const char *response_topic);
 
 /**
+ * Key ladder_probe_interval_s: of several servers the one that worked is tried first again when its connection is lost; after so many seconds the best
+ * one; 0: never.
+ */
+nlmqtt_status nlmqtt_client_config_set_ladder_probe_interval_s(nlmqtt_client_config *config,
+                                                               uint32_t interval_s);
+
+/**
+ * Keys proxy_uri, proxy_username and proxy_password: the proxy on the way to every server, "http://host:port" (CONNECT, RFC 9110 section 9.3.6) or
+ * "socks5://host:port" (RFC 1928), which looks names up; user name and password may be NULL for none. `uri` NULL or empty: no proxy. Copied. CONFIG:
+ * not such a URI; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_client_config_set_proxy(nlmqtt_client_config *config,
+                                             const char *uri,
+                                             const char *username,
+                                             const char *password);
+
+/**
+ * Key proxy_protocol: the version of the PROXY protocol whose header is sent first to whoever is connected to, 1 or 2; 0: none. CONFIG: another number.
+ */
+nlmqtt_status nlmqtt_client_config_set_proxy_protocol(nlmqtt_client_config *config,
+                                                      int32_t version);
+
+/**
+ * Key websocket_path: what to ask for at servers whose URI has no path, such as "/gateway"; NULL or empty: "/mqtt". Copied. CONFIG: not a path.
+ */
+nlmqtt_status nlmqtt_client_config_set_websocket_path(nlmqtt_client_config *config,
+                                                      const char *path);
+
+/**
+ * One more line of the key websocket_headers: a field of the request for a WebSocket (RFC 9110 section 5), such as "Authorization" and "Bearer ...".
+ * Fields of one name may be there several times. Setting the key itself begins anew. Copied. CONFIG: not a field, or one of the handshake's own;
+ * nothing has changed then.
+ */
+nlmqtt_status nlmqtt_client_config_add_websocket_header(nlmqtt_client_config *config,
+                                                        const char *name,
+                                                        const char *value);
+
+/**
  * Keys bind_address, bind_device and socket_mark: the local IP address to connect from, the network device to connect over
  * (SO_BINDTODEVICE), and the mark of the connection's packets (SO_MARK); NULL and 0: any, none. A connection that the system
  * does not let have them (they need a privilege) is not made: NLMQTT_CAUSE_NETWORK. Copied. CONFIG: not an IP address; nothing
@@ -2739,16 +2874,16 @@ nlmqtt_status nlmqtt_client_config_each_key(nlmqtt_key_fn each,
                                             void *user_data);
 
 /**
- * Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together.
- * OK: there is none; CONFIG: there are, and the last error has a line for each.
+ * Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what
+ * cannot work together. OK: there is none; CONFIG: there are, and the last error has a line for each.
  */
 nlmqtt_status nlmqtt_client_config_check(const nlmqtt_client_config *config,
                                          nlmqtt_problem_fn problem,
                                          void *user_data);
 
 /**
- * As nlmqtt_client_config_load_file, with the text of a JSON object: keys, and `server` as a URI, an object of `uri` and `priority`, or an array of these. Copied.
- * CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
+ * As nlmqtt_client_config_load_file, with the text of a JSON object: keys, and `server` as a URI, an object of `uri` and `priority`, or an
+ * array of these. Copied. CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
  */
 nlmqtt_status nlmqtt_client_config_load_json(nlmqtt_client_config *config,
                                              const char *text);
@@ -2761,7 +2896,8 @@ nlmqtt_status nlmqtt_client_config_set_bool(nlmqtt_client_config *config,
                                             bool value);
 
 /**
- * Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
+ * Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out
+ * of range; nothing has changed then.
  */
 nlmqtt_status nlmqtt_client_config_set_number(nlmqtt_client_config *config,
                                               const char *key,
@@ -2846,6 +2982,184 @@ nlmqtt_status nlmqtt_decision_refuse_filter(nlmqtt_decision *decision,
  * Fills a hook table with its size and NULLs. Call it before you set anything. NULL is fine.
  */
 void nlmqtt_server_hooks_init(nlmqtt_server_hooks *hooks);
+
+/**
+ * MQTT over TCP at every address, port 1883, with the server's options. The caller frees it with nlmqtt_listener_config_free, any time after it was
+ * added. NULL if memory is short.
+ */
+nlmqtt_listener_config *nlmqtt_listener_config_new(void);
+
+/**
+ * Frees a listener's configuration; what it was added to has its own copy. NULL is fine.
+ */
+void nlmqtt_listener_config_free(nlmqtt_listener_config *config);
+
+/**
+ * Says where: a URI as for nlmqtt_server_config_add_listener; options in its query are set, others stay. Copied. CONFIG: not such a URI, or such an option is
+ * not known; UNSUPPORTED: a transport this build does not have. Nothing has changed then.
+ */
+nlmqtt_status nlmqtt_listener_config_set_uri(nlmqtt_listener_config *config,
+                                             const char *uri);
+
+/**
+ * Sets one option from text by its key in the README's table of listeners; or says where: `protocol`, `address`, `port`, `uri`, as in a
+ * `[[listener]]` table of a file. Copied. CONFIG: no such key, or a value that cannot be used; the last error says what is there instead.
+ * UNSUPPORTED: a transport this build does not have. Nothing has changed then.
+ */
+nlmqtt_status nlmqtt_listener_config_set(nlmqtt_listener_config *config,
+                                         const char *key,
+                                         const char *value);
+
+/**
+ * Copies the value of an option into `buf`, cut to `cap` bytes with the NUL, and its whole length without the NUL into
+ * `len_out` (may be NULL); empty: not set. `buf` may be NULL if `cap` is 0. CONFIG: no such key.
+ */
+nlmqtt_status nlmqtt_listener_config_get(const nlmqtt_listener_config *config,
+                                         const char *key,
+                                         char *buf,
+                                         size_t cap,
+                                         size_t *len_out);
+
+/**
+ * Key allow_anonymous: let clients without a user name in, whatever the server's option says.
+ */
+nlmqtt_status nlmqtt_listener_config_set_allow_anonymous(nlmqtt_listener_config *config,
+                                                         bool allow_anonymous);
+
+/**
+ * Key versions: the oldest and the newest version spoken here, by the numbers CONNECT has for them: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. CONFIG:
+ * another number, or the oldest is newer than the newest.
+ */
+nlmqtt_status nlmqtt_listener_config_set_versions(nlmqtt_listener_config *config,
+                                                  uint8_t oldest,
+                                                  uint8_t newest);
+
+/**
+ * Key mount_point: put before every topic and filter of these clients, and taken off what they receive; it ends with `/`. NULL: none. Copied. CONFIG: not the
+ * begin of a topic.
+ */
+nlmqtt_status nlmqtt_listener_config_set_mount_point(nlmqtt_listener_config *config,
+                                                     const char *mount_point);
+
+/**
+ * Key max_connections: connections through this listener at one time; 0: only the server's limit. CONFIG: more than 10,000,000.
+ */
+nlmqtt_status nlmqtt_listener_config_set_max_connections(nlmqtt_listener_config *config,
+                                                         uint32_t max_connections);
+
+/**
+ * Key max_packet_size: the largest packet a client may send, in bytes (MQTT 5 section 3.2.2.3.6); 0: the server's limit, which holds besides.
+ * CONFIG: less than 128, or more than MQTT knows.
+ */
+nlmqtt_status nlmqtt_listener_config_set_max_packet_bytes(nlmqtt_listener_config *config,
+                                                          uint32_t packet_bytes);
+
+/**
+ * Key receive_maximum: QoS 1 and 2 messages on their way from one client (MQTT 5 section 3.2.2.3.3); 0: the server's limit, which holds besides.
+ */
+nlmqtt_status nlmqtt_listener_config_set_receive_maximum(nlmqtt_listener_config *config,
+                                                         uint16_t receive_maximum);
+
+/**
+ * Key max_keepalive: the longest keep-alive in seconds (MQTT 5 section 3.2.2.3.14); 0: the server's limit, which holds besides.
+ */
+nlmqtt_status nlmqtt_listener_config_set_max_keepalive_s(nlmqtt_listener_config *config,
+                                                         uint16_t keepalive_s);
+
+/**
+ * Keys rate_messages, rate_bytes and rate_connections: PUBLISH packets and bytes a client may send in a second, beyond which it is not read for a while, and
+ * connections accepted in a second, beyond which they wait; 0: any number.
+ */
+nlmqtt_status nlmqtt_listener_config_set_rates(nlmqtt_listener_config *config,
+                                               uint32_t messages,
+                                               uint32_t bytes,
+                                               uint32_t connections);
+
+/**
+ * Keys allow and deny: addresses and networks, such as "10.0.0.0/8,::1", whose clients alone are let in, and whose are not, even if `allow` has
+ * them; NULL: none are named. Copied. CONFIG: not such a list; nothing has changed then.
+ */
+nlmqtt_status nlmqtt_listener_config_set_addresses(nlmqtt_listener_config *config,
+                                                   const char *allow,
+                                                   const char *deny);
+
+/**
+ * Keys cert and key: the server's certificate and those behind it, and its private key, not encrypted (PEM files); they are read when the listener
+ * opens, and again by nlmqtt_server_reload. The paths are copied.
+ */
+nlmqtt_status nlmqtt_listener_config_set_certificate_files(nlmqtt_listener_config *config,
+                                                           const char *cert_file,
+                                                           const char *key_file);
+
+/**
+ * Keys client_cert, identity, ca and crl: whether clients show certificates (NLMQTT_CLIENT_CERTIFICATE_*), what of them is the user name
+ * (NLMQTT_IDENTITY_*, with REQUIRE only), who may sign them, and which were revoked (PEM files; `crl_file` may be NULL, `ca_file` with NONE, too).
+ * The paths are copied. CONFIG: not such numbers.
+ */
+nlmqtt_status nlmqtt_listener_config_set_client_certificates(nlmqtt_listener_config *config,
+                                                             int32_t mode,
+                                                             int32_t identity,
+                                                             const char *ca_file,
+                                                             const char *crl_file);
+
+/**
+ * Keys tls_min and alpn: the oldest version of TLS (NLMQTT_TLS_VERSION_*), and protocols of ALPN (RFC 7301), separated by commas, the dearest first;
+ * NULL: none. Copied. CONFIG: not such a number.
+ */
+nlmqtt_status nlmqtt_listener_config_set_tls(nlmqtt_listener_config *config,
+                                             int32_t version_min,
+                                             const char *alpn);
+
+/**
+ * Keys paths and origins: paths of a WebSocket that are served besides the one in the URI, such as "/mqtt,/console", and origins whose pages are let
+ * in, such as "https://console.example" (RFC 6454 section 6.2); NULL: all. Copied. CONFIG: not a list of paths.
+ */
+nlmqtt_status nlmqtt_listener_config_set_websocket(nlmqtt_listener_config *config,
+                                                   const char *paths,
+                                                   const char *origins);
+
+/**
+ * Keys proxy and proxy_trusted: whether the header of the PROXY protocol is expected (NLMQTT_PROXY_POLICY_*), and the addresses or networks of those
+ * who are believed about whom they connect, in that header and in X-Forwarded-For; NULL: nobody. Copied. CONFIG: not such a number, or not such a
+ * list.
+ */
+nlmqtt_status nlmqtt_listener_config_set_proxy(nlmqtt_listener_config *config,
+                                               int32_t policy,
+                                               const char *trusted);
+
+/**
+ * Key backlog: connections that wait to be accepted; the kernel may allow fewer. CONFIG: 0, or more than 65,535.
+ */
+nlmqtt_status nlmqtt_listener_config_set_backlog(nlmqtt_listener_config *config,
+                                                 uint32_t backlog);
+
+/**
+ * Keys tcp_keepalive_s and tcp_user_timeout_ms: seconds of silence before TCP asks whether the other side is there, three times, and milliseconds
+ * TCP may wait for an acknowledgement (RFC 5482); 0: it does not ask, and waits as the kernel says. CONFIG: more than 32,767 seconds, or than a day.
+ */
+nlmqtt_status nlmqtt_listener_config_set_tcp(nlmqtt_listener_config *config,
+                                             uint16_t keepalive_s,
+                                             uint32_t user_timeout_ms);
+
+/**
+ * Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.
+ */
+nlmqtt_status nlmqtt_listener_config_set_dscp(nlmqtt_listener_config *config, uint8_t dscp);
+
+/**
+ * Keys mode and owner: permissions of the file of a Unix socket, such as 0660, and who is to own it: "USER", "USER:GROUP" or ":GROUP", by name or
+ * number; NULL: nobody else. Copied. CONFIG: more than 0777.
+ */
+nlmqtt_status nlmqtt_listener_config_set_unix_file(nlmqtt_listener_config *config,
+                                                   uint32_t mode,
+                                                   const char *owner);
+
+/**
+ * Adds a listener: a copy of `listener`, which stays the caller's. CONFIG: its options do not go together, the last error says which, or there is one at its
+ * address already; UNSUPPORTED: a transport this build does not have. Nothing has changed then.
+ */
+nlmqtt_status nlmqtt_server_config_add_listener_config(nlmqtt_server_config *config,
+                                                       const nlmqtt_listener_config *listener);
 
 /**
  * Makes a message. Topic, payload and properties are copied; `properties` may be NULL, `payload` too if `len` is 0. The
@@ -3104,8 +3418,8 @@ nlmqtt_status nlmqtt_runtime_config_set_workers(nlmqtt_runtime_config *config,
                                                 size_t workers);
 
 /**
- * The name of the first worker's thread, copied; the system shows its first 15 bytes. Those of other workers have "-1", "-2" and so on behind it, threads that look names up "-dns".
- * Default "nlmqtt".
+ * The name of the first worker's thread, copied; the system shows its first 15 bytes. Those of other workers have "-1", "-2" and so on
+ * behind it, threads that look names up "-dns". Default "nlmqtt".
  */
 nlmqtt_status nlmqtt_runtime_config_set_thread_name(nlmqtt_runtime_config *config,
                                                     const char *name);
@@ -3175,9 +3489,10 @@ nlmqtt_status nlmqtt_runtime_config_set_resolver(nlmqtt_runtime_config *config,
 
 /**
  * DISPATCH mode: so many callbacks may wait for nlmqtt_runtime_dispatch before the library rests: it reads no sockets then, and its
- * clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read of a client or one packet of a server makes, and what the application asks for
- * itself, still comes in. The rest ends when half of them have run. A server on the other side may give a client up that rests longer than
- * 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024. INVALID_ARGUMENT: 0.
+ * clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read of a client or one packet of a server
+ * makes, and what the application asks for itself, still comes in. The rest ends when half of them have run. A server on the other side
+ * may give a client up that rests longer than 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024.
+ * INVALID_ARGUMENT: 0.
  */
 nlmqtt_status nlmqtt_runtime_config_set_events_max(nlmqtt_runtime_config *config,
                                                    size_t events_max);
@@ -3191,7 +3506,8 @@ nlmqtt_status nlmqtt_runtime_config_set_memory_limit(nlmqtt_runtime_config *conf
 
 /**
  * Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already, and sessions,
- * their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
+ * their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers
+ * INVALID_ARGUMENT if it is above the limit.
  */
 nlmqtt_status nlmqtt_runtime_config_set_memory_soft_limit(nlmqtt_runtime_config *config,
                                                           size_t limit_bytes);
@@ -3300,7 +3616,9 @@ nlmqtt_status nlmqtt_server_reload(nlmqtt_server *server,
                                    void *user_data);
 
 /**
- * Tells one client, connected or away, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
+ * Tells one client, connected or away, to `each`, on this thread. `client_id`: of one behind a mount point, here as in all calls about one
+ * client, mount point, '#' and client identifier, such as "site/7/#pump". Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a
+ * callback.
  */
 nlmqtt_status nlmqtt_server_client_info(const nlmqtt_server *server,
                                         const char *client_id,
@@ -3308,7 +3626,8 @@ nlmqtt_status nlmqtt_server_client_info(const nlmqtt_server *server,
                                         void *user_data);
 
 /**
- * Tells the filters a client has subscribed to, sorted, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
+ * Tells the filters a client has subscribed to, sorted, to `each`, on this thread. Waits. NOT_FOUND: there is no such client.
+ * WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_each_subscription(const nlmqtt_server *server,
                                               const char *client_id,
@@ -3353,9 +3672,10 @@ nlmqtt_status nlmqtt_server_each_ban(const nlmqtt_server *server,
                                      void *user_data);
 
 /**
- * Runs `task` on the thread that runs the server's hooks (of many workers, the first one's) after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
- * returns. `user_data` is moved and released with `free_fn` (may be NULL) after the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out`
- * (may be NULL) is what nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
+ * Runs `task` on the thread that runs the server's hooks (of many workers, the first one's) after `delay_ms`, and then every `period_ms`
+ * (0: once). What it calls on the server is done after it returns. `user_data` is moved and released with `free_fn` (may be NULL) after
+ * the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out` (may be NULL) is what
+ * nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
  */
 nlmqtt_status nlmqtt_server_schedule(nlmqtt_server *server,
                                      uint32_t delay_ms,
@@ -3366,8 +3686,8 @@ nlmqtt_status nlmqtt_server_schedule(nlmqtt_server *server,
                                      uint64_t *task_out);
 
 /**
- * Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not (in DISPATCH mode it may be running on the thread that
- * dispatches). NOT_FOUND: it has ended already.
+ * Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not (in DISPATCH mode it may be
+ * running on the thread that dispatches). NOT_FOUND: it has ended already.
  */
 nlmqtt_status nlmqtt_server_cancel(nlmqtt_server *server,
                                    uint64_t task);
@@ -3409,9 +3729,9 @@ nlmqtt_status nlmqtt_server_config_load_environment(nlmqtt_server_config *config
 
 /**
  * Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
- * replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
- * `localhost` is 127.0.0.1 and ::1. UNSUPPORTED: a transport this build does not have; CONFIG: not a URI of a listener, or
- * there already.
+ * replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has
+ * the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address, `localhost` is 127.0.0.1 and ::1. UNSUPPORTED:
+ * a transport this build does not have; CONFIG: not a URI of a listener, or there already.
  */
 nlmqtt_status nlmqtt_server_config_add_listener(nlmqtt_server_config *config,
                                                 const char *uri);
@@ -3422,8 +3742,8 @@ nlmqtt_status nlmqtt_server_config_add_listener(nlmqtt_server_config *config,
 size_t nlmqtt_server_config_listener_count(const nlmqtt_server_config *config);
 
 /**
- * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
- * `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+ * Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `protocol`, `address` and
+ * `port` as in mosquitto.conf, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
  * nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
  */
 nlmqtt_status nlmqtt_server_config_load_file(nlmqtt_server_config *config,
@@ -3437,15 +3757,15 @@ nlmqtt_status nlmqtt_server_config_load_json(nlmqtt_server_config *config,
                                              const char *text);
 
 /**
- * Takes a connection string, `listener=mqtt://127.0.0.1:1883;max_connections=100`, of any keys. Copied. CONFIG: the last error says what is wrong; nothing changes
- * then.
+ * Takes a connection string, `listener=mqtt://127.0.0.1:1883;max_connections=100`, of any keys. Copied. CONFIG: the last error says what
+ * is wrong; nothing changes then.
  */
 nlmqtt_status nlmqtt_server_config_load_connstr(nlmqtt_server_config *config,
                                                 const char *text);
 
 /**
- * Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK: there is none; CONFIG: there
- * are, and the last error has a line for each. Files of TLS are read at the start, not here.
+ * Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK:
+ * there is none; CONFIG: there are, and the last error has a line for each. Files of TLS are read at the start, not here.
  */
 nlmqtt_status nlmqtt_server_config_check(const nlmqtt_server_config *config,
                                          nlmqtt_problem_fn problem,
@@ -3465,7 +3785,8 @@ nlmqtt_status nlmqtt_server_config_set_bool(nlmqtt_server_config *config,
                                             bool value);
 
 /**
- * Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
+ * Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out
+ * of range; nothing has changed then.
  */
 nlmqtt_status nlmqtt_server_config_set_number(nlmqtt_server_config *config,
                                               const char *key,
@@ -3564,8 +3885,9 @@ nlmqtt_status nlmqtt_server_metrics(const nlmqtt_server *server,
  * | `configuration_check` | `configuration` (an object) or `toml` (a text) | `problems` |
  * | `configuration_reload` | `configuration` or `toml`, the whole | `applied`, `needs_restart`, `failed` |
  *
- * INVALID_ARGUMENT: no such method, or its parameters cannot be used; NOT_FOUND: no such client, topic or ban; LIMIT: a limit is reached; CONFIG: the configuration has
- * problems; the last error says which. Nothing has happened then, and `answer` is not called. UNSUPPORTED: a build without JSON. WOULD_DEADLOCK inside a callback.
+ * INVALID_ARGUMENT: no such method, or its parameters cannot be used; NOT_FOUND: no such client, topic or ban; LIMIT: a limit is reached;
+ * CONFIG: the configuration has problems; the last error says which. Nothing has happened then, and `answer` is not called. UNSUPPORTED: a
+ * build without JSON. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_control(nlmqtt_server *server,
                                     const char *method,
@@ -3574,9 +3896,9 @@ nlmqtt_status nlmqtt_server_control(nlmqtt_server *server,
                                     void *user_data);
 
 /**
- * Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It ends with a stop, and a
- * reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be opened; CONFIG, UNSUPPORTED: not such a URI.
- * INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
+ * Opens a listener in a running server, at once and also before nlmqtt_server_start: a URI as for nlmqtt_server_config_add_listener. It
+ * ends with a stop, and a reload leaves it alone. `port_out` (may be NULL) is the port in use. Waits. ADDRESS_IN_USE, IO: it cannot be
+ * opened; CONFIG, UNSUPPORTED: not such a URI. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
  * WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
@@ -3584,11 +3906,20 @@ nlmqtt_status nlmqtt_server_add_listener(nlmqtt_server *server,
                                          uint16_t *port_out);
 
 /**
+ * As nlmqtt_server_add_listener, with a copy of `listener`, which stays the caller's. `port_out` may be NULL. Waits. CONFIG: its options do not go
+ * together, the last error says which. WOULD_DEADLOCK inside a callback.
+ */
+nlmqtt_status nlmqtt_server_add_listener_config(nlmqtt_server *server,
+                                                const nlmqtt_listener_config *listener,
+                                                uint16_t *port_out);
+
+/**
  * Listens with a TCP or Unix socket that listens already, such as one systemd passes (sd_listen_fds(3)); the file of a Unix socket stays when
  * the listener goes. `options` is the query of a listener's URI, such as "allow_anonymous=false&max_connections=10", or NULL; with `cert` and
  * `key` in it, it is TLS. Or a whole URI, whose address does not count: "ws://127.0.0.1/mqtt". On success the descriptor is the library's, which
  * closes it; on failure it stays the caller's. It ends with a stop. `port_out` may be NULL; 0 for a Unix socket. Waits. IO: not such a
- * socket. CONFIG: such an option is not known. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which. WOULD_DEADLOCK inside a callback.
+ * socket. CONFIG: such an option is not known. INVALID_ARGUMENT: a file of TLS cannot be read or used, the last error says which.
+ * WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             int32_t descriptor,
@@ -3596,8 +3927,8 @@ nlmqtt_status nlmqtt_server_add_listener_fd(nlmqtt_server *server,
                                             uint16_t *port_out);
 
 /**
- * Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections stay, and the listeners behind it move one index forward. Waits.
- * NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
+ * Closes the listener at `address`, as nlmqtt_server_listener_address says it, and removes the file of a Unix socket; its connections
+ * stay, and the listeners behind it move one index forward. Waits. NOT_FOUND: it does not listen there. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_remove_listener(nlmqtt_server *server,
                                             const char *address);
@@ -3611,29 +3942,39 @@ nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
                                   int32_t descriptor);
 
 /**
- * Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime, instead of
- * those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their threads
- * messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again. `server` is borrowed for
- * the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not there:
- * connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED), then the client tries again as its keys say
- * (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a reload that opens the listener
- * again, or another server of that runtime. A reload that closes the listener leaves its connections. Never waits. Any
- * thread that may use `config`. FORKED: a server of the parent process.
+ * Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime,
+ * instead of those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their
+ * threads messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again.
+ * `server` is borrowed for the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not
+ * there: connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED, or what its DISCONNECT says), then the client
+ * tries again as its keys say (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a
+ * reload that opens the listener again, or another server of that runtime. A reload that closes the listener leaves its connections. Never
+ * waits. Any thread that may use `config`. FORKED: a server of the parent process.
  */
 nlmqtt_status nlmqtt_client_config_set_inproc_server(nlmqtt_client_config *config,
                                                      const nlmqtt_server *server);
 
 /**
- * The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits. NOT_FOUND: there are not
- * so many, or the server is not started.
+ * As nlmqtt_server_adopt, as if the client had come in through the listener at `index` (in the order of the configuration): TLS,
+ * WebSocket, the header of a proxy, its options and limits are this connection's. `rate_connections` counts it, and makes nobody wait.
+ * Waits. NOT_FOUND: there are not so many listeners, or that one has just been closed; else as nlmqtt_server_adopt.
+ */
+nlmqtt_status nlmqtt_server_adopt_at(nlmqtt_server *server,
+                                     int32_t descriptor,
+                                     size_t index);
+
+/**
+ * The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits.
+ * NOT_FOUND: there are not so many, or the server is not started.
  */
 nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
                                           size_t index,
                                           uint16_t *port_out);
 
 /**
- * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into `buf` and cut to `cap` bytes
- * with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for nlmqtt_server_listener_port.
+ * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into
+ * `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for
+ * nlmqtt_server_listener_port.
  */
 nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,
                                              size_t index,
@@ -3641,16 +3982,17 @@ nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,
                                              size_t cap);
 
 /**
- * The retained message of a topic (MQTT 5 section 3.3.1.3). The caller releases it with nlmqtt_message_unref. Waits. NOT_FOUND: there is none. WOULD_DEADLOCK inside a
- * callback.
+ * The retained message of a topic (MQTT 5 section 3.3.1.3). The caller releases it with nlmqtt_message_unref. Waits. NOT_FOUND: there is
+ * none. WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_retained_get(const nlmqtt_server *server,
                                          const char *topic,
                                          nlmqtt_message **message_out);
 
 /**
- * Tells the retained messages that meet `filter` to `each`, sorted by topic, on this thread. They are fetched in parts: what changes meanwhile may be seen or not. Each
- * message is lent; keep it with nlmqtt_message_ref. Waits. INVALID_ARGUMENT: not a plain topic filter. WOULD_DEADLOCK inside a callback.
+ * Tells the retained messages that meet `filter` to `each`, sorted by topic, on this thread. They are fetched in parts: what changes
+ * meanwhile may be seen or not. Each message is lent; keep it with nlmqtt_message_ref. Waits. INVALID_ARGUMENT: not a plain topic filter.
+ * WOULD_DEADLOCK inside a callback.
  */
 nlmqtt_status nlmqtt_server_each_retained(const nlmqtt_server *server,
                                           const char *filter,
@@ -3658,7 +4000,8 @@ nlmqtt_status nlmqtt_server_each_retained(const nlmqtt_server *server,
                                           void *user_data);
 
 /**
- * Keeps a message as the retained one of `topic`, and sends nobody anything; without a payload it clears it. Copied. `properties` may be NULL. LIMIT: there is no room.
+ * Keeps a message as the retained one of `topic`, and sends nobody anything; without a payload it clears it. Copied. `properties` may be
+ * NULL. LIMIT: there is no room.
  */
 nlmqtt_status nlmqtt_server_retained_set(nlmqtt_server *server,
                                          const char *topic,
@@ -3668,8 +4011,8 @@ nlmqtt_status nlmqtt_server_retained_set(nlmqtt_server *server,
                                          const nlmqtt_properties *properties);
 
 /**
- * Forgets the retained messages of all topics that meet `filter`, and sends nobody anything. `count_out` (may be NULL): how many those were, 0 inside a callback.
- * INVALID_ARGUMENT: not a plain topic filter.
+ * Forgets the retained messages of all topics that meet `filter`, and sends nobody anything. `count_out` (may be NULL): how many those
+ * were, 0 inside a callback. INVALID_ARGUMENT: not a plain topic filter.
  */
 nlmqtt_status nlmqtt_server_retained_clear(nlmqtt_server *server,
                                            const char *filter,
@@ -3695,18 +4038,20 @@ nlmqtt_status nlmqtt_server_publish(nlmqtt_server *server,
 nlmqtt_status nlmqtt_server_publish_message(nlmqtt_server *server, const nlmqtt_message *message);
 
 /**
- * Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` and `message` are borrowed
- * for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_publish.
+ * Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` (as for
+ * nlmqtt_server_client_info) and `message` are borrowed for the call. It happens soon; nothing happens if there is no such client.
+ * QUEUE_FULL as for nlmqtt_server_publish.
  */
 nlmqtt_status nlmqtt_server_publish_to(nlmqtt_server *server,
                                        const char *client_id,
                                        const nlmqtt_message *message);
 
 /**
- * Subscribes inside this process: `receive` is called for each message that meets `filter`, retained ones first. What is published after this call is received.
- * `user_data` is moved and released with `free_fn` (may be NULL) after the last call, also when this call fails. `subscription_out` may be NULL; it is what
- * nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter. QUEUE_FULL: as many calls of this function, nlmqtt_server_kick and
- * nlmqtt_server_complete as `max_posted_messages` says wait to be done by the server already; they do not count among the messages.
+ * Subscribes inside this process: `receive` is called for each message that meets `filter`, retained ones first. What is published after
+ * this call is received. `user_data` is moved and released with `free_fn` (may be NULL) after the last call, also when this call fails.
+ * `subscription_out` may be NULL; it is what nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter.
+ * QUEUE_FULL: as many calls of this function, nlmqtt_server_kick and nlmqtt_server_complete as `max_posted_messages` says wait to be done
+ * by the server already; they do not count among the messages.
  */
 nlmqtt_status nlmqtt_server_subscribe(nlmqtt_server *server,
                                       const char *filter,
@@ -3722,9 +4067,10 @@ nlmqtt_status nlmqtt_server_unsubscribe(nlmqtt_server *server,
                                         uint64_t subscription);
 
 /**
- * Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its details, is borrowed for the call
- * and may be NULL. It happens soon. An answer that comes too late, or twice, is counted (`hook_late_answers`) and otherwise nothing.
- * QUEUE_FULL as for nlmqtt_server_subscribe, also by the bytes in `decision` (`max_posted_bytes`): the question is still open, answer again.
+ * Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its
+ * details, is borrowed for the call and may be NULL. It happens soon. An answer that comes too late, or twice, is counted
+ * (`hook_late_answers`) and otherwise nothing. QUEUE_FULL as for nlmqtt_server_subscribe, also by the bytes in `decision`
+ * (`max_posted_bytes`): the question is still open, answer again.
  */
 nlmqtt_status nlmqtt_server_complete(nlmqtt_server *server,
                                      nlmqtt_hook_token token,
@@ -3732,8 +4078,9 @@ nlmqtt_status nlmqtt_server_complete(nlmqtt_server *server,
                                      const nlmqtt_decision *decision);
 
 /**
- * Closes the connection of a client with `reason` (0x80 and above; 0 = 0x98 Administrative action), and ends its session if `end_session`. Borrowed for the call; it
- * happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_subscribe: it is not closed.
+ * Closes the connection of a client with `reason` (0x80 and above; 0 = 0x98 Administrative action), and ends its session if `end_session`.
+ * `client_id` as for nlmqtt_server_client_info, borrowed for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL
+ * as for nlmqtt_server_subscribe: it is not closed.
  */
 nlmqtt_status nlmqtt_server_kick(nlmqtt_server *server,
                                  const char *client_id,

@@ -13,8 +13,8 @@ mod tracker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::base::{Duration, Instant};
-use crate::codec::{Message, Place, Properties, PropertyList, Qos, Reason, SubscribeOptions};
+use crate::base::{Budget, Duration, Instant};
+use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::net::{
     self, ClientGauge, ClientHandler, ClientKey, ClientTlsSettings, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress, WaySettings,
 };
@@ -68,6 +68,25 @@ pub struct Publish<'a> {
     pub properties: Properties<'a>,
     pub expiry_s: Option<u32>,
     pub terms: QueueTerms,
+}
+
+impl Publish<'_> {
+    /// What it will hold in memory, about.
+    fn len_bytes(&self) -> usize {
+        let payload = self.shared.as_ref().map_or(self.payload.len(), Bytes::len);
+        self.topic.len() + payload + self.properties.as_bytes().len() + MESSAGE_BYTES
+    }
+
+    /// The same with everything borrowed, for the machine.
+    fn as_request(&self) -> machine::PublishRequest<'_> {
+        let Self { topic, payload, ref shared, qos, retain, properties, expiry_s, terms } = *self;
+        machine::PublishRequest { topic, payload, shared: shared.as_ref(), qos, retain, properties, expiry_s, terms }
+    }
+
+    /// The message; not even a reference to a shared payload stays behind: who drops the last one releases it.
+    fn message(self, budget: &Budget, now: Instant) -> Result<Arc<Message>, proto::Error> {
+        self.as_request().message(budget, now)
+    }
 }
 
 /// What a request asks for; its token tells.
@@ -156,7 +175,7 @@ impl Client {
         let tracker = Arc::new(Tracker::default());
         let gauge = Arc::new(ClientGauge::default());
         let intake = receive.map(|options| Box::new(Pulled { tracker: tracker.clone(), options }) as Box<dyn MessageIntake>);
-        let handler = Box::new(Tracking { tracker: tracker.clone(), handler });
+        let handler = Box::new(Tracking::new(tracker.clone(), handler));
         let hosted = gauge.clone();
         let runtime = runtime.at_next();
         let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, remotes, dial, hosted, intake, handler))?;
@@ -276,40 +295,11 @@ impl Client {
     /// `Client`: topic or size cannot be sent at all, the queue is full, the client is stopped.
     /// Nothing was queued, no completion follows.
     pub fn publish(&self, publish: Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        self.post_publish(publish, RequestKind::Publish, done, |client, now, token, request| client.publish(now, token, request))
-    }
-
-    /// Copies what is lent, posts it, and has `act` hand it to the machine.
-    fn post_publish(
-        &self,
-        publish: Publish<'_>,
-        kind: RequestKind,
-        done: Option<CompletionCallback>,
-        act: impl FnOnce(&mut machine::Client, Instant, Token, &machine::PublishRequest<'_>) -> Result<(), proto::Error> + Send + 'static,
-    ) -> Result<Token, Error> {
-        if !crate::topic::is_valid_name(publish.topic) {
-            return Err(proto::Error::TopicInvalid.into());
-        }
-        // Not even a reference stays here: who drops the last one releases it.
-        let shared = publish.shared;
-        let payload: Box<[u8]> = if shared.is_some() { Box::default() } else { publish.payload.into() };
-        let payload_bytes = shared.as_ref().map_or(payload.len(), Bytes::len);
-        let bytes = publish.topic.len() + payload_bytes + publish.properties.as_bytes().len() + MESSAGE_BYTES;
-        let (posted, terms) = self.reserve(bytes, publish.terms)?;
-        let token = self.token(kind, done);
-        let topic: Box<str> = publish.topic.into();
-        let properties: Box<[u8]> = publish.properties.as_bytes().into();
-        let (qos, retain, expiry_s) = (publish.qos, publish.retain, publish.expiry_s);
-        let gauge = self.gauge.clone();
-        self.ask(token, move |client, now| {
-            let (topic, payload, shared) = (&*topic, &*payload, shared.as_ref());
-            let properties = Properties::parse(Place::Publish, &properties).unwrap_or_default();
-            let request = machine::PublishRequest { topic, payload, shared, qos, retain, properties, expiry_s, terms };
-            let result = act(client, now, token, &request);
-            posted.arrived(&gauge, client);
-            result
-        });
-        Ok(token)
+        let terms = publish.terms;
+        let (posted, terms) = self.reserve(publish.len_bytes(), terms)?;
+        // Made here: what crosses to the worker is one reference.
+        let message = publish.message(self.runtime.budget(), self.runtime.now())?;
+        self.post_message(posted, RequestKind::Publish, done, move |client, now, token| client.publish_own(now, token, message, terms))
     }
 
     /// Publishes a message that exists already: nothing is copied.
@@ -318,10 +308,26 @@ impl Client {
     /// As [`Client::publish`].
     pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
         let (posted, terms) = self.reserve(message.len_bytes(), QueueTerms::default())?;
-        let token = self.token(RequestKind::Publish, done);
+        self.post_message(posted, RequestKind::Publish, done, move |client, now, token| client.publish_message(now, token, message, qos, retain, terms))
+    }
+
+    /// Has `act` hand to the machine what there is a place for.
+    fn post_message(
+        &self,
+        posted: Reserved,
+        kind: RequestKind,
+        done: Option<CompletionCallback>,
+        act: impl FnOnce(&mut machine::Client, Instant, Token) -> Result<(), proto::Error> + Send + 'static,
+    ) -> Result<Token, Error> {
+        // What is over, but not told yet (DISPATCH mode), holds memory, too: its message until then.
+        let untold_max = REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2));
+        let token = self.next_token(kind);
+        if !self.tracker.begin(token, done, untold_max) {
+            return Err(proto::Error::QueueFull.into());
+        }
         let gauge = self.gauge.clone();
         self.ask(token, move |client, now| {
-            let result = client.publish_message(now, token, message, qos, retain, terms);
+            let result = act(client, now, token);
             posted.arrived(&gauge, client);
             result
         });
@@ -459,10 +465,13 @@ impl Client {
         result
     }
 
+    fn next_token(&self, kind: RequestKind) -> Token {
+        Token(self.next_token.fetch_add(1, Ordering::Relaxed) << RequestKind::BITS | kind as u64)
+    }
+
     fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
-        let number = self.next_token.fetch_add(1, Ordering::Relaxed);
-        let token = Token(number << RequestKind::BITS | kind as u64);
-        self.tracker.lock().pending.insert(token.0, done);
+        let token = self.next_token(kind);
+        self.tracker.begin(token, done, usize::MAX);
         token
     }
 
@@ -471,9 +480,7 @@ impl Client {
         if !self.is_started.load(Ordering::SeqCst) {
             return Err(proto::Error::NotRunning.into());
         }
-        // What is over, but not told yet (DISPATCH mode), holds memory, too: its message until then.
-        let untold = self.tracker.lock().pending.len() >= REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2));
-        if untold || self.runtime.budget().is_exhausted() {
+        if self.runtime.budget().is_exhausted() {
             return Err(proto::Error::QueueFull.into());
         }
         let arrivals = self.posted.hold_arrivals();

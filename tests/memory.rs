@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::sync::{Arc, RwLock};
 
 use nlmqtt::base::{Budget, Duration, Instant, Rng};
-use nlmqtt::broker::{ConnKey, Options, Progress, Shard};
+use nlmqtt::broker::{ConnKey, Options, Origin, Progress, Shard};
 use nlmqtt::route::{self, Router};
 
 struct Counting;
@@ -76,7 +76,7 @@ impl World {
     }
 
     fn join(&mut self, client_id: &str, clean: bool) -> ConnKey {
-        let key = self.shard.open(self.now, "127.0.0.1:50000", "listener", None).expect("room");
+        let key = self.shard.open(self.now, &Origin { peer: "127.0.0.1:50000", listener: "listener", ..Origin::default() }).expect("room");
         let mut body = b"\0\x04MQTT\x04\0\0\0".to_vec();
         body[7] = if clean { 2 } else { 0 };
         string(&mut body, client_id);

@@ -25,7 +25,8 @@ fn listener_table() -> String {
     for key in listener_keys() {
         let default = key.print(&defaults);
         let default = if default.is_empty() { "-".to_owned() } else { format!("`{default}`") };
-        writeln!(text, "| `{}` | {default} | {} |", key.name, key.doc).expect("to a string");
+        let aliases: String = key.aliases.iter().map(|alias| format!("; also `{alias}`, as in mosquitto.conf")).collect();
+        writeln!(text, "| `{}` | {default} | {}{aliases} |", key.name, key.doc).expect("to a string");
     }
     text
 }

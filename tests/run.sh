@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, workers, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, bench
+#   --only PART   one part: rust, workers, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, generator, bench
 #   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
 #   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
@@ -21,12 +21,12 @@ total_passed=0 total_failed=0
 install_missing() {
     local missing=() pair sudo=''
     for pair in cc:gcc c++:g++ cmake:cmake make:make pkg-config:pkg-config valgrind:valgrind python3:python3 \
-        mosquitto_pub:mosquitto-clients node:nodejs npm:npm strace:strace; do
+        mosquitto_pub:mosquitto-clients node:nodejs npm:npm strace:strace openssl:openssl; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-    for pair in libuv:libuv1-dev glib-2.0:libglib2.0-dev libsystemd:libsystemd-dev libmosquitto:libmosquitto-dev; do
+    for pair in libuv:libuv1-dev glib-2.0:libglib2.0-dev libsystemd:libsystemd-dev libmosquitto:libmosquitto-dev openssl:libssl-dev; do
         pkg-config --exists "${pair%%:*}" 2>/dev/null || missing+=("${pair##*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return
@@ -77,6 +77,7 @@ part features tests/c/features.sh
 part package tests/package/run.sh
 part interop tests/interop/run.sh
 part micro tests/bench/micro.py
+part generator tests/bench/test_generator.py
 if [ -n "$long" ]; then
     part simulation simulation
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd
@@ -84,7 +85,7 @@ if [ -n "$long" ]; then
 else
     part bench tests/bench/compare.py --ours target/dist/bin/nlmqttd --quick
 fi
-[ "$only" != arm ] || part arm tests/arm/run.sh
+[ "$only" != arm ] || part arm tests/arm/run.sh ${long:+--long}
 
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" -eq 0 ]

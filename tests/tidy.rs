@@ -1,5 +1,6 @@
 //! What matters is a test (rule 19): the floors are one-way, what is banned below floor 5 stays out, `unsafe` stays in
-//! `ffi`, files and functions keep their size, `cargo fmt` has nothing to say.
+//! `ffi`, files and functions keep their size, `cargo fmt` has nothing to say, and neither comments nor prose (which that leaves alone) have
+//! lines too long to read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ const EXCEPTIONS: [(&str, &str, &str); 3] = [
 
 const CODE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
+/// As in .rustfmt.toml.
+const COLUMNS_MAX: usize = 160;
 
 struct Source {
     name: String,
@@ -157,6 +160,36 @@ fn wording_faults(source: &Source) -> Vec<String> {
     faults
 }
 
+/// Lines of comments that are too long; they are in the C header, too.
+fn comment_faults(source: &Source) -> Vec<String> {
+    let is_comment = |line: &str| line.trim_start().starts_with("//");
+    let long = source.text.lines().enumerate().filter(|(_, line)| is_comment(line) && line.chars().count() > COLUMNS_MAX);
+    long.map(|(index, line)| format!("{}:{}: a comment of {} columns", source.name, index + 1, line.chars().count())).collect()
+}
+
+/// The same of prose; a row of a table, and what is in a block of code, is as long as it is.
+fn prose_faults(name: &str, text: &str) -> Vec<String> {
+    let mut is_code = false;
+    let mut faults = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        is_code ^= line.starts_with("```");
+        if !is_code && !line.starts_with('|') && line.chars().count() > COLUMNS_MAX {
+            faults.push(format!("{name}:{}: {} columns", index + 1, line.chars().count()));
+        }
+    }
+    faults
+}
+
+#[test]
+fn comments_and_prose_can_be_read() {
+    let mut faults: Vec<String> = sources().iter().flat_map(comment_faults).collect();
+    for name in ["README.md", "src/ARCHITECTURE.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a page");
+        faults.extend(prose_faults(name, &text));
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
 #[test]
 fn floors_are_one_way_and_pure_below_net() {
     let faults: Vec<String> = sources().iter().flat_map(floor_faults).collect();
@@ -198,5 +231,8 @@ fn the_checks_find_what_they_look_for() {
     assert_eq!(size_faults(&bad("a.rs", &"x();\n".repeat(CODE_LINES_MAX + 1))).len(), 1);
     let long = format!("fn f() {{\n{}}}\n", "    x();\n".repeat(FUNCTION_LINES_MAX + 1));
     assert_eq!(size_faults(&bad("a.rs", &long)).len(), 1);
+    let long = "x ".repeat(COLUMNS_MAX / 2 + 1);
+    assert_eq!(comment_faults(&bad("a.rs", &format!("    /// {long}\nlet {long}"))).len(), 1);
+    assert_eq!(prose_faults("a.md", &format!("{long}\n| {long} |\n```\n{long}\n```\n{long}")).len(), 2);
     assert_eq!(wording_faults(&bad("a.rs", &format!("// {}", ["TO", "DO"].concat()))).len(), 1);
 }

@@ -233,6 +233,28 @@ public:
     {
         return detail::answer(nlmqtt_client_config_set_requests(get(), requests_max, response_topic));
     }
+    /** Key ladder_probe_interval_s; 0: never. */
+    returns<void> set_ladder_probe_interval_s(uint32_t interval_s)
+    {
+        return detail::answer(nlmqtt_client_config_set_ladder_probe_interval_s(get(), interval_s));
+    }
+    /** Keys proxy_uri, proxy_username and proxy_password; nullptr: none. */
+    returns<void> set_proxy(c_text uri, c_text username = nullptr, c_text password = nullptr)
+    {
+        return detail::answer(nlmqtt_client_config_set_proxy(get(), uri, username, password));
+    }
+    /** Key proxy_protocol: 1 or 2; 0: none. */
+    returns<void> set_proxy_protocol(int32_t version)
+    {
+        return detail::answer(nlmqtt_client_config_set_proxy_protocol(get(), version));
+    }
+    /** Key websocket_path: of servers whose URI has none. */
+    returns<void> set_websocket_path(c_text path) { return detail::answer(nlmqtt_client_config_set_websocket_path(get(), path)); }
+    /** One more line of the key websocket_headers. */
+    returns<void> add_websocket_header(c_text name, c_text value)
+    {
+        return detail::answer(nlmqtt_client_config_add_websocket_header(get(), name, value));
+    }
     /** Keys bind_address, bind_device and socket_mark; NULL and 0: any, none. */
     returns<void> set_bind(c_text address, c_text device = nullptr, uint32_t mark = 0)
     {

@@ -71,7 +71,7 @@ public:
  * `escaped`, and the server goes on.
  */
 struct server_hooks {
-    /** Decides about a connection before a byte of it is read. An exception: it is closed. */
+    /** Decides about a connection before a byte of it is read; behind a trusted proxy when that has said whom it brings. An exception: it is closed. */
     std::function<verdict(text peer, text listener, nlmqtt_hook_token token, decision_view decision)> accept;
     /** Decides about a CONNECT. An exception: denied. */
     std::function<verdict(const nlmqtt_client_info &client, const nlmqtt_connect_info &connect, nlmqtt_hook_token token,

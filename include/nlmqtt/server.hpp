@@ -62,6 +62,13 @@ public:
         const nlmqtt_status code = nlmqtt_server_add_listener(get(), uri, &port);
         return detail::answer(code, port);
     }
+    /** As add_listener, with a copy of what was put together. Waits. */
+    returns<uint16_t> add_listener(const listener_config &listener)
+    {
+        uint16_t port = 0;
+        const nlmqtt_status code = nlmqtt_server_add_listener_config(get(), listener.get(), &port);
+        return detail::answer(code, port);
+    }
     /** Listens with a socket that listens already; the descriptor is the library's on success. Returns its port. Waits. */
     returns<uint16_t> add_listener_fd(int descriptor, c_text options = nullptr)
     {
@@ -73,6 +80,8 @@ public:
     returns<void> remove_listener(c_text address) { return detail::answer(nlmqtt_server_remove_listener(get(), address)); }
     /** Serves a client on a connected stream socket; the descriptor is the library's on success. Waits. */
     returns<void> adopt(int descriptor) { return detail::answer(nlmqtt_server_adopt(get(), descriptor)); }
+    /** The same, as if it had come in through the listener at `index`, with its TLS, options and limits. Waits. */
+    returns<void> adopt_at(int descriptor, size_t index) { return detail::answer(nlmqtt_server_adopt_at(get(), descriptor, index)); }
     /** The port of the listener at `index`: what port 0 became. Never waits. */
     returns<uint16_t> listener_port(size_t index = 0) const
     {

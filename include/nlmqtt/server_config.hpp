@@ -4,7 +4,7 @@
 #ifndef NLMQTT_SERVER_CONFIG_HPP
 #define NLMQTT_SERVER_CONFIG_HPP
 
-#include <nlmqtt/client_config.hpp>
+#include <nlmqtt/listener_config.hpp>
 
 namespace nlmqtt {
 inline namespace NLMQTT_STYLE {
@@ -45,6 +45,11 @@ public:
     }
     /** Adds a listener, such as "mqtt://127.0.0.1:1883"; port 0 takes a free one. */
     returns<void> add_listener(c_text uri) { return detail::answer(nlmqtt_server_config_add_listener(get(), uri)); }
+    /** Adds a copy of a listener that was put together. */
+    returns<void> add_listener(const listener_config &listener)
+    {
+        return detail::answer(nlmqtt_server_config_add_listener_config(get(), listener.get()));
+    }
     /** How many listeners there are. */
     size_t listener_count() const noexcept { return nlmqtt_server_config_listener_count(get()); }
     /** Variables NLMQTT_... of the environment. */

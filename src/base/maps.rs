@@ -21,6 +21,13 @@ pub type PeerSet<K> = HashSet<K, PeerState>;
 #[derive(Clone, Copy, Debug)]
 pub struct PeerState(u64, u64);
 
+impl PeerState {
+    /// A new key.
+    pub fn new(rng: &mut Rng) -> Self {
+        Self(rng.u64(), rng.u64())
+    }
+}
+
 impl std::hash::BuildHasher for PeerState {
     type Hasher = siphasher::sip::SipHasher13;
     fn build_hasher(&self) -> Self::Hasher {
@@ -30,10 +37,10 @@ impl std::hash::BuildHasher for PeerState {
 
 /// An empty map keyed from `rng`.
 pub fn peer_map<K, V>(rng: &mut Rng) -> PeerMap<K, V> {
-    HashMap::with_hasher(PeerState(rng.u64(), rng.u64()))
+    HashMap::with_hasher(PeerState::new(rng))
 }
 
 /// An empty set keyed from `rng`.
 pub fn peer_set<K>(rng: &mut Rng) -> PeerSet<K> {
-    HashSet::with_hasher(PeerState(rng.u64(), rng.u64()))
+    HashSet::with_hasher(PeerState::new(rng))
 }

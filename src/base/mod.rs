@@ -15,7 +15,7 @@ mod wheel;
 pub use bucket::Bucket;
 pub use budget::{Budget, BudgetStatistics, Charge};
 pub use level::{Level, Seat};
-pub use maps::{IdMap, IdSet, PeerMap, PeerSet, peer_map, peer_set};
+pub use maps::{IdMap, IdSet, PeerMap, PeerSet, PeerState, peer_map, peer_set};
 pub use outbuf::{Lender, OutBuffer, Piece};
 pub use process::PeerProcess;
 pub use rng::Rng;

@@ -7,7 +7,7 @@ use crate::base::Instant;
 use crate::codec::{Message, Qos, Reason, SubscribeOptions};
 use crate::proto::{Receiver, Sender};
 
-use super::session::{Outgoing, Session, SessionKey};
+use super::session::{Outgoing, Receive, Session, SessionKey};
 use super::shard::Shard;
 
 /// Names an in-process subscriber.
@@ -18,6 +18,8 @@ pub type LocalKey = SessionKey;
 #[allow(missing_docs)]
 pub struct ClientSummary {
     pub client_id: String,
+    /// Of the listener its session is of.
+    pub mount_point: Option<String>,
     pub username: Option<String>,
     /// Empty while the client is away.
     pub peer: String,
@@ -60,7 +62,7 @@ impl Shard {
     /// Sends a message to one client whatever it subscribed to; queued if it is away and its
     /// session lives. False: there is no such client.
     pub fn publish_to(&mut self, now: Instant, client_id: &str, message: &Arc<Message>) -> bool {
-        let Some(&key) = self.by_client_id.get(client_id) else { return false };
+        let Some(key) = self.session_of(client_id) else { return false };
         let outgoing = Outgoing { message: message.clone(), qos: message.qos(), retain: false, subscription_ids: Box::default(), share: None, sent: now };
         match self.sessions[key].connection {
             Some(connection) if outgoing.qos == Qos::AtMostOnce => {
@@ -77,7 +79,7 @@ impl Shard {
     /// A subscriber inside this process: `receive` is called with the shard borrowed, in the
     /// publisher's turn. Retained messages that match are handed over at once. `Err`: not a filter,
     /// or the router is full (0x97).
-    pub fn subscribe_local(&mut self, now: Instant, filter: &str, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Result<LocalKey, Reason> {
+    pub fn subscribe_local(&mut self, now: Instant, filter: &str, receive: Receive) -> Result<LocalKey, Reason> {
         if !crate::topic::is_valid_filter(filter) {
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
@@ -99,7 +101,7 @@ impl Shard {
             queue_bytes: 0,
             will: None,
             mount: None,
-            local: Some(receive),
+            local: Some(Box::new(receive)),
             charge,
         });
         let options = SubscribeOptions { qos: Qos::ExactlyOnce, retain_as_published: true, ..Default::default() };
@@ -133,7 +135,7 @@ impl Shard {
     /// Closes a client's connection with a reason; with `end_session` its session ends, too.
     /// False: there is no such client.
     pub fn kick(&mut self, now: Instant, client_id: &str, reason: Reason, end_session: bool) -> bool {
-        let Some(&key) = self.by_client_id.get(client_id) else { return false };
+        let Some(key) = self.session_of(client_id) else { return false };
         if let Some(connection) = self.sessions[key].connection {
             self.disconnect(now, connection, reason, None);
         }

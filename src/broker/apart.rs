@@ -1,9 +1,9 @@
 //! A payload that comes by reference: on a link inside the process the large ones do, behind the head of their packet.
 //!
-//! It is always allowed to hand it in as bytes instead; what is here saves the copies: the payload becomes that of
-//! the message as it is. It is tried only where nothing else waits or is in the way. A packet that a hook parks is kept as bytes, as any other.
-//! A message that is to be retained gets a copy: it may stay for ever, and whoever lent the payload wants it back; and it goes under the router's lock, under which
-//! nothing of the application is to be called.
+//! It is always allowed to hand it in as bytes instead; what is here saves the copies: the payload becomes that of the message as it is.
+//! It is tried only where nothing else waits or is in the way. A packet that a hook parks is kept as bytes, as any other. A message that is
+//! to be retained gets a copy: it may stay for ever, and whoever lent the payload wants it back; and it is dropped under the router's lock,
+//! under which nothing of the application may be called.
 
 use bytes::Bytes;
 

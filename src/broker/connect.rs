@@ -1,7 +1,6 @@
 //! CONNECT, AUTH, take-over and CONNACK (MQTT 5 §3.1, §3.2, §3.15, §4.12).
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::base::{Duration, Instant};
 use crate::codec::{self, Auth as AuthPacket, ConnAck, Connect, Message, PropertyId, PropertyList, Qos, Reason, Value, Version};
@@ -10,9 +9,11 @@ use crate::topic;
 
 use super::ban::address_of;
 use super::connection::{Auth, ConnKey, PACKET_BYTES_MAX, Resumed, Stage, State};
+use super::directory::Name;
 use super::ending::forwarded;
 use super::hooks::{Access, Decision, SessionEvent};
 use super::layers::named;
+use super::mount::MountPoint;
 use super::session::{Session, SessionKey, Will};
 use super::shard::{Fault, Shard, client_info, protocol_error};
 use super::tell::tell;
@@ -117,7 +118,8 @@ impl Shard {
             return Err(Reason::NOT_AUTHORIZED);
         }
         // One who has a session comes to take what waits: that makes room.
-        let is_known = self.by_client_id.contains_key(connect.client_id);
+        let name = Name { mount: connection.mount_point(), client_id: connect.client_id };
+        let is_known = self.directory.find(&self.sessions, name).is_some();
         if self.budget.is_exhausted() || (self.budget.is_tight() && !is_known) {
             self.stats.connects_refused_busy += 1;
             self.tell_quota("memory_limit");
@@ -230,16 +232,17 @@ impl Shard {
     fn invent_client_id(&mut self) -> String {
         loop {
             let id = format!("{}{:016x}", self.options.auto_id_prefix, self.rng.u64());
-            if self.home_of(&id) == self.id && !self.by_client_id.contains_key(id.as_str()) {
+            if self.home_of(&id) == self.id && self.directory.find(&self.sessions, Name::plain(&id)).is_none() {
                 return id;
             }
         }
     }
 
-    /// The session of this client id: an old one taken over, or a new one (§3.1.2.4, §3.1.4-3).
+    /// The session of this client id at this mount point: an old one taken over, or a new one (§3.1.2.4, §3.1.4-3).
     fn claim_session(&mut self, now: Instant, key: ConnKey, client_id: &str, connect: &Connect<'_>) -> (SessionKey, bool) {
         let mount = self.connections[key].rules().and_then(|rules| rules.mount_point.clone());
-        if let Some(&old) = self.by_client_id.get(client_id) {
+        let name = Name { mount: mount.as_deref().map(MountPoint::as_str), client_id };
+        if let Some(old) = self.directory.find(&self.sessions, name) {
             if let Some(connection) = self.sessions[old].connection {
                 self.stats.take_overs += 1;
                 tell!(self).session(&self.sessions[old], self.connections.get(connection), SessionEvent::TakenOver);
@@ -247,18 +250,17 @@ impl Shard {
             }
             // Closing may have ended a session without expiry.
             if self.sessions.contains_key(old) {
-                // What it has of another mount point this client must not see.
-                if !connect.clean_start && self.sessions[old].mount == mount {
+                if !connect.clean_start {
                     return (old, true);
                 }
                 self.end_session(now, old);
             }
         }
-        let client_id: Arc<str> = client_id.into();
         let charge = self.budget.charge(Session::own_bytes() + client_id.len());
-        let publisher_number = self.router.read().expect("router lock").publisher_number(&client_id);
+        let publisher_number = self.router.read().expect("router lock").publisher_number(&name.to_text());
+        let client_id = client_id.into();
         let session = self.sessions.insert(Session {
-            client_id: client_id.clone(),
+            client_id,
             publisher_number,
             username: None,
             version: connect.version,
@@ -277,7 +279,7 @@ impl Shard {
             local: None,
             charge,
         });
-        self.by_client_id.insert(client_id, session);
+        self.directory.insert(&self.sessions, session);
         (session, false)
     }
 

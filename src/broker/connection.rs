@@ -222,6 +222,11 @@ impl Connection {
         self.entry.as_ref().map(|entry| &*entry.rules)
     }
 
+    /// In front of every topic of its client.
+    pub fn mount_point(&self) -> Option<&str> {
+        self.rules()?.mount_point.as_ref().map(|mount| mount.as_str())
+    }
+
     /// Charges what it keeps and what waits to be sent, as it is now.
     pub fn recharge(&mut self) {
         let entry = if self.entry.is_some() { size_of::<Entry>() } else { 0 };

@@ -168,7 +168,7 @@ impl Shard {
         let target = self.target(key);
         let Some(mut session) = self.sessions.remove(key) else { return };
         debug_assert!(session.connection.is_none(), "closed before its session ends");
-        self.by_client_id.remove(&session.client_id);
+        self.directory.remove(key, session.name());
         if !session.subscriptions.is_empty() {
             let mut router = self.router.write().expect("router lock");
             for filter in &session.subscriptions {

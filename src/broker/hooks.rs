@@ -110,6 +110,8 @@ pub struct Rewrite {
 pub struct ClientInfo<'a> {
     /// The client id (the assigned one, if the server chose it).
     pub client_id: &'a str,
+    /// Of its listener: the same client id at another one is another client.
+    pub mount_point: Option<&'a str>,
     /// The user name of CONNECT.
     pub username: Option<&'a str>,
     /// Where it connects from, as text; empty for in-process sessions.
@@ -210,7 +212,8 @@ pub trait Hooks: Send {
         false
     }
 
-    /// A network connection came in through the listener at this address (empty: adopted).
+    /// A network connection came in through the listener at this address (empty: adopted). Behind a trusted proxy `peer` is whom that
+    /// brings.
     fn accept(&mut self, peer: &str, listener: &str, token: HookToken) -> Answer {
         Answer::ALLOW
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::connection::{ConnKey, State};
 use super::shard::Shard;
+use crate::base::Instant;
 use crate::codec::Connect;
 use crate::stack::{About, Fault};
 
@@ -12,6 +13,8 @@ use crate::stack::{About, Fault};
 pub enum HandshakeLoss {
     /// It has to wait: as many as are allowed are in progress.
     Delayed,
+    /// It has to wait: as many as are allowed for its address are in progress, or wait, too.
+    Crowded,
     /// It stood still while others waited.
     Shed,
     /// It was not done in time.
@@ -32,12 +35,10 @@ impl Shard {
     }
 
     /// The layers of a connection are open, and have learnt this.
-    pub fn established(&mut self, key: ConnKey, about: Box<About>) {
+    pub fn established(&mut self, now: Instant, key: ConnKey, about: Box<About>) {
         self.stats.handshakes += 1;
+        self.introduced(now, key, about.peer().as_deref());
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Some(peer) = about.peer() {
-            connection.peer = peer.as_str().into();
-        }
         connection.about = Some(Arc::from(about)).filter(|about| **about != About::default());
         connection.recharge();
     }
@@ -62,6 +63,7 @@ impl Shard {
     pub fn count_handshake(&mut self, loss: HandshakeLoss) {
         match loss {
             HandshakeLoss::Delayed => self.stats.handshakes_delayed += 1,
+            HandshakeLoss::Crowded => self.stats.handshakes_crowded += 1,
             HandshakeLoss::Shed => self.stats.handshakes_shed += 1,
             HandshakeLoss::TimedOut => self.stats.handshake_timeouts += 1,
         }

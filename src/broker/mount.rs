@@ -11,7 +11,9 @@
 //! * A response topic that lies elsewhere cannot be answered to from inside, and is left out.
 //! * A message from outside the prefix, sent by the owner's own call or by a subscription that a hook
 //!   or the owner has made, comes as it is.
-//! * A session is of one mount point: who comes back through a listener with another one begins anew.
+//! * A session is of one mount point: client ids of different ones, and of listeners without any, have nothing to do with
+//!   each other. Nobody takes over, resumes or ends a session of another mount point, or keeps its owner from a client id. Hooks are told the
+//!   mount point beside the client id; the owner's calls name such a client `PREFIX/#CLIENT`. A ban of a client id is for all.
 
 use std::sync::Arc;
 

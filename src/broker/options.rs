@@ -69,6 +69,9 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Handshakes (TLS and other layers) in progress on one worker; further ones wait.
     pub max_handshakes: usize,
+    /// Of these, handshakes with one address (IPv6: one /64); further ones wait. Behind a trusted proxy it is the client's
+    /// address, once it is known. Who has none (Unix sockets, in-process) is not counted.
+    pub max_handshakes_per_address: usize,
     /// Time from the first byte of a handshake to its end.
     pub handshake_timeout: Duration,
     /// Time for a hook's late answer; then the operation is refused (0x83).
@@ -130,6 +133,7 @@ impl Default for Options {
             slow_consumer_grace: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(15),
             max_handshakes: 128,
+            max_handshakes_per_address: 32,
             handshake_timeout: Duration::from_secs(10),
             hook_timeout: Duration::from_secs(10),
             tick_interval: Duration::from_secs(1),

@@ -12,7 +12,11 @@ use crate::route::ShareId;
 use crate::topic;
 
 use super::connection::ConnKey;
+use super::directory::{Directory, Name};
 use super::mount::MountPoint;
+
+/// A callback of an in-process subscription.
+pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
 
 slotmap::new_key_type! {
     /// Names a session of a shard; an old key finds nothing.
@@ -30,7 +34,7 @@ impl SessionKey {
     }
 }
 
-/// The session of one client id.
+/// The session of one client id, at one mount point or at none.
 pub(super) struct Session {
     pub client_id: Arc<str>,
     /// What its messages call their publisher.
@@ -56,8 +60,8 @@ pub(super) struct Session {
     pub will: Option<Box<Will>>,
     /// In front of every topic of its client.
     pub mount: Option<Arc<MountPoint>>,
-    /// In-process subscriber in place of a network client.
-    pub local: Option<Box<dyn FnMut(&Arc<Message>) + Send>>,
+    /// In-process subscriber in place of a network client; boxed twice, because few sessions have one.
+    pub local: Option<Box<Receive>>,
     pub charge: Charge,
 }
 
@@ -131,10 +135,10 @@ impl Outgoing {
     }
 }
 
-/// An entry of a table of sessions or connections, and of the one of client ids, beside its value; hash
-/// tables are counted as if they were filled to seven eighths.
+/// An entry of a table of sessions or connections beside its value.
 pub(super) const SLOT_BYTES: usize = size_of::<u64>();
-const CLIENT_ID_BYTES: usize = (size_of::<(Arc<str>, SessionKey)>() + 1) * 8 / 7 + 2 * size_of::<usize>();
+/// The two counters of a client id.
+const CLIENT_ID_BYTES: usize = 2 * size_of::<usize>();
 
 /// Its share of a node of the set of filters; nodes are half full when filters come sorted.
 const FILTER_BYTES: usize = size_of::<Box<str>>() * 11 / 5;
@@ -158,7 +162,12 @@ fn subscription_bytes(filter: &str) -> usize {
 impl Session {
     /// What every session costs.
     pub fn own_bytes() -> usize {
-        size_of::<Self>() + SLOT_BYTES + CLIENT_ID_BYTES
+        size_of::<Self>() + SLOT_BYTES + Directory::ENTRY_BYTES + CLIENT_ID_BYTES
+    }
+
+    /// What it is found by.
+    pub fn name(&self) -> Name<'_> {
+        Name { mount: self.mount.as_deref().map(MountPoint::as_str), client_id: &self.client_id }
     }
 
     /// Charges its tables as they are now. (A message is charged by itself.)

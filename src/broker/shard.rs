@@ -5,12 +5,13 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use slotmap::SlotMap;
 
-use crate::base::{Budget, Duration, Instant, OutBuffer, PeerMap, Rng, Wheel, peer_map};
+use crate::base::{Budget, Duration, Instant, OutBuffer, Rng, Wheel};
 use crate::codec::{self, ConnAck, Disconnect, FanOut, Frame, Packet, Properties, PropertyId, PropertyList, Reason, Value, Version};
 use crate::route::{MatchCache, Router};
 
 use super::ban::Bans;
 use super::connection::{ConnKey, Connection, Resumed, State};
+use super::directory::Directory;
 use super::hooks::{ClientInfo, Hooks, Interest, NoHooks};
 use super::options::Options;
 use super::peers::{Levels, Outbox};
@@ -31,7 +32,8 @@ pub struct Shard {
     pub(super) options: Options,
     pub(super) router: Arc<RwLock<Router>>,
     pub(super) sessions: SlotMap<SessionKey, Session>,
-    pub(super) by_client_id: PeerMap<Arc<str>, SessionKey>,
+    /// By client id and mount point, see `mount`.
+    pub(super) directory: Directory,
     pub(super) connections: SlotMap<ConnKey, Connection>,
     pub(super) wheel: Wheel<TimerKey>,
     pub(super) budget: Budget,
@@ -125,7 +127,7 @@ impl Shard {
             leaving: Vec::new(),
             router,
             sessions: SlotMap::with_key(),
-            by_client_id: peer_map(&mut rng),
+            directory: Directory::new(&mut rng),
             connections: SlotMap::with_key(),
             bans: Bans::new(&mut rng),
             tasks: Tasks::default(),
@@ -478,7 +480,15 @@ pub(super) fn protocol_error(text: &'static str) -> Fault {
 /// Who a hook is asked about.
 pub(super) fn client_info<'a>(connection: &'a Connection, client_id: &'a str, username: Option<&'a str>) -> ClientInfo<'a> {
     let (peer, protocol_level) = (&*connection.peer, connection.version.level());
-    ClientInfo { client_id, username, peer, protocol_level, about: connection.about.as_ref(), process: connection.process() }
+    ClientInfo {
+        client_id,
+        username,
+        peer,
+        protocol_level,
+        mount_point: connection.mount_point(),
+        about: connection.about.as_ref(),
+        process: connection.process(),
+    }
 }
 
 /// A closing connection whose socket takes nothing is closed after this time.

@@ -94,6 +94,8 @@ stats! {
     handshake_timeouts,
     /// Handshakes that had to wait because `max_handshakes` were in progress.
     handshakes_delayed,
+    /// Handshakes that had to wait because `max_handshakes_per_address` of their address were in progress.
+    handshakes_crowded,
     /// Handshakes given up because they stood still while others waited.
     handshakes_shed,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
@@ -173,6 +175,8 @@ stats! {
     output_pauses,
     /// Times a client was not read for a while because it had sent more than its listener's `rate_messages` or `rate_bytes`.
     rate_pauses,
+    /// Clients that had gone and were closed before all they had sent beyond their rate was taken.
+    rate_given_up,
     /// Clients closed because they kept an unfinished packet while memory was short (0x97).
     unfinished_packets_closed,
 }

@@ -35,7 +35,10 @@ pub(super) fn session_info<'a>(session: &'a Session, connection: Option<&'a Conn
     let (client_id, username) = (&*session.client_id, session.username.as_deref());
     match connection {
         Some(connection) => client_info(connection, client_id, username),
-        None => ClientInfo { client_id, username, peer: "", protocol_level: session.version.level(), about: None, process: None },
+        None => {
+            let (mount_point, protocol_level) = (session.mount.as_ref().map(|mount| mount.as_str()), session.version.level());
+            ClientInfo { client_id, mount_point, username, peer: "", protocol_level, about: None, process: None }
+        }
     }
 }
 

@@ -13,7 +13,10 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`]. Before MQTT 5 the completion says that it is not supported.
     pub fn request(&self, request: Publish<'_>, timeout: Duration, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        self.post_publish(request, RequestKind::Request, done, move |client, now, token, request| client.request(now, token, request, timeout))
+        let terms = request.terms;
+        let (posted, terms) = self.reserve(request.len_bytes(), terms)?;
+        let message = request.message(self.runtime.budget(), self.runtime.now())?;
+        self.post_message(posted, RequestKind::Request, done, move |client, now, token| client.request(now, token, &message, terms, timeout))
     }
 
     /// Publishes `response` where the request that came wants it, with its Correlation Data; topic and properties of

@@ -62,6 +62,8 @@ impl Drop for Reserved {
 pub(super) struct Tracker {
     track: Mutex<Track>,
     changed: Condvar,
+    /// Pending requests with a callback of their own.
+    callbacks: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -168,6 +170,19 @@ impl Tracker {
         }
     }
 
+    /// A request begins. False: `pending_max` are not done yet, or not told.
+    pub fn begin(&self, token: Token, done: Option<CompletionCallback>, pending_max: usize) -> bool {
+        let mut track = self.lock();
+        if track.pending.len() >= pending_max {
+            return false;
+        }
+        if done.is_some() {
+            self.callbacks.fetch_add(1, Ordering::Relaxed);
+        }
+        track.pending.insert(token.0, done);
+        true
+    }
+
     fn note_state(&self, state: State) {
         self.change(|track| {
             track.is_online = state == State::Online;
@@ -177,19 +192,29 @@ impl Tracker {
 
     /// Calls the request's own callback, without the lock.
     fn call_back(&self, token: Token, completion: &Completion) {
+        // The request of this token was posted after it was counted.
+        if self.callbacks.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
         if let Some(done) = done {
+            self.callbacks.fetch_sub(1, Ordering::Relaxed);
             done(token, completion);
         }
     }
 
     /// Tells those who wait; after all callbacks.
-    fn finish(&self, token: Token, completion: Completion) {
+    fn finish(&self, completed: &mut Vec<(Token, Option<Completion>)>) {
+        if completed.is_empty() {
+            return;
+        }
         self.change(|track| {
-            track.pending.remove(&token.0);
-            if !completion.is_success() {
-                track.failures.truncate(FAILURES_KEPT - 1);
-                track.failures.push_front((token, completion));
+            for (token, failure) in completed.drain(..) {
+                track.pending.remove(&token.0);
+                if let Some(failure) = failure {
+                    track.failures.truncate(FAILURES_KEPT - 1);
+                    track.failures.push_front((token, failure));
+                }
             }
         });
     }
@@ -212,8 +237,10 @@ impl Completion {
 
 /// Stands between the worker and the caller's handler.
 pub(super) struct Tracking {
-    pub tracker: Arc<Tracker>,
-    pub handler: Box<dyn ClientHandler>,
+    tracker: Arc<Tracker>,
+    handler: Box<dyn ClientHandler>,
+    /// Requests that were told to the handler and not yet to those who wait, and how they failed: one lock for a whole turn's.
+    completed: Vec<(Token, Option<Completion>)>,
 }
 
 /// Keeps messages for an application that pulls them.
@@ -242,30 +269,17 @@ impl ClientHandler for Tracking {
     }
 
     fn event(&mut self, now: Instant, event: Event) {
+        if let Some((token, completion)) = completion_of(&event) {
+            self.tracker.call_back(token, &completion);
+            self.handler.event(now, event);
+            return self.complete(token, completion);
+        }
+        // In the order in which it happened.
+        self.told();
         self.note_connection(now, &event);
         let state = if let Event::StateChanged(state) = &event { Some(*state) } else { None };
-        let completed = match &event {
-            Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
-            Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
-                Some((*token, Completion::Answered(*outcome, reasons.clone())))
-            }
-            Event::Responded { token, response } => Some((
-                *token,
-                match response {
-                    Ok(incoming) => Completion::Responded(incoming.clone()),
-                    Err(outcome) => Completion::Unanswered(*outcome),
-                },
-            )),
-            _ => None,
-        };
-        if let Some((token, completion)) = &completed {
-            self.tracker.call_back(*token, completion);
-        }
         self.handler.event(now, event);
         // Who waits for something learns of it after the handler has.
-        if let Some((token, completion)) = completed {
-            self.tracker.finish(token, completion);
-        }
         if let Some(state) = state {
             self.tracker.note_state(state);
         }
@@ -274,11 +288,37 @@ impl ClientHandler for Tracking {
     fn refused(&mut self, token: Token, error: proto::Error) {
         self.tracker.call_back(token, &Completion::Refused(error));
         self.handler.refused(token, error);
-        self.tracker.finish(token, Completion::Refused(error));
+        self.complete(token, Completion::Refused(error));
+        self.told();
+    }
+
+    fn told(&mut self) {
+        self.tracker.finish(&mut self.completed);
+    }
+}
+
+/// How a request ended, if this event says so.
+fn completion_of(event: &Event) -> Option<(Token, Completion)> {
+    match event {
+        Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
+        Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
+            Some((*token, Completion::Answered(*outcome, reasons.clone())))
+        }
+        Event::Responded { token, response: Ok(incoming) } => Some((*token, Completion::Responded(incoming.clone()))),
+        Event::Responded { token, response: Err(outcome) } => Some((*token, Completion::Unanswered(*outcome))),
+        _ => None,
     }
 }
 
 impl Tracking {
+    pub fn new(tracker: Arc<Tracker>, handler: Box<dyn ClientHandler>) -> Self {
+        Self { tracker, handler, completed: Vec::new() }
+    }
+
+    fn complete(&mut self, token: Token, completion: Completion) {
+        self.completed.push((token, (!completion.is_success()).then_some(completion)));
+    }
+
     fn note_connection(&self, now: Instant, event: &Event) {
         match event {
             Event::Connected(connected) => self.tracker.change(|track| {
@@ -296,6 +336,7 @@ impl Tracking {
 
 impl Drop for Tracking {
     fn drop(&mut self) {
+        self.told();
         let (mut left, mut received) = (IdMap::default(), VecDeque::new());
         self.tracker.change(|track| {
             left = core::mem::take(&mut track.pending);

@@ -19,6 +19,8 @@ pub struct ClientConfig {
     pub tls: ClientTlsSettings,
     /// Proxies on the way to them, and what WebSocket asks besides.
     pub way: WaySettings,
+    /// What WebSocket asks for at servers whose URI has no path; empty: the usual one.
+    pub websocket_path: String,
     /// Messages wait for the application to take them.
     pub pull_receive: bool,
     /// Bounds of that.
@@ -153,7 +155,11 @@ impl ClientConfig {
             }
         }
         options.validate().map_err(|error| Error::Together(error.to_string()))?;
-        Ok((options, self.servers.clone(), self.dial.clone()))
+        let mut servers = self.servers.clone();
+        for server in servers.iter_mut().filter(|server| server.transport.websocket && server.path.is_empty()) {
+            server.path.clone_from(&self.websocket_path);
+        }
+        Ok((options, servers, self.dial.clone()))
     }
 }
 
@@ -206,6 +212,7 @@ mod tests {
                 "v2",
                 "X-A: b",
                 "socks5://x:1",
+                "/a",
             ];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));

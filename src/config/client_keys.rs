@@ -317,6 +317,9 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         |c| Value::Text(c.way.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")),
         |c, v| c.way.fields = fields(&v.into_text()).unwrap_or_default()
     ),
+    row!(Kind::Path, "websocket_path", "path to ask for at servers whose URI has none; empty: /mqtt", |c| Value::Text(c.websocket_path.clone()), |c, v| c
+        .websocket_path =
+        v.into_text()),
     row!(
         Kind::Proxy,
         "proxy_uri" | "proxy",

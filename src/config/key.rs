@@ -5,7 +5,7 @@ use core::fmt;
 use super::Error;
 use super::uri::split_port;
 use crate::net::TunnelProxy;
-use crate::stack::{TunnelKind, is_field};
+use crate::stack::{TunnelKind, is_field, is_path};
 
 /// One option.
 pub struct Key<T: 'static> {
@@ -50,6 +50,8 @@ pub enum Kind {
     Fields,
     /// A proxy's URI, or nothing.
     Proxy,
+    /// A path of a URI, or nothing.
+    Path,
     /// One of these words; its index is the value.
     Choice(&'static [&'static str]),
 }
@@ -215,6 +217,7 @@ impl Kind {
             Self::Hashes => words(text).map(|word| hash(word).map(|hash| hexadecimal(&hash))).collect::<Option<Vec<_>>>().map(|all| Value::Text(all.join(","))),
             Self::Fields => fields(text).map(|_| Value::Text(text.to_owned())),
             Self::Proxy => proxy_of(text).map(|_| Value::Text(text.trim().to_owned())),
+            Self::Path => Some(text.trim()).filter(|path| path.is_empty() || is_path(path)).map(|path| Value::Text(path.to_owned())),
             Self::Choice(words) => {
                 let index = words.iter().position(|word| word.eq_ignore_ascii_case(text.trim()))?;
                 Some(Value::Number(index as u64))
@@ -246,6 +249,7 @@ impl fmt::Display for Kind {
             Self::Hashes => write!(f, "SHA-256 as 64 hexadecimal digits, separated by commas"),
             Self::Fields => write!(f, "lines 'Name: value', without the handshake's own fields"),
             Self::Proxy => write!(f, "http://host:port or socks5://host:port"),
+            Self::Path => write!(f, "a path such as /mqtt"),
             Self::Address => write!(f, "an IP address"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
         }
@@ -350,6 +354,9 @@ mod tests {
             (Kind::Choice(&["a", "b"]), "B", number(1)),
             (Kind::Choice(&["a", "b"]), "c", None),
             (Kind::Text, " x ", Some(Value::Text(" x ".to_owned()))),
+            (Kind::Path, "/a?b=c", Some(Value::Text("/a?b=c".to_owned()))),
+            (Kind::Path, "a", None),
+            (Kind::Path, "/a b", None),
         ];
         for (kind, text, expected) in cases {
             assert_eq!(kind.parse(text), expected, "{kind:?} {text:?}");

@@ -12,9 +12,12 @@ use crate::net::{ListenerOptions, ListenerTls};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
+#[derive(Debug)]
 pub struct ListenerKey {
     /// Its name in URIs and files.
     pub name: &'static str,
+    /// Other names it is known by: mosquitto's.
+    pub aliases: &'static [&'static str],
     /// What values look like.
     pub expected: &'static str,
     /// What it does.
@@ -24,6 +27,11 @@ pub struct ListenerKey {
 }
 
 impl ListenerKey {
+    /// It has this name, or this is an alias of it.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        core::iter::once(&self.name).chain(self.aliases).any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// Parses `text` and puts it.
     pub fn set(&self, listener: &mut ListenerOptions, text: &str) -> Result<(), Error> {
         (self.write)(listener, text.trim()).ok_or_else(|| {
@@ -43,6 +51,7 @@ macro_rules! optional {
     ($name:literal, $($field:ident).+, $min:literal, $max:literal, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: concat!("a number from ", $min, " to ", $max),
             doc: $doc,
             read: |listener| listener.$($field).+.map(|number| number.to_string()).unwrap_or_default(),
@@ -55,6 +64,7 @@ macro_rules! plain {
     ($name:literal, $($field:ident).+, $min:literal, $max:literal, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: concat!("a number from ", $min, " to ", $max),
             doc: $doc,
             read: |listener| listener.$($field).+.to_string(),
@@ -67,6 +77,7 @@ macro_rules! networks {
     ($name:literal, $($field:ident).+, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: "addresses or networks such as 10.0.0.0/8,::1",
             doc: $doc,
             read: |listener| listener.$($field).+.to_string(),
@@ -77,9 +88,10 @@ macro_rules! networks {
 
 /// A file or other text of TLS.
 macro_rules! tls_text {
-    ($name:literal, $field:ident, $doc:literal) => {
+    ($name:literal, $alias:literal, $field:ident, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[$alias],
             expected: "the name of a file",
             doc: $doc,
             read: |listener| listener.tls.as_ref().map(|tls| tls.$field.clone()).unwrap_or_default(),
@@ -89,9 +101,10 @@ macro_rules! tls_text {
 }
 /// One of some words; the default is the first, and not printed.
 macro_rules! tls_choice {
-    ($name:literal, $field:ident, $words:ident, $expected:literal, $doc:literal) => {
+    ($name:literal, $field:ident, $words:ident, $expected:ident, $doc:literal) => {
         ListenerKey {
             name: $name,
+            aliases: &[],
             expected: $expected,
             doc: $doc,
             read: |listener| {
@@ -103,12 +116,17 @@ macro_rules! tls_choice {
     };
 }
 
-const CLIENT_CERTIFICATE_WORDS: [(&str, ClientCertificate); 3] =
-    [("none", ClientCertificate::None), ("request", ClientCertificate::Request), ("require", ClientCertificate::Require)];
-const IDENTITY_WORDS: [(&str, Identity); 4] =
-    [("none", Identity::None), ("cn", Identity::CommonName), ("san", Identity::AlternativeName), ("fingerprint", Identity::Fingerprint)];
-const PROXY_WORDS: [(&str, ProxyPolicy); 3] = [("off", ProxyPolicy::Off), ("optional", ProxyPolicy::Optional), ("required", ProxyPolicy::Required)];
-const TLS_VERSION_WORDS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+/// Words and what they mean, the default first; and how they are told of.
+macro_rules! words {
+    ($words:ident, $expected:ident, $type:ident, [$first:literal = $default:ident, $($word:literal = $choice:ident),+]) => {
+        const $words: &[(&str, $type)] = &[($first, $type::$default), $(($word, $type::$choice)),+];
+        const $expected: &str = concat!("one of ", $first, $(", ", $word),+);
+    };
+}
+words!(CLIENT_CERTIFICATE_WORDS, CLIENT_CERTIFICATE_EXPECTED, ClientCertificate, ["none" = None, "request" = Request, "require" = Require]);
+words!(IDENTITY_WORDS, IDENTITY_EXPECTED, Identity, ["none" = None, "cn" = CommonName, "san" = AlternativeName, "fingerprint" = Fingerprint]);
+words!(PROXY_WORDS, PROXY_EXPECTED, ProxyPolicy, ["off" = Off, "optional" = Optional, "required" = Required]);
+words!(TLS_VERSION_WORDS, TLS_VERSION_EXPECTED, TlsVersion, ["1.2" = V12, "1.3" = V13]);
 
 fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
     listener.tls.get_or_insert_default()
@@ -117,6 +135,7 @@ fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
 pub(super) static KEYS: &[ListenerKey] = &[
     ListenerKey {
         name: "allow_anonymous",
+        aliases: &[],
         expected: "true or false",
         doc: "let clients without a user name in; not set: as the server's option, and without that on loopback only, and behind no proxy",
         read: |listener| listener.rules.allow_anonymous.map(|allow| allow.to_string()).unwrap_or_default(),
@@ -127,6 +146,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "versions",
+        aliases: &[],
         expected: "some of 3.1,3.1.1,5",
         doc: "protocol versions spoken here; another one is answered 0x84, or 1 in 3.x",
         read: |listener| listener.rules.versions.to_string(),
@@ -134,6 +154,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "mount_point",
+        aliases: &[],
         expected: "the begin of a topic, with / at its end",
         doc: "put before every topic and filter of these clients, and taken off what they receive",
         read: |listener| listener.rules.mount_point.as_ref().map(|mount| mount.as_str().to_owned()).unwrap_or_default(),
@@ -142,6 +163,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("max_connections", max_connections, 1, 10000000, "connections through this listener at one time"),
     ListenerKey {
         name: "max_packet_size",
+        aliases: &[],
         expected: "a number of bytes from 128 to 268435460",
         doc: "largest packet a client may send, at most the server's",
         read: |listener| listener.rules.max_packet_size.map(|bytes| bytes.to_string()).unwrap_or_default(),
@@ -153,31 +175,32 @@ pub(super) static KEYS: &[ListenerKey] = &[
     optional!("receive_maximum", rules.receive_maximum, 1, 65535, "QoS 1 and 2 messages on their way from one client, at most the server's"),
     optional!("max_keepalive", rules.max_keepalive_s, 1, 65535, "longest keep-alive in seconds, at most the server's"),
     optional!("rate_messages", rules.rate_messages, 1, 4294967295, "PUBLISH packets a client may send in a second; beyond, it is not read for a while"),
-    optional!("rate_bytes", rules.rate_bytes, 1, 4294967295, "bytes a client may send in a second; beyond, it is not read for a while"),
+    optional!(
+        "rate_bytes",
+        rules.rate_bytes,
+        1,
+        4294967295,
+        "bytes a client may send in a second, over TLS and WebSocket with what those add; beyond, it is not read for a while"
+    ),
     optional!("rate_connections", rate_connections, 1, 4294967295, "connections accepted in a second; beyond, they wait to be accepted"),
     networks!("allow", rules.allow, "only clients from these addresses are let in"),
     networks!("deny", rules.deny, "clients from these addresses are not let in, even if `allow` has them"),
-    tls_text!("cert", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
-    tls_text!("key", key, "TLS: its private key, a PEM file"),
-    tls_text!("ca", ca, "TLS: who may sign clients' certificates, a PEM file"),
-    tls_text!("crl", crl, "TLS: certificates of clients that were revoked, a PEM file"),
+    tls_text!("cert", "certfile", cert, "TLS: the server's certificate and the intermediate ones behind it, a PEM file"),
+    tls_text!("key", "keyfile", key, "TLS: its private key, a PEM file"),
+    tls_text!("ca", "cafile", ca, "TLS: who may sign clients' certificates, a PEM file"),
+    tls_text!("crl", "crlfile", crl, "TLS: certificates of clients that were revoked, a PEM file"),
     tls_choice!(
         "client_cert",
         client_certificate,
         CLIENT_CERTIFICATE_WORDS,
-        "one of none, request, require",
+        CLIENT_CERTIFICATE_EXPECTED,
         "TLS: whether clients show certificates; not set: none"
     ),
-    tls_choice!(
-        "identity",
-        identity,
-        IDENTITY_WORDS,
-        "one of none, cn, san, fingerprint",
-        "TLS: what of a client's certificate is its user name; not set: none"
-    ),
-    tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, "one of 1.2, 1.3", "TLS: the oldest version; not set: 1.2"),
+    tls_choice!("identity", identity, IDENTITY_WORDS, IDENTITY_EXPECTED, "TLS: what of a client's certificate is its user name; not set: none"),
+    tls_choice!("tls_min", version_min, TLS_VERSION_WORDS, TLS_VERSION_EXPECTED, "TLS: the oldest version; not set: 1.2"),
     ListenerKey {
         name: "alpn",
+        aliases: &[],
         expected: "names of protocols, separated by commas",
         doc: "TLS: protocols of ALPN, the dearest first",
         read: |listener| listener.tls.as_ref().map(|tls| tls.alpn.join(",")).unwrap_or_default(),
@@ -185,6 +208,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "paths",
+        aliases: &[],
         expected: "paths such as /mqtt, separated by commas",
         doc: "WebSocket: paths that are served; not set: all, or the one in the URI",
         read: |listener| listener.websocket.paths.join(","),
@@ -195,6 +219,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "origins",
+        aliases: &["websockets_origin"],
         expected: "origins of pages, separated by commas",
         doc: "WebSocket: origins whose pages are let in; not set: all",
         read: |listener| listener.websocket.origins.join(","),
@@ -202,7 +227,8 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "proxy",
-        expected: "one of off, optional, required",
+        aliases: &[],
+        expected: PROXY_EXPECTED,
         doc: "whether the header of the PROXY protocol is expected, from `proxy_trusted`",
         read: |listener| PROXY_WORDS.iter().skip(1).find(|(_, choice)| *choice == listener.proxy).map_or("", |(word, _)| *word).to_owned(),
         write: |listener, text| Some(listener.proxy = PROXY_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
@@ -211,6 +237,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",
+        aliases: &[],
         expected: "an octal number from 0000 to 0777",
         doc: "permissions of the file of a Unix socket, in octal; not set: as the process's mask says",
         read: |listener| listener.socket.mode.map(|mode| format!("{mode:04o}")).unwrap_or_default(),
@@ -222,6 +249,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     ListenerKey {
         name: "owner",
+        aliases: &[],
         expected: "USER, USER:GROUP or :GROUP",
         doc: "who is to own the file of a Unix socket: USER:GROUP, by name or number",
         read: |listener| listener.socket.owner.clone(),

@@ -15,6 +15,7 @@
 //! | `key` | rows, kinds, values |
 //! | `server_keys`, `listener_keys`, `client_keys` | the tables |
 //! | `server`, `client` | the configurations |
+//! | `listener` | one listener, put together option by option |
 //! | `server_check`, `client_check` | what cannot work together |
 //! | `describe` | the tables as documentation, values with a type |
 //! | `uri`, `file`, `json`, `connection_string` | the syntaxes |
@@ -33,6 +34,8 @@ mod file;
 mod json;
 mod key;
 #[cfg(feature = "server")]
+mod listener;
+#[cfg(feature = "server")]
 mod listener_keys;
 #[cfg(feature = "server")]
 mod server;
@@ -48,6 +51,8 @@ pub use client::ClientConfig;
 pub use describe::{KeyInfo, describe, set_value, value_of};
 pub use error::{Error, Problem};
 pub use key::{Key, Kind, Value};
+#[cfg(feature = "server")]
+pub use listener::ListenerConfig;
 #[cfg(feature = "server")]
 pub use listener_keys::ListenerKey;
 #[cfg(feature = "server")]

@@ -1,10 +1,8 @@
 //! The configuration of a server.
 
-use std::net::SocketAddr;
-
 use super::entry::Entry;
 use super::key::{find, unknown};
-use super::{Error, Key, ListenerKey, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
+use super::{Error, Key, ListenerConfig, Problem, ServerUri, connection_string, is_client_key, is_server_key, listener_keys, own_variables, server_keys};
 use crate::broker::Options;
 use crate::net::{Endpoint, ListenerOptions, ListenerWebSocket, Underlay};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy};
@@ -30,15 +28,6 @@ pub struct ServerDiff {
     pub listeners_added: Vec<ListenerOptions>,
     /// Where not to listen any more.
     pub listeners_removed: Vec<ListenerOptions>,
-}
-
-/// What the URI of a listener says outside of its query, as keys of a `[[listener]]` table.
-const PLACE_KEYS: [&str; 3] = ["uri", "address", "port"];
-
-/// The row of one option of a listener.
-fn find_of_listener(name: &str) -> Result<&'static ListenerKey, Error> {
-    let keys = listener_keys();
-    keys.iter().find(|key| key.name.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(name, keys.iter().map(|key| key.name)))
 }
 
 /// What has to be there together.
@@ -111,10 +100,12 @@ impl ServerConfig {
 
     /// Adds `mqtt://host:port`; a name that has two addresses makes two listeners.
     pub fn add_listener_uri(&mut self, uri: &str) -> Result<(), Error> {
-        self.add_listeners(&ServerUri::parse(uri)?)
+        self.add_listener(&ListenerConfig::of_uri(uri)?)
     }
 
-    fn add_listeners(&mut self, uri: &ServerUri) -> Result<(), Error> {
+    /// Adds what was put together by and by; a name that has two addresses makes two listeners. Nothing changes on error.
+    pub fn add_listener(&mut self, listener: &ListenerConfig) -> Result<(), Error> {
+        let uri = listener.place()?;
         if uri.username.is_some() {
             let why = "a listener has no user name".to_owned();
             return Err(Error::Uri { uri: uri.host.clone(), why });
@@ -124,40 +115,42 @@ impl ServerConfig {
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
             _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
         };
-        self.add_endpoints(endpoints, uri)
+        self.add_endpoints(endpoints, listener, &uri)
     }
 
     /// A listener at a socket that is there already: `options` is the query of a URI, or a whole one, whose address does not count.
     pub fn listener_of_socket(endpoint: Endpoint, options: &str) -> Result<ListenerOptions, Error> {
         let mut config = Self::default();
-        let uri = match options.split_once("://") {
+        let listener = match options.split_once("://") {
             // It begins with a scheme, not with a key.
-            Some((scheme, _)) if !scheme.contains('=') => ServerUri::parse(options)?,
+            Some((scheme, _)) if !scheme.contains('=') => ListenerConfig::of_uri(options)?,
             // The socket says nothing of TLS; a certificate does.
-            _ if options.split('&').any(|pair| pair.starts_with("cert=")) => ServerUri::parse(&format!("mqtts://?{options}"))?,
-            _ => ServerUri::parse(&format!("mqtt://?{options}"))?,
+            _ if options.split('&').any(|pair| pair.starts_with("cert=")) => ListenerConfig::of_uri(&format!("mqtts://?{options}"))?,
+            _ => ListenerConfig::of_uri(&format!("mqtt://?{options}"))?,
         };
-        config.add_endpoints(vec![endpoint], &uri)?;
+        config.add_endpoints(vec![endpoint], &listener, &listener.place()?)?;
         Ok(config.listeners.remove(0))
     }
 
-    fn add_endpoints(&mut self, endpoints: Vec<Endpoint>, uri: &ServerUri) -> Result<(), Error> {
+    fn add_endpoints(&mut self, endpoints: Vec<Endpoint>, config: &ListenerConfig, uri: &ServerUri) -> Result<(), Error> {
         // Port 0 takes another port each time: it can be there twice.
         let is_one = |endpoint: &Endpoint| endpoint.socket_address().is_none_or(|address| address.port() != 0);
         let taken = endpoints.iter().find(|endpoint| is_one(endpoint) && self.listeners.iter().any(|listener| listener.endpoint == **endpoint));
         if let Some(endpoint) = taken {
             return Err(Error::Together(format!("listens at {endpoint} twice")));
         }
+        let mut listeners = Vec::new();
         for endpoint in endpoints {
             let mut listener = ListenerOptions::on(endpoint);
             listener.transport = uri.transport;
-            uri.query.iter().try_for_each(|(key, value)| find_of_listener(key)?.set(&mut listener, value))?;
+            config.write_options(&mut listener)?;
             listener.websocket.paths.extend(Some(uri.path.clone()).filter(|path| path.len() > 1));
             check_tls(&listener)?;
             check_layers(&listener)?;
             check_place(&listener)?;
-            self.listeners.push(listener);
+            listeners.push(listener);
         }
+        self.listeners.extend(listeners);
         Ok(())
     }
 
@@ -222,36 +215,17 @@ impl ServerConfig {
     }
 
     fn add_listener_table(&mut self, rows: &[(String, String, usize)]) -> Result<(), Problem> {
-        let mut uri = ServerUri::default();
-        // Where the whole is said, if it is said in one place.
-        let whole = rows.iter().find(|(key, ..)| key == "uri").map(|(.., line)| *line);
-        for (key, value, line) in rows {
+        let mut listener = ListenerConfig::default();
+        // Where the whole is said, if it is said in one place. First: what the others say goes before its query.
+        let whole = rows.iter().find(|(key, ..)| key == "uri");
+        for (key, value, line) in whole.into_iter().chain(rows.iter().filter(|(key, ..)| key != "uri")) {
             let problem = |error| Problem { line: *line, error };
-            match key.as_str() {
-                "address" | "port" if whole.is_some() => {
-                    return Err(problem(Error::Together("address and port are in the uri".to_owned())));
-                }
-                "uri" => {
-                    let parsed = ServerUri::parse(value).map_err(problem)?;
-                    uri = ServerUri { query: [&parsed.query[..], &uri.query].concat(), ..parsed };
-                }
-                "address" => uri.host.clone_from(value),
-                "port" => {
-                    uri.port = Some(value.parse().map_err(|_| {
-                        let (key, value) = (key.clone(), value.clone());
-                        problem(Error::Value { key, value, expected: "a port from 0 to 65535".to_owned() })
-                    })?);
-                }
-                other => {
-                    let key = find_of_listener(other)
-                        .map_err(|_| problem(unknown(other, PLACE_KEYS.into_iter().chain(listener_keys().iter().map(|key| key.name)))))?;
-                    // Looked at here as well: its line is known.
-                    key.set(&mut ListenerOptions::at(SocketAddr::from(([0, 0, 0, 0], 0))), value).map_err(problem)?;
-                    uri.query.push((key.name.to_owned(), value.clone()));
-                }
+            if whole.is_some() && ["address", "host", "bind_address", "port", "protocol"].contains(&key.as_str()) {
+                return Err(problem(Error::Together(format!("{key} is in the uri"))));
             }
+            listener.set(key, value).map_err(problem)?;
         }
-        self.add_listeners(&uri).map_err(|error| Problem { line: whole.unwrap_or(0), error })
+        self.add_listener(&listener).map_err(|error| Problem { line: whole.map_or(0, |(.., line)| *line), error })
     }
 
     /// Sets what `NLMQTT_` variables say; the others, and a client's, are passed over.
@@ -416,8 +390,8 @@ mod tests {
         let mut again = ServerConfig::default();
         assert!(again.load_json(&config.to_json()).is_empty(), "{}", config.to_json());
         assert_eq!(again.listeners, config.listeners);
-        let problems = again.load_toml("[[listener]]\naddress = \"127.0.0.1\"\ncert = \"c\"\nkey = \"k\"\n[[listener]]\nuri = \"mqtts://127.0.0.1:9\"\n");
-        assert_eq!(problems.len(), 2, "TLS on mqtt://, and TLS without a certificate: {problems:?}");
+        let problems = again.load_toml("[[listener]]\naddress = \"127.0.0.1\"\nport = 7\ncert = \"c\"\n[[listener]]\nuri = \"mqtts://127.0.0.1:9\"\n");
+        assert_eq!(problems.len(), 2, "no key, and TLS without a certificate: {problems:?}");
         assert!(problems.iter().all(|problem| problem.to_string().contains("cert")));
     }
 

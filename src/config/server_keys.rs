@@ -115,6 +115,13 @@ pub(super) static KEYS: &[Key<ServerConfig>] = &[
     milliseconds!(slow_consumer_grace, "slow_consumer_grace_ms", 0, "a client that does not read for so long is closed"),
     milliseconds!(connect_timeout, "connect_timeout_ms", 1, "from accept to CONNECT"),
     number!(max_handshakes, "max_handshakes", Kind::Number(1, 1_000_000), LIVE, "TLS and other handshakes in progress on one worker; further ones wait"),
+    number!(
+        max_handshakes_per_address,
+        "max_handshakes_per_address",
+        Kind::Number(1, 1_000_000),
+        LIVE,
+        "of these, with one address (IPv6: one /64), which is the client's behind a trusted proxy"
+    ),
     milliseconds!(handshake_timeout, "handshake_timeout_ms", 1, "from the first byte of a handshake to its end"),
     milliseconds!(hook_timeout, "hook_timeout_ms", 1, "for the late answer of a hook"),
     milliseconds!(tick_interval, "tick_interval_ms", 1, "how often the hook `tick` is called"),

@@ -58,8 +58,18 @@ pub(super) fn schemes_built() -> String {
     }
 }
 
+/// The transport of this build that has a name.
+#[cfg(feature = "server")]
+pub(super) fn transport_named(name: &str) -> Result<Transport, Error> {
+    let name = name.to_ascii_lowercase();
+    let Some(row) = SCHEMES.iter().find(|row| row.name == name) else {
+        return Err(Error::Uri { uri: name, why: format!("unknown transport, expected {}", schemes_built()) });
+    };
+    if row.is_built { Ok(row.transport) } else { Err(Error::Scheme { scheme: name }) }
+}
+
 /// The name of a transport.
-#[cfg(all(feature = "server", feature = "json"))]
+#[cfg(feature = "server")]
 pub(super) fn scheme_name(transport: Transport) -> &'static str {
     SCHEMES.iter().find(|scheme| scheme.transport == transport).map_or(SCHEMES[0].name, |scheme| scheme.name)
 }

@@ -167,9 +167,9 @@ pub type nlmqtt_client_message_fn = Option<unsafe extern "C" fn(user_data: *mut 
 pub type nlmqtt_completion_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, completion: *const nlmqtt_completion)>;
 
 /// What a client tells. Fill it with nlmqtt_client_callbacks_init, then set what you want; NULL: not interested. Every
-/// callback runs on the thread that does the work (in THREAD mode the library's, of many workers always the same one, the one that polls in LOOP mode, the one that dispatches in DISPATCH mode), one at a
-/// time. It may call every function; what changes something happens after it has returned, and what waits answers
-/// WOULD_DEADLOCK. Everything it is given is borrowed until it returns.
+/// callback runs on the thread that does the work (in THREAD mode the library's, of many workers always the same one, the one that polls in
+/// LOOP mode, the one that dispatches in DISPATCH mode), one at a time. It may call every function; what changes something happens after it
+/// has returned, and what waits answers WOULD_DEADLOCK. Everything it is given is borrowed until it returns.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct nlmqtt_client_callbacks {

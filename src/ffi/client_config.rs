@@ -61,8 +61,8 @@ pub unsafe extern "C" fn nlmqtt_client_config_free(config: *mut nlmqtt_client_co
 /// Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://, and unix:///PATH for a Unix socket; port 1883 if there is none; a user name,
 /// password or key counts for the whole client). Several servers are a ladder: the one with the lowest `priority` is tried
 /// first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
-/// is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not such a URI; UNSUPPORTED: a transport this build does not have. Nothing
-/// changes then.
+/// is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not
+/// such a URI; UNSUPPORTED: a transport this build does not have. Nothing changes then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_add_server(config: *mut nlmqtt_client_config, uri: *const c_char, priority: u32) -> nlmqtt_status {
     fence(|| {

@@ -40,8 +40,8 @@ pub struct nlmqtt_publish_options {
     /// Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
     /// the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
     /// read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
-    /// of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on to the server
-    /// and to its subscribers there, unless it is to be retained: the last use is then theirs, on whatever thread.
+    /// of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on
+    /// to the server and to its subscribers there, unless it is to be retained: the last use is then theirs, on whatever thread.
     pub payload_free_fn: nlmqtt_free_fn,
     /// Given to payload_free_fn.
     pub payload_user_data: *mut c_void,
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn nlmqtt_publish_options_init(options: *mut nlmqtt_publis
 /// server has acknowledged it (QoS 1 and 2). Everything is copied; `payload` may be NULL if `len` is 0. `token_out` (may be
 /// NULL) names it for the published callback, nlmqtt_client_wait and nlmqtt_client_cancel. Never waits. QUEUE_FULL: as many
 /// messages or bytes wait as the options allow, 65,536 completions wait to be dispatched, or the runtime's memory limit is
-/// reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name.
+/// reached; try later; INVALID_STATE: not started; INVALID_ARGUMENT: not a topic name; TOO_LARGE: more than a packet holds.
 /// Nothing was queued then, and no callback comes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_publish(

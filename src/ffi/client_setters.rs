@@ -4,7 +4,7 @@
 use std::ffi::c_char;
 
 use super::client_config::nlmqtt_client_config;
-use super::{NLMQTT_OK, fence, nlmqtt_status, optional_string, reference_mut, string};
+use super::{Failure, NLMQTT_CONFIG, NLMQTT_OK, fence, nlmqtt_status, optional_string, reference_mut, string};
 
 /// Try again with back-off.
 pub const NLMQTT_RETRY_SOON: i32 = 0;
@@ -215,6 +215,71 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_requests(
         return status;
     }
     unsafe { set_text(config, "response_topic", response_topic, "response_topic") }
+}
+
+/// Key ladder_probe_interval_s: of several servers the one that worked is tried first again when its connection is lost; after so many seconds the best
+/// one; 0: never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_client_config_set_ladder_probe_interval_s(config: *mut nlmqtt_client_config, interval_s: u32) -> nlmqtt_status {
+    unsafe { set(config, &[("ladder_probe_interval_s", &interval_s)]) }
+}
+
+/// Keys proxy_uri, proxy_username and proxy_password: the proxy on the way to every server, "http://host:port" (CONNECT, RFC 9110 section 9.3.6) or
+/// "socks5://host:port" (RFC 1928), which looks names up; user name and password may be NULL for none. `uri` NULL or empty: no proxy. Copied. CONFIG:
+/// not such a URI; nothing has changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_client_config_set_proxy(
+    config: *mut nlmqtt_client_config,
+    uri: *const c_char,
+    username: *const c_char,
+    password: *const c_char,
+) -> nlmqtt_status {
+    fence(|| {
+        let uri = unsafe { optional_string(uri, "uri") }?.unwrap_or_default();
+        let (username, password) = unsafe { (optional_string(username, "username")?, optional_string(password, "password")?) };
+        let config = unsafe { reference_mut(config, "config") }?;
+        let mut next = config.0.clone();
+        next.set("proxy_uri", uri)?;
+        next.set("proxy_username", username.unwrap_or_default())?;
+        next.set("proxy_password", password.unwrap_or_default())?;
+        config.0 = next;
+        Ok(())
+    })
+}
+
+/// Key proxy_protocol: the version of the PROXY protocol whose header is sent first to whoever is connected to, 1 or 2; 0: none. CONFIG: another number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_client_config_set_proxy_protocol(config: *mut nlmqtt_client_config, version: i32) -> nlmqtt_status {
+    unsafe { set(config, &[("proxy_protocol", &word(&["off", "v1", "v2"], version))]) }
+}
+
+/// Key websocket_path: what to ask for at servers whose URI has no path, such as "/gateway"; NULL or empty: "/mqtt". Copied. CONFIG: not a path.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_client_config_set_websocket_path(config: *mut nlmqtt_client_config, path: *const c_char) -> nlmqtt_status {
+    fence(|| {
+        let path = unsafe { optional_string(path, "path") }?.unwrap_or_default();
+        Ok(unsafe { reference_mut(config, "config") }?.0.set("websocket_path", path)?)
+    })
+}
+
+/// One more line of the key websocket_headers: a field of the request for a WebSocket (RFC 9110 section 5), such as "Authorization" and "Bearer ...".
+/// Fields of one name may be there several times. Setting the key itself begins anew. Copied. CONFIG: not a field, or one of the handshake's own;
+/// nothing has changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_client_config_add_websocket_header(
+    config: *mut nlmqtt_client_config,
+    name: *const c_char,
+    value: *const c_char,
+) -> nlmqtt_status {
+    fence(|| {
+        let (name, value) = unsafe { (string(name, "name")?, string(value, "value")?) };
+        let config = unsafe { reference_mut(config, "config") }?;
+        if name.contains([':', '\n']) || value.contains('\n') {
+            return Err(Failure::new(NLMQTT_CONFIG, "a field of a request is one line, and its name has no colon"));
+        }
+        let fields = format!("{}\n{name}: {value}", config.0.print("websocket_headers")?);
+        Ok(config.0.set("websocket_headers", &fields)?)
+    })
 }
 
 /// Keys bind_address, bind_device and socket_mark: the local IP address to connect from, the network device to connect over

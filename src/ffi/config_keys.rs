@@ -76,7 +76,7 @@ fn kind_number(kind: Kind) -> i32 {
         Kind::Number(..) => NLMQTT_KIND_NUMBER,
         Kind::Bytes(..) => NLMQTT_KIND_BYTES,
         Kind::Lifetime => NLMQTT_KIND_LIFETIME,
-        Kind::Text | Kind::List | Kind::Hashes | Kind::Fields | Kind::Proxy => NLMQTT_KIND_TEXT,
+        Kind::Text | Kind::List | Kind::Hashes | Kind::Fields | Kind::Proxy | Kind::Path => NLMQTT_KIND_TEXT,
         Kind::Secret => NLMQTT_KIND_SECRET,
         Kind::Address => NLMQTT_KIND_ADDRESS,
         Kind::Choice(_) => NLMQTT_KIND_CHOICE,
@@ -144,8 +144,8 @@ pub unsafe extern "C" fn nlmqtt_client_config_each_key(each: nlmqtt_key_fn, user
     fence(|| each_key(config::client_keys(), each, user_data))
 }
 
-/// Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together.
-/// OK: there is none; CONFIG: there are, and the last error has a line for each.
+/// Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what
+/// cannot work together. OK: there is none; CONFIG: there are, and the last error has a line for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_check(config: *const nlmqtt_client_config, problem: nlmqtt_problem_fn, user_data: *mut c_void) -> nlmqtt_status {
     fence(|| {
@@ -154,8 +154,8 @@ pub unsafe extern "C" fn nlmqtt_client_config_check(config: *const nlmqtt_client
     })
 }
 
-/// As nlmqtt_client_config_load_file, with the text of a JSON object: keys, and `server` as a URI, an object of `uri` and `priority`, or an array of these. Copied.
-/// CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
+/// As nlmqtt_client_config_load_file, with the text of a JSON object: keys, and `server` as a URI, an object of `uri` and `priority`, or an
+/// array of these. Copied. CONFIG: it has problems, nothing has changed; UNSUPPORTED: a build without JSON.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_load_json(config: *mut nlmqtt_client_config, text: *const c_char) -> nlmqtt_status {
     fence(|| {
@@ -176,7 +176,8 @@ pub unsafe extern "C" fn nlmqtt_client_config_set_bool(config: *mut nlmqtt_clien
     })
 }
 
-/// Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
+/// Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out
+/// of range; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_set_number(config: *mut nlmqtt_client_config, key: *const c_char, value: u64) -> nlmqtt_status {
     fence(|| {

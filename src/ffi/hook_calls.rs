@@ -145,8 +145,24 @@ impl Strings {
     fn client(&mut self, client: ClientInfo<'_>, more: Option<&str>) -> (nlmqtt_client_info, nlmqtt_str) {
         let tls_version = client.about.and_then(|about| about.tls_version);
         let proxied = client.about.map(|about| about.said_by_proxy()).unwrap_or_default();
-        let all = [Some(client.client_id), client.username, Some(client.peer), tls_version, proxied.authority, proxied.tls_version, proxied.common_name, more];
-        let [client_id, username, peer, tls_version, proxy_authority, proxy_tls_version, proxy_common_name, more] = self.put(all);
+        let request = client.about.and_then(|about| about.request.as_deref());
+        let all = [
+            Some(client.client_id),
+            client.mount_point,
+            client.username,
+            Some(client.peer),
+            tls_version,
+            proxied.authority,
+            proxied.tls_version,
+            proxied.tls_cipher,
+            proxied.common_name,
+            request.map(|request| &*request.path),
+            request.and_then(|request| request.origin.as_deref()),
+            more,
+        ];
+        let texts = self.put(all);
+        let [client_id, mount_point, username, peer, tls_version, proxy_authority, proxy_tls_version, proxy_tls_cipher, ..] = texts;
+        let [.., proxy_common_name, websocket_path, websocket_origin, more] = texts;
         let [proxy_unique_id, proxy_alpn] = [proxied.unique_id, proxied.alpn].map(|bytes| bytes.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of));
         let certificate = client.about.and_then(|about| about.certificate.as_deref());
         let certificate = certificate.map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of);
@@ -169,6 +185,11 @@ impl Strings {
             pid: process.pid,
             uid: process.uid,
             gid: process.gid,
+            mount_point,
+            tls_resumed: client.about.is_some_and(|about| about.is_tls_resumed),
+            proxy_tls_cipher,
+            websocket_path,
+            websocket_origin,
         };
         (info, more)
     }

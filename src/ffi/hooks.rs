@@ -58,6 +58,17 @@ pub struct nlmqtt_client_info {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The mount point of its listener; `data` is NULL without one. The same client identifier at another one is another client; calls
+    /// about one client name it by mount point, '#' and client identifier, such as "site/7/#pump".
+    pub mount_point: nlmqtt_str,
+    /// TLS of its connection went on with an earlier session: no certificate was shown again, `certificate` is that of then.
+    pub tls_resumed: bool,
+    /// As `proxy_authority`: the cipher of TLS there, such as "ECDHE-RSA-AES128-GCM-SHA256".
+    pub proxy_tls_cipher: nlmqtt_str,
+    /// The path its WebSocket was asked for, without its query; `data` is NULL without WebSocket.
+    pub websocket_path: nlmqtt_str,
+    /// The web page its WebSocket was opened by (Origin, RFC 6454), such as "https://console.example"; `data` is NULL if it was no browser.
+    pub websocket_origin: nlmqtt_str,
 }
 
 /// A CONNECT (MQTT 5 section 3.1). Everything is borrowed until the hook returns.
@@ -128,10 +139,12 @@ pub struct nlmqtt_subscription_info {
 /// Thread word of all of them: they are called on the thread that does the server's work, in DISPATCH mode on the one that calls
 /// nlmqtt_runtime_dispatch, one at a time, in the order of each client's packets. On a runtime with more than one worker they are called on
 /// the worker of the client they are about (`tick`: on the first; `accept`: on the one that listens; `retained_set` and `retained_cleared`: on the
-/// publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different workers, with the same `user_data`, so that the
-/// application must protect what it shares between them. In DISPATCH mode they stay one at a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that
-/// blocks stalls its worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option `hook_timeout_ms` counts
-/// from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH mode, without the application's thread.
+/// publisher's; of what expires while it is retained: on the first): in order for one client, but AT THE SAME TIME for clients of different
+/// workers, with the same `user_data`, so that the application must protect what it shares between them. In DISPATCH mode they stay one at
+/// a time. What they call on the server is done after they return; functions that wait answer WOULD_DEADLOCK. A hook that blocks stalls its
+/// worker only, which is this server if there is one; in DISPATCH mode it stalls only the clients that wait for an answer, and the option
+/// `hook_timeout_ms` counts from the question on. nlmqtt_runtime_config_set_hook_threads gives them a thread of their own: as in DISPATCH
+/// mode, without the application's thread.
 ///
 /// The deciding ones return NLMQTT_ALLOW, NLMQTT_DENY or what else is said there, with details in `decision`; or
 /// NLMQTT_PENDING, and later nlmqtt_server_complete with `token` from any thread. Without an answer within the option `hook_timeout_ms`
@@ -145,8 +158,9 @@ pub struct nlmqtt_server_hooks {
     pub user_data: *mut c_void,
     /// Releases `user_data` after the last hook has returned; may be NULL.
     pub free_fn: nlmqtt_free_fn,
-    /// Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is where it comes from, `listener` the address it came in at
-    /// (empty: it was adopted); both are borrowed until it returns.
+    /// Decides about a network connection before a byte of it is read: ALLOW, DENY (it is closed without a word), PENDING. `peer` is
+    /// where it comes from, `listener` the address it came in at (empty: it was adopted); both are borrowed until it returns. About a
+    /// connection of a trusted proxy it is asked when that has said whom it brings, and `peer` is who that is.
     pub accept: Option<
         unsafe extern "C" fn(user_data: *mut c_void, peer: nlmqtt_str, listener: nlmqtt_str, token: nlmqtt_hook_token, decision: *mut nlmqtt_decision) -> i32,
     >,
@@ -254,7 +268,8 @@ pub struct nlmqtt_server_hooks {
     pub delivered: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, message: *const nlmqtt_message, qos: u8)>,
     /// A message will not reach a client; `reason` is one of NLMQTT_DROPPED_*. `message` is lent.
     pub dropped: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, message: *const nlmqtt_message, reason: i32)>,
-    /// A message expired while it waited for a client (MQTT 5 section 3.3.2.3.3), or as the retained one of its topic: then `client` is NULL. `message` is lent.
+    /// A message expired while it waited for a client (MQTT 5 section 3.3.2.3.3), or as the retained one of its topic: then `client` is
+    /// NULL. `message` is lent.
     pub expired: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, message: *const nlmqtt_message)>,
     /// A message is the retained one of its topic now (MQTT 5 section 3.3.1.3). `message` is lent.
     pub retained_set: Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message)>,
@@ -262,7 +277,8 @@ pub struct nlmqtt_server_hooks {
     pub retained_cleared: Option<unsafe extern "C" fn(user_data: *mut c_void, topic: nlmqtt_str)>,
     /// The will of a client goes out (MQTT 5 section 3.1.2.5). `message` is lent.
     pub will: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, message: *const nlmqtt_message)>,
-    /// A limit turned somebody away or refused something: `limit` is its key, such as "max_connections", and lives as long as the library. `client` is NULL if it is about no client.
+    /// A limit turned somebody away or refused something: `limit` is its key, such as "max_connections", and lives as long as the library.
+    /// `client` is NULL if it is about no client.
     pub quota: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, limit: *const c_char)>,
     /// A client does not read: `waiting_bytes` wait for its socket, more than the option `max_output_bytes`. It is closed after `slow_consumer_grace_ms`.
     pub slow_client: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, waiting_bytes: usize)>,

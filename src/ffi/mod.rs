@@ -29,6 +29,8 @@ mod forked;
 #[cfg(feature = "server")]
 mod hook_calls;
 mod hooks;
+#[cfg(feature = "server")]
+mod listener_config;
 mod log;
 mod message;
 mod properties;
@@ -79,6 +81,8 @@ pub use config_keys::*;
 #[cfg(feature = "server")]
 pub use decision::*;
 pub use hooks::*;
+#[cfg(feature = "server")]
+pub use listener_config::*;
 pub use log::*;
 pub use message::*;
 pub use properties::*;

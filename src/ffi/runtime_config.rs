@@ -101,8 +101,8 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_workers(config: *mut nlmqtt_r
     })
 }
 
-/// The name of the first worker's thread, copied; the system shows its first 15 bytes. Those of other workers have "-1", "-2" and so on behind it, threads that look names up "-dns".
-/// Default "nlmqtt".
+/// The name of the first worker's thread, copied; the system shows its first 15 bytes. Those of other workers have "-1", "-2" and so on
+/// behind it, threads that look names up "-dns". Default "nlmqtt".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_thread_name(config: *mut nlmqtt_runtime_config, name: *const c_char) -> nlmqtt_status {
     fence(|| {
@@ -270,9 +270,10 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_resolver(
 }
 
 /// DISPATCH mode: so many callbacks may wait for nlmqtt_runtime_dispatch before the library rests: it reads no sockets then, and its
-/// clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read of a client or one packet of a server makes, and what the application asks for
-/// itself, still comes in. The rest ends when half of them have run. A server on the other side may give a client up that rests longer than
-/// 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024. INVALID_ARGUMENT: 0.
+/// clients send nothing, so that peers feel it as back-pressure. Nothing is dropped; what one read of a client or one packet of a server
+/// makes, and what the application asks for itself, still comes in. The rest ends when half of them have run. A server on the other side
+/// may give a client up that rests longer than 1.5 times its keep-alive, and so may servers here with theirs. Default 1,024.
+/// INVALID_ARGUMENT: 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_events_max(config: *mut nlmqtt_runtime_config, events_max: usize) -> nlmqtt_status {
     fence(|| {
@@ -300,7 +301,8 @@ pub unsafe extern "C" fn nlmqtt_runtime_config_set_memory_limit(config: *mut nlm
 }
 
 /// Beyond so many bytes servers drop QoS 0 messages for clients that do not take what they have already, and sessions,
-/// their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers INVALID_ARGUMENT if it is above the limit.
+/// their queues, subscriptions and the retained store grow no more. Default: seven eighths of the memory limit. nlmqtt_runtime_new answers
+/// INVALID_ARGUMENT if it is above the limit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_runtime_config_set_memory_soft_limit(config: *mut nlmqtt_runtime_config, limit_bytes: usize) -> nlmqtt_status {
     fence(|| {

@@ -47,7 +47,9 @@ fn no_client(client_id: &str) -> Failure {
     Failure::new(NLMQTT_NOT_FOUND, format!("no client '{client_id}'"))
 }
 
-/// Tells one client, connected or away, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
+/// Tells one client, connected or away, to `each`, on this thread. `client_id`: of one behind a mount point, here as in all calls about one
+/// client, mount point, '#' and client identifier, such as "site/7/#pump". Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a
+/// callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_client_info(
     server: *const nlmqtt_server,
@@ -66,7 +68,8 @@ pub unsafe extern "C" fn nlmqtt_server_client_info(
     }
 }
 
-/// Tells the filters a client has subscribed to, sorted, to `each`, on this thread. Waits. NOT_FOUND: there is no such client. WOULD_DEADLOCK inside a callback.
+/// Tells the filters a client has subscribed to, sorted, to `each`, on this thread. Waits. NOT_FOUND: there is no such client.
+/// WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_each_subscription(
     server: *const nlmqtt_server,
@@ -185,9 +188,10 @@ pub unsafe extern "C" fn nlmqtt_server_each_ban(server: *const nlmqtt_server, ea
     }
 }
 
-/// Runs `task` on the thread that runs the server's hooks (of many workers, the first one's) after `delay_ms`, and then every `period_ms` (0: once). What it calls on the server is done after it
-/// returns. `user_data` is moved and released with `free_fn` (may be NULL) after the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out`
-/// (may be NULL) is what nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
+/// Runs `task` on the thread that runs the server's hooks (of many workers, the first one's) after `delay_ms`, and then every `period_ms`
+/// (0: once). What it calls on the server is done after it returns. `user_data` is moved and released with `free_fn` (may be NULL) after
+/// the last run, when the task is cancelled, when the server ends, or when this call fails. `task_out` (may be NULL) is what
+/// nlmqtt_server_cancel wants. LIMIT: `max_scheduled_tasks` wait already (inside a callback it is counted instead).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_schedule(
     server: *mut nlmqtt_server,
@@ -220,8 +224,8 @@ pub unsafe extern "C" fn nlmqtt_server_schedule(
     }
 }
 
-/// Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not (in DISPATCH mode it may be running on the thread that
-/// dispatches). NOT_FOUND: it has ended already.
+/// Ends a task of nlmqtt_server_schedule; when this returns outside of a callback, it does not run and will not (in DISPATCH mode it may be
+/// running on the thread that dispatches). NOT_FOUND: it has ended already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_cancel(server: *mut nlmqtt_server, task: u64) -> nlmqtt_status {
     unsafe {

@@ -78,9 +78,9 @@ pub unsafe extern "C" fn nlmqtt_server_config_load_environment(config: *mut nlmq
 }
 
 /// Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
-/// replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address,
-/// `localhost` is 127.0.0.1 and ::1. UNSUPPORTED: a transport this build does not have; CONFIG: not a URI of a listener, or
-/// there already.
+/// replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has
+/// the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address, `localhost` is 127.0.0.1 and ::1. UNSUPPORTED:
+/// a transport this build does not have; CONFIG: not a URI of a listener, or there already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_add_listener(config: *mut nlmqtt_server_config, uri: *const c_char) -> nlmqtt_status {
     fence(|| {
@@ -95,8 +95,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_listener_count(config: *const nlmq
     fence_or(0, || Ok(unsafe { reference(config, "config") }?.config.listeners.len()))
 }
 
-/// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `address` and
-/// `port`, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
+/// Reads a TOML file: flat keys as in nlmqtt_server_config_set, and `[[listener]]` tables with `uri`, or `protocol`, `address` and
+/// `port` as in mosquitto.conf, and options. All or nothing: with a problem in it nothing changes, the last error names the first one, and
 /// nlmqtt_server_config_check all of them. IO: it cannot be read; CONFIG: it has problems; UNSUPPORTED: a build without TOML.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_load_file(config: *mut nlmqtt_server_config, path: *const c_char) -> nlmqtt_status {
@@ -119,8 +119,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_load_json(config: *mut nlmqtt_serv
     })
 }
 
-/// Takes a connection string, `listener=mqtt://127.0.0.1:1883;max_connections=100`, of any keys. Copied. CONFIG: the last error says what is wrong; nothing changes
-/// then.
+/// Takes a connection string, `listener=mqtt://127.0.0.1:1883;max_connections=100`, of any keys. Copied. CONFIG: the last error says what
+/// is wrong; nothing changes then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_load_connstr(config: *mut nlmqtt_server_config, text: *const c_char) -> nlmqtt_status {
     fence(|| {
@@ -146,8 +146,8 @@ impl nlmqtt_server_config {
     }
 }
 
-/// Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK: there is none; CONFIG: there
-/// are, and the last error has a line for each. Files of TLS are read at the start, not here.
+/// Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK:
+/// there is none; CONFIG: there are, and the last error has a line for each. Files of TLS are read at the start, not here.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_check(config: *const nlmqtt_server_config, problem: nlmqtt_problem_fn, user_data: *mut c_void) -> nlmqtt_status {
     fence(|| {

@@ -26,7 +26,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_set_bool(config: *mut nlmqtt_serve
     })
 }
 
-/// Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out of range; nothing has changed then.
+/// Sets an option that is a number, bytes, or a life time in seconds (4,294,967,295: never). CONFIG: no such key, of another kind, or out
+/// of range; nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_set_number(config: *mut nlmqtt_server_config, key: *const c_char, value: u64) -> nlmqtt_status {
     fence(|| {

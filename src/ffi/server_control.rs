@@ -60,8 +60,9 @@ pub unsafe extern "C" fn nlmqtt_server_metrics(server: *const nlmqtt_server, for
 /// | `configuration_check` | `configuration` (an object) or `toml` (a text) | `problems` |
 /// | `configuration_reload` | `configuration` or `toml`, the whole | `applied`, `needs_restart`, `failed` |
 ///
-/// INVALID_ARGUMENT: no such method, or its parameters cannot be used; NOT_FOUND: no such client, topic or ban; LIMIT: a limit is reached; CONFIG: the configuration has
-/// problems; the last error says which. Nothing has happened then, and `answer` is not called. UNSUPPORTED: a build without JSON. WOULD_DEADLOCK inside a callback.
+/// INVALID_ARGUMENT: no such method, or its parameters cannot be used; NOT_FOUND: no such client, topic or ban; LIMIT: a limit is reached;
+/// CONFIG: the configuration has problems; the last error says which. Nothing has happened then, and `answer` is not called. UNSUPPORTED: a
+/// build without JSON. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_control(
     server: *mut nlmqtt_server,

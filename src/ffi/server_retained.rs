@@ -9,8 +9,8 @@ use super::{
 };
 use crate::server::Publication;
 
-/// The retained message of a topic (MQTT 5 section 3.3.1.3). The caller releases it with nlmqtt_message_unref. Waits. NOT_FOUND: there is none. WOULD_DEADLOCK inside a
-/// callback.
+/// The retained message of a topic (MQTT 5 section 3.3.1.3). The caller releases it with nlmqtt_message_unref. Waits. NOT_FOUND: there is
+/// none. WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_retained_get(
     server: *const nlmqtt_server,
@@ -30,8 +30,9 @@ pub unsafe extern "C" fn nlmqtt_server_retained_get(
     }
 }
 
-/// Tells the retained messages that meet `filter` to `each`, sorted by topic, on this thread. They are fetched in parts: what changes meanwhile may be seen or not. Each
-/// message is lent; keep it with nlmqtt_message_ref. Waits. INVALID_ARGUMENT: not a plain topic filter. WOULD_DEADLOCK inside a callback.
+/// Tells the retained messages that meet `filter` to `each`, sorted by topic, on this thread. They are fetched in parts: what changes
+/// meanwhile may be seen or not. Each message is lent; keep it with nlmqtt_message_ref. Waits. INVALID_ARGUMENT: not a plain topic filter.
+/// WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_each_retained(
     server: *const nlmqtt_server,
@@ -54,7 +55,8 @@ pub unsafe extern "C" fn nlmqtt_server_each_retained(
     }
 }
 
-/// Keeps a message as the retained one of `topic`, and sends nobody anything; without a payload it clears it. Copied. `properties` may be NULL. LIMIT: there is no room.
+/// Keeps a message as the retained one of `topic`, and sends nobody anything; without a payload it clears it. Copied. `properties` may be
+/// NULL. LIMIT: there is no room.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_retained_set(
     server: *mut nlmqtt_server,
@@ -77,8 +79,8 @@ pub unsafe extern "C" fn nlmqtt_server_retained_set(
     }
 }
 
-/// Forgets the retained messages of all topics that meet `filter`, and sends nobody anything. `count_out` (may be NULL): how many those were, 0 inside a callback.
-/// INVALID_ARGUMENT: not a plain topic filter.
+/// Forgets the retained messages of all topics that meet `filter`, and sends nobody anything. `count_out` (may be NULL): how many those
+/// were, 0 inside a callback. INVALID_ARGUMENT: not a plain topic filter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_retained_clear(server: *mut nlmqtt_server, filter: *const c_char, count_out: *mut usize) -> nlmqtt_status {
     unsafe {

@@ -62,6 +62,9 @@ pub struct nlmqtt_client_entry {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The mount point of its session; `data` is NULL without one. Calls about this client name it by mount point, '#' and client
+    /// identifier, such as "site/7/#pump".
+    pub mount_point: nlmqtt_str,
 }
 
 struct Receiver {
@@ -114,8 +117,9 @@ pub unsafe extern "C" fn nlmqtt_server_publish_message(server: *mut nlmqtt_serve
     }
 }
 
-/// Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` and `message` are borrowed
-/// for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_publish.
+/// Sends a message to one client, whatever it subscribed to; it waits in the session while the client is away. `client_id` (as for
+/// nlmqtt_server_client_info) and `message` are borrowed for the call. It happens soon; nothing happens if there is no such client.
+/// QUEUE_FULL as for nlmqtt_server_publish.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_publish_to(server: *mut nlmqtt_server, client_id: *const c_char, message: *const nlmqtt_message) -> nlmqtt_status {
     unsafe {
@@ -132,10 +136,11 @@ fn publication_of(message: &nlmqtt_message) -> Publication<'_> {
     Publication { topic: message.topic(), payload: message.payload(), qos, retain, properties: message.properties(), expiry_s }
 }
 
-/// Subscribes inside this process: `receive` is called for each message that meets `filter`, retained ones first. What is published after this call is received.
-/// `user_data` is moved and released with `free_fn` (may be NULL) after the last call, also when this call fails. `subscription_out` may be NULL; it is what
-/// nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter. QUEUE_FULL: as many calls of this function, nlmqtt_server_kick and
-/// nlmqtt_server_complete as `max_posted_messages` says wait to be done by the server already; they do not count among the messages.
+/// Subscribes inside this process: `receive` is called for each message that meets `filter`, retained ones first. What is published after
+/// this call is received. `user_data` is moved and released with `free_fn` (may be NULL) after the last call, also when this call fails.
+/// `subscription_out` may be NULL; it is what nlmqtt_server_unsubscribe wants. Ends with a stop. INVALID_ARGUMENT: not a topic filter.
+/// QUEUE_FULL: as many calls of this function, nlmqtt_server_kick and nlmqtt_server_complete as `max_posted_messages` says wait to be done
+/// by the server already; they do not count among the messages.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_subscribe(
     server: *mut nlmqtt_server,
@@ -171,9 +176,10 @@ pub unsafe extern "C" fn nlmqtt_server_unsubscribe(server: *mut nlmqtt_server, s
     }
 }
 
-/// Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its details, is borrowed for the call
-/// and may be NULL. It happens soon. An answer that comes too late, or twice, is counted (`hook_late_answers`) and otherwise nothing.
-/// QUEUE_FULL as for nlmqtt_server_subscribe, also by the bytes in `decision` (`max_posted_bytes`): the question is still open, answer again.
+/// Answers a hook that returned NLMQTT_PENDING, from any thread: `code` is one of NLMQTT_ALLOW to NLMQTT_CHALLENGE; `decision` has its
+/// details, is borrowed for the call and may be NULL. It happens soon. An answer that comes too late, or twice, is counted
+/// (`hook_late_answers`) and otherwise nothing. QUEUE_FULL as for nlmqtt_server_subscribe, also by the bytes in `decision`
+/// (`max_posted_bytes`): the question is still open, answer again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_complete(
     server: *mut nlmqtt_server,
@@ -191,8 +197,9 @@ pub unsafe extern "C" fn nlmqtt_server_complete(
     }
 }
 
-/// Closes the connection of a client with `reason` (0x80 and above; 0 = 0x98 Administrative action), and ends its session if `end_session`. Borrowed for the call; it
-/// happens soon; nothing happens if there is no such client. QUEUE_FULL as for nlmqtt_server_subscribe: it is not closed.
+/// Closes the connection of a client with `reason` (0x80 and above; 0 = 0x98 Administrative action), and ends its session if `end_session`.
+/// `client_id` as for nlmqtt_server_client_info, borrowed for the call. It happens soon; nothing happens if there is no such client. QUEUE_FULL
+/// as for nlmqtt_server_subscribe: it is not closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_kick(server: *mut nlmqtt_server, client_id: *const c_char, reason: u8, end_session: bool) -> nlmqtt_status {
     unsafe {
@@ -227,6 +234,7 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
     let client_id = terminated(client.client_id.as_bytes());
     let username = client.username.as_deref().map(|name| terminated(name.as_bytes()));
     let peer = terminated(client.peer.as_bytes());
+    let mount_point = client.mount_point.as_deref().map(|mount| terminated(mount.as_bytes()));
     let entry = nlmqtt_client_entry {
         struct_size: size_of::<nlmqtt_client_entry>(),
         client_id: nlmqtt_str::of_terminated(&client_id),
@@ -245,6 +253,7 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
         pid: client.process.map_or(0, |process| process.pid),
         uid: client.process.map_or(0, |process| process.uid),
         gid: client.process.map_or(0, |process| process.gid),
+        mount_point: mount_point.as_ref().map_or(nlmqtt_str::NONE, |mount| nlmqtt_str::of_terminated(mount)),
     };
     unsafe { each(user_data, &raw const entry) }
 }

@@ -223,7 +223,6 @@ impl From<net::Error> for Failure {
 /// The status of what was wrong below MQTT.
 pub(crate) fn of_fault(kind: FaultKind) -> nlmqtt_status {
     match kind {
-        FaultKind::Timeout => NLMQTT_TIMEOUT,
         FaultKind::Tls => NLMQTT_TLS,
         FaultKind::UnknownIssuer => NLMQTT_TLS_UNKNOWN_ISSUER,
         FaultKind::Expired => NLMQTT_TLS_EXPIRED,

@@ -107,6 +107,9 @@ pub trait ClientHandler: Send {
 
     /// A request was refused before it was queued; it has no other completion.
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
+
+    /// That was all for now, after one event or many.
+    fn told(&mut self) {}
 }
 
 /// Takes messages of subscriptions without a callback in place of the handler, for an application
@@ -299,10 +302,14 @@ impl<N: Net> Worker<N> {
 
     /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
     pub fn request_of_client(&mut self, client: ClientKey, token: Token, act: impl FnOnce(&mut Client, Instant) -> Result<(), crate::proto::Error>) {
-        if let Some(Err(error)) = self.with_client(client, act) {
-            if let Some(host) = self.clients.get_mut(client) {
-                host.handler.refused(token, error);
-            }
+        let Some(host) = self.clients.get_mut(client) else { return };
+        if let Err(error) = act(&mut host.machine, self.now) {
+            host.handler.refused(token, error);
+        }
+        host.dirty = true;
+        // What is flushed at the end of the turn is looked at then, once for all requests of the turn.
+        if !host.has_work() {
+            self.drain_events(client);
         }
     }
 
@@ -333,6 +340,7 @@ impl<N: Net> Worker<N> {
 
     /// Delivers what the machine has to say until it has nothing more.
     pub(super) fn drain_events(&mut self, client: ClientKey) {
+        let mut has_told = false;
         while let Some(host) = self.clients.get_mut(client) {
             host.dirty = true;
             host.gauge.set(&host.machine);
@@ -356,11 +364,17 @@ impl<N: Net> Worker<N> {
                         intake.take(incoming);
                     }
                 }
-                Some(event) => host.handler.event(self.now, event),
+                Some(event) => {
+                    host.handler.event(self.now, event);
+                    has_told = true;
+                }
             }
         }
-        if let Some(host) = self.clients.get(client) {
+        if let Some(host) = self.clients.get_mut(client) {
             host.gauge.set_statistics(&host.machine);
+            if has_told {
+                host.handler.told();
+            }
         }
         self.finish_removing(client);
     }

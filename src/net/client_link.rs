@@ -65,14 +65,10 @@ impl<N: Net> Worker<N> {
             return true;
         };
         let mut plain = core::mem::take(&mut self.plain);
-        let opened = stack.open(bytes, &mut plain);
-        let result = match opened {
-            Ok(opened) => {
-                self.client_layers_went_on(client, link, opened.established.is_some());
-                Ok(opened.is_ended)
-            }
-            Err(fault) => Err(fault),
-        };
+        let result = stack.open(bytes, &mut plain).map(|opened| {
+            self.client_layers_went_on(client, link, opened.established.is_some());
+            opened.is_ended
+        });
         let is_there = |host: &&mut ClientHost| host.connection.link() == Some(link);
         // Not before the layers are open, which a fault in the same bytes may have prevented.
         let is_open = matches!(self.clients.get(client).map(|host| &host.connection), Some(Connection::Open(_)));

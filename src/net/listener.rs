@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, ListenerId, ListenerTls, ListenerWebSocket, SocketOptions, Transport};
+use super::{Endpoint, ListenerId, ListenerTls, ListenerWebSocket, Peer, SocketOptions, Transport};
 use crate::base::{Bucket, Instant};
 use crate::broker::Rules;
 use crate::stack::{Networks, ProxyPolicy, Recipe};
@@ -68,6 +68,10 @@ pub(super) struct Listener {
     pub rules: Arc<Rules>,
     /// The layers of its connections.
     pub recipe: Recipe,
+    /// Who will say whom they connect: in the header of the PROXY protocol, or in a request for a WebSocket.
+    proxies: Networks,
+    /// That header is expected, and whoever may open a Unix socket is trusted.
+    has_proxy_header: bool,
     max_connections: Option<usize>,
     /// Connections in a second.
     rate: Option<(u32, Bucket)>,
@@ -77,7 +81,17 @@ pub(super) struct Listener {
 
 impl Listener {
     pub fn new(now: Instant, id: ListenerId, bound: Endpoint, options: &ListenerOptions, recipe: Recipe) -> Self {
-        let mut listener = Self { id, bound, rules: Arc::default(), recipe: Recipe::default(), max_connections: None, rate: None, place: Arc::default() };
+        let mut listener = Self {
+            id,
+            bound,
+            rules: Arc::default(),
+            recipe: Recipe::default(),
+            proxies: Networks::default(),
+            has_proxy_header: false,
+            max_connections: None,
+            rate: None,
+            place: Arc::default(),
+        };
         listener.change(now, options, recipe);
         listener
     }
@@ -85,11 +99,18 @@ impl Listener {
     /// Other rules and layers for whoever comes from now on; the socket stays as it is.
     pub fn change(&mut self, now: Instant, options: &ListenerOptions, recipe: Recipe) {
         self.recipe = recipe;
+        self.has_proxy_header = options.proxy != ProxyPolicy::Off;
+        self.proxies = if self.has_proxy_header || options.transport.websocket { options.proxy_trusted.clone() } else { Networks::default() };
         self.rules = Arc::new(options.rules.clone());
         self.max_connections = options.max_connections;
         if self.rate.map(|(rate, _)| rate) != options.rate_connections {
             self.rate = options.rate_connections.map(|rate| (rate, Bucket::new(now, rate)));
         }
+    }
+
+    /// It is a trusted proxy, which will say who is behind it.
+    pub fn is_proxy(&self, peer: &Peer) -> bool {
+        peer.address.map_or(self.has_proxy_header, |address| self.proxies.contains(address.ip()))
     }
 
     /// Until when nobody may be accepted; `None`: the next one may.

@@ -38,13 +38,16 @@ const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
 enum Slot {
     Free,
-    Listener(Listening),
+    Listener(Box<Listening>),
     Dialing(Socket),
     Stream(Socket),
-    Memory(End),
-    MemoryListener(MemoryListener),
-    Custom(Box<dyn CustomStream>),
+    Memory(Box<End>),
+    MemoryListener(Box<MemoryListener>),
+    Custom(Box<Box<dyn CustomStream>>),
 }
+
+/// Each connection has one.
+const _: () = assert!(size_of::<Slot>() <= 16);
 
 /// A stream on its way to another worker.
 pub struct Moving(MovingStream);
@@ -82,7 +85,8 @@ pub struct MioNet {
 }
 
 impl MioNet {
-    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most `helper_threads` such threads at a time.
+    /// A poll of its own. Its time begins at `epoch`, the same for all workers of a runtime. Names are looked up by at most
+    /// `helper_threads` such threads at a time.
     ///
     /// # Errors
     /// The process has no descriptors left.
@@ -173,7 +177,7 @@ impl MioNet {
         let bound = local_endpoint(&socket)?;
         let index = self.register(&socket, Interest::READABLE)?;
         let is_unix = matches!(bound, Endpoint::Unix(_));
-        self.sockets[index as usize] = Slot::Listener(Listening { socket, is_unix, _file: file });
+        self.sockets[index as usize] = Slot::Listener(Box::new(Listening { socket, is_unix, _file: file }));
         Ok((ListenerId(index), bound))
     }
 
@@ -192,7 +196,7 @@ impl MioNet {
     fn insert_end(&mut self, mut end: End) -> LinkId {
         let index = self.insert(Slot::Free);
         end.watch(&self.watcher, index);
-        self.sockets[index as usize] = Slot::Memory(end);
+        self.sockets[index as usize] = Slot::Memory(Box::new(end));
         LinkId(index)
     }
 
@@ -340,12 +344,14 @@ impl Net for MioNet {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(path) => {
                 let (socket, file) = unix::listen(path, options)?;
-                return self.insert_listener(socket, Some(file));
+                // Bound by another name, see there.
+                let (listener, _) = self.insert_listener(socket, Some(file))?;
+                return Ok((listener, endpoint.clone()));
             }
             Endpoint::Memory(name) => {
                 let index = self.insert(Slot::Free);
                 match self.names.listen(name, options.backlog.into(), &self.watcher, index) {
-                    Ok(listener) => self.sockets[index as usize] = Slot::MemoryListener(listener),
+                    Ok(listener) => self.sockets[index as usize] = Slot::MemoryListener(Box::new(listener)),
                     Err(error) => {
                         self.freed.push(index);
                         return Err(error);
@@ -458,7 +464,7 @@ impl Net for MioNet {
             self.freed.push(index);
             return Err(error);
         }
-        self.sockets[index as usize] = Slot::Custom(stream);
+        self.sockets[index as usize] = Slot::Custom(Box::new(stream));
         Ok(LinkId(index))
     }
 
@@ -489,7 +495,7 @@ impl Net for MioNet {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream.read(buffer),
             Some(Slot::Memory(end)) => end.receive(buffer, &self.watcher),
             Some(Slot::Custom(stream)) => {
-                let (result, must_read_again) = read_all(&mut **stream, buffer);
+                let (result, must_read_again) = read_all(&mut ***stream, buffer);
                 if must_read_again {
                     self.again.push(link.0);
                 }
@@ -509,7 +515,7 @@ impl Net for MioNet {
         let stream = match self.sockets.get_mut(link.0 as usize) {
             Some(Slot::Stream(stream) | Slot::Dialing(stream)) => stream,
             Some(Slot::Memory(end)) => return end.send(out, &self.watcher),
-            Some(Slot::Custom(stream)) => return write_slices(out, |slices| write_all(&mut **stream, slices)),
+            Some(Slot::Custom(stream)) => return write_slices(out, |slices| write_all(&mut ***stream, slices)),
             _ => return Err(io::ErrorKind::NotConnected.into()),
         };
         let flags = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
@@ -548,7 +554,7 @@ impl Net for MioNet {
             }
             Slot::Memory(mut end) => {
                 end.unwatch();
-                Ok(Moving(MovingStream::Memory(end)))
+                Ok(Moving(MovingStream::Memory(*end)))
             }
             _ => Err(io::ErrorKind::NotConnected.into()),
         }

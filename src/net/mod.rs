@@ -19,6 +19,8 @@ mod client_link;
 mod dispatch;
 mod endpoint;
 mod error;
+#[cfg(feature = "server")]
+mod handshakes;
 mod inbox;
 mod journal;
 mod layers;
@@ -37,6 +39,8 @@ mod resolver;
 mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
+#[cfg(feature = "server")]
+mod server_payload;
 #[cfg(feature = "server")]
 mod server_stack;
 mod tasks;
@@ -75,8 +79,6 @@ pub use options::{Mode, RuntimeOptions, WORKERS_MAX};
 pub use peers::Peers;
 pub use resolver::{HELPER_THREADS, Resolve};
 pub use runtime::{Runtime, RuntimeStatistics};
-#[cfg(feature = "server")]
-pub use server_host::Receive;
 pub use server_host::ServerKey;
 pub use tasks::{TASKS_MAX, Task, TaskId};
 pub use threads::{Scheduling, ThreadHooks, ThreadOptions};

@@ -54,8 +54,9 @@ impl<N: Net> Worker<N> {
         None
     }
 
-    pub(super) fn accepted(&mut self, _: ServerKey, _: ListenerId, link: LinkId, _: Peer) {
+    pub(super) fn accepted(&mut self, _: ServerKey, _: ListenerId, link: LinkId, _: Peer) -> bool {
         self.net.close(link);
+        false
     }
 
     pub(super) fn read_connection(&mut self, _: ServerKey, _: ConnKey, _: LinkId) -> After {

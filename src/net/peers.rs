@@ -223,7 +223,7 @@ impl<N: Net> Worker<N> {
             linked.link = link;
             let connection = host.shard.admit(self.now, traveller);
             host.link(connection, linked);
-            host.begin_layers(connection);
+            host.begin_layers(self.now, connection);
             let is_ended = host.is_ended(connection);
             self.own(link, Owner::Connection(server, connection));
             if is_ended {

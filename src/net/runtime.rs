@@ -318,7 +318,7 @@ impl Runtime {
     /// The task itself: too many wait.
     pub fn post_task(&self, delay: Option<Duration>, task: Task) -> Result<TaskId, Task> {
         let shared = &self.0;
-        let due = delay.map(|delay| Instant::from_micros(u64::try_from((shared.epoch.elapsed() + delay).as_micros()).unwrap_or(u64::MAX)));
+        let due = delay.map(|delay| self.now() + delay);
         let id = shared.tasks.insert(due, task)?;
         match (due, &shared.events) {
             // The worker learns of the new time.
@@ -351,6 +351,11 @@ impl Runtime {
     /// handle may hold what a callback waits for.
     pub fn detach(&self) {
         lock(&self.0.threads).clear();
+    }
+
+    /// The time by the clock of its workers.
+    pub fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.0.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     /// Runs `command` on the worker, soon. From any thread, callbacks included.

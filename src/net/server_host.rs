@@ -4,20 +4,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
+use super::handshakes::Handshakes;
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
-use super::server_stack::{Handshakes, Taken};
-use super::worker::{After, Owner, PAYLOADS_PER_READ, Worker};
+use super::server_stack::{MayRead, Taken};
+use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
 use crate::base::{Duration, Instant};
 pub(super) use crate::broker::ConnKey;
-use crate::broker::{Hooks, Origin, Progress, Rules, Shard, Task};
-use crate::codec::{Message, Reason};
+use crate::broker::{Hooks, Origin, Progress, Receive, Rules, Shard, Task};
+use crate::codec::Reason;
 use crate::stack::{Ends, Recipe, Stack};
 
 slotmap::new_key_type! {
@@ -47,9 +47,6 @@ struct Stopping {
     deadline: Instant,
     done: Vec<Box<dyn FnOnce() + Send>>,
 }
-
-/// A callback of an in-process subscription.
-pub type Receive = Box<dyn FnMut(&Arc<Message>) + Send>;
 
 impl<N: Net> ServerHost<N> {
     fn new(shard: Shard) -> Self {
@@ -88,7 +85,11 @@ impl<N: Net> ServerHost<N> {
 
     /// The connection has no link any more; what it was.
     pub(super) fn unlink(&mut self, connection: ConnKey) -> Option<Linked> {
-        self.links.remove(connection)
+        let linked = self.links.remove(connection)?;
+        if linked.stack.is_some() {
+            self.leave_handshakes(connection);
+        }
+        Some(linked)
     }
 
     /// It takes nobody in any more.
@@ -174,7 +175,7 @@ impl<N: Net> Worker<N> {
         let (link, peer) = self.net.adopt(socket)?;
         let now = self.now;
         let host = &mut self.servers[server];
-        let admitted = host.shard.open_from(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules });
+        let admitted = host.shard.open(now, &Origin { peer: &peer.to_string(), listener: "", process: peer.process, rules, is_proxy: false });
         match admitted {
             Some(connection) => {
                 host.links.insert(connection, Linked { link, stack: None, _place: None });
@@ -183,6 +184,18 @@ impl<N: Net> Worker<N> {
             None => self.net.close(link),
         }
         Ok(admitted.is_some())
+    }
+
+    /// Serves a client on a stream that is connected already, as if it had come in through the listener at this address; its rate of
+    /// connections does not make anybody wait. `None`: it does not listen there. False: it is not let in.
+    ///
+    /// # Errors
+    /// As [`Worker::adopt`].
+    pub fn adopt_at(&mut self, server: ServerKey, socket: &OwnedFd, address: &Endpoint) -> io::Result<Option<bool>> {
+        let host = self.accepting(server)?;
+        let Some(listener) = host.listeners.iter().find(|listener| listener.bound == *address).map(|listener| listener.id) else { return Ok(None) };
+        let (link, peer) = self.net.adopt(socket.try_clone()?)?;
+        Ok(Some(self.accepted(server, listener, link, peer)))
     }
 
     /// Other rules and layers for whoever comes from now on; the address stays. False: it did not listen there.
@@ -239,31 +252,43 @@ impl<N: Net> Worker<N> {
         Some(until)
     }
 
-    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) {
-        let Some(host) = self.servers.get_mut(server) else { return self.net.close(link) };
-        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return self.net.close(link) };
+    /// Somebody came in through a listener. False: he is not let in, the link is closed.
+    pub(super) fn accepted(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) -> bool {
+        let is_in = self.let_in(server, listener, link, peer);
+        if !is_in {
+            self.net.close(link);
+        }
+        is_in
+    }
+
+    fn let_in(&mut self, server: ServerKey, listener: ListenerId, link: LinkId, peer: Peer) -> bool {
+        let Some(host) = self.servers.get_mut(server) else { return false };
+        let Some(entry) = host.listeners.iter_mut().find(|entry| entry.id == listener) else { return false };
         let place = entry.take_place(self.now);
-        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules) };
+        let is_proxy = entry.is_proxy(&peer);
+        let origin = Origin { peer: &peer.to_string(), listener: &entry.bound.to_string(), process: peer.process, rules: Some(&entry.rules), is_proxy };
         let admitted = match place {
             None => host.shard.turn_away(),
-            Some(_) => host.shard.open_from(self.now, &origin),
+            Some(_) => host.shard.open(self.now, &origin),
         };
-        let Some(connection) = admitted else { return self.net.close(link) };
+        let Some(connection) = admitted else { return false };
         if entry.recipe.is_empty() {
             host.links.insert(connection, Linked { link, stack: None, _place: place });
-            return self.own(link, Owner::Connection(server, connection));
+            self.own(link, Owner::Connection(server, connection));
+            return true;
         }
         let ends = Ends { source: peer.address, destination: entry.bound.socket_address(), seed: host.shard.draw_seed(), ..Ends::default() };
         match entry.recipe.stack(host.shard.budget(), &ends) {
             Ok(stack) => {
                 host.links.insert(connection, Linked { link, stack, _place: place });
-                host.begin_layers(connection);
+                host.begin_layers(self.now, connection);
                 self.own(link, Owner::Connection(server, connection));
+                true
             }
             Err(fault) => {
                 host.shard.layer_failed(connection, false, &fault);
                 host.shard.closed(self.now, connection);
-                self.net.close(link);
+                false
             }
         }
     }
@@ -272,14 +297,18 @@ impl<N: Net> Worker<N> {
         let must_rest = self.must_rest();
         let Some(host) = self.servers.get_mut(server) else { return After::Closed };
         if !host.shard.wants_input(self.now, connection) || must_rest {
-            return After::Pause;
+            return self.leave_unread(server, connection, link);
         }
         let has_layers = host.links.get(connection).is_some_and(|linked| linked.stack.is_some());
         if has_layers && self.end_if_told(server, connection) {
             return After::Closed;
         }
-        if has_layers && !self.may_read_layers(server, connection) {
-            return After::Pause;
+        if has_layers {
+            match self.may_read_layers(server, connection) {
+                MayRead::Yes => {}
+                MayRead::WireFull => return After::Pause,
+                MayRead::NoSeat => return After::Elsewhere,
+            }
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.net.read(link, &mut scratch);
@@ -303,54 +332,16 @@ impl<N: Net> Worker<N> {
         after
     }
 
-    /// Payloads that are handed on as they are, and what is between them. If none is there, the stream has ended.
-    #[cold]
-    fn read_payloads(&mut self, server: ServerKey, connection: ConnKey, link: LinkId, scratch: &mut [u8]) -> After {
-        let mut is_ended = true;
-        for _ in 0..PAYLOADS_PER_READ {
-            match self.net.take_payload(link) {
-                Some(payload) => self.hand_in_payload(server, connection, &payload),
-                None if is_ended => {
-                    self.connection_lost(server, connection);
-                    return After::Closed;
-                }
-                None => return After::Drained,
-            }
-            let wants_more = self.servers.get_mut(server).is_some_and(|host| host.shard.wants_input(self.now, connection));
-            if !wants_more {
-                return After::Again;
-            }
-            match self.net.read(link, scratch) {
-                Ok(count) => {
-                    is_ended = count == 0;
-                    if !is_ended {
-                        self.take_in(server, connection, &scratch[..count]);
-                    }
-                    if count == scratch.len() {
-                        return After::Again;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return After::Drained,
-                Err(_) => return After::Again,
-            }
+    /// A connection is not read now, unless its peer is gone, and what it left has waited for long enough.
+    fn leave_unread(&mut self, server: ServerKey, connection: ConnKey, link: LinkId) -> After {
+        let has_ended = self.has_ended(link);
+        let is_given_up =
+            self.servers.get_mut(server).is_some_and(|host| (has_ended || host.is_ended(connection)) && host.shard.is_given_up(self.now, connection));
+        if !is_given_up {
+            return After::Pause;
         }
-        After::Again
-    }
-
-    /// One payload; if there is a layer, its bytes.
-    fn hand_in_payload(&mut self, server: ServerKey, connection: ConnKey, payload: &Bytes) {
-        let Some(host) = self.servers.get_mut(server) else { return };
-        if host.links.get(connection).is_some_and(|linked| linked.stack.is_some()) {
-            self.take_in(server, connection, payload);
-            return;
-        }
-        if host.shard.wants_flush() {
-            self.flush_server(server);
-        }
-        let Some(host) = self.servers.get_mut(server) else { return };
-        if !host.shard.handle_payload(self.now, connection, payload) {
-            self.hand_in(server, connection, payload);
-        }
+        self.connection_lost(server, connection);
+        After::Closed
     }
 
     pub(super) fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {
@@ -412,7 +403,7 @@ impl<N: Net> Worker<N> {
     }
 
     pub(super) fn server_timeout(&mut self, server: ServerKey) {
-        self.end_stale_handshakes(server);
+        self.turn_handshakes(server);
         let host = &mut self.servers[server];
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);

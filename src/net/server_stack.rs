@@ -1,23 +1,18 @@
 //! Connections of a server that have layers: what comes goes up through them, handshakes are bounded.
 //!
 //! A connection that has said nothing costs a socket and an empty stack, however many there are; it ends by
-//! `connect_timeout`. With its first byte a handshake takes one of `max_handshakes` seats of its worker, and
-//! gives it back when it is done, after `handshake_timeout` at the latest. Without a free seat it is not read
-//! and waits, like any paused connection; then a handshake that has held a seat for longer than
-//! [`PATIENCE`] is given up in favour of those who wait, so that half handshakes cannot keep the seats.
+//! `connect_timeout`. With its first byte a handshake takes one of the seats of its worker (`handshakes`), and
+//! gives it back when it is done, after `handshake_timeout` at the latest. Without a seat it is not read and not looked
+//! at: it is on none of the worker's lists until a seat is given to it.
 
-use std::collections::VecDeque;
-
+use super::handshakes::{Admission, Limits, Renamed, Source};
 use super::server_host::{ConnKey, Linked, ServerHost, ServerKey};
 use super::worker::Worker;
 use super::write::write_wire;
 use super::{LinkId, Net};
-use crate::base::{Duration, Instant, Level};
+use crate::base::Instant;
 use crate::broker::HandshakeLoss;
 use crate::stack::{About, Fault, Stack};
-
-/// So long a handshake may take while others wait for its seat.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What became of bytes that came over a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +25,14 @@ pub(super) enum Taken {
     Closed,
 }
 
-/// The handshakes in progress.
-#[derive(Default)]
-pub(super) struct Handshakes {
-    seats: Level,
-    /// When each took its seat, the oldest first; some of them are done.
-    order: VecDeque<(Instant, ConnKey)>,
+/// Whether a connection with layers may be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MayRead {
+    Yes,
+    /// Not before it takes what we answer.
+    WireFull,
+    /// Not before its handshake has a seat: it will be listed then.
+    NoSeat,
 }
 
 impl<N: Net> ServerHost<N> {
@@ -48,94 +45,95 @@ impl<N: Net> ServerHost<N> {
         self.stack(connection).is_some_and(|stack| stack.is_ended())
     }
 
-    /// When the oldest handshake has taken too long.
+    fn limits(&self) -> Limits {
+        let options = self.shard.options();
+        Limits { seats: options.max_handshakes, seats_per_source: options.max_handshakes_per_address, timeout: options.handshake_timeout }
+    }
+
+    /// When a handshake has taken too long, or one that waits can be seated.
     pub(super) fn handshake_deadline(&self) -> Option<Instant> {
-        self.handshakes.order.front().map(|(since, _)| *since + self.shard.options().handshake_timeout)
+        if self.handshakes.is_empty() { None } else { self.handshakes.deadline(&self.limits()) }
     }
 
-    fn is_shaking(&self, connection: ConnKey) -> bool {
-        let stack = self.links.get(connection).and_then(|linked| linked.stack.as_ref());
-        stack.is_some_and(|stack| stack.seat.is_some())
+    /// A connection with layers has shaken hands, or is gone.
+    pub(super) fn leave_handshakes(&mut self, connection: ConnKey) {
+        let limits = self.limits();
+        self.handshakes.leave(connection, &limits);
     }
 
-    /// The oldest handshake in progress.
-    fn oldest_handshake(&mut self) -> Option<(Instant, ConnKey)> {
-        while let Some(&(since, connection)) = self.handshakes.order.front() {
-            if self.is_shaking(connection) {
-                return Some((since, connection));
-            }
-            self.handshakes.order.pop_front();
+    /// It is known who is behind a proxy, or that nobody is.
+    fn introduced(&mut self, now: Instant, connection: ConnKey) {
+        let peer = self.stack(connection).and_then(|stack| stack.peer());
+        self.shard.introduced(now, connection, peer.as_deref());
+        let source = Source::new(self.shard.source_of(connection), connection);
+        let limits = self.limits();
+        if self.handshakes.rename(connection, source, &limits) == Renamed::Waits {
+            self.shard.count_handshake(HandshakeLoss::Crowded);
         }
-        None
-    }
-
-    fn take_seat(&mut self, now: Instant, connection: ConnKey) -> bool {
-        let seats_max = self.shard.options().max_handshakes;
-        let Some(seat) = self.handshakes.seats.take_seat(seats_max) else { return false };
-        if let Some(stack) = self.stack(connection) {
-            stack.seat = Some(seat);
-        }
-        // Those that are done are looked for when they are in front, and here before they pile up.
-        if self.handshakes.order.len() >= 2 * seats_max {
-            let mut order = core::mem::take(&mut self.handshakes.order);
-            order.retain(|(_, connection)| self.is_shaking(*connection));
-            self.handshakes.order = order;
-        }
-        self.handshakes.order.push_back((now, connection));
-        true
     }
 
     /// The link of a new connection, or of one that came home.
-    pub(super) fn begin_layers(&mut self, connection: ConnKey) {
+    pub(super) fn begin_layers(&mut self, now: Instant, connection: ConnKey) {
         let about = self.stack(connection).and_then(Stack::begin);
-        self.layers_established(connection, about);
+        self.layers_established(now, connection, about);
         if self.stack(connection).is_some_and(|stack| !stack.wire().is_empty()) {
             self.shard.wants_write(connection);
         }
     }
 
-    fn layers_established(&mut self, connection: ConnKey, about: Option<Box<About>>) {
+    fn layers_established(&mut self, now: Instant, connection: ConnKey, about: Option<Box<About>>) {
         let Some(about) = about else { return };
-        self.shard.established(connection, about);
+        self.shard.established(now, connection, about);
         // A header was all there was: from now on it is a plain connection.
         if let Some(linked) = self.links.get_mut(connection) {
             linked.stack.take_if(|stack| stack.is_empty());
+            if linked.stack.is_some() {
+                self.shard.counts_link(connection);
+            }
         }
     }
 }
 
 impl<N: Net> Worker<N> {
-    /// A connection with layers may be read: its handshake has a seat, and it takes what we answer.
-    pub(super) fn may_read_layers(&mut self, server: ServerKey, connection: ConnKey) -> bool {
+    /// Whether a connection may be read: its handshake has a seat, and it takes what we answer.
+    pub(super) fn may_read_layers(&mut self, server: ServerKey, connection: ConnKey) -> MayRead {
         let now = self.now;
-        let Some(host) = self.servers.get_mut(server) else { return false };
-        let Some(stack) = host.stack(connection) else { return true };
+        let Some(host) = self.servers.get_mut(server) else { return MayRead::NoSeat };
+        let Some(stack) = host.stack(connection) else { return MayRead::Yes };
         if stack.is_wire_full() {
-            return false;
+            return MayRead::WireFull;
         }
-        if stack.is_established() || stack.seat.is_some() || host.take_seat(now, connection) {
-            return true;
+        if stack.is_established() {
+            return MayRead::Yes;
         }
-        let had_waited = host.stack(connection).is_some_and(|stack| core::mem::replace(&mut stack.has_waited, true));
-        if !had_waited {
-            host.shard.count_handshake(HandshakeLoss::Delayed);
+        let limits = host.limits();
+        let source = || Source::new(host.shard.source_of(connection), connection);
+        match host.handshakes.admit(now, connection, source, &limits) {
+            Admission::Seated => return MayRead::Yes,
+            Admission::Begins(why) => host.shard.count_handshake(why),
+            Admission::Waits => {}
         }
-        let stale = host.oldest_handshake().filter(|(since, _)| *since + PATIENCE <= now);
-        let Some((_, stale)) = stale else { return false };
-        host.shard.count_handshake(HandshakeLoss::Shed);
-        self.connection_lost(server, stale);
-        self.servers.get_mut(server).is_some_and(|host| host.take_seat(now, connection))
+        MayRead::NoSeat
     }
 
-    /// Closes what has shaken hands for too long.
-    pub(super) fn end_stale_handshakes(&mut self, server: ServerKey) {
-        while let Some(host) = self.servers.get_mut(server) {
-            let Some((since, connection)) = host.oldest_handshake() else { return };
-            if since + host.shard.options().handshake_timeout > self.now {
-                return;
+    /// Closes what has shaken hands for too long, and has those read that get a seat.
+    pub(super) fn turn_handshakes(&mut self, server: ServerKey) {
+        while let Some(host) = self.servers.get_mut(server).filter(|host| !host.handshakes.is_empty()) {
+            let limits = host.limits();
+            if let Some(connection) = host.handshakes.next(self.now, &limits) {
+                if let Some(link) = host.links.get(connection).map(|linked| linked.link) {
+                    self.list(link, false);
+                }
+                continue;
             }
-            host.shard.count_handshake(HandshakeLoss::TimedOut);
-            self.end_connection(server, connection);
+            let Some((connection, why)) = host.handshakes.overdue(self.now, &limits) else { return };
+            // Whatever becomes of its link.
+            host.leave_handshakes(connection);
+            host.shard.count_handshake(why);
+            match why {
+                HandshakeLoss::TimedOut => self.end_connection(server, connection),
+                _ => self.connection_lost(server, connection),
+            }
         }
     }
 
@@ -153,19 +151,26 @@ impl<N: Net> Worker<N> {
         if !stack.wire().is_empty() {
             host.shard.wants_write(connection);
         }
-        let result = match opened {
-            Ok(opened) => {
-                host.layers_established(connection, opened.established);
-                Ok(opened.is_ended)
+        if is_established && !was_established {
+            host.leave_handshakes(connection);
+        }
+        let result = opened.map(|opened| {
+            if opened.is_introduced {
+                host.introduced(self.now, connection);
             }
-            Err(fault) => Err(fault),
-        };
+            host.layers_established(self.now, connection, opened.established);
+            opened.is_ended
+        });
         // Not before it is known who speaks: a fault in the same bytes may have kept the layers from telling.
         if is_established && !plain.is_empty() {
             self.hand_in(server, connection, &plain);
         }
         plain.clear();
         self.plain = plain;
+        // Without a stack by now, a header was all there was.
+        if let Some(host) = self.servers.get_mut(server).filter(|host| host.links.get(connection).is_some_and(|linked| linked.stack.is_some())) {
+            host.shard.charge_link(self.now, connection, bytes.len());
+        }
         match result {
             Ok(false) => return Taken::On,
             // What waits comes first, as it does when a plain connection ends: it is looked at again when the shard wants more.

@@ -73,8 +73,10 @@ struct LinkState {
     owner: Owner,
     /// On the `again` or the `paused` list.
     listed: bool,
-    /// The poll has reported the end of the stream, and will not do so again.
+    /// The poll has reported the end of the stream, will not do so again, and nobody has looked for it since.
     ended: bool,
+    /// It has done so at any time.
+    has_ended: bool,
 }
 
 /// Who gets what a link says.
@@ -98,6 +100,9 @@ pub(super) enum After {
     Again,
     /// It must not be read now.
     Pause,
+    /// It must not be read now, and whoever says so lists it when it may be.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
+    Elsewhere,
     /// The stream ended; the owner has been told.
     Closed,
 }
@@ -269,7 +274,10 @@ impl<N: Net> Worker<N> {
                         Owner::Nobody | Owner::Lingering(_) => {}
                     }
                 }
-                self.links[link.0 as usize].ended |= ended;
+                if ended {
+                    let state = &mut self.links[link.0 as usize];
+                    (state.ended, state.has_ended) = (true, true);
+                }
                 if readable && !self.links[link.0 as usize].listed {
                     self.read(link);
                 }
@@ -288,7 +296,7 @@ impl<N: Net> Worker<N> {
         match after {
             // A short read may have left the end, which came in the same report.
             After::Drained if core::mem::take(&mut self.links[link.0 as usize].ended) => self.list(link, false),
-            After::Drained | After::Closed => {}
+            After::Drained | After::Closed | After::Elsewhere => {}
             After::Again => self.list(link, false),
             After::Pause => self.list(link, true),
         }
@@ -332,7 +340,9 @@ impl<N: Net> Worker<N> {
             }
             match self.net.accept(listener) {
                 Ok(None) => return,
-                Ok(Some((link, peer))) => self.accepted(server, listener, link, peer),
+                Ok(Some((link, peer))) => {
+                    self.accepted(server, listener, link, peer);
+                }
                 Err(_) => return self.accept_again.push((self.now + RETRY, listener)),
             }
         }
@@ -406,12 +416,18 @@ impl<N: Net> Worker<N> {
         if self.links.len() <= index {
             self.links.resize(index + 1, LinkState::default());
         }
-        self.links[index] = LinkState { owner, listed: false, ended: false };
+        self.links[index] = LinkState { owner, ..LinkState::default() };
     }
 
     /// A link is nobody's any more.
     pub(super) fn disown(&mut self, link: LinkId) {
         self.links[link.0 as usize] = LinkState::default();
+    }
+
+    /// The peer of a link sends no more, though it may not have been read to its end.
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
+    pub(super) fn has_ended(&self, link: LinkId) -> bool {
+        self.links[link.0 as usize].has_ended
     }
 
     /// Closes a link at once.

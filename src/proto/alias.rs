@@ -133,7 +133,7 @@ impl AliasOut {
     /// The alias for `topic` and whether the peer knows it already (then the topic name is left
     /// out). `None` if there are no aliases. The packet must be sent then: the peer learns by it.
     pub fn assign(&mut self, topic: &str) -> Option<(u16, bool)> {
-        if self.maximum == 0 {
+        if !self.is_enabled() {
             return None;
         }
         Some(self.given.get_or_insert_default().assign(topic, self.maximum))

@@ -152,9 +152,11 @@ impl Router {
         self.exact.hasher().hash_one(client_id)
     }
 
-    /// At which of `count` shards a client id is at home.
+    /// At which of `count` shards a client id is at home; with a mount point in front ([`topic::split_mounted`]) where it is
+    /// without: the shard that reads a CONNECT need not know where it came in.
     pub fn home_of(&self, client_id: &str, count: usize) -> usize {
-        (self.publisher_number(client_id) % count as u64) as usize
+        let bare = topic::split_mounted(client_id).map_or(client_id, |(_, bare)| bare);
+        (self.publisher_number(bare) % count as u64) as usize
     }
 
     /// Everyone who gets a message to `topic` (valid), in place of what `out` held. Overlapping

@@ -40,6 +40,22 @@ impl Server {
         Ok(runtime.request(ANSWER_WAIT, move |worker| worker.adopt(key, socket, rules.as_ref()))??)
     }
 
+    /// As [`Server::adopt`], as if it had come in through the listener at `endpoint`: its layers, rules and limits are this connection's.
+    /// `None`: it does not listen there.
+    ///
+    /// # Errors
+    /// As [`Server::add_listener_socket`].
+    pub fn adopt_at(&self, socket: OwnedFd, endpoint: &Endpoint) -> Result<Option<bool>, Error> {
+        let socket = Arc::new(socket);
+        for (runtime, key) in &self.shards {
+            let (socket, endpoint, key) = (socket.clone(), endpoint.clone(), *key);
+            if let Some(is_in) = runtime.request(ANSWER_WAIT, move |worker| worker.adopt_at(key, &socket, &endpoint))?? {
+                return Ok(Some(is_in));
+            }
+        }
+        Ok(None)
+    }
+
     /// Does it now, or soon if this is a callback.
     fn change<R: Send + 'static>(&self, if_posted: R, act: impl FnOnce(&mut Shard, Instant) -> R + Send + 'static) -> Result<R, Error> {
         self.change_of(0, if_posted, act)

@@ -213,6 +213,7 @@ fn client_value(client: &ClientSummary) -> Value {
     json!({
         "process": process,
         "client_id": client.client_id,
+        "mount_point": client.mount_point,
         "username": client.username,
         "peer": client.peer,
         "protocol_level": client.protocol_level,
@@ -371,7 +372,7 @@ mod tests {
 
     use super::*;
     use crate::base::{Budget, Rng};
-    use crate::broker::Options;
+    use crate::broker::{Options, Origin};
     use crate::route::{self, Router};
 
     fn shard(options: Options) -> Shard {
@@ -383,7 +384,7 @@ mod tests {
     /// A shard with one connected client "c" of user "u" from 127.0.0.1.
     fn served() -> Shard {
         let mut shard = shard(Options { max_bans: 2, ..Options::default() });
-        let key = shard.open(Instant::START, "127.0.0.1:5", "", None).expect("admitted");
+        let key = shard.open(Instant::START, &Origin { peer: "127.0.0.1:5", ..Origin::default() }).expect("admitted");
         shard.handle_input(Instant::START, key, b"\x10\x10\0\x04MQTT\x04\x82\0\0\0\x01c\0\x01u");
         shard
     }
@@ -420,13 +421,13 @@ mod tests {
         assert_eq!(shard.stats().bans_refused, 1);
         let list = run(&mut shard, "bans", "");
         assert_eq!(list, json!([{ "username": "u", "seconds_left": 60 }, { "address": "10.0.0.1", "seconds_left": null }]));
-        assert!(shard.open(Instant::START, "10.0.0.1:9", "", None).is_none());
-        assert!(shard.open(Instant::START, "[::ffff:10.0.0.1]:9", "", None).is_none());
+        assert!(shard.open(Instant::START, &Origin { peer: "10.0.0.1:9", ..Origin::default() }).is_none());
+        assert!(shard.open(Instant::START, &Origin { peer: "[::ffff:10.0.0.1]:9", ..Origin::default() }).is_none());
         let later = Instant::START + Duration::from_secs(61);
         assert_eq!(shard.bans(later).count(), 1);
         assert!(shard.ban(later, BanKind::ClientId, "x", None).is_ok(), "what has expired makes room");
         run(&mut shard, "unban", "{\"address\":\"10.0.0.1\"}");
-        assert!(shard.open(Instant::START, "10.0.0.1:9", "", None).is_some());
+        assert!(shard.open(Instant::START, &Origin { peer: "10.0.0.1:9", ..Origin::default() }).is_some());
     }
 
     #[test]

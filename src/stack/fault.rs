@@ -16,8 +16,6 @@ pub struct Fault {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum FaultKind {
-    /// The handshake was not done in time.
-    Timeout,
     /// TLS failed in a way without a kind of its own.
     Tls,
     /// Nobody we trust has signed the certificate.

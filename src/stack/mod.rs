@@ -24,6 +24,7 @@
 //!
 //! A layer that has done its work (a proxy header was read) is taken out.
 
+mod choices;
 mod fault;
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 mod http;
@@ -31,10 +32,9 @@ mod networks;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recipe;
-mod rules;
 #[cfg(feature = "tls")]
 pub mod tls;
-mod tls_rules;
+mod tls_choices;
 #[cfg(feature = "proxy")]
 pub mod tunnel;
 #[cfg(feature = "websocket")]
@@ -43,13 +43,13 @@ pub mod ws;
 use core::net::SocketAddr;
 use std::io::IoSlice;
 
+pub use choices::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};
-pub use rules::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
-pub use tls_rules::{ClientCertificate, Identity, Sign, TlsVersion};
+pub use tls_choices::{ClientCertificate, Identity, Sign, TlsVersion};
 
-use crate::base::{Budget, Charge, OutBuffer, Seat};
+use crate::base::{Budget, Charge, OutBuffer};
 
 /// Sealing stops while so much waits to be written. One seal may pass it by what it adds to its bytes.
 const WIRE_BYTES_MAX: usize = 64 << 10;
@@ -143,6 +143,17 @@ pub struct About {
     pub tls_version: Option<&'static str>,
     /// TLS went on with an earlier session: no certificate was shown again.
     pub is_tls_resumed: bool,
+    /// What it asked for a WebSocket with.
+    pub request: Option<Box<WebSocketRequest>>,
+}
+
+/// What a client has asked for a WebSocket with.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct WebSocketRequest {
+    /// The path, without its query.
+    pub path: Box<str>,
+    /// The page that asked, if it was a browser.
+    pub origin: Option<Box<str>>,
 }
 
 /// What a trusted proxy says in its header of the connection that the client has with it; borrowed.
@@ -152,6 +163,8 @@ pub struct SaidByProxy<'a> {
     pub authority: Option<&'a str>,
     /// The version of TLS.
     pub tls_version: Option<&'a str>,
+    /// Its cipher.
+    pub tls_cipher: Option<&'a str>,
     /// The common name in a certificate the proxy has verified.
     pub common_name: Option<&'a str>,
     /// The proxy's name for the connection.
@@ -175,6 +188,7 @@ impl About {
         SaidByProxy {
             authority: header.authority.as_deref(),
             tls_version: tls.and_then(|tls| tls.version.as_deref()),
+            tls_cipher: tls.and_then(|tls| tls.cipher.as_deref()),
             common_name: tls.filter(|tls| tls.is_verified).and_then(|tls| tls.common_name.as_deref()),
             unique_id: header.unique_id.as_deref(),
             alpn: header.alpn.as_deref(),
@@ -197,7 +211,12 @@ impl About {
         let proxied = self.proxied.as_ref().map_or(0, |header| header.memory_bytes());
         #[cfg(not(feature = "proxy"))]
         let proxied = 0;
-        size_of::<Self>() + proxied + self.identity.as_ref().map_or(0, String::len) + self.certificate.as_ref().map_or(0, Vec::len)
+        let asked = |request: &WebSocketRequest| size_of::<WebSocketRequest>() + request.path.len() + request.origin.as_ref().map_or(0, |origin| origin.len());
+        size_of::<Self>()
+            + proxied
+            + self.request.as_deref().map_or(0, asked)
+            + self.identity.as_ref().map_or(0, String::len)
+            + self.certificate.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -206,6 +225,9 @@ impl About {
 pub struct Opened {
     /// Just now the stack was established.
     pub established: Option<Box<About>>,
+    /// Just now it turned out who is behind a proxy that only carries bytes, or that nobody is, see [`Stack::peer`]; the stack is not
+    /// established yet.
+    pub is_introduced: bool,
     /// The peer sends no more.
     pub is_ended: bool,
 }
@@ -218,11 +240,9 @@ pub struct Stack {
     has_begun: bool,
     is_closed: bool,
     wire: OutBuffer,
+    /// What those have told that are done; `None`: nothing yet, or all have told.
+    about: Option<Box<About>>,
     charge: Charge,
-    /// Its place among the handshakes in progress: the host gives it, being established takes it back.
-    pub seat: Option<Seat>,
-    /// It has had to wait for a seat.
-    pub has_waited: bool,
 }
 
 impl Stack {
@@ -234,9 +254,8 @@ impl Stack {
             has_begun: false,
             is_closed: false,
             wire: OutBuffer::default(),
+            about: None,
             charge: budget.charge(size_of::<Self>()),
-            seat: None,
-            has_waited: false,
         })
     }
 
@@ -285,8 +304,12 @@ impl Stack {
         if self.layers.iter().all(Option::is_none) {
             plain.extend_from_slice(bytes);
         }
+        let had_proxy = self.layers[Place::Proxy as usize].is_some();
         let established = self.proceed();
-        Ok(Opened { established, is_ended: self.is_ended() })
+        // An HTTP proxy behind may name somebody else: then nothing is known before its request came.
+        let is_introduced =
+            established.is_none() && had_proxy && self.layers[Place::Proxy as usize].is_none() && self.layers[Place::WebSocket as usize].is_none();
+        Ok(Opened { established, is_introduced, is_ended: self.is_ended() })
     }
 
     /// Lets each layer begin when those below are open. `Some`: now all are.
@@ -302,22 +325,26 @@ impl Stack {
                     layer.begin(&mut below);
                     pass_down(lower, &mut below, &mut self.wire);
                 }
-                if layer.progress() == Progress::Handshake {
-                    return None;
+                match layer.progress() {
+                    Progress::Handshake => return None,
+                    Progress::Done => {
+                        layer.tell(self.about.get_or_insert_default());
+                        rest[0] = None;
+                    }
+                    Progress::Open | Progress::Ended => {}
                 }
             }
             self.level += 1;
             self.has_begun = false;
         }
-        self.seat = None;
-        let mut about = Box::<About>::default();
-        for slot in &mut self.layers {
-            if let Some(layer) = slot {
-                layer.tell(&mut about);
-            }
-            slot.take_if(|layer| layer.progress() == Progress::Done);
-        }
+        let mut about = self.about.take().unwrap_or_default();
+        self.layers.iter_mut().flatten().for_each(|layer| layer.tell(&mut about));
         Some(about)
+    }
+
+    /// Who the peer really is, a trusted proxy says; known before it is established. `None`: nobody has said anything.
+    pub fn peer(&self) -> Option<String> {
+        self.about.as_ref()?.peer()
     }
 
     /// Takes plain bytes off the front of `plain` as long as the wire buffer is below its mark: how many. The caller
@@ -397,7 +424,7 @@ impl Stack {
     /// Memory it holds, about.
     pub fn memory_bytes(&self) -> usize {
         let layers: usize = self.layers.iter().flatten().map(|layer| layer.memory_bytes()).sum();
-        size_of::<Self>() + self.wire.memory_bytes() + layers
+        size_of::<Self>() + self.wire.memory_bytes() + layers + self.about.as_ref().map_or(0, |about| about.memory_bytes())
     }
 
     fn recharge(&mut self) {

@@ -84,6 +84,12 @@ pub fn split_share(filter: &str) -> Option<(&str, &str)> {
     filter.strip_prefix(SHARE_PREFIX)?.split_once('/')
 }
 
+/// `PREFIX/#CLIENT` is `Some((PREFIX/, CLIENT))`: how a client behind a mount point is named by who knows them all. A mount point is
+/// the begin of a topic, in which there is no `#`.
+pub fn split_mounted(client: &str) -> Option<(&str, &str)> {
+    client.split_once('#').filter(|(prefix, _)| prefix.ends_with('/') && is_valid_name(prefix))
+}
+
 /// True if `filter` has a wildcard level.
 pub fn has_wildcard(filter: &str) -> bool {
     filter.bytes().any(|byte| byte == b'+' || byte == b'#')
@@ -204,6 +210,13 @@ mod tests {
         assert_eq!(split_share("a/b"), None);
         assert_eq!(split_share("$share"), None);
         assert!(has_wildcard("a/#") && has_wildcard("+/a") && !has_wildcard("a/b"));
+    }
+
+    #[test]
+    fn a_name_with_a_mount_point_falls_into_that_and_the_client_id() {
+        assert_eq!(split_mounted("site/7/#pump#1"), Some(("site/7/", "pump#1")));
+        assert_eq!(split_mounted("/#"), Some(("/", "")));
+        assert!(["pump", "#pump", "a#pump", "a/pump", "+/#pump"].iter().all(|name| split_mounted(name).is_none()));
     }
 
     #[test]

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 import time
 
+import certificate
+
 READY_SECONDS = 10
 # Equal for both, in mosquitto.conf's words. The queue is large: the generator's credit keeps it short.
 SETTINGS = {
@@ -17,6 +19,9 @@ SETTINGS = {
 }
 # What only mosquitto is told; without TCP_NODELAY it would wait for delayed acknowledgements.
 PEER_SETTINGS = {"set_tcp_nodelay": "true", "persistence": "false", "log_dest": "none", "sys_interval": "0"}
+# What each transport is called by ours.
+SCHEMES = {"tcp": "mqtt", "tls": "mqtts", "ws": "ws", "wss": "wss"}
+WITH_TLS, WITH_WEBSOCKET = ("tls", "wss"), ("ws", "wss")
 
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -50,11 +55,12 @@ def _free_port():
 class Broker:
     """One run of one broker; use as a context manager."""
 
-    def __init__(self, program, peer, settings=None, environment=None, processors=None):
-        """`processors`: where it may run; None: anywhere."""
+    def __init__(self, program, peer, settings=None, environment=None, processors=None, transport="tcp"):
+        """`processors`: where it may run; None: anywhere. `transport`: the generator's word."""
         self.program = program
         self.processors = processors
         self.peer = peer
+        self.transport = transport
         self.settings = {**SETTINGS, **(settings or {})}
         self.environment = {**os.environ, **(environment or {})}
         self.port = _free_port()
@@ -89,14 +95,34 @@ class Broker:
         if self.processors:
             os.sched_setaffinity(0, self.processors)
 
+    def _place(self):
+        """Where ours listens; over TCP in the words any broker under test has to take."""
+        if self.transport == "tcp":
+            return ["-p", str(self.port)]
+        query = ""
+        if self.transport in WITH_TLS:
+            _, cert, key = certificate.files()
+            query = f"?cert={cert}&key={key}"
+        return ["-l", f"{SCHEMES[self.transport]}://127.0.0.1:{self.port}{query}"]
+
+    def _peer_listener(self):
+        lines = [f"listener {self.port} 127.0.0.1"]
+        if self.transport in WITH_WEBSOCKET:
+            # It starts with no listener but those of WebSocket only if there is another one.
+            lines = [f"listener {_free_port()} 127.0.0.1", *lines, "protocol websockets"]
+        if self.transport in WITH_TLS:
+            _, cert, key = certificate.files()
+            lines += [f"certfile {cert}", f"keyfile {key}"]
+        return lines
+
     def _command(self):
         if not self.peer:
             options = [word for item in self.settings.items() for word in ("--set", "=".join(item))]
-            return [self.program, "-p", str(self.port), *options]
+            return [self.program, *self._place(), *options]
         # As root mosquitto changes to a user of its own, who must be able to read the file.
         os.chmod(self.folder.name, 0o755)
         path = pathlib.Path(self.folder.name, "mosquitto.conf")
-        lines = [f"listener {self.port} 127.0.0.1"]
+        lines = self._peer_listener()
         lines += [f"{key} {value}" for key, value in {**self.settings, **PEER_SETTINGS}.items()]
         path.write_text("\n".join(lines) + "\n")
         return [self.program, "-c", str(path)]

@@ -21,11 +21,12 @@ class Traffic:
     quick: dict | None = None          # overrides for --quick; None: not part of it
     settings: dict = field(default_factory=dict)     # broker options of this case
     environment: dict = field(default_factory=dict)  # of both brokers
+    transport: str = "tcp"
 
     @property
     def has_floor(self):
-        """The floor knows neither QoS 2 nor acknowledgement windows of its own."""
-        return self.arguments.get("qos", 0) < 2
+        """The floor knows neither QoS 2 nor acknowledgement windows of its own, and nothing but TCP."""
+        return self.arguments.get("qos", 0) < 2 and self.transport == "tcp"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Memory:
     target: float | None = None
     gate_bytes: float | None = None
     quick: dict | None = None
+    transport: str = "tcp"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,20 @@ RETAINED = [
              settings={"max_queued_messages": "1000"}, quick={"retained": 20_000}),
 ]
 
-ALL = TRAFFIC + RETAINED + MEMORY
+# What TLS and WebSocket cost: the shapes of `pair50q0` and `pair50q1` again. No targets: the table of peers has no such rows. Not both
+# at once: mosquitto takes a tenth of a second for each handshake of that.
+TRANSPORT_TITLES = {"tls": "TLS 1.3", "ws": "WebSocket"}
+TRANSPORTS = [
+    Traffic(f"{transport}50q{qos}", f"50 pairs, QoS {qos}, {title}", _shape(50, 50, 24, qos=qos), transport=transport, quick={} if qos else None)
+    for transport, title in TRANSPORT_TITLES.items() for qos in (0, 1)
+]
+# 3,000: a handshake costs mosquitto some milliseconds.
+TRANSPORTS_MEMORY = [
+    Memory(f"{transport}idle", f"idle connection, {title}", {"mode": "hold", "connections": 3000}, 3000, transport=transport)
+    for transport, title in TRANSPORT_TITLES.items()
+]
+
+ALL = TRAFFIC + RETAINED + MEMORY + TRANSPORTS + TRANSPORTS_MEMORY
 RSS = "rss"                                   # idle RSS: no load at all
 RSS_TARGET = 2.5 / 8.0
 CLIENT = "client"                             # client_cpu.py

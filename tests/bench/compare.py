@@ -80,7 +80,13 @@ class Bench:
                 sys.exit(f"{options.peer} is not installed (--peer '' runs without)")
 
     def wanted(self, kind):
-        return [case for case in kind if case.name in self.options.wanted]
+        return [case for case in kind if case.name in self.options.wanted and self.can_speak(getattr(case, "transport", "tcp"))]
+
+    def can_speak(self, transport):
+        if transport not in brokers.WITH_TLS or generator.has_tls():
+            return True
+        print(f"left out, without OpenSSL's headers (libssl-dev): {transport}", file=sys.stderr)
+        return False
 
     def broker(self, side, case=None, more=None, processors=None):
         settings = {**getattr(case, "settings", {}), **(more or {})}
@@ -88,7 +94,7 @@ class Bench:
             settings.update(self.ours_settings)
         program = str(generator.FLOOR) if side == FLOOR else self.programs[side]
         return brokers.Broker(program, side == PEER, settings, getattr(case, "environment", {}),
-                              processors or self.broker_processors)
+                              processors or self.broker_processors, getattr(case, "transport", "tcp"))
 
     def arguments(self, case):
         arguments = dict(case.arguments)
@@ -154,7 +160,7 @@ class Bench:
         """Growth by unit, after a few hundred connections have warmed tables and pools up."""
 
         def measure(side):
-            with self.broker(side) as broker:
+            with self.broker(side, case) as broker:
                 warm = {"mode": "hold", "connections": WARM_CONNECTIONS, "client_prefix": "warmx"}
                 with generator.Stepped(broker, warm):
                     time.sleep(SETTLE_SECONDS)
@@ -239,6 +245,8 @@ def main():
         traffic_rows = [bench.traffic(case) for case in bench.wanted(cases.TRAFFIC)]
         retained_rows = [bench.retained(case) for case in bench.wanted(cases.RETAINED)]
         memory_rows = [(case, bench.memory(case)) for case in bench.wanted(cases.MEMORY)]
+        transport_rows = [bench.traffic(case) for case in bench.wanted(cases.TRANSPORTS)]
+        transport_memory = [bench.memory(case) for case in bench.wanted(cases.TRANSPORTS_MEMORY)]
         resident = bench.resident() if cases.RSS in options.wanted else []
         worker_rows = [bench.workers(case) for case in cases.TRAFFIC if case.name in cases.OF_WORKERS] if cases.WORKERS in options.wanted else []
         client_rows = client_cpu.measure(options.rounds) if cases.CLIENT in options.wanted else []
@@ -253,13 +261,15 @@ def main():
         worker_rows and report.workers(worker_rows),
         retained_rows and report.retained(retained_rows),
         (memory_rows or resident) and report.memory([row for _, row in memory_rows] + resident),
+        transport_rows and report.transports(transport_rows),
+        transport_memory and report.transports_memory(transport_memory),
         client_rows and report.client(client_rows),
     ]
     text = "\n\n".join(text for text in tables if text)
     print(text)
     if options.save:
-        save(options, text, traffic_rows, worker_rows, [row for _, row in memory_rows] + resident, client_rows)
-    complaints = list(faults(traffic_rows + retained_rows)) if options.quick else []
+        save(options, text, traffic_rows + transport_rows, worker_rows, [row for _, row in memory_rows] + resident + transport_memory, client_rows)
+    complaints = list(faults(traffic_rows + retained_rows + transport_rows)) if options.quick else []
     complaints += missed_gates(traffic_rows, memory_rows) if options.gate else []
     for complaint in complaints:
         print("FAILED " + complaint, file=sys.stderr)

@@ -130,24 +130,29 @@ void conn_acknowledge(Conn *conn, unsigned type, uint16_t id)
     conn_mark(conn);
 }
 
-static void flush(Conn *conn)
+static void write_out(Conn *conn)
 {
     ssize_t written;
-    if (conn->blocked)
+    if (conn->out_start == conn->out_end && !wire_waits(conn->wire))
         return;
-    if (conn->handlers->fill)
-        conn->handlers->fill(conn);
-    if (conn->out_start == conn->out_end)
-        return;
-    written = send(conn->fd, conn->out + conn->out_start, conn->out_end - conn->out_start, MSG_NOSIGNAL);
+    written = wire_send(conn->wire, conn->fd, conn->out + conn->out_start, conn->out_end - conn->out_start);
     if (written < 0 && errno != EAGAIN)
         die("send: %s", strerror(errno));
     if (written > 0)
         conn->out_start += (size_t)written;
-    if (conn->out_start != conn->out_end) {
+    if (conn->out_start != conn->out_end || wire_waits(conn->wire)) {
         conn->blocked = true;
         watch(EPOLL_CTL_MOD, conn->fd, EPOLLIN | EPOLLOUT, conn);
     }
+}
+
+static void flush(Conn *conn)
+{
+    if (conn->blocked)
+        return;
+    if (conn->handlers->fill)
+        conn->handlers->fill(conn);
+    write_out(conn);
 }
 
 static void dispatch(Conn *conn, const Packet *packet)
@@ -197,11 +202,12 @@ static void consume(Conn *conn, const uint8_t *data, size_t length)
     }
 }
 
-static void receive(Conn *conn)
+static void receive_once(Conn *conn)
 {
     uint8_t *start = loop.scratch + MQTT_HEAD_MAX;
-    bool discard = conn->skip >= DISCARD_BYTES;
-    ssize_t count = recv(conn->fd, start, discard ? conn->skip : CONN_READ_BYTES, discard ? MSG_TRUNC : 0);
+    bool discard = conn->skip >= DISCARD_BYTES && !conn->wire;
+    ssize_t count = discard ? recv(conn->fd, start, conn->skip, MSG_TRUNC)
+                            : wire_receive(conn->wire, conn->fd, start, CONN_READ_BYTES);
     size_t length, skipped;
 
     if (count < 0 && errno == EAGAIN)
@@ -225,6 +231,16 @@ static void receive(Conn *conn)
         conn->tail_bytes = 0;
     }
     consume(conn, start, length);
+}
+
+static void receive(Conn *conn)
+{
+    do
+        receive_once(conn);
+    while (wire_has_more(conn->wire));
+    /* A ping was answered. */
+    if (wire_waits(conn->wire) && !conn->blocked)
+        write_out(conn);
 }
 
 static void take_timer(void)
@@ -290,7 +306,6 @@ void loop_until(const uint64_t *counter, uint64_t value)
 
 static void open_one(Conn *conn, const ConnHandlers *handlers)
 {
-    char client_id[64];
     int on = 1;
     memset(conn, 0, sizeof *conn);
     conn->handlers = handlers;
@@ -301,23 +316,35 @@ static void open_one(Conn *conn, const ConnHandlers *handlers)
         die("connect: %s", strerror(errno));
     if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
         die("TCP_NODELAY: %s", strerror(errno));
+    conn->wire = wire_open(conn->fd);
+}
+
+static void enter(Conn *conn)
+{
+    uint8_t packet[MQTT_HEAD_MAX];
+    char client_id[64];
+    size_t bytes;
+
+    wire_finish(conn->wire);
     /* Only now: a connect that blocks keeps the listen backlog from overflowing. */
     if (fcntl(conn->fd, F_SETFL, O_NONBLOCK) < 0)
         die("O_NONBLOCK: %s", strerror(errno));
     snprintf(client_id, sizeof client_id, "%s%06u", loop.client_prefix, loop.clients++);
-    uint8_t packet[MQTT_HEAD_MAX];
-    size_t bytes = mqtt_connect(packet, client_id, 0);
-    if (send(conn->fd, packet, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+    bytes = mqtt_connect(packet, client_id, 0);
+    if (wire_send(conn->wire, conn->fd, packet, bytes) != (ssize_t)bytes)
         die("send CONNECT: %s", strerror(errno));
+    watch(EPOLL_CTL_ADD, conn->fd, EPOLLIN, conn);
 }
 
 void conn_open_all(Conn *conns, size_t count, const ConnHandlers *handlers)
 {
-    for (size_t i = 0; i < count; i++) {
-        open_one(&conns[i], handlers);
-        watch(EPOLL_CTL_ADD, conns[i].fd, EPOLLIN, &conns[i]);
-        if ((i + 1) % CONNECTING_MAX == 0 || i + 1 == count)
-            loop_until(&loop.connacks, loop.clients);
+    for (size_t from = 0; from < count; from += CONNECTING_MAX) {
+        size_t to = count - from < CONNECTING_MAX ? count : from + CONNECTING_MAX;
+        for (size_t i = from; i < to; i++)
+            open_one(&conns[i], handlers);
+        for (size_t i = from; i < to; i++)
+            enter(&conns[i]);
+        loop_until(&loop.connacks, loop.clients);
     }
 }
 
@@ -350,8 +377,9 @@ void conn_close_all(Conn *conns, size_t count)
     size_t bytes = mqtt_empty(packet, MQTT_DISCONNECT);
     for (size_t i = 0; i < count; i++) {
         /* A socket that takes no more is closed without the courtesy. */
-        ssize_t sent = send(conns[i].fd, packet, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = wire_send(conns[i].wire, conns[i].fd, packet, bytes);
         (void)sent;
+        wire_close(conns[i].wire);
         close(conns[i].fd);
         free(conns[i].out);
     }

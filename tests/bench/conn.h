@@ -6,6 +6,7 @@
 #define BENCH_CONN_H
 
 #include "mqtt.h"
+#include "wire.h"
 
 #include <stdbool.h>
 
@@ -20,6 +21,7 @@ typedef struct {
 
 struct Conn {
     int fd;
+    Wire *wire;                 /* TLS, WebSocket; NULL: nothing lies between packets and socket */
     const ConnHandlers *handlers;
     void *owner;
     uint8_t *out;               /* bytes out_start..out_end wait for the socket */

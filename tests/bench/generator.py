@@ -1,10 +1,14 @@
 """Building the load generator and running it against a broker."""
 
+import functools
 import pathlib
 import shutil
 import signal
 import subprocess
 import tempfile
+
+import brokers
+import certificate
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parent.parent / "target" / "bench" / "load"
@@ -20,22 +24,35 @@ class LoadError(Exception):
     """The generator failed: the broker broke the protocol, closed a connection or fell silent."""
 
 
+@functools.cache
+def has_tls():
+    """OpenSSL's headers are there; without them the generator is built without TLS."""
+    probe = subprocess.run(["gcc", "-E", "-x", "c", "-"], input=b"#include <openssl/ssl.h>\n", capture_output=True, check=False)
+    return probe.returncode == 0
+
+
 def build():
     """The generator, and the floor beside it."""
-    _build(BUILD, HERE)
-    _build(FLOOR, HERE / "floor")
+    _build(BUILD, HERE, ["-DHAVE_OPENSSL", "-lssl", "-lcrypto"] if has_tls() else [])
+    _build(FLOOR, HERE / "floor", [])
 
 
-def _build(program, folder):
+def _build(program, folder, more):
     sources = sorted(str(path) for path in folder.glob("*.c"))
     newest = max(path.stat().st_mtime for path in [*folder.glob("*.c"), *folder.glob("*.h")])
-    if not program.exists() or program.stat().st_mtime < newest:
+    command = ["gcc", *FLAGS, "-o", str(program), *sources, *more]
+    # OpenSSL may have come since the last time.
+    note = program.with_suffix(".command")
+    if not program.exists() or program.stat().st_mtime < newest or not note.exists() or note.read_text() != " ".join(command):
         program.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["gcc", *FLAGS, "-o", str(program), *sources], check=True)
+        subprocess.run(command, check=True)
+        note.write_text(" ".join(command))
 
 
 def _command(broker, arguments, flags=()):
-    command = [str(BUILD), "--port", str(broker.port), "--broker-pid", str(broker.pid)]
+    command = [str(BUILD), "--port", str(broker.port), "--broker-pid", str(broker.pid), "--transport", broker.transport]
+    if broker.transport in brokers.WITH_TLS:
+        command += ["--ca-file", certificate.files()[0]]
     for key, value in arguments.items():
         command += ["--" + key.replace("_", "-"), str(value)]
     return command + ["--" + flag for flag in flags]

@@ -1,4 +1,4 @@
-/* MQTT load generator: options and modes. One thread, one epoll, no dependency; README.md explains the numbers. */
+/* MQTT load generator: options and modes. One thread, one epoll; README.md explains the numbers. */
 #define _GNU_SOURCE
 #include "load.h"
 #include "conn.h"
@@ -24,7 +24,8 @@ static const struct option LONG_OPTIONS[] = {
     {"filters", required_argument, NULL, 'f'},     {"connections", required_argument, NULL, 'C'},
     {"retained", required_argument, NULL, 'R'},    {"client-prefix", required_argument, NULL, 'i'},
     {"stall-ms", required_argument, NULL, 't'},    {"steps", no_argument, NULL, 'e'},
-    {"syscalls", no_argument, NULL, 'k'},          {NULL, 0, NULL, 0},
+    {"syscalls", no_argument, NULL, 'k'},          {"transport", required_argument, NULL, 'T'},
+    {"ca-file", required_argument, NULL, 'a'},     {NULL, 0, NULL, 0},
 };
 
 static double number(const char *text, double least, double most)
@@ -47,6 +48,8 @@ static void take_option(Options *options, int key, const char *text)
     case 'm': options->mode = text; break;
     case 'h': options->host = text; break;
     case 'i': options->client_prefix = text; break;
+    case 'T': options->transport = text; break;
+    case 'a': options->ca_file = text; break;
     case 'p': options->port = (uint16_t)whole(text, 1, 65535); break;
     case 'b': options->broker_pid = (pid_t)whole(text, 1, 1 << 30); break;
     case 'P': options->publishers = whole(text, 1, CLIENTS_MAX); break;
@@ -94,7 +97,7 @@ static void allow_many_sockets(void)
 int main(int argc, char **argv)
 {
     Options options = {
-        .mode = "load", .host = "127.0.0.1", .client_prefix = "bench", .port = 1883, .publishers = 1,
+        .mode = "load", .host = "127.0.0.1", .transport = "tcp", .client_prefix = "bench", .port = 1883, .publishers = 1,
         .subscribers = 1, .payload_bytes = 64, .seconds = 2, .warmup_seconds = 0.3, .window = 20, .credit = 64,
         .connections = 1, .retained = 1000, .stall_ms = 5000,
     };
@@ -108,6 +111,7 @@ int main(int argc, char **argv)
     probe_open(options.broker_pid);
     if (options.syscalls && !(options.broker_pid && probe_count_syscalls(options.broker_pid)))
         die("cannot count system calls: no --broker-pid, or no right to open tracepoints");
+    wire_choose(options.transport, options.host, options.ca_file);
     loop_open(options.host, options.port, options.client_prefix);
     if (strcmp(options.mode, "load") == 0)
         return run_traffic(&options);

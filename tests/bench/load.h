@@ -9,6 +9,8 @@
 typedef struct {
     const char *mode;               /* load, hold, retained */
     const char *host;
+    const char *transport;          /* tcp, tls, ws, wss */
+    const char *ca_file;            /* tls, wss: who has signed the server's certificate */
     const char *client_prefix;
     uint16_t port;
     pid_t broker_pid;

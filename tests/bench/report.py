@@ -45,6 +45,24 @@ def traffic(rows):
     return table(header, lines)
 
 
+def transports(rows):
+    """As `traffic`, of what has neither targets nor a floor."""
+    header = ["transports", "ours us/msg", "mosquitto us/msg", "ratio", "ours sys/msg", "mosquitto sys/msg", "ours msg/s", "mosquitto msg/s", "lost",
+              "out of order"]
+    lines = []
+    for row in rows:
+        ours, other = row.ours, row.peer or {}
+        lines.append([row.case.title, ours["broker_us"], other.get("broker_us"), row.ratio, ours["syscalls"], other.get("syscalls"),
+                      ours["messages_per_s"], other.get("messages_per_s"), _both(ours["lost"], other.get("lost")),
+                      _both(ours["out_of_order"], other.get("out_of_order"))])
+    return table(header, lines)
+
+
+def transports_memory(rows):
+    """As `memory`, without targets."""
+    return table(["transports: memory", "ours", "mosquitto", "ratio"], [[title, ours, peer, quotient(ours, peer)] for title, ours, peer, _ in rows])
+
+
 def latency(rows):
     """Of the rows that went at a rate."""
     header = ["latency, us", "ours p50", "p99", "p99.9", "mosquitto p50", "p99", "p99.9", "floor p50", "p99", "p99.9"]

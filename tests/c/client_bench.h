@@ -248,6 +248,22 @@ static inline nlmqtt_client_callbacks callbacks_for(struct record *record)
     return callbacks;
 }
 
+/* A server that listens at `uri` alone, and tells `connected` who came. */
+static inline nlmqtt_server *server_at(void (*connected)(void *, const nlmqtt_client_info *, bool), const char *uri, uint16_t *port)
+{
+    nlmqtt_server_config *config = nlmqtt_server_config_new();
+    nlmqtt_server_hooks hooks;
+    nlmqtt_server *server = NULL;
+    nlmqtt_server_hooks_init(&hooks);
+    hooks.connected = connected;
+    CHECK_OK(nlmqtt_server_config_add_listener(config, uri));
+    CHECK_OK(nlmqtt_server_new(NULL, config, &hooks, &server));
+    CHECK_OK(nlmqtt_server_start(server));
+    CHECK_OK(nlmqtt_server_listener_port(server, 0, port));
+    nlmqtt_server_config_free(config);
+    return server;
+}
+
 /* A server on a free port; `hooks` may be NULL. */
 static inline nlmqtt_server *serve(nlmqtt_runtime *runtime, const nlmqtt_server_hooks *hooks, uint16_t *port)
 {

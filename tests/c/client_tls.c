@@ -28,21 +28,6 @@ static void on_client(void *user_data, const nlmqtt_client_info *client, bool se
     pthread_mutex_unlock(&seen.lock);
 }
 
-static nlmqtt_server *server_at(const char *uri, uint16_t *port)
-{
-    nlmqtt_server_config *config = nlmqtt_server_config_new();
-    nlmqtt_server_hooks hooks;
-    nlmqtt_server *server = NULL;
-    nlmqtt_server_hooks_init(&hooks);
-    hooks.connected = on_client;
-    CHECK_OK(nlmqtt_server_config_add_listener(config, uri));
-    CHECK_OK(nlmqtt_server_new(NULL, config, &hooks, &server));
-    CHECK_OK(nlmqtt_server_start(server));
-    CHECK_OK(nlmqtt_server_listener_port(server, 0, port));
-    nlmqtt_server_config_free(config);
-    return server;
-}
-
 static nlmqtt_client_config *config_at(const char *scheme, uint16_t port)
 {
     nlmqtt_client_config *config = nlmqtt_client_config_new();
@@ -177,7 +162,7 @@ static void certificates_change_under_way(void)
     FILE *file;
     int others = 0;
     write_server_files(&files, "");
-    server = server_at(files.uri, &port);
+    server = server_at(on_client, files.uri, &port);
     config = config_at("mqtts", port);
     CHECK_OK(nlmqtt_client_config_set_ca_pem(config, ca_pem));
     is_let_in(config);
@@ -233,7 +218,7 @@ int main(void)
     uint16_t port;
     CHECK(nlmqtt_has_feature("tls"));
     write_server_files(&files, "&client_cert=require&identity=cn");
-    server = server_at(files.uri, &port);
+    server = server_at(on_client, files.uri, &port);
     certificates_say_who_is_who(port);
     files_do_as_well(port, &files);
     each_fault_has_its_status(port);

@@ -7,8 +7,8 @@ static struct record record;
 /* What the hook has seen of the last client. */
 static struct {
     pthread_mutex_t lock;
-    char peer[64], authority[64], version[16], common_name[64], id[16];
-} seen = {PTHREAD_MUTEX_INITIALIZER, "", "", "", "", ""};
+    char peer[64], authority[64], version[16], common_name[64], id[16], path[16];
+} seen = {PTHREAD_MUTEX_INITIALIZER, "", "", "", "", "", ""};
 
 static void on_client(void *user_data, const nlmqtt_client_info *client, bool session_present)
 {
@@ -20,23 +20,10 @@ static void on_client(void *user_data, const nlmqtt_client_info *client, bool se
     copy_str(seen.version, sizeof seen.version, client->proxy_tls_version.data, client->proxy_tls_version.len);
     copy_str(seen.common_name, sizeof seen.common_name, client->proxy_common_name.data, client->proxy_common_name.len);
     copy_str(seen.id, sizeof seen.id, (const char *)client->proxy_unique_id.data, client->proxy_unique_id.len);
+    copy_str(seen.path, sizeof seen.path, client->websocket_path.data, client->websocket_path.len);
     CHECK(client->proxy_alpn.data == NULL || client->proxy_alpn.len == 4);
+    CHECK(client->proxy_tls_cipher.data == NULL && client->websocket_origin.data == NULL && !client->tls_resumed);
     pthread_mutex_unlock(&seen.lock);
-}
-
-static nlmqtt_server *server_at(const char *uri, uint16_t *port)
-{
-    nlmqtt_server_config *config = nlmqtt_server_config_new();
-    nlmqtt_server_hooks hooks;
-    nlmqtt_server *server = NULL;
-    nlmqtt_server_hooks_init(&hooks);
-    hooks.connected = on_client;
-    CHECK_OK(nlmqtt_server_config_add_listener(config, uri));
-    CHECK_OK(nlmqtt_server_new(NULL, config, &hooks, &server));
-    CHECK_OK(nlmqtt_server_start(server));
-    CHECK_OK(nlmqtt_server_listener_port(server, 0, port));
-    nlmqtt_server_config_free(config);
-    return server;
 }
 
 /* A client of BEFORE 127.0.0.1:PORT AFTER. */
@@ -78,11 +65,12 @@ static void is_kept_out(nlmqtt_client_config *config, int32_t cause, nlmqtt_stat
 static void a_websocket_is_one_uri(void)
 {
     uint16_t port;
-    nlmqtt_server *server = server_at("ws://127.0.0.1:0/gateway", &port);
+    nlmqtt_server *server = server_at(on_client, "ws://127.0.0.1:0/gateway", &port);
     nlmqtt_client_config *config = config_at("ws://", port, "/gateway");
     CHECK_OK(nlmqtt_client_config_set(config, "websocket_headers", "Authorization: Bearer x\nX-Unit: 7"));
     CHECK(nlmqtt_client_config_set(config, "websocket_headers", "Host: other") == NLMQTT_CONFIG);
     is_let_in(config);
+    CHECK(strcmp(seen.path, "/gateway") == 0);
     is_kept_out(config_at("ws://", port, "/elsewhere"), NLMQTT_CAUSE_OTHER, NLMQTT_UPGRADE_REFUSED, "404");
     nlmqtt_server_free(server);
 }
@@ -154,7 +142,7 @@ static void hooks_see_who_is_behind_a_proxy(void)
     unsigned char answer[4];
     uint16_t port;
     struct sockaddr_in address;
-    nlmqtt_server *server = server_at("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=true", &port);
+    nlmqtt_server *server = server_at(on_client, "mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=true", &port);
     int client = socket(AF_INET, SOCK_STREAM, 0);
     nlmqtt_client_config *config;
     memset(&address, 0, sizeof address);
@@ -181,7 +169,7 @@ static void hooks_see_who_is_behind_a_proxy(void)
 static void a_listening_socket_speaks_it_too(void)
 {
     uint16_t port;
-    nlmqtt_server *server = server_at("mqtt://127.0.0.1:0", &port);
+    nlmqtt_server *server = server_at(on_client, "mqtt://127.0.0.1:0", &port);
     int listener = listen_any(&port, 5);
     CHECK_OK(nlmqtt_server_add_listener_fd(server, listener, "ws://127.0.0.1/passed?origins=https://x.example", NULL));
     is_let_in(config_at("ws://", port, "/passed"));

@@ -167,6 +167,60 @@ static void a_connected_descriptor_is_adopted(void)
     nlmqtt_server_free(server);
 }
 
+static void note_mount_point(void *user_data, const nlmqtt_client_entry *client)
+{
+    CHECK(strcmp(client->client_id.data, "pump") == 0 && strcmp(client->mount_point.data, "site/") == 0);
+    ++*(int *)user_data;
+}
+
+static void see_mount_point(void *user_data, const nlmqtt_client_info *client, bool session_present)
+{
+    (void)session_present;
+    CHECK(strcmp(client->client_id.data, "pump") == 0 && strcmp(client->mount_point.data, "site/") == 0);
+    CHECK(client->websocket_path.data == NULL);
+    ++*(int *)user_data;
+}
+
+static void an_adopted_connection_may_come_in_through_a_listener(void)
+{
+    nlmqtt_server_hooks hooks;
+    nlmqtt_server *server = NULL;
+    uint16_t port = 0;
+    int pair[2], other[2], seen = 0, listed = 0;
+    struct packet packet;
+    struct timeval limit;
+    limit.tv_sec = 10;
+    limit.tv_usec = 0;
+    nlmqtt_server_hooks_init(&hooks);
+    hooks.user_data = &seen;
+    hooks.connected = see_mount_point;
+    OK(nlmqtt_server_new(NULL, NULL, &hooks, &server));
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, other) == 0);
+    CHECK_EQ(nlmqtt_server_adopt_at(server, pair[1], 0), NLMQTT_NOT_FOUND);
+    OK(nlmqtt_server_add_listener(server, "mqtt://127.0.0.1:0?mount_point=site/&max_connections=1", &port));
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    OK(nlmqtt_server_adopt_at(server, pair[1], 0));
+    CHECK(!is_open(pair[1]));
+    send_connect(pair[0], 4, "pump", NULL, NULL);
+    EXPECT(pair[0], 0x20, "\0\0", 2);
+    CHECK_EQ(seen, 1);
+    CHECK_EQ(nlmqtt_server_adopt_at(server, other[1], 0), NLMQTT_LIMIT); /* of the listener */
+    CHECK(is_open(other[1]));
+    /* A client behind a mount point has that in its name. */
+    OK(nlmqtt_server_each_client(server, note_mount_point, &listed));
+    OK(nlmqtt_server_client_info(server, "site/#pump", note_mount_point, &listed));
+    CHECK_EQ(listed, 2);
+    CHECK_EQ(nlmqtt_server_client_info(server, "pump", note_mount_point, &listed), NLMQTT_NOT_FOUND);
+    OK(nlmqtt_server_kick(server, "pump", 0, true)); /* who would be another client */
+    ping(pair[0]);
+    OK(nlmqtt_server_kick(server, "site/#pump", 0, true));
+    CHECK_EQ(read_packet(pair[0], &packet), -1);
+    close(pair[0]);
+    close(other[0]);
+    close(other[1]);
+    nlmqtt_server_free(server);
+}
+
 static int dial_unix(const char *path)
 {
     struct sockaddr_un address;
@@ -313,6 +367,7 @@ static void null_is_refused(void)
     CHECK_EQ(nlmqtt_server_remove_listener(server, NULL), NLMQTT_INVALID_ARGUMENT);
     CHECK_EQ(nlmqtt_server_adopt(NULL, 0), NLMQTT_INVALID_ARGUMENT);
     CHECK_EQ(nlmqtt_server_adopt(server, -1), NLMQTT_INVALID_ARGUMENT);
+    CHECK_EQ(nlmqtt_server_adopt_at(server, -1, 0), NLMQTT_INVALID_ARGUMENT);
     nlmqtt_server_free(server);
 }
 
@@ -321,6 +376,7 @@ int main(void)
     listeners_come_and_go();
     a_passed_descriptor_is_listened_on();
     a_connected_descriptor_is_adopted();
+    an_adopted_connection_may_come_in_through_a_listener();
     a_unix_socket_says_who_connects();
     a_stop_keeps_its_drain_time();
     null_is_refused();

@@ -128,6 +128,54 @@ static void properties_and_messages()
 #endif
 }
 
+static void listeners(nlmqtt::server_config &server)
+{
+    nlmqtt::listener_config listener;
+    listener.set_uri("wss://127.0.0.1:0/mqtt");
+    listener.set("rate_bytes", "9");
+    listener.set_allow_anonymous(true);
+    listener.set_versions(4, 5);
+    listener.set_mount_point("site/");
+    listener.set_max_connections(2);
+    listener.set_max_packet_bytes(3000);
+    listener.set_receive_maximum(4);
+    listener.set_max_keepalive_s(5);
+    listener.set_rates(6, 7, 8);
+    listener.set_addresses("10.0.0.0/8", nullptr);
+    listener.set_certificate_files("cert", "key");
+    listener.set_client_certificates(NLMQTT_CLIENT_CERTIFICATE_REQUIRE, NLMQTT_IDENTITY_FINGERPRINT, "ca");
+    listener.set_tls(NLMQTT_TLS_VERSION_1_3, "mqtt");
+    listener.set_websocket("/console", std::string("https://console.example"));
+    listener.set_proxy(NLMQTT_PROXY_POLICY_OPTIONAL, "10.0.0.1");
+    listener.set_backlog(9);
+    listener.set_tcp(10, 11);
+    listener.set_dscp(12);
+    const char *const expected[][2] = {
+        {"allow_anonymous", "true"}, {"versions", "3.1.1,5"}, {"mount_point", "site/"}, {"max_connections", "2"}, {"max_packet_size", "3000"},
+        {"receive_maximum", "4"}, {"max_keepalive", "5"}, {"rate_messages", "6"}, {"rate_bytes", "7"}, {"rate_connections", "8"},
+        {"allow", "10.0.0.0/8"}, {"deny", ""}, {"cert", "cert"}, {"key", "key"}, {"ca", "ca"}, {"crl", ""}, {"client_cert", "require"},
+        {"identity", "fingerprint"}, {"tls_min", "1.3"}, {"alpn", "mqtt"}, {"paths", "/console"}, {"origins", "https://console.example"},
+        {"proxy", "optional"}, {"proxy_trusted", "10.0.0.1/32"}, {"backlog", "9"}, {"tcp_keepalive_s", "10"}, {"tcp_user_timeout_ms", "11"},
+        {"dscp", "12"}, {"protocol", "wss"}, {"mode", ""}};
+    for (const auto &row : expected) {
+        if (listener.value(row[0]) != row[1])
+            std::fprintf(stderr, "%s is %s\n", row[0], listener.value(row[0]).c_str());
+        CHECK(listener.value(row[0]) == row[1]);
+    }
+    const size_t before = server.listener_count();
+    server.add_listener(listener);
+    CHECK(server.listener_count() == before + 1);
+    listener.set_unix_file(0640);
+    CHECK(listener.value("mode") == "0640");
+    CHECK(thrown_by([&] { server.add_listener(listener); }) == NLMQTT_CONFIG); // the file of a Unix socket, over TCP
+    CHECK(thrown_by([&] { listener.set_dscp(64); }) == NLMQTT_CONFIG && listener.value("dscp") == "12");
+
+    nlmqtt::server running = nlmqtt::server::make(nlmqtt::server_config());
+    nlmqtt::listener_config plain;
+    plain.set_uri("mqtt://127.0.0.1:0");
+    CHECK(running.add_listener(plain) != 0);
+}
+
 static void configurations()
 {
     nlmqtt::client_config client;
@@ -148,6 +196,16 @@ static void configurations()
     CHECK(client.value("ca_file") == "/none" && client.value("cert_pem") == "cert" && client.value_bool("danger_accept_any_certificate"));
     CHECK(thrown_by([&] { client.add_pin("short"); }) == NLMQTT_INVALID_ARGUMENT);
     CHECK(thrown_by([&] { client.value("nothing"); }) == NLMQTT_CONFIG);
+    client.set_ladder_probe_interval_s(9);
+    client.set_proxy("socks5://proxy:1", "me", "word");
+    client.set_proxy_protocol(2);
+    client.set_websocket_path("/gateway");
+    client.add_websocket_header("X-Unit", "7");
+    client.add_websocket_header("X-Line", "8");
+    CHECK(client.value_number("ladder_probe_interval_s") == 9 && client.value("proxy_uri") == "socks5://proxy:1" && client.value("proxy_username") == "me");
+    CHECK(client.value("proxy_protocol") == "v2" && client.value("websocket_path") == "/gateway");
+    CHECK(client.value("websocket_headers") == "X-Unit: 7\nX-Line: 8");
+    CHECK(thrown_by([&] { client.add_websocket_header("Host", "other"); }) == NLMQTT_CONFIG);
 
     nlmqtt::server_config server;
     server.load_json("{\"listener\": \"mqtt://127.0.0.1:0\", \"max_connections\": 3}");
@@ -159,6 +217,7 @@ static void configurations()
     int keys = 0;
     nlmqtt::server_config::each_key([&](const nlmqtt_key_info &key) { keys += nlmqtt::text(key.name) == "max_connections"; });
     CHECK(keys == 1);
+    listeners(server);
     CHECK(thrown_by([&] { nlmqtt::client_config::each_key(nlmqtt::key_function()); }) == NLMQTT_INVALID_ARGUMENT);
 }
 
@@ -166,6 +225,7 @@ int main()
 {
     is_move_only<nlmqtt::client_config>();
     is_move_only<nlmqtt::server_config>();
+    is_move_only<nlmqtt::listener_config>();
     is_move_only<nlmqtt::runtime_config>();
     is_move_only<nlmqtt::properties>();
     is_move_only<nlmqtt::decision>();

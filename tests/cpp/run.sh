@@ -36,7 +36,7 @@ check "what is missing would be found" bash -c found
 
 # The header alone, and every header of it first.
 for header in nlmqtt.hpp nlmqtt/error.hpp nlmqtt/callback.hpp nlmqtt/message.hpp nlmqtt/runtime.hpp nlmqtt/client_config.hpp \
-    nlmqtt/client.hpp nlmqtt/server_config.hpp nlmqtt/hooks.hpp nlmqtt/server.hpp; do
+    nlmqtt/client.hpp nlmqtt/listener_config.hpp nlmqtt/server_config.hpp nlmqtt/hooks.hpp nlmqtt/server.hpp; do
     echo "#include <$header>" >"$out/alone.cpp"
     check "$header compiles alone" c++ -std=c++11 "${flags[@]}" -I"$dist/include" -fsyntax-only "$out/alone.cpp"
 done

@@ -52,6 +52,7 @@ def deviations(options):
 
 
 def collect(broker, options):
+    import test_browser
     import test_mosquitto_clients
     import test_our_client
     import test_raw
@@ -65,6 +66,7 @@ def collect(broker, options):
     if not options.mosquitto and not options.broker_cmd:
         cases += test_tls.cases(options.broker, options.programs)
         cases += test_transports.cases(options)
+        cases += test_browser.cases(options)
         cases += test_unix.cases(options.broker, options.programs)
     return [case for case in cases if options.only in case.name]
 

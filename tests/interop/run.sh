@@ -11,7 +11,7 @@
 #   run.sh --install-only       installs what is missing, and ends
 #
 # Prints `ok NAME` or `FAIL NAME: why` for each case, and last `interop: N passed, M failed`.
-# Installs what is missing: Debian's mosquitto, mosquitto-clients, haproxy, nginx, tinyproxy and microsocks (as programs: no
+# Installs what is missing: Debian's mosquitto, mosquitto-clients, haproxy, nginx, tinyproxy, microsocks and chromium (as programs: no
 # service is used or left running), paho-mqtt and gmqtt in .venv, mqtt.js in node_modules. All traffic stays
 # on the loopback interface, on free ports.
 set -eu
@@ -51,6 +51,8 @@ command -v nginx >/dev/null || wanted="$wanted nginx-light"
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || wanted="$wanted libnginx-mod-stream"
 command -v tinyproxy >/dev/null || wanted="$wanted tinyproxy-bin"
 command -v microsocks >/dev/null || wanted="$wanted microsocks"
+command -v chromium >/dev/null || wanted="$wanted chromium"
+command -v certutil >/dev/null || wanted="$wanted libnss3-tools"
 python3 -m venv --help >/dev/null 2>&1 || wanted="$wanted python3-venv"
 # shellcheck disable=SC2086  # a list of words
 if [ -n "$wanted" ]; then install_packages $wanted; fi

@@ -20,6 +20,7 @@ from test_our_client import Program
 TIMEOUT_S = 20
 VERSIONS = {3: "mqttv31", 4: "mqttv311", 5: "mqttv5"}
 PAYLOADS = [b"small", b"", b"x" * 70_000, b"y" * 300_000]
+NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 CONNECT = bytes([0x10, 13, 0, 4]) + b"MQTT" + bytes([4, 2, 0, 60, 0, 1]) + b"r"
 
 
@@ -86,21 +87,23 @@ class Place:
         wait_until(is_ready, TIMEOUT_S, f"{command[0]} listens")
         return process
 
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
     def certificate(self):
-        """A certificate for localhost that signs itself; the files of it and of its key."""
-        certificate, key = (os.path.join(self.folder, name) for name in ("cert.pem", "key.pem"))
+        """A certificate for localhost and the authority that has signed it; the files of the authority, of it and of its key."""
         authority, authority_key = (os.path.join(self.folder, name) for name in ("ca.pem", "ca.key"))
-        extensions = self.file("extensions", "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        self.openssl("req", "-x509", *NEW_KEY, "-keyout", authority_key, "-out", authority, "-subj", "/CN=test authority", "-days", "2")
+        return authority, *self.signed("cert", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\n")
 
-        def openssl(*arguments):
-            subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-        openssl("req", "-x509", *new_key, "-keyout", authority_key, "-out", authority, "-subj", "/CN=test authority", "-days", "2")
-        openssl("req", *new_key, "-keyout", key, "-out", certificate + ".csr", "-subj", "/CN=localhost")
-        openssl("x509", "-req", "-in", certificate + ".csr", "-CA", authority, "-CAkey", authority_key, "-CAcreateserial",
-                "-out", certificate, "-days", "2", "-extfile", extensions)
-        return authority, certificate, key
+    def signed(self, name, subject, extension):
+        """A certificate of that authority; the files of it and of its key."""
+        authority, authority_key, certificate, key = (os.path.join(self.folder, file) for file in ("ca.pem", "ca.key", f"{name}.pem", f"{name}.key"))
+        extensions = self.file(f"{name}.extensions", extension + "basicConstraints=CA:FALSE\n")
+        self.openssl("req", *NEW_KEY, "-keyout", key, "-out", certificate + ".csr", "-subj", f"/CN={subject}")
+        self.openssl("x509", "-req", "-in", certificate + ".csr", "-CA", authority, "-CAkey", authority_key, "-CAcreateserial",
+                     "-out", certificate, "-days", "2", "-extfile", extensions)
+        return certificate, key
 
     def program(self, name, *arguments):
         program = Program([os.path.join(self.options.programs, name), *arguments])
@@ -204,7 +207,7 @@ def refused_with_address(broker, address):
     assert own in text, f"{own} is not in the log: {text[-300:]}"
 
 
-def haproxy(place, send, target, extra=""):
+def haproxy(place, send, target, extra="", more=""):
     port = free_port()
     conf = place.file("haproxy.cfg", f"""
 defaults
@@ -214,6 +217,7 @@ defaults
     timeout server 60s
 listen mqtt
     bind 127.0.0.1:{port} {extra}
+    {more}
     server broker 127.0.0.1:{target} {send}
 """)
     place.process(["haproxy", "-f", conf, "-db"], port)
@@ -241,6 +245,33 @@ def haproxy_checks_with_local(place):
     broker = place.ours("mqtt://127.0.0.1:{port}?proxy=required&proxy_trusted=127.0.0.0/8&allow_anonymous=true")
     port = haproxy(place, "send-proxy-v2 check inter 100ms check-send-proxy", broker.port)
     paho_speaks(port, 4, transport="tcp")
+
+
+def haproxy_ends_tls(place):
+    """TLS ends at haproxy, and the type-length-values of the header say how it was and who was there (section 2.2.5 ff. of the specification)."""
+    authority, certificate, key = place.certificate()
+    client_certificate, client_key = place.signed("client", "gateway-7", "extendedKeyUsage=clientAuth\n")
+    with open(certificate) as one, open(key) as other:
+        both = place.file("both.pem", one.read() + other.read())
+    root = os.path.dirname(os.path.abspath(place.options.programs))
+    program = os.path.join(place.folder, "proxied")
+    subprocess.run(["cc", "-std=c99", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror", f"-I{root}/include", "-o", program, os.path.join(HERE, "proxied.c"),
+                    f"-L{root}/lib", "-lnlmqtt", f"-Wl,-rpath,{root}/lib"], check=True, capture_output=True)
+    broker = Program([program, "mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.0/8&allow_anonymous=true"])
+    place.stack.callback(broker.process.wait)
+    place.stack.callback(broker.process.kill)
+    wait_until(lambda: broker.lines, TIMEOUT_S, "proxied listens")
+    target = broker.texts()[0].split()[1]
+    port = haproxy(place, "send-proxy-v2 proxy-v2-options ssl,cert-cn,crc32c,unique-id,authority", target,
+                   extra=f"ssl crt {both} ca-file {authority} verify required", more="unique-id-format MQTT-%pid")
+    done = subprocess.run(["mosquitto_pub", "-h", "localhost", "-p", str(port), "--cafile", authority, "--cert", client_certificate, "--key", client_key,
+                           "-V", "mqttv5", "-q", "1", "-t", "t", "-m", "x"], capture_output=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr.decode()
+    wait_until(lambda: len(broker.lines) > 1, TIMEOUT_S, "the client was seen")
+    seen = dict(pair.split("=", 1) for pair in broker.texts()[1].split())
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", seen["peer"]) and seen["peer"] != f"127.0.0.1:{port}", seen
+    assert (seen["authority"], seen["version"], seen["cn"]) == ("localhost", "TLSv1.3", "gateway-7"), seen
+    assert re.fullmatch(r"MQTT-\d+", seen["id"]), seen
 
 
 def our_client_sends_the_header(place, version):
@@ -307,6 +338,34 @@ stream {{
     paho_speaks(second, 5)
 
 
+def nginx_ends_tls_of_websocket(place):
+    """wss:// at nginx, ws:// behind it."""
+    authority, certificate, key = place.certificate()
+    broker = place.ours("ws://127.0.0.1:{port}/mqtt?proxy_trusted=127.0.0.1&allow_anonymous=true")
+    port = free_port()
+    paths = "\n".join(f"{kind}_temp_path {place.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    nginx(place, port, f"""
+http {{
+    access_log off;
+    {paths}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        location /mqtt {{
+            proxy_pass http://127.0.0.1:{broker.port};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+}}""")
+    paho_speaks(port, 5, authority=authority)
+    mqttjs_speaks(f"wss://localhost:{port}/mqtt", 4, authority)
+    ours_speaks(place, f"wss://localhost:{port}/mqtt?ca_file={authority}", 5)
+
+
 def nginx_as_stream_proxy(place):
     broker = place.ours("mqtt://127.0.0.1:{port}?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=false")
     port = free_port()
@@ -333,12 +392,42 @@ def through_tinyproxy(place):
     assert refused.process.wait(TIMEOUT_S) != 0, "a wrong password was taken"
 
 
-def through_microsocks(place):
-    target = place.mosquitto_websocket()
+def microsocks(place):
     port = free_port()
     place.process(["microsocks", "-i", "127.0.0.1", "-p", str(port), "-u", "user", "-P", "word"], port)
-    proxy = f"proxy_uri=socks5://127.0.0.1:{port}&proxy_username=user&proxy_password=word"
-    ours_speaks(place, f"ws://localhost:{target}/mqtt?{proxy}")
+    return port
+
+
+def through_microsocks(place):
+    target = place.mosquitto_websocket()
+    proxy = f"proxy_uri=socks5://127.0.0.1:{microsocks(place)}&proxy_username=user&proxy_password="
+    ours_speaks(place, f"ws://localhost:{target}/mqtt?{proxy}word")
+    refused = place.program("publish", "-h", f"ws://localhost:{target}/mqtt?{proxy}wrong&reconnect_on_network=stop&reconnect_on_credentials=stop", "-t", "t",
+                            "-m", "x", "-q", "1", "-W", "5")
+    assert refused.process.wait(TIMEOUT_S) != 0, "a wrong password was taken"
+
+
+def mosquitto_clients_through_microsocks(place, version):
+    """mosquitto_sub and mosquitto_pub reach our broker by their own SOCKS5."""
+    broker, port = place.ours("mqtt://127.0.0.1:{port}"), microsocks(place)
+    common = ["-h", "localhost", "-p", str(broker.port), "-V", VERSIONS[version], "-t", "t", "-q", "1", "--proxy"]
+    subscriber = Program(["mosquitto_sub", *common, f"socks5h://user:word@127.0.0.1:{port}"])
+    place.stack.callback(subscriber.process.wait)
+    place.stack.callback(subscriber.process.kill)
+
+    def publish(text, word="word"):
+        return subprocess.run(["mosquitto_pub", *common, f"socks5h://user:{word}@127.0.0.1:{port}", "-m", text], capture_output=True, timeout=TIMEOUT_S)
+
+    def is_subscribed():
+        done = publish("are you there")
+        assert done.returncode == 0, done.stderr.decode()
+        return subscriber.lines
+
+    wait_until(is_subscribed, TIMEOUT_S, "a subscription", step_s=0.2)
+    assert publish("not this", word="wrong").returncode != 0, "a wrong password was taken"
+    assert publish("last").returncode == 0
+    wait_until(lambda: subscriber.texts()[-1] == "last", TIMEOUT_S, "the last message")
+    assert "not this" not in subscriber.texts()
 
 
 def cases(options):
@@ -350,9 +439,10 @@ def cases(options):
                  (f"ws/our_client_at_our_broker/{version}", our_client_at_our_broker, version)]
     for send in ("send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn"):
         rows += [(f"proxy/haproxy/{send}", haproxy_in_front, send), (f"proxy/haproxy/{send}/ws", haproxy_in_front_of_websocket, send)]
+    rows += [(f"tunnel/microsocks/mosquitto_clients/{version}", mosquitto_clients_through_microsocks, version) for version in (4, 5)]
     rows += [(f"proxy/our_client_sends/{version}", our_client_sends_the_header, version) for version in ("v1", "v2")]
     rows += [("proxy/haproxy/health_checks", haproxy_checks_with_local), ("proxy/nginx/stream", nginx_as_stream_proxy),
-             ("ws/nginx", nginx_as_websocket_proxy), ("tunnel/tinyproxy", through_tinyproxy), ("tunnel/microsocks", through_microsocks)]
+             ("ws/nginx", nginx_as_websocket_proxy), ("wss/nginx", nginx_ends_tls_of_websocket), ("proxy/haproxy/tls", haproxy_ends_tls), ("tunnel/tinyproxy", through_tinyproxy), ("tunnel/microsocks", through_microsocks)]
 
     def runner(run, *arguments):
         def in_place():

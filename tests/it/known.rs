@@ -201,3 +201,26 @@ fn what_waits_when_the_layers_say_good_bye_is_taken_all_the_same() {
     assert_eq!(told.iter().filter(|line| *line == "p publishes a").count(), 8, "{told:?}");
     assert_eq!(broker.server.stats().expect("statistics").wills_published, 0, "DISCONNECT was sent");
 }
+
+#[cfg(feature = "websocket")]
+#[test]
+fn pings_of_a_websocket_have_a_rate() {
+    let broker = Broker::new("ws://127.0.0.1:0/mqtt?rate_bytes=1000");
+    let packet = login("p");
+    let mut socket = TcpStream::connect(broker.address).expect("there");
+    let head = b"GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let frame = [&[0x82, 0x80 | packet.len() as u8, 0, 0, 0, 0][..], &packet].concat();
+    socket.write_all(&[&head[..], &frame].concat()).expect("sent");
+    let end = std::time::Instant::now() + PATIENCE;
+    while broker.server.stats().expect("statistics").publish_received == 0 {
+        assert!(std::time::Instant::now() < end, "{:?}", broker.server.stats());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // Far more than buffers of the kernel hold: it is not read, so this does not go on.
+    socket.set_write_timeout(Some(std::time::Duration::from_millis(500))).expect("a time-out");
+    let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(10_000);
+    let is_stopped = (0..2_000).any(|_| socket.write_all(&pings).is_err());
+    assert!(is_stopped, "120 MB of pings in no time");
+    assert!(broker.server.stats().expect("statistics").rate_pauses > 0);
+}

@@ -1,12 +1,13 @@
 //! Listeners with rules of their own.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{Endpoint, ListenerOptions, Runtime, RuntimeOptions};
 use nlmqtt::server::{Change, Server};
 
-use crate::wire::{Broker, V3, Wire, connect, publish, subscribe};
+use crate::wire::{Broker, Connect, PATIENCE, V3, Wire, connect, connect_with, publish, subscribe};
 
 /// The first bytes of the answer to a CONNECT of 3.1.1; empty if the server closed.
 fn answer(address: std::net::SocketAddr, client_id: &str) -> (Wire, Vec<u8>) {
@@ -78,8 +79,49 @@ fn a_publisher_over_its_rate_is_slowed_down_and_loses_nothing() {
         }
         assert!(begin.elapsed() >= Duration::from_millis(900), "50 at once, and 50 in a second: {:?}", begin.elapsed());
         assert!(server.stats().expect("counters").rate_pauses > 0);
-        let topics = server.subscriptions("receiver").expect("answered").expect("a client");
+        let topics = server.subscriptions("site/#receiver").expect("answered").expect("a client");
         assert_eq!(topics, ["site/t"]);
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_and_over_its_rate_gives_its_place_back() {
+    let (_runtime, server, address) = with_listener("mqtt://127.0.0.1:0?rate_messages=1&max_connections=1", 1);
+    let will = Connect { clean: true, will: Some(("gone", "x", &[])), ..Connect::default() };
+    let mut socket = std::net::TcpStream::connect(address).expect("there");
+    socket.write_all(&connect_with(V3, "z", &will)).expect("sent");
+    // Unread, it would make a reset of the end.
+    socket.read_exact(&mut [0; 4]).expect("CONNACK");
+    socket.write_all(&publish(V3, "a", 0, false, 0, &[], b"").repeat(2_000)).expect("sent");
+    drop(socket);
+    let end = std::time::Instant::now() + PATIENCE;
+    while server.stats().expect("counters").rate_given_up == 0 {
+        assert!(std::time::Instant::now() < end, "{:?}", server.stats());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.stats().expect("counters").wills_published, 1);
+    assert_eq!(answer(address, "honest").1, [0, 0]);
+}
+
+#[test]
+fn sessions_of_two_mount_points_have_nothing_to_do_with_each_other() {
+    for workers in [1, 3] {
+        let (_runtime, server, address) = with_listener("mqtt://127.0.0.1:0?mount_point=a/", workers);
+        let mut config = ServerConfig::default();
+        config.add_listener_uri("mqtt://127.0.0.1:0?mount_point=b/").expect("a listener");
+        let other = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open").socket_address().expect("TCP");
+        for client in ["pump", "valve", "door", "lamp"] {
+            let mut victim = Wire::join(address, V3, client);
+            victim.send(&subscribe(V3, 1, "t", 1));
+            victim.read().expect("SUBACK");
+            drop(Wire::join(other, V3, client));
+            victim.send(&publish(V3, "t", 0, false, 0, &[], b"x"));
+            assert_eq!(victim.read().expect("still there").topic(), "t");
+            let name = format!("a/#{client}");
+            assert_eq!(server.subscriptions(&name).expect("answered").expect("found wherever it is at home"), ["a/t"]);
+            assert!(server.subscriptions(client).expect("answered").is_none());
+        }
+        assert_eq!(server.stats().expect("counters").take_overs, 0);
     }
 }
 

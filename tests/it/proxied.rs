@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use nlmqtt::broker::{Answer, BanKind, ClientInfo, HookToken, Hooks, Interest};
-use nlmqtt::codec;
+use nlmqtt::broker::{Answer, BanKind, ClientInfo, Decision, HookToken, Hooks, Interest};
+use nlmqtt::codec::{self, Reason};
 use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{Runtime, RuntimeOptions};
 use nlmqtt::server::Server;
@@ -39,11 +39,19 @@ struct Broker {
 
 impl Broker {
     fn new(uri: &str, workers: usize) -> Self {
+        Self::with(uri, workers, Noting)
+    }
+
+    fn guarded(uri: &str, hooks: impl Fn(Told) -> Doorman) -> Self {
+        Self::with(uri, 1, hooks)
+    }
+
+    fn with<H: Hooks + 'static>(uri: &str, workers: usize, hooks: impl Fn(Told) -> H) -> Self {
         let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
         let mut config = ServerConfig::default();
         config.add_listener_uri(uri).expect("a listener's URI");
         let told = Told::default();
-        let server = Server::with_hooks(&runtime, config.options_in_force(), |_| Some(Box::new(Noting(told.clone())) as Box<dyn Hooks>)).expect("a server");
+        let server = Server::with_hooks(&runtime, config.options_in_force(), |_| Some(Box::new(hooks(told.clone())) as Box<dyn Hooks>)).expect("a server");
         let address = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open").socket_address().expect("TCP");
         Self { server, address, told, _runtime: runtime }
     }
@@ -96,6 +104,58 @@ fn hooks_see_whom_a_trusted_proxy_names() {
         assert_eq!(broker.told(), ["192.0.2.1:50000 Some(\"broker\") Some(\"device\") Some(\"id\")"]);
         assert_eq!(broker.answer(&behind(b"PROXY UNKNOWN\r\n")), CONNACK);
         assert!(broker.told()[0].starts_with("127.0.0.1:"), "the proxy itself");
+    }
+}
+
+/// Lets nobody in from one address, at once or later.
+struct Doorman(Told, Option<Arc<Mutex<Vec<HookToken>>>>);
+
+impl Hooks for Doorman {
+    fn interest(&self) -> Interest {
+        Interest { accept: true, ..Interest::default() }
+    }
+
+    fn accept(&mut self, peer: &str, _: &str, token: HookToken) -> Answer {
+        self.0.lock().expect("no panic").push(peer.to_owned());
+        match &self.1 {
+            Some(tokens) => {
+                tokens.lock().expect("no panic").push(token);
+                Answer::Pending
+            }
+            None if peer.starts_with("192.0.2.1:") => Answer::Now(Decision::Deny(Reason::NOT_AUTHORIZED)),
+            None => Answer::ALLOW,
+        }
+    }
+}
+
+#[test]
+fn the_accept_hook_is_asked_about_who_is_behind_the_proxy() {
+    let named = behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n");
+    let uri = "mqtt://127.0.0.1:0?proxy=optional&proxy_trusted=127.0.0.1&allow_anonymous=on";
+    let broker = Broker::guarded(uri, |told| Doorman(told, None));
+    assert!(broker.answer(&behind(&binary(&[]))).is_empty());
+    assert_eq!(broker.told(), ["192.0.2.1:50000"], "asked once, about the client");
+    assert_eq!(broker.answer(&named), CONNACK);
+    assert_eq!(broker.told(), ["198.51.100.1:1"]);
+    assert_eq!(broker.answer(&behind(b"")), CONNACK);
+    assert!(broker.told()[0].starts_with("127.0.0.1:"), "nobody is behind");
+    let tokens = Arc::<Mutex<Vec<HookToken>>>::default();
+    let broker = Broker::guarded(uri, |told| Doorman(told, Some(tokens.clone())));
+    for (decision, expected) in [(Decision::Allow, &CONNACK[..]), (Decision::Deny(Reason::NOT_AUTHORIZED), &[])] {
+        let answer = std::thread::scope(|scope| {
+            let client = scope.spawn(|| broker.answer(&named));
+            let end = std::time::Instant::now() + PATIENCE;
+            let token = loop {
+                if let Some(token) = tokens.lock().expect("no panic").pop() {
+                    break token;
+                }
+                assert!(std::time::Instant::now() < end, "the hook is asked");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            };
+            broker.server.complete(token, decision).expect("it runs");
+            client.join().expect("no panic")
+        });
+        assert_eq!((answer.as_slice(), broker.told()), (expected, vec!["198.51.100.1:1".to_owned()]));
     }
 }
 

@@ -389,6 +389,79 @@ fn a_thousand_silent_sockets_and_half_handshakes_stop_nobody() {
     drop((silent, halves));
 }
 
+/// A socket of another address of this host.
+fn from(local: &str, to: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let local: SocketAddr = format!("{local}:0").parse().expect("an address");
+    socket.bind(&local.into()).expect("all of 127.0.0.0/8 is here");
+    socket.connect(&to.into()).expect("there");
+    socket.into()
+}
+
+#[test]
+fn an_address_that_begins_and_begins_keeps_nobody_else_from_shaking_hands() {
+    let authority = Authority::new("authority");
+    authority.sign("server", &["127.0.0.1"], |_| {});
+    let broker = Broker::with(1, &authority, "server", "", |config| {
+        config.set("max_handshakes", "8").expect("a key");
+        config.set("max_handshakes_per_address", "4").expect("a key");
+    });
+    let count = crate::descriptors_for(500);
+    // Far more than lose their patience in the time of this test.
+    let crowd: Vec<TcpStream> = (0..count)
+        .map(|_| {
+            let mut socket = from("127.0.0.2", broker.address);
+            socket.write_all(&[22]).expect("sent");
+            socket
+        })
+        .collect();
+    broker.wait_for("handshakes_crowded", |waiting| waiting >= count as u64 - 4 - broker.stat("handshakes_shed"));
+    assert_eq!(broker.stat("handshakes_delayed"), 0, "there are seats for others");
+    let runtime = runtime();
+    let ca = authority.file("ca.pem");
+    for number in 0..3 {
+        let peer = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", &format!("p{number}"))]);
+        peer.outcome().expect("let in");
+    }
+    assert_eq!(broker.stat("handshakes_delayed"), 0, "nobody had to wait for one of them");
+    // Those behind the crowd at its own address wait, and are let in.
+    drop(crowd);
+    let mut late = from("127.0.0.2", broker.address);
+    tls_hello(&authority).complete_io(&mut late).expect("a handshake");
+}
+
+#[cfg(feature = "proxy")]
+#[test]
+fn behind_a_proxy_the_address_it_names_has_the_seats() {
+    let authority = Authority::new("authority");
+    authority.sign("server", &["127.0.0.1"], |_| {});
+    let rules = "&proxy=required&proxy_trusted=127.0.0.1";
+    let broker = Broker::with(1, &authority, "server", rules, |config| config.set("max_handshakes_per_address", "2").expect("a key"));
+    let named = |address: &str| {
+        let mut socket = TcpStream::connect(broker.address).expect("there");
+        socket.write_all(format!("PROXY TCP4 {address} 10.0.0.1 1 2\r\n").as_bytes()).expect("sent");
+        socket
+    };
+    let halves: Vec<TcpStream> = (0..6)
+        .map(|_| {
+            let mut half = named("192.0.2.1");
+            half.write_all(&[22]).expect("sent");
+            half
+        })
+        .collect();
+    broker.wait_for("handshakes_crowded", |count| count >= 4);
+    assert_eq!(broker.stat("handshakes_delayed"), 0, "the proxy itself is not counted");
+    tls_hello(&authority).complete_io(&mut named("192.0.2.2")).expect("a handshake");
+    broker.wait_for("handshakes", |count| count == 1);
+    // Those that stand still make room for the others of their address.
+    let mut late = named("192.0.2.1");
+    tls_hello(&authority).complete_io(&mut late).expect("a handshake");
+    broker.wait_for("handshakes", |count| count == 2);
+    assert!(broker.stat("handshakes_shed") > 0);
+    drop(halves);
+}
+
 #[test]
 fn a_handshake_has_a_time_limit() {
     let authority = Authority::new("authority");
@@ -452,8 +525,8 @@ fn what_is_wrong_with_files_is_said_before_anything_listens() {
     assert!(ServerConfig::default().add_listener_uri("mqtt://127.0.0.1:0?cert=x&key=y").is_err(), "TLS on mqtt://");
 }
 
-/// A client of rustls' own, that has sent these bytes.
-fn foreign(broker: &Broker, authority: &Authority, bytes: &[u8]) -> (rustls::ClientConnection, TcpStream) {
+/// A client of rustls' own.
+fn tls_hello(authority: &Authority) -> rustls::ClientConnection {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -461,7 +534,12 @@ fn foreign(broker: &Broker, authority: &Authority, bytes: &[u8]) -> (rustls::Cli
     roots.add(CertificateDer::from_pem_file(authority.file("ca.pem")).expect("PEM")).expect("an authority");
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let config = config.with_root_certificates(roots).with_no_client_auth();
-    let mut client = rustls::ClientConnection::new(std::sync::Arc::new(config), "127.0.0.1".try_into().expect("a name")).expect("a client");
+    rustls::ClientConnection::new(std::sync::Arc::new(config), "127.0.0.1".try_into().expect("a name")).expect("a client")
+}
+
+/// One that has sent these bytes.
+fn foreign(broker: &Broker, authority: &Authority, bytes: &[u8]) -> (rustls::ClientConnection, TcpStream) {
+    let mut client = tls_hello(authority);
     let mut stream = TcpStream::connect(broker.address).expect("there");
     client.complete_io(&mut stream).expect("a handshake");
     client.writer().write_all(bytes).expect("sent");

@@ -88,7 +88,7 @@ fn mutated_requests_are_judged_the_same_however_they_are_cut() {
                 }
                 assert!(upgrade.memory_bytes() <= 2 * acceptor.head_bytes_max);
             }
-            let outcome = outcome.map(|accepted| accepted.map(|accepted| (accepted.path, accepted.forwarded_for)));
+            let outcome = outcome.map(|accepted| accepted.map(|accepted| (accepted.request.path, accepted.forwarded_for)));
             (outcome, out)
         };
         let whole = judge(&[&request]);

@@ -102,7 +102,7 @@ fn allow_and_deny_hold_for_whom_a_proxy_connects() {
         let some = rules(|rules| rules.allow = "10.0.0.0/8".parse().expect("a network"));
         let peer = world.dial_from("10.9.9.9:1", Some(&some)).expect("the proxy is let in");
         let about = crate::stack::About { forwarded_for: client.parse().ok(), ..Default::default() };
-        world.shard.established(world.clients[peer.0].key, Box::new(about));
+        world.shard.established(world.now, world.clients[peer.0].key, Box::new(about));
         world.send(peer, &connect(V3, "c", true, 0, &[]));
         let wire = core::mem::take(&mut world.clients[peer.0].wire);
         assert_eq!(wire, [0x20, 2, 0, answer], "{client}");
@@ -194,7 +194,7 @@ fn a_mount_point_is_under_everything_a_client_says_and_hears() {
     assert_eq!(world.lines(late), ["SUBACK 1 00", "PUBLISH r=5 q0 retain"]);
     world.send(late, &unsubscribe(V5, 2, &["#"]));
     assert_eq!(world.lines(late), ["UNSUBACK 2 00"]);
-    assert_eq!(world.shard.subscriptions("in").expect("a client"), ["site/7/a/#"]);
+    assert_eq!(world.shard.subscriptions("site/7/#in").expect("a client"), ["site/7/a/#"]);
     // What would begin with $ there cannot be published.
     world.publish(inside, "$x", 1, false, b"7");
     assert_eq!(world.lines(inside), ["PUBACK 7 90"]);
@@ -269,6 +269,79 @@ fn a_session_is_of_one_mount_point() {
     assert_eq!(world.lines(peer), ["PUBLISH t=secret q1"]);
     let (peer, connack) = come(&mut world, &there);
     assert_eq!((connack.as_str(), world.lines(peer).len()), ("CONNACK 00 sp=0", 0));
+    world.end();
+}
+
+#[test]
+fn nobody_touches_a_session_of_another_mount_point_by_its_client_id() {
+    let mut world = World::new(Options::default());
+    let (a, b) = (mounted("a/"), mounted("b/"));
+    let come = |world: &mut World, rules: Option<&Arc<Rules>>, clean: bool| {
+        let peer = world.dial_from("peer", rules).expect("room");
+        world.send(peer, &connect(V3, "pump", clean, 0, &[]));
+        (peer, world.take_lines(peer, 1).remove(0))
+    };
+    let victim = come(&mut world, Some(&a), false).0;
+    world.subscribe(victim, "t", 1);
+    // Each way there is to end it: a clean start, one that is not, and a client id that looks like its whole name.
+    for (rules, clean, has_own) in [(Some(&b), false, 0), (Some(&b), false, 1), (Some(&b), true, 0), (None, true, 0), (None, false, 0)] {
+        assert_eq!(come(&mut world, rules, clean).1, format!("CONNACK 00 sp={has_own}"));
+    }
+    world.join(V3, "a/#pump");
+    assert!(!world.is_closed(victim));
+    assert_eq!(world.stats().take_overs, 3, "each its own");
+    // The owner means just one of them.
+    let subscriptions = |world: &World, client: &str| world.shard.subscriptions(client).map(|list| list.len());
+    assert_eq!(["a/#pump", "b/#pump", "pump", "c/#pump"].map(|client| subscriptions(&world, client)), [Some(1), Some(0), Some(0), None]);
+    assert_eq!(world.shard.client("a/#pump").expect("there").mount_point.as_deref(), Some("a/"));
+    let message = crate::codec::Message::new(&world.budget, "a/x", b"1", Qos::AtMostOnce, false, crate::codec::Properties::EMPTY, None, 0, world.now);
+    assert!(world.shard.publish_to(world.now, "a/#pump", &message));
+    world.flush();
+    assert_eq!(world.lines(victim), ["PUBLISH x=1 q0"]);
+    drop(message);
+    assert!(world.shard.kick(world.now, "a/#pump", crate::codec::Reason::ADMINISTRATIVE_ACTION, true));
+    world.flush();
+    assert!(world.is_closed(victim) && world.shard.client("a/#pump").is_some_and(|other| other.mount_point.is_none()), "that name is free for who bears it");
+    assert!(world.shard.client("b/#pump").is_some() && world.shard.client("pump").is_some());
+    world.end();
+}
+
+#[test]
+fn who_is_gone_and_over_its_rate_keeps_its_place_for_a_moment() {
+    let mut world = World::new(Options::default());
+    let slow = rules(|rules| rules.rate_messages = Some(1));
+    let peer = world.join_by(&slow, V3, "c");
+    let messages: Vec<u8> = (0..100).flat_map(|_| publish(V3, "t", 0, false, 0, &[], b"")).collect();
+    world.send(peer, &messages);
+    let key = world.clients[peer.0].key;
+    assert!(!world.shard.is_given_up(world.now, key), "it may still be taken");
+    world.after_ms(4_990);
+    assert!(!world.shard.is_given_up(world.now, key));
+    world.after_ms(10);
+    assert!(world.shard.is_given_up(world.now, key));
+    assert_eq!(world.stats().rate_given_up, 1);
+    let other = world.join(V3, "other");
+    assert!(!world.shard.is_given_up(world.now, world.clients[other.0].key), "it has no rate");
+    world.cut(peer);
+    world.end();
+}
+
+#[test]
+fn bytes_of_a_link_with_layers_are_charged_and_those_of_its_packets_are_not() {
+    let mut world = World::new(Options::default());
+    let slow = rules(|rules| rules.rate_bytes = Some(100));
+    let peer = world.join_by(&slow, V3, "c");
+    let key = world.clients[peer.0].key;
+    world.shard.counts_link(key);
+    world.publish(peer, "t", 0, false, &[0; 1_000]);
+    assert!(world.shard.wants_input(world.now, key));
+    world.shard.charge_link(world.now, key, 500);
+    assert!(!world.shard.wants_input(world.now, key));
+    assert_eq!(world.stats().rate_pauses, 1);
+    world.after_ms(3_900);
+    assert!(!world.shard.wants_input(world.now, key));
+    world.after_ms(200);
+    assert!(world.shard.wants_input(world.now, key));
     world.end();
 }
 

@@ -69,7 +69,7 @@ impl World {
 
     /// As `dial`, from an address and through a listener with rules.
     pub(super) fn dial_from(&mut self, peer: &str, rules: Option<&Arc<Rules>>) -> Option<Peer> {
-        let key = self.shard.open(self.now, peer, "listener", rules)?;
+        let key = self.shard.open(self.now, &Origin { peer, listener: "listener", rules, ..Origin::default() })?;
         self.clients.push(Client { key, version: Version::V311, wire: Vec::new(), room: usize::MAX, is_closed: false });
         Some(Peer(self.clients.len() - 1))
     }

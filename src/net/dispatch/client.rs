@@ -34,12 +34,29 @@ impl ClientSide {
 
     pub fn event(&mut self, now: Instant, event: Event) {
         let is_completion = matches!(event, Event::Published { .. } | Event::Responded { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. });
-        let gauge = self.gauge.clone();
-        self.handler.call(move |handler| {
-            if is_completion || !gauge.is_closed() {
-                handler.event(now, event);
+        match &mut self.handler {
+            Side::Here(handler) => {
+                if is_completion || !self.gauge.is_closed() {
+                    handler.event(now, event);
+                }
             }
-        });
+            Side::Dispatched(later) => {
+                let gauge = self.gauge.clone();
+                later.call(move |handler| {
+                    if is_completion || !gauge.is_closed() {
+                        handler.event(now, event);
+                    }
+                    handler.told();
+                });
+            }
+        }
+    }
+
+    /// The worker has told what there was.
+    pub fn told(&mut self) {
+        if let Side::Here(handler) = &mut self.handler {
+            handler.told();
+        }
     }
 
     pub fn refused(&mut self, token: Token, error: crate::proto::Error) {

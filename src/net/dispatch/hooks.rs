@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{EventQueue, Later, Owner};
 use crate::base::PeerProcess;
-use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, SessionEvent};
+use crate::broker::{Access, Answer, ClientInfo, DropReason, HookToken, Hooks, Interest, PublishInfo, Receive, SessionEvent};
 use crate::codec::{Connect, Message, Place, Properties, Qos, Reason, SubscribeOptions, Version, Will};
 use crate::net::Net;
 use crate::net::inbox::Inbox;
@@ -226,7 +226,7 @@ impl<N: Net> Hooks for DispatchedHooks<N> {
 }
 
 /// A callback of an in-process subscription that runs on the dispatching thread.
-pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, owner: Owner, receive: Box<dyn FnMut(&Arc<Message>) + Send>) -> Box<dyn FnMut(&Arc<Message>) + Send> {
+pub(in crate::net) fn receiver(queue: &Arc<EventQueue>, owner: Owner, receive: Receive) -> Receive {
     let later = Later::new(queue.clone(), owner, receive);
     Box::new(move |message| {
         let message = message.clone();
@@ -256,6 +256,7 @@ pub(in crate::net) fn task(queue: &Arc<EventQueue>, owner: Owner, run: Box<dyn F
 
 struct OwnedClient {
     client_id: String,
+    mount_point: Option<String>,
     username: Option<String>,
     peer: String,
     protocol_level: u8,
@@ -267,6 +268,7 @@ impl OwnedClient {
     fn of(client: ClientInfo<'_>) -> Self {
         Self {
             client_id: client.client_id.to_owned(),
+            mount_point: client.mount_point.map(str::to_owned),
             username: client.username.map(str::to_owned),
             peer: client.peer.to_owned(),
             protocol_level: client.protocol_level,
@@ -276,9 +278,9 @@ impl OwnedClient {
     }
 
     fn as_info(&self) -> ClientInfo<'_> {
-        let Self { client_id, username, peer, protocol_level, process, about } = self;
-        let (username, about) = (username.as_deref(), about.as_ref());
-        ClientInfo { client_id, username, peer, protocol_level: *protocol_level, process: *process, about }
+        let Self { client_id, mount_point, username, peer, protocol_level, process, about } = self;
+        let (mount_point, username, about) = (mount_point.as_deref(), username.as_deref(), about.as_ref());
+        ClientInfo { client_id, mount_point, username, peer, protocol_level: *protocol_level, process: *process, about }
     }
 }
 

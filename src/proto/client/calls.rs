@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Client;
-use super::event::{Event, Failure, Incoming, Outcome, PublishRequest, Token};
+use super::event::{Event, Failure, Incoming, Outcome, QueueTerms, Token};
 use crate::base::{Duration, IdMap, Instant};
 use crate::codec::{Message, Place, PropertyId, PropertyList, Reason, Value, Version};
 use crate::proto::Error;
@@ -83,7 +83,7 @@ impl Calls {
 impl Client {
     /// Publishes a message and waits at most `timeout` for the response to it. Completes with
     /// [`Event::Responded`]. Response Topic and Correlation Data are the library's affair.
-    pub fn request(&mut self, now: Instant, token: Token, request: &PublishRequest<'_>, timeout: Duration) -> Result<(), Error> {
+    pub fn request(&mut self, now: Instant, token: Token, message: &Message, terms: QueueTerms, timeout: Duration) -> Result<(), Error> {
         if self.options.version != Version::V5 {
             return Err(Error::NotSupported("requests before MQTT 5"));
         }
@@ -91,7 +91,7 @@ impl Client {
             return Err(Error::OptionInvalid("a time-out of 0"));
         }
         let own = [PropertyId::ResponseTopic, PropertyId::CorrelationData];
-        if own.into_iter().any(|id| request.properties.contains(id)) {
+        if own.into_iter().any(|id| message.properties().contains(id)) {
             return Err(Error::OptionInvalid("properties of a request"));
         }
         let response_topic = self.response_topic();
@@ -105,10 +105,13 @@ impl Client {
             correlation = self.rng.u64();
         }
         let mut properties = PropertyList::new();
-        properties.extend_filtered(request.properties, |_| true);
+        properties.extend_filtered(message.properties(), |_| true);
         properties.push(PropertyId::ResponseTopic, Value::Utf8(&response_topic));
         properties.push(PropertyId::CorrelationData, Value::Binary(&correlation.to_be_bytes()));
-        self.publish(now, token, &PublishRequest { properties: properties.as_properties(), ..*request })?;
+        let (qos, retain) = (message.qos(), message.retain());
+        let item = self.item(now, token, message.renamed(message.topic(), properties.as_properties()), (qos, retain), terms)?;
+        // Not at once: the subscription is to be asked for before.
+        self.enqueue(now, item)?;
         self.calls.begin(token, Call { correlation, deadline: now + timeout });
         if subscribes {
             self.subscriptions.subscribe_own(response_topic);

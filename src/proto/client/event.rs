@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::Instant;
-use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
+use crate::base::{Budget, Duration, Instant};
+use crate::codec::{Message, PAYLOAD_BYTES_MAX, Place, Properties, PropertyId, PropertyList, Qos, Reason, SubscribeOptions};
 use crate::proto::Error;
 use crate::stack::Fault;
+use crate::topic;
 
 /// Names one request, chosen by whoever makes it, never twice; its completion event carries it,
 /// exactly once.
@@ -364,6 +365,47 @@ pub struct PublishRequest<'a> {
     pub expiry_s: Option<u32>,
     /// How it waits.
     pub terms: QueueTerms,
+}
+
+impl PublishRequest<'_> {
+    /// The message that is asked for, charged to `budget`; its interval to expiry begins now.
+    ///
+    /// # Errors
+    /// `TopicInvalid`; `TooLarge` for any packet; `OptionInvalid`: properties that a PUBLISH does not take from an application.
+    pub fn message(&self, budget: &Budget, now: Instant) -> Result<Arc<Message>, Error> {
+        let Self { topic, payload, qos, retain, properties, .. } = *self;
+        if !topic::is_valid_name(topic) {
+            return Err(Error::TopicInvalid);
+        }
+        if self.shared.map_or(payload.len(), Bytes::len) > PAYLOAD_BYTES_MAX {
+            return Err(Error::TooLarge);
+        }
+        check_properties(properties)?;
+        let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
+        Ok(match self.shared {
+            Some(shared) => Message::with_payload(budget, topic, shared.clone(), qos, retain, properties, expires, 0, now),
+            None => Message::new(budget, topic, payload, qos, retain, properties, expires, 0, now),
+        })
+    }
+}
+
+/// §3.3.2.3: what the application may say of a message.
+fn check_properties(properties: Properties<'_>) -> Result<(), Error> {
+    if properties.is_empty() {
+        return Ok(());
+    }
+    let legal = properties.iter().all(|(id, _)| {
+        matches!(
+            id,
+            PropertyId::PayloadFormatIndicator | PropertyId::ContentType | PropertyId::ResponseTopic | PropertyId::CorrelationData | PropertyId::UserProperty
+        )
+    });
+    let response = properties.utf8(PropertyId::ResponseTopic);
+    if !response.is_none_or(topic::is_valid_name) {
+        return Err(Error::TopicInvalid);
+    }
+    let once = Properties::parse(Place::Publish, properties.as_bytes());
+    if legal && once.is_ok() { Ok(()) } else { Err(Error::OptionInvalid("properties")) }
 }
 
 /// Filters to subscribe to. Everything is copied.

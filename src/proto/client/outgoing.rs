@@ -96,24 +96,50 @@ impl Client {
 
     fn send_queue(&mut self, now: Instant) {
         self.expire_queue(now);
-        while self.has_room() && !self.subscriptions.is_own_wanted() {
+        while self.may_send_publish() {
             let Some(front) = self.queue.front() else { return };
-            let Some(connection) = &self.connection else { return };
-            let maximum = connection.limits.qos_maximum;
-            let qos = if self.options.lower_qos { front.qos.min(maximum) } else { front.qos };
-            let (message, retain) = (Arc::clone(&front.message), front.retain);
-            let obstacle = self.obstacle(&message, qos, retain, now);
-            let waits = qos != Qos::AtMostOnce && !self.sender.can_send();
-            if obstacle.is_none() && waits {
-                return;
-            }
+            let Some(plan) = self.plan(&front.message, front.qos, front.retain, now) else { return };
             let Some(item) = self.queue.pop() else { return };
-            if let Some(failure) = obstacle {
-                self.publish_failed(&item, failure);
-            } else if qos == Qos::AtMostOnce {
-                self.send_publish(&message, qos, retain, None, false, now);
+            self.send_item(item, plan, now);
+        }
+    }
+
+    /// Room for a PUBLISH, and nothing that must not be overtaken by one.
+    fn may_send_publish(&self) -> bool {
+        self.has_room() && !self.subscriptions.is_own_wanted()
+    }
+
+    /// A message that is nothing special need not see the queue when nothing waits to go out before it: it is
+    /// appended to what leaves at the end of the turn. What can be replaced or expires waits there, where it can be found.
+    pub(super) fn goes_at_once(&self, item: &Item) -> bool {
+        let is_plain = item.expires.is_none() && !item.newest_only;
+        is_plain
+            && self.state == State::Online
+            && self.queue.len() == 0
+            && self.may_send_publish()
+            && !self.subscriptions.can_ask()
+            && !self.sender.must_resend()
+    }
+
+    /// How a message is sent now: at this QoS, or why not at all. `None`: it has to wait.
+    pub(super) fn plan(&self, message: &Message, qos: Qos, retain: bool, now: Instant) -> Option<Result<Qos, Failure>> {
+        let maximum = self.connection.as_ref()?.limits.qos_maximum;
+        let qos = if self.options.lower_qos { qos.min(maximum) } else { qos };
+        if let Some(failure) = self.obstacle(message, qos, retain, now) {
+            return Some(Err(failure));
+        }
+        (qos == Qos::AtMostOnce || self.sender.can_send()).then_some(Ok(qos))
+    }
+
+    pub(super) fn send_item(&mut self, item: Item, plan: Result<Qos, Failure>, now: Instant) {
+        let (message, retain) = (Arc::clone(&item.message), item.retain);
+        match plan {
+            Err(failure) => self.publish_failed(&item, failure),
+            Ok(Qos::AtMostOnce) => {
+                self.send_publish(&message, Qos::AtMostOnce, retain, None, false, now);
                 self.published(&item, Outcome::Sent);
-            } else {
+            }
+            Ok(qos) => {
                 let taken = &self.subscriptions;
                 let id = self.sender.begin_avoiding(qos, item, |id| taken.is_taken(id));
                 self.send_publish(&message, qos, retain, Some(id), false, now);
@@ -146,7 +172,8 @@ impl Client {
 
     fn send_publish(&mut self, message: &Arc<Message>, qos: Qos, retain: bool, packet_id: Option<PacketId>, dup: bool, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
-        let alias = connection.alias_out.assign(message.topic());
+        let aliases = &mut connection.alias_out;
+        let alias = if aliases.is_enabled() { aliases.assign(message.topic()) } else { None };
         let delivery = Delivery {
             qos,
             dup,

@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Client;
 use super::connection::push_authentication;
 use super::event::{AckHandle, Failure, Outcome, PublishRequest, QueueTerms, State, SubscribeRequest};
 use super::event::{SubscriptionKey, Token};
 use super::options::OfflineQos0;
 use super::queue::Item;
-use crate::base::{Duration, Instant};
-use crate::codec::{Auth, Message, PAYLOAD_BYTES_MAX, PacketType, Properties, PropertyId, PropertyList, Qos, Reason};
+use crate::base::Instant;
+use crate::codec::{Auth, Message, PacketType, PropertyId, PropertyList, Qos, Reason};
 use crate::codec::{RetainHandling, SubscribeOptions, Version};
 use crate::proto::Error;
 use crate::topic;
@@ -23,27 +21,29 @@ const REQUESTS_MAX: usize = 10_000;
 impl Client {
     /// Queues a message. Completes with [`Event::Published`].
     pub fn publish(&mut self, now: Instant, token: Token, request: &PublishRequest<'_>) -> Result<(), Error> {
-        if !topic::is_valid_name(request.topic) {
-            return Err(Error::TopicInvalid);
+        let message = request.message(&self.budget, now)?;
+        self.publish_own(now, token, message, request.terms)
+    }
+
+    /// Queues a message that was made of a request.
+    pub fn publish_own(&mut self, now: Instant, token: Token, message: Arc<Message>, terms: QueueTerms) -> Result<(), Error> {
+        if self.options.version != Version::V5 && !message.properties().is_empty() {
+            return Err(Error::NotSupported("properties before MQTT 5"));
         }
-        if request.shared.map_or(request.payload.len(), Bytes::len) > PAYLOAD_BYTES_MAX {
-            return Err(Error::TooLarge);
-        }
-        self.check_properties(request.properties)?;
-        self.check_publish(request.qos)?;
-        let expires = request.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
-        let PublishRequest { topic, payload, qos, retain, properties, terms, .. } = *request;
-        let message = match request.shared {
-            Some(shared) => Message::with_payload(&self.budget, topic, shared.clone(), qos, retain, properties, expires, 0, now),
-            None => Message::new(&self.budget, topic, payload, qos, retain, properties, expires, 0, now),
-        };
-        self.enqueue(now, token, message, (qos, retain), terms)
+        let (qos, retain) = (message.qos(), message.retain());
+        self.publish_message(now, token, message, qos, retain, terms)
     }
 
     /// Queues a message that exists already: nothing is copied.
     pub fn publish_message(&mut self, now: Instant, token: Token, message: Arc<Message>, qos: Qos, retain: bool, terms: QueueTerms) -> Result<(), Error> {
-        self.check_publish(qos)?;
-        self.enqueue(now, token, message, (qos, retain), terms)
+        let item = self.item(now, token, message, (qos, retain), terms)?;
+        if self.goes_at_once(&item) {
+            if let Some(plan) = self.plan(&item.message, qos, retain, now) {
+                self.send_item(item, plan, now);
+                return Ok(());
+            }
+        }
+        self.enqueue(now, item)
     }
 
     fn check_publish(&self, qos: Qos) -> Result<(), Error> {
@@ -57,38 +57,12 @@ impl Client {
         }
     }
 
-    /// §3.3.2.3: what the application may say of a message.
-    fn check_properties(&self, properties: Properties<'_>) -> Result<(), Error> {
-        if properties.is_empty() {
-            return Ok(());
-        }
-        if self.options.version != Version::V5 {
-            return Err(Error::NotSupported("properties before MQTT 5"));
-        }
-        let legal = properties.iter().all(|(id, _)| {
-            matches!(
-                id,
-                PropertyId::PayloadFormatIndicator
-                    | PropertyId::ContentType
-                    | PropertyId::ResponseTopic
-                    | PropertyId::CorrelationData
-                    | PropertyId::UserProperty
-            )
-        });
-        let response = properties.utf8(PropertyId::ResponseTopic);
-        if !response.is_none_or(topic::is_valid_name) {
-            return Err(Error::TopicInvalid);
-        }
-        let once = crate::codec::Properties::parse(crate::codec::Place::Publish, properties.as_bytes());
-        if legal && once.is_ok() { Ok(()) } else { Err(Error::OptionInvalid("properties")) }
-    }
-
-    fn enqueue(&mut self, now: Instant, token: Token, message: Arc<Message>, (qos, retain): (Qos, bool), terms: QueueTerms) -> Result<(), Error> {
-        // What is over must not stand in the way.
-        self.expire_queue(now);
+    /// What is known of a message from now on, if it may be published in this state.
+    pub(super) fn item(&self, now: Instant, token: Token, message: Arc<Message>, (qos, retain): (Qos, bool), terms: QueueTerms) -> Result<Item, Error> {
+        self.check_publish(qos)?;
         let age_max = self.options.queue.age_max;
         let too_old = (!age_max.is_zero()).then(|| now + age_max);
-        let item = Item {
+        Ok(Item {
             token: Some(token),
             expires: message.expires().into_iter().chain(too_old).min(),
             message,
@@ -98,7 +72,12 @@ impl Client {
             priority: terms.priority,
             newest_only: terms.newest_only || self.options.queue.newest_only,
             is_admitted: terms.is_admitted,
-        };
+        })
+    }
+
+    pub(super) fn enqueue(&mut self, now: Instant, item: Item) -> Result<(), Error> {
+        // What is over must not stand in the way.
+        self.expire_queue(now);
         let mut gone = Vec::new();
         self.queue.push(item, |item, failure| gone.push((item, failure)))?;
         gone.iter().for_each(|(item, failure)| self.publish_failed(item, *failure));

@@ -30,9 +30,7 @@ impl fmt::Display for Peer {
 /// What the proxy knows of the client's TLS (§2.2.6).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tls {
-    /// The client showed a certificate in this connection or its session.
-    pub has_certificate: bool,
-    /// And the proxy found it good.
+    /// The client showed a certificate in this connection or its session, and the proxy found it good.
     pub is_verified: bool,
     /// "TLSv1.3".
     pub version: Option<String>,
@@ -164,7 +162,7 @@ fn tls(value: &[u8]) -> Result<Option<Tls>, &'static str> {
     let [client, verify @ ..] = value else { return Err("a malformed SSL field") };
     let Some((verify, rest)) = verify.split_first_chunk::<4>() else { return Err("a malformed SSL field") };
     let has_certificate = client & 0b110 != 0;
-    let mut found = Tls { has_certificate, is_verified: has_certificate && *verify == [0; 4], ..Tls::default() };
+    let mut found = Tls { is_verified: has_certificate && *verify == [0; 4], ..Tls::default() };
     for inner in TypeLengthValues::from(rest) {
         let inner = inner.map_err(|_| "a malformed SSL field")?;
         match inner.kind {

@@ -138,10 +138,10 @@ fn values_are_read() {
     assert_eq!((header.alpn.as_deref(), header.authority.as_deref()), (Some(&b"mqtt"[..]), Some("broker.example")));
     assert_eq!(header.unique_id, Some(vec![7; 128]));
     let text = |text: &str| Some(text.to_owned());
-    let whole = Tls { has_certificate: true, is_verified: true, version: text("TLSv1.3"), common_name: text("device-7"), cipher: text("AES") };
+    let whole = Tls { is_verified: true, version: text("TLSv1.3"), common_name: text("device-7"), cipher: text("AES") };
     assert_eq!(header.tls, Some(whole.clone()));
     assert_eq!(good(&ipv4(&tls(5, 1))).tls, Some(Tls { is_verified: false, ..whole.clone() }));
-    assert_eq!(good(&ipv4(&tls(1, 0))).tls, Some(Tls { has_certificate: false, is_verified: false, ..whole }));
+    assert_eq!(good(&ipv4(&tls(1, 0))).tls, Some(Tls { is_verified: false, ..whole }));
     assert_eq!(good(&ipv4(&tls(0, 0))).tls, None);
 }
 

@@ -141,7 +141,7 @@ mod tests {
         let (_, request) = asked();
         let mut answer = Vec::new();
         let accepted = ServerUpgrade::default().handle_input(&Acceptor::default(), None, &request, &mut answer);
-        assert_eq!(accepted.expect("granted").expect("whole").path, "/mqtt");
+        assert_eq!(accepted.expect("granted").expect("whole").request.path, "/mqtt".into());
         assert!(String::from_utf8_lossy(&request).contains("\r\nX-Token: a b\r\n"));
         let end = answer.len();
         answer.extend_from_slice(b"frames");

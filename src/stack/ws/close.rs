@@ -9,8 +9,6 @@ pub struct CloseCode(pub u16);
 impl CloseCode {
     /// The purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// The endpoint goes away: a server that stops.
-    pub const GOING_AWAY: Self = Self(1001);
     /// The standard was broken.
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// Data of a kind that is not taken: text.

@@ -268,14 +268,15 @@ mod tests {
     fn a_close_is_sent_once_and_nothing_behind_it() {
         let (mut client, mut server) = pair();
         let (mut out, mut answer) = (Vec::new(), Vec::new());
-        server.close(CloseCode::GOING_AWAY, &"\u{e9}".repeat(100), &mut out);
+        let going_away = CloseCode(1001);
+        server.close(going_away, &"\u{e9}".repeat(100), &mut out);
         server.close(CloseCode::NORMAL, "", &mut out);
         server.seal(&[IoSlice::new(b"late")], &mut out);
         assert_eq!((out.len(), &out[..4]), (2 + 2 + 122, &[0x88, 124, 0x03, 0xe9][..]));
-        assert_eq!(client.open(&out, &mut Vec::new(), &mut answer), Some(Closed::ByPeer(Some(CloseCode::GOING_AWAY))));
+        assert_eq!(client.open(&out, &mut Vec::new(), &mut answer), Some(Closed::ByPeer(Some(going_away))));
         assert_eq!(answer.len(), 2 + 4 + 2);
         out.clear();
-        assert_eq!(server.open(&answer, &mut Vec::new(), &mut out), Some(Closed::ByPeer(Some(CloseCode::GOING_AWAY))));
+        assert_eq!(server.open(&answer, &mut Vec::new(), &mut out), Some(Closed::ByPeer(Some(going_away))));
         assert!(out.is_empty(), "an answer was not answered");
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Acceptor, ClientUpgrade, CloseCode, Closed, Refusal, Request, Role, ServerUpgrade, UpgradeError, WebSocket};
 use crate::base::Rng;
-use crate::stack::{About, Ends, Fault, FaultKind, Layer, Make, Progress};
+use crate::stack::{About, Ends, Fault, FaultKind, Layer, Make, Progress, WebSocketRequest};
 
 /// Takes the WebSockets of a listener.
 pub struct Accept(pub Arc<Acceptor>);
@@ -15,7 +15,7 @@ impl Make for Accept {
     fn make(&self, ends: &Ends<'_>) -> Result<Option<Box<dyn Layer>>, Fault> {
         let peer = ends.source.map(|source| source.ip());
         let phase = ServerPhase::Upgrade(ServerUpgrade::default());
-        Ok(Some(Box::new(ServerLayer { acceptor: self.0.clone(), peer, seed: ends.seed, forwarded_for: None, phase })))
+        Ok(Some(Box::new(ServerLayer { acceptor: self.0.clone(), peer, seed: ends.seed, forwarded_for: None, request: None, phase })))
     }
 }
 
@@ -24,6 +24,8 @@ struct ServerLayer {
     peer: Option<IpAddr>,
     seed: u64,
     forwarded_for: Option<IpAddr>,
+    /// Until it is told.
+    request: Option<Box<WebSocketRequest>>,
     phase: ServerPhase,
 }
 
@@ -42,6 +44,7 @@ impl Layer for ServerLayer {
                 Ok(None) => Ok(()),
                 Ok(Some(accepted)) => {
                     self.forwarded_for = accepted.forwarded_for;
+                    self.request = Some(Box::new(accepted.request));
                     self.phase = ServerPhase::Open(WebSocket::new(Role::Server, Rng::with_seed(self.seed)));
                     self.open(&bytes[accepted.consumed..], above, below)
                 }
@@ -88,6 +91,7 @@ impl Layer for ServerLayer {
     fn tell(&mut self, about: &mut About) {
         // A proxy that only carries bytes has told who sends these: that one's word may not be taken.
         let trusted = &self.acceptor.trusted;
+        about.request = self.request.take();
         about.forwarded_for = self.forwarded_for.filter(|_| about.source.is_none_or(|source| trusted.contains(source.ip())));
     }
 

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use core::fmt;
 use core::net::IpAddr;
 
+use crate::stack::WebSocketRequest;
 use crate::stack::networks::Networks;
 
 /// What a listener takes.
@@ -83,10 +84,8 @@ impl From<HeadError> for Refusal {
 pub struct Accepted {
     /// Bytes of the last input that belong to the request; frames follow.
     pub consumed: usize,
-    /// The path, without its query.
-    pub path: String,
-    /// The Origin, if the client said one.
-    pub origin: Option<String>,
+    /// What was asked for, and by which page.
+    pub request: WebSocketRequest,
     /// Who a trusted proxy says the client is.
     pub forwarded_for: Option<IpAddr>,
 }
@@ -175,7 +174,8 @@ fn judge(acceptor: &Acceptor, peer: Option<IpAddr>, head: &[u8], consumed: usize
     );
     let is_trusted = peer.is_some_and(|peer| acceptor.trusted.contains(peer));
     let forwarded_for = if is_trusted { forwarded_for(&acceptor.trusted, elements(headers, "x-forwarded-for")) } else { None };
-    Ok((Accepted { consumed, path: path.to_owned(), origin: origin.map(str::to_owned), forwarded_for }, answer))
+    let request = WebSocketRequest { path: path.into(), origin: origin.map(Into::into) };
+    Ok((Accepted { consumed, request, forwarded_for }, answer))
 }
 
 /// Each proxy appends whom it heard from: the last one that is not a proxy of ours is the client.
@@ -224,7 +224,7 @@ mod tests {
         let text = format!("{GOOD}\r\nframes");
         let (whole, answer) = ask(&Acceptor::default(), &text);
         let accepted = whole.expect("granted").expect("whole");
-        assert_eq!((accepted.path.as_str(), accepted.consumed), ("/mqtt", text.len() - 6));
+        assert_eq!((&*accepted.request.path, accepted.consumed), ("/mqtt", text.len() - 6));
         assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{answer}");
         assert!(answer.contains("\r\nSec-WebSocket-Protocol: mqtt\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
         for cut in 1..accepted.consumed {

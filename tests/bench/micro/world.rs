@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use nlmqtt::base::{Budget, Instant, Rng};
-use nlmqtt::broker::{ConnKey, Options, Progress, Shard};
+use nlmqtt::broker::{ConnKey, Options, Origin, Progress, Shard};
 use nlmqtt::route::{self, Router};
 
 pub struct World {
@@ -23,7 +23,7 @@ impl World {
 
     /// A connected client of MQTT 3.1.1 that has read its CONNACK.
     pub fn join(&mut self, client_id: &str) -> ConnKey {
-        let key = self.shard.open(Instant::START, "peer", "listener", None).expect("room for a connection");
+        let key = self.shard.open(Instant::START, &Origin { peer: "peer", listener: "listener", ..Origin::default() }).expect("room for a connection");
         let mut body = b"\0\x04MQTT\x04\x02\0\0".to_vec();
         string(&mut body, client_id);
         self.input(key, &packet(0x10, &body));

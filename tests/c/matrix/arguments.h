@@ -23,6 +23,7 @@ struct arguments {
     nlmqtt_decision *own_decision;
     nlmqtt_client_config *client_config;
     nlmqtt_server_config *server_config;
+    nlmqtt_listener_config *listener_config, *other_listener_config;
     nlmqtt_runtime_config *runtime_config;
     nlmqtt_properties *properties, *no_properties, *more_properties;
     nlmqtt_client_callbacks callbacks;
@@ -64,6 +65,9 @@ static void arguments_init(struct arguments *a)
     a->client_config = nlmqtt_client_config_new();
     OK(nlmqtt_client_config_add_server(a->client_config, "mqtt://127.0.0.1:1", 0));
     a->server_config = nlmqtt_server_config_new();
+    a->listener_config = nlmqtt_listener_config_new();
+    a->other_listener_config = nlmqtt_listener_config_new();
+    OK(nlmqtt_listener_config_set_uri(a->listener_config, "mqtt://127.0.0.1:0"));
     a->runtime_config = nlmqtt_runtime_config_new();
     a->properties = nlmqtt_properties_new();
     a->no_properties = nlmqtt_properties_new();
@@ -92,6 +96,8 @@ static void arguments_end(struct arguments *a)
     nlmqtt_decision_free(a->own_decision);
     nlmqtt_client_config_free(a->client_config);
     nlmqtt_server_config_free(a->server_config);
+    nlmqtt_listener_config_free(a->listener_config);
+    nlmqtt_listener_config_free(a->other_listener_config);
     nlmqtt_runtime_config_free(a->runtime_config);
     nlmqtt_properties_free(a->properties);
     nlmqtt_properties_free(a->no_properties);

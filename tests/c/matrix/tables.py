@@ -10,6 +10,8 @@ VALUES = {
     "nlmqtt_client_config * config": "a->client_config", "const nlmqtt_client_config * config": "a->client_config",
     "nlmqtt_server_config * config": "a->server_config", "const nlmqtt_server_config * config": "a->server_config",
     "nlmqtt_runtime_config * config": "a->runtime_config", "const nlmqtt_runtime_config * config": "a->runtime_config",
+    "nlmqtt_listener_config * config": "a->listener_config", "const nlmqtt_listener_config * config": "a->listener_config",
+    "const nlmqtt_listener_config * listener": "a->listener_config",
     "const nlmqtt_message * message": "a->message", "const nlmqtt_message * request": "a->message",
     "nlmqtt_message * message": "nlmqtt_message_ref(a->message)",
     "const nlmqtt_properties * properties": "a->properties",
@@ -21,6 +23,7 @@ VALUES = {
     "server_stop.server": "a->spare_server", "server_free.server": "a->spare_server", "server_reload.server": "a->spare_server",
     "server_start.server": "a->spare_server", "runtime_free.runtime": "a->spare_runtime",
     "client_config_free.config": "nlmqtt_client_config_new()", "server_config_free.config": "nlmqtt_server_config_new()",
+    "listener_config_free.config": "nlmqtt_listener_config_new()",
     "runtime_config_free.config": "nlmqtt_runtime_config_new()", "properties_free.properties": "nlmqtt_properties_new()",
     "decision_free.decision": "nlmqtt_decision_new()",
     # Structs.
@@ -60,6 +63,15 @@ VALUES = {
     "client_config_get_bool.key": '"clean_start"', "server_config_set_bool.key": '"allow_anonymous"',
     "server_config_get_bool.key": '"allow_anonymous"', "server_add_listener.uri": '"mqtt://127.0.0.1:0"',
     "server_config_add_listener.uri": '"mqtt://127.0.0.1:0"', "server_config_set.key": '"max_connections"',
+    "listener_config_set_uri.uri": '"mqtt://127.0.0.1:0"', "listener_config_set.key": '"max_connections"',
+    "listener_config_get.key": '"max_connections"', "const char * mount_point": "NULL", "const char * allow": '"127.0.0.1"',
+    "const char * deny": '"192.0.2.1"', "const char * ca_file": "NULL", "const char * crl_file": "NULL", "const char * alpn": "NULL",
+    "const char * paths": "NULL", "const char * origins": "NULL", "const char * trusted": "NULL", "const char * owner": "NULL",
+    # The listener goes on being one of plain TCP: its certificate and its file are those of another.
+    "listener_config_set_certificate_files.config": "a->other_listener_config",
+    "listener_config_set_client_certificates.config": "a->other_listener_config", "listener_config_set_tls.config": "a->other_listener_config",
+    "listener_config_set_unix_file.config": "a->other_listener_config",
+    "client_config_set_proxy.uri": "NULL", "const char * password": '"word"', "client_config_set_websocket_path.path": '"/matrix"', "client_config_set_proxy_protocol.version": "0",
     # Numbers.
     "size_t len": "1", "size_t password_len": "1", "size_t count": "1", "size_t index": "0", "uint8_t qos": "0", "bool retain": "false",
     "uint8_t id": "NLMQTT_PROPERTY_USER_PROPERTY", "int32_t timeout_ms": "10", "uint32_t timeout_ms": "50", "uint64_t token": "a->token_out",
@@ -78,6 +90,10 @@ VALUES = {
     "uint32_t messages_max": "10", "uint32_t min_ms": "10", "uint32_t packet_bytes": "1000", "uint32_t period_ms": "0",
     "uint32_t ping_timeout_ms": "1000", "uint32_t priority": "0", "uint32_t seconds": "1", "uint32_t session_expiry_s": "10",
     "server_schedule.task_out": "&a->schedule_out", "server_cancel.task": "a->schedule_out", "uint64_t lookup": "0", "uint64_t subscription": "a->subscription_out", "uint64_t task": "a->task_out", "uint8_t priority": "0",
+    "uint8_t oldest": "3", "uint8_t newest": "5", "uint8_t dscp": "0", "uint32_t backlog": "10", "uint32_t messages": "0", "uint32_t bytes": "0",
+    "uint32_t connections": "0", "uint32_t user_timeout_ms": "0", "uint32_t interval_s": "0", "uint32_t mode": "0600", "int32_t identity": "NLMQTT_IDENTITY_NONE",
+    "listener_config_set_client_certificates.mode": "NLMQTT_CLIENT_CERTIFICATE_NONE", "int32_t version_min": "NLMQTT_TLS_VERSION_1_2",
+    "listener_config_set_proxy.policy": "NLMQTT_PROXY_POLICY_OFF",
     "uint8_t reason": "0", "uint8_t version": "5", "decision_set_reason.reason": "0x87", "decision_refuse_filter.reason": "0x87",
     "properties_add_u32.id": "NLMQTT_PROPERTY_PAYLOAD_FORMAT_INDICATOR", "properties_get_u32.id": "NLMQTT_PROPERTY_PAYLOAD_FORMAT_INDICATOR",
     "properties_add_string.id": "NLMQTT_PROPERTY_CONTENT_TYPE", "properties_get_string.id": "NLMQTT_PROPERTY_CONTENT_TYPE",
@@ -95,6 +111,7 @@ VALUES = {
 
 # Handles that a call returns, and what gives them back.
 RELEASES = {
+    "listener_config_new": "nlmqtt_listener_config_free",
     "client_config_new": "nlmqtt_client_config_free", "server_config_new": "nlmqtt_server_config_free",
     "runtime_config_new": "nlmqtt_runtime_config_free", "decision_new": "nlmqtt_decision_free",
     "properties_new": "nlmqtt_properties_free", "properties_copy": "nlmqtt_properties_free", "message_ref": "nlmqtt_message_unref",
@@ -144,6 +161,11 @@ MAY_BE_NULL = {
     "runtime_config_set_log.log", "runtime_config_set_log.free_fn", "runtime_post.free_fn", "runtime_post_delayed.free_fn",
     "runtime_post_delayed.task_out", "server_new.runtime", "server_new.config", "server_new.hooks", "server_reload.change",
     "server_schedule.free_fn", "server_schedule.task_out", "server_config_get.len_out", "server_config_check.problem",
+    "listener_config_get.len_out", "listener_config_set_mount_point.mount_point", "listener_config_set_addresses.allow",
+    "listener_config_set_addresses.deny", "listener_config_set_client_certificates.ca_file", "listener_config_set_client_certificates.crl_file",
+    "listener_config_set_tls.alpn", "listener_config_set_websocket.paths", "listener_config_set_websocket.origins",
+    "listener_config_set_proxy.trusted", "listener_config_set_unix_file.owner", "server_add_listener_config.port_out",
+    "client_config_set_proxy.uri", "client_config_set_proxy.username", "client_config_set_proxy.password", "client_config_set_websocket_path.path",
     "server_control.parameters", "server_add_listener.port_out", "server_retained_set.properties",
     "server_retained_clear.count_out", "server_publish.properties", "server_subscribe.free_fn",
     "server_subscribe.subscription_out", "server_complete.decision",
@@ -163,6 +185,7 @@ STATUSES = {
     "runtime_poll": ["WOULD_DEADLOCK", "UNSUPPORTED"], "runtime_dispatch": ["WOULD_DEADLOCK", "UNSUPPORTED"],
     # -1 is no descriptor: seen before anything is waited for.
     "server_add_listener_fd": ["INVALID_ARGUMENT"], "server_adopt": ["INVALID_ARGUMENT"],
+    "server_adopt_at": ["INVALID_ARGUMENT"],
     # The server may not listen yet.
     "server_listener_port": ["OK", "NOT_FOUND"], "server_listener_address": ["OK", "NOT_FOUND"],
 }

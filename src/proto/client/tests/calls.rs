@@ -6,7 +6,8 @@ impl Bench {
     fn request(&mut self, topic: &str, quality: Qos, timeout_s: u64) -> Result<Token, Error> {
         let request = PublishRequest { topic, payload: b"?", qos: quality, ..PublishRequest::default() };
         let token = next_token();
-        self.client.request(self.now, token, &request, Duration::from_secs(timeout_s)).map(|()| token)
+        let message = request.message(&Budget::new(usize::MAX), self.now)?;
+        self.client.request(self.now, token, &message, QueueTerms::default(), Duration::from_secs(timeout_s)).map(|()| token)
     }
 
     /// Response Topic and Correlation Data of the requests that were sent, and the other packets.
@@ -147,7 +148,8 @@ fn requests_are_refused_where_they_cannot_work() {
     assert_eq!(bench.request("svc", Qos::AtMostOnce, 1), Err(Error::QueueFull));
     let own = list(&[(PropertyId::CorrelationData, Value::Binary(b"mine"))]);
     let request = PublishRequest { topic: "svc", properties: own.as_properties(), ..PublishRequest::default() };
-    let refused = bench.client.request(bench.now, next_token(), &request, Duration::from_secs(1));
+    let message = request.message(&Budget::new(usize::MAX), bench.now).expect("legal");
+    let refused = bench.client.request(bench.now, next_token(), &message, QueueTerms::default(), Duration::from_secs(1));
     assert!(matches!(refused, Err(Error::OptionInvalid(_))));
 }
 

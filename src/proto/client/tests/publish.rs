@@ -235,6 +235,26 @@ fn a_message_that_expired_in_the_queue_is_not_sent() {
 }
 
 #[test]
+fn a_message_skips_the_queue_only_where_it_overtakes_nothing() {
+    let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
+    bench.publish("a", Qos::AtMostOnce);
+    bench.publish("b", Qos::AtLeastOnce);
+    assert_eq!(bench.client.queued().0, 0, "at once");
+    bench.publish("c", Qos::AtLeastOnce);
+    bench.publish("d", Qos::AtMostOnce);
+    assert_eq!(bench.client.queued().0, 2, "behind one that waits for its acknowledgement");
+    assert_eq!(bench.sent(), ["PUBLISH a=x q0 0", "PUBLISH b=x q1 1"]);
+    bench.ack(PacketType::PubAck, 1, Reason::SUCCESS);
+    assert_eq!(bench.sent(), ["PUBLISH c=x q1 2", "PUBLISH d=x q0 0"]);
+    bench.subscribe(&["f"], false);
+    bench.publish("e", Qos::AtMostOnce);
+    assert_eq!(bench.sent(), ["SUBSCRIBE 3 f:1", "PUBLISH e=x q0 0"]);
+    let request = PublishRequest { topic: "g", expiry_s: Some(5), ..PublishRequest::default() };
+    bench.client.publish(bench.now, next_token(), &request).expect("accepted");
+    assert_eq!(bench.client.queued().0, 1, "what expires can be found");
+}
+
+#[test]
 fn cancelled_requests_complete_once_wherever_they_are() {
     let mut bench = Bench::online(options(Version::V5), false, &[(PropertyId::ReceiveMaximum, Value::U16(1))]);
     let flying = bench.publish("a", Qos::AtLeastOnce);
@@ -245,8 +265,8 @@ fn cancelled_requests_complete_once_wherever_they_are() {
         bench.client.cancel(token).expect("known");
         assert_eq!(bench.client.cancel(token), Err(Error::Unknown));
     }
-    bench.ack(PacketType::PubAck, 2, Reason::SUCCESS);
-    bench.suback(1, &[0]);
+    bench.ack(PacketType::PubAck, 1, Reason::SUCCESS);
+    bench.suback(2, &[0]);
     let expected = ["published 1 Failed(Cancelled)", "published 2 Failed(Cancelled)", "subscribed 3 Failed(Cancelled) []"];
     assert_eq!(bench.events(), expected);
     assert_eq!(bench.client.in_flight(), 0);
