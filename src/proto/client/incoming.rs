@@ -8,7 +8,7 @@ use super::Client;
 use super::event::{AckHandle, Cause, Connected, Event, Failure, Incoming, Outcome, State};
 use super::lifecycle::Ending;
 use crate::base::{Duration, Instant};
-use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Message, Packet, PacketType, Publish};
+use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Frame, Message, Packet, PacketType, Publish};
 use crate::codec::{Properties, PropertyId, PropertyList, Qos, Reason, Version};
 use crate::proto::{Arrival, Error, PubRecOutcome};
 
@@ -87,15 +87,14 @@ impl Client {
         let mut taken = 0;
         while self.connection.is_some() && !self.is_held() {
             let rest = &input[taken..];
-            let packet = match codec::split(rest, self.options.packet_bytes_max) {
+            let handled = match codec::split(rest, self.options.packet_bytes_max) {
                 Ok(None) => break,
                 Ok(Some((frame, length))) => {
                     taken += length;
-                    codec::decode(self.options.version, codec::Sender::Server, frame)
+                    self.handle_frame(now, frame)
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
-            let handled = packet.map_err(Error::from).and_then(|packet| self.handle_packet(now, &packet));
             if let Err(error) = handled {
                 self.fault(now, error);
                 return input.len();
@@ -104,11 +103,13 @@ impl Client {
         taken
     }
 
-    fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Result<(), Error> {
+    /// A whole packet.
+    fn handle_frame(&mut self, now: Instant, frame: Frame<'_>) -> Result<(), Error> {
+        let packet = codec::decode(self.options.version, codec::Sender::Server, frame)?;
         if let Some(connection) = &mut self.connection {
             connection.keep_alive.received(now);
         }
-        match packet {
+        match &packet {
             Packet::ConnAck(ack) => return self.on_connack(now, ack),
             Packet::Auth(auth) => return self.on_auth(auth),
             Packet::Disconnect(disconnect) => {
@@ -120,7 +121,7 @@ impl Client {
             }
             _ => {}
         }
-        match packet {
+        match &packet {
             Packet::Publish(publish) => self.on_publish(now, publish, None)?,
             Packet::PubAck(ack) => self.on_puback(ack),
             Packet::PubRec(ack) => self.on_pubrec(ack),
