@@ -67,7 +67,7 @@ impl Client {
         };
         connection.keep_alive.received(now);
         self.statistics.bytes_received += payload.len() as u64;
-        if let Err(error) = self.on_publish(now, &publish, Some(payload)) {
+        if let Err(error) = self.on_publish(now, publish, Some(payload)) {
             self.fault(now, error);
         }
         true
@@ -122,7 +122,7 @@ impl Client {
             _ => {}
         }
         match &packet {
-            Packet::Publish(publish) => self.on_publish(now, publish, None)?,
+            Packet::Publish(publish) => self.on_publish(now, *publish, None)?,
             Packet::PubAck(ack) => self.on_puback(ack),
             Packet::PubRec(ack) => self.on_pubrec(ack),
             Packet::PubRel(ack) => self.on_pubrel(ack),
@@ -241,7 +241,7 @@ impl Client {
     }
 
     /// `apart`: its payload, if that need not be copied.
-    fn on_publish(&mut self, now: Instant, publish: &Publish<'_>, apart: Option<&Bytes>) -> Result<(), Error> {
+    fn on_publish(&mut self, now: Instant, publish: Publish<'_>, apart: Option<&Bytes>) -> Result<(), Error> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         self.statistics.messages_received += 1;
         // Mostly there are none.
@@ -272,7 +272,7 @@ impl Client {
             }
         }
         let expires = expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
-        let Publish { qos, dup, retain, payload, .. } = *publish;
+        let Publish { qos, dup, retain, payload, .. } = publish;
         let (budget, properties) = (&self.budget, forwarded.as_properties());
         let message = match apart {
             Some(apart) => Message::with_payload(budget, &topic, apart.clone(), qos, retain, properties, expires, 0, now),
