@@ -1061,9 +1061,8 @@ typedef struct {
    * Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
    * the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
    * read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
-   * of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on to the server
-   * and to its subscribers there: the last use is then theirs, on whatever thread, and that of a retained message lasts until another
-   * one takes its place.
+   * of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on
+   * to the server and to its subscribers there, unless it is to be retained: the last use is then theirs, on whatever thread.
    */
   nlmqtt_free_fn payload_free_fn;
   /**
@@ -3945,6 +3944,19 @@ nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
                                   int32_t descriptor);
 
 /**
+ * Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime,
+ * instead of those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their
+ * threads messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again.
+ * `server` is borrowed for the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not
+ * there: connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED, or what its DISCONNECT says), then the client
+ * tries again as its keys say (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a
+ * reload that opens the listener again, or another server of that runtime. A reload that closes the listener leaves its connections. Never
+ * waits. Any thread that may use `config`. FORKED: a server of the parent process.
+ */
+nlmqtt_status nlmqtt_client_config_set_inproc_server(nlmqtt_client_config *config,
+                                                     const nlmqtt_server *server);
+
+/**
  * As nlmqtt_server_adopt, as if the client had come in through the listener at `index` (in the order of the configuration): TLS,
  * WebSocket, the header of a proxy, its options and limits are this connection's. `rate_connections` counts it, and makes nobody wait.
  * Waits. NOT_FOUND: there are not so many listeners, or that one has just been closed; else as nlmqtt_server_adopt.
@@ -3952,19 +3964,6 @@ nlmqtt_status nlmqtt_server_adopt(nlmqtt_server *server,
 nlmqtt_status nlmqtt_server_adopt_at(nlmqtt_server *server,
                                      int32_t descriptor,
                                      size_t index);
-
-/**
- * Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime, instead of
- * those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their threads
- * messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again. `server` is borrowed for
- * the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not there:
- * connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED), then the client tries again as its keys say
- * (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a reload that opens the listener
- * again, or another server of that runtime. A reload that closes the listener leaves its connections. Never waits. Any
- * thread that may use `config`. FORKED: a server of the parent process.
- */
-nlmqtt_status nlmqtt_client_config_set_inproc_server(nlmqtt_client_config *config,
-                                                     const nlmqtt_server *server);
 
 /**
  * The port in use by the listener at `index`, in the order of the configuration: what port 0 became; 0 for a Unix socket. Never waits.

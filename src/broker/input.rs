@@ -62,7 +62,7 @@ impl Shard {
     }
 
     /// Charges what is kept of the input. `Err`: memory is short, and there is only half a CONNECT.
-    pub(super) fn charge_kept(&mut self, now: Instant, key: ConnKey, kept_before: usize) -> Result<(), Fault> {
+    fn charge_kept(&mut self, now: Instant, key: ConnKey, kept_before: usize) -> Result<(), Fault> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let was_whole = connection.unfinished_since.is_none();
         if connection.partial.is_empty() {

@@ -143,7 +143,9 @@ impl Shard {
         let (budget, publisher) = (&self.budget, session_state.publisher_number);
         let payload = rewrite.payload.as_deref().unwrap_or(publish.payload);
         let message = match &self.apart {
-            Some(apart) if rewrite.payload.is_none() => Message::with_payload(budget, topic, apart.clone(), qos, retain, properties, expires, publisher, now),
+            Some(apart) if rewrite.payload.is_none() && !retain => {
+                Message::with_payload(budget, topic, apart.clone(), qos, retain, properties, expires, publisher, now)
+            }
             _ => Message::new(budget, topic, payload, qos, retain, properties, expires, publisher, now),
         };
         if !self.find_receivers(topic, &message, Some(session)) {

@@ -40,9 +40,8 @@ pub struct nlmqtt_publish_options {
     /// Not NULL: `payload` is moved, not copied. It must not change until this function was called: exactly once, after
     /// the last use (also of a message that waits, or is sent again), also when the call fails (unless `options` cannot be
     /// read). On the thread that does the work; on the caller's if the call fails or frees the runtime. On the wire, payloads
-    /// of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on to the server
-    /// and to its subscribers there: the last use is then theirs, on whatever thread, and that of a retained message lasts until another
-    /// one takes its place.
+    /// of up to 1,024 bytes are still copied into the packet, because that is cheaper. Over inproc:// a larger one is lent on
+    /// to the server and to its subscribers there, unless it is to be retained: the last use is then theirs, on whatever thread.
     pub payload_free_fn: nlmqtt_free_fn,
     /// Given to payload_free_fn.
     pub payload_user_data: *mut c_void,

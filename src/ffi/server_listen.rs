@@ -154,6 +154,30 @@ pub unsafe extern "C" fn nlmqtt_server_adopt(server: *mut nlmqtt_server, descrip
     }
 }
 
+/// Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime,
+/// instead of those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their
+/// threads messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again.
+/// `server` is borrowed for the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not
+/// there: connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED, or what its DISCONNECT says), then the client
+/// tries again as its keys say (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a
+/// reload that opens the listener again, or another server of that runtime. A reload that closes the listener leaves its connections. Never
+/// waits. Any thread that may use `config`. FORKED: a server of the parent process.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_client_config_set_inproc_server(config: *mut nlmqtt_client_config, server: *const nlmqtt_server) -> nlmqtt_status {
+    if server.is_null() {
+        return fence(|| {
+            unsafe { reference_mut(config, "config") }?.0.dial.names = None;
+            Ok(())
+        });
+    }
+    unsafe {
+        fence_on(server, "server", |inner| {
+            reference_mut(config, "config")?.0.dial.names = Some(inner.parts.runtime.names().clone());
+            Ok(())
+        })
+    }
+}
+
 /// As nlmqtt_server_adopt, as if the client had come in through the listener at `index` (in the order of the configuration): TLS,
 /// WebSocket, the header of a proxy, its options and limits are this connection's. `rate_connections` counts it, and makes nobody wait.
 /// Waits. NOT_FOUND: there are not so many listeners, or that one has just been closed; else as nlmqtt_server_adopt.
@@ -168,30 +192,6 @@ pub unsafe extern "C" fn nlmqtt_server_adopt_at(server: *mut nlmqtt_server, desc
                 Some(false) => return Err(Failure::new(NLMQTT_LIMIT, "the connection was not let in")),
                 None => return Err(Failure::new(NLMQTT_NOT_FOUND, format!("nothing listens at {address}"))),
             }
-            Ok(())
-        })
-    }
-}
-
-/// Where a client made with `config` looks for the NAME of inproc://NAME: among the listeners of this server, and of others of its runtime, instead of
-/// those of the client's own runtime. So client and server may live in different runtimes, of whatever modes: between their threads
-/// messages are handed over as between two workers, and a large payload is not copied. `server` NULL: the client's own runtime again. `server` is borrowed for
-/// the call; it may be stopped, and be freed before configuration and client are. Who is not listening is not there:
-/// connections end when the server stops or is freed, as over TCP (NLMQTT_CAUSE_CLOSED), then the client tries again as its keys say
-/// (NLMQTT_CAUSE_NETWORK), and finds what listens there by that name then: after nlmqtt_server_start, after a reload that opens the listener
-/// again, or another server of that runtime. A reload that closes the listener leaves its connections. Never waits. Any
-/// thread that may use `config`. FORKED: a server of the parent process.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_client_config_set_inproc_server(config: *mut nlmqtt_client_config, server: *const nlmqtt_server) -> nlmqtt_status {
-    if server.is_null() {
-        return fence(|| {
-            unsafe { reference_mut(config, "config") }?.0.dial.names = None;
-            Ok(())
-        });
-    }
-    unsafe {
-        fence_on(server, "server", |inner| {
-            reference_mut(config, "config")?.0.dial.names = Some(inner.parts.runtime.names().clone());
             Ok(())
         })
     }

@@ -161,12 +161,12 @@ impl<N: Net> Worker<N> {
                 self.link_ended(client, Cause::Closed);
                 return After::Closed;
             };
-            // No layer lies on a link inside the process.
             let Some(host) = self.clients.get_mut(client) else { return After::Closed };
-            if !host.machine.handle_payload(self.now, &payload) {
-                host.machine.handle_input(self.now, &payload);
+            if host.stack.is_none() && host.machine.handle_payload(self.now, &payload) {
+                self.drain_events(client);
+            } else if !self.take_in_client(client, link, &payload) {
+                return After::Closed;
             }
-            self.drain_events(client);
             let Some(host) = self.clients.get(client).filter(|host| host.connection.link() == Some(link)) else { return After::Closed };
             if !host.machine.wants_input() || self.must_rest() {
                 return After::Again;

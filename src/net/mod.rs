@@ -45,6 +45,8 @@ mod runtime;
 #[cfg_attr(not(feature = "server"), path = "no_server.rs")]
 mod server_host;
 #[cfg(feature = "server")]
+mod server_payload;
+#[cfg(feature = "server")]
 mod server_stack;
 mod sockets;
 mod tasks;

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
@@ -12,7 +11,7 @@ use super::handshakes::Handshakes;
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
 use super::server_stack::{MayRead, Taken};
-use super::worker::{After, Owner, PAYLOADS_PER_READ, Worker};
+use super::worker::{After, Owner, Worker};
 use super::write::{write_once, write_sealed};
 use super::{Endpoint, LinkId, ListenerId, Net, Peer};
 use crate::base::{Duration, Instant};
@@ -392,50 +391,6 @@ impl<N: Net> Worker<N> {
         }
         self.connection_lost(server, connection);
         After::Closed
-    }
-
-    /// Payloads that are handed on as they are, and what is between them. If none is there, the stream has ended.
-    #[cold]
-    fn read_payloads(&mut self, server: ServerKey, connection: ConnKey, link: LinkId, scratch: &mut [u8]) -> After {
-        let mut is_ended = true;
-        for _ in 0..PAYLOADS_PER_READ {
-            match self.net.take_payload(link) {
-                Some(payload) => self.hand_in_payload(server, connection, &payload),
-                None if is_ended => {
-                    self.connection_lost(server, connection);
-                    return After::Closed;
-                }
-                None => return After::Drained,
-            }
-            let wants_more = self.servers.get_mut(server).is_some_and(|host| host.shard.wants_input(self.now, connection));
-            if !wants_more {
-                return After::Again;
-            }
-            match self.net.read(link, scratch) {
-                Ok(count) => {
-                    is_ended = count == 0;
-                    self.hand_in(server, connection, &scratch[..count]);
-                    if count == scratch.len() {
-                        return After::Again;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return After::Drained,
-                Err(_) => return After::Again,
-            }
-        }
-        After::Again
-    }
-
-    /// One payload, which no layer is interested in: they do not lie on links inside the process.
-    fn hand_in_payload(&mut self, server: ServerKey, connection: ConnKey, payload: &Bytes) {
-        let Some(host) = self.servers.get_mut(server) else { return };
-        if host.shard.wants_flush() {
-            self.flush_server(server);
-        }
-        let Some(host) = self.servers.get_mut(server) else { return };
-        if !host.shard.handle_payload(self.now, connection, payload) {
-            self.hand_in(server, connection, payload);
-        }
     }
 
     pub(super) fn hand_in(&mut self, server: ServerKey, connection: ConnKey, mut bytes: &[u8]) {

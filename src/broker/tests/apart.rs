@@ -40,15 +40,19 @@ fn a_payload_by_reference_is_that_of_the_message_and_is_charged() {
         world.subscribe(subscriber, "t", 1);
         let payload = Bytes::from(vec![7; SIZE]);
         for (qos, answer) in [(0, ""), (1, "PUBACK 7 00"), (2, "PUBREC 7 00")] {
-            let packet = publish(level, "t", qos, qos == 0, 7, &[], &payload);
+            let packet = publish(level, "t", qos, false, 7, &[], &payload);
             assert!(world.send_apart(publisher, &packet, &payload));
             assert_eq!(world.lines(publisher), Vec::from_iter((qos > 0).then_some(answer)));
             let line = &world.lines(subscriber)[0];
             assert!(line.starts_with(&format!("PUBLISH t=5000 bytes q{}", qos.min(1))), "{line}");
         }
         assert_eq!(*got.lock().expect("alone"), [(payload.as_ptr() as usize, SIZE); 3]);
-        assert!(world.budget.used_bytes() > SIZE, "it is retained");
         assert!(world.stats().bytes_received > 3 * SIZE as u64);
+        // What stays is a copy.
+        let before = world.budget.used_bytes();
+        assert!(world.send_apart(publisher, &publish(level, "t", 0, true, 0, &[], &payload), &payload));
+        assert!(world.budget.used_bytes() > before + SIZE);
+        assert_ne!(got.lock().expect("alone")[3].0, payload.as_ptr() as usize);
         world.end();
     }
 }

@@ -8,9 +8,33 @@ use super::Client;
 use super::event::{AckHandle, Cause, Connected, Event, Failure, Incoming, Outcome, State};
 use super::lifecycle::Ending;
 use crate::base::{Duration, Instant};
-use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Message, Packet, PacketType, Publish};
-use crate::codec::{PropertyId, PropertyList, Qos, Reason, Version};
+use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Frame, Message, Packet, PacketType, Publish};
+use crate::codec::{Properties, PropertyId, PropertyList, Qos, Reason, Version};
 use crate::proto::{Arrival, Error, PubRecOutcome};
+
+/// What the properties of a PUBLISH say (§3.3.2.3).
+#[derive(Default)]
+struct Said {
+    alias: Option<u16>,
+    subscription_ids: Vec<u32>,
+    expiry_s: Option<u32>,
+    /// The message's own.
+    forwarded: PropertyList,
+}
+
+impl Said {
+    fn of(properties: Properties<'_>) -> Self {
+        let is_forwarded = |id| !matches!(id, PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier | PropertyId::MessageExpiryInterval);
+        let mut forwarded = PropertyList::new();
+        forwarded.extend_filtered(properties, is_forwarded);
+        Self {
+            alias: properties.u16(PropertyId::TopicAlias),
+            subscription_ids: properties.subscription_ids().collect(),
+            expiry_s: properties.u32(PropertyId::MessageExpiryInterval),
+            forwarded,
+        }
+    }
+}
 
 impl Client {
     /// Driver: bytes came, any number, cut anywhere.
@@ -43,7 +67,7 @@ impl Client {
         };
         connection.keep_alive.received(now);
         self.statistics.bytes_received += payload.len() as u64;
-        if let Err(error) = self.on_publish(now, &publish, Some(payload)) {
+        if let Err(error) = self.on_publish(now, publish, Some(payload)) {
             self.fault(now, error);
         }
         true
@@ -63,15 +87,14 @@ impl Client {
         let mut taken = 0;
         while self.connection.is_some() && !self.is_held() {
             let rest = &input[taken..];
-            let packet = match codec::split(rest, self.options.packet_bytes_max) {
+            let handled = match codec::split(rest, self.options.packet_bytes_max) {
                 Ok(None) => break,
                 Ok(Some((frame, length))) => {
                     taken += length;
-                    codec::decode(self.options.version, codec::Sender::Server, frame)
+                    self.handle_frame(now, frame)
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
-            let handled = packet.map_err(Error::from).and_then(|packet| self.handle_packet(now, &packet));
             if let Err(error) = handled {
                 self.fault(now, error);
                 return input.len();
@@ -80,11 +103,13 @@ impl Client {
         taken
     }
 
-    fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Result<(), Error> {
+    /// A whole packet.
+    fn handle_frame(&mut self, now: Instant, frame: Frame<'_>) -> Result<(), Error> {
+        let packet = codec::decode(self.options.version, codec::Sender::Server, frame)?;
         if let Some(connection) = &mut self.connection {
             connection.keep_alive.received(now);
         }
-        match packet {
+        match &packet {
             Packet::ConnAck(ack) => return self.on_connack(now, ack),
             Packet::Auth(auth) => return self.on_auth(auth),
             Packet::Disconnect(disconnect) => {
@@ -96,8 +121,8 @@ impl Client {
             }
             _ => {}
         }
-        match packet {
-            Packet::Publish(publish) => self.on_publish(now, publish, None)?,
+        match &packet {
+            Packet::Publish(publish) => self.on_publish(now, *publish, None)?,
             Packet::PubAck(ack) => self.on_puback(ack),
             Packet::PubRec(ack) => self.on_pubrec(ack),
             Packet::PubRel(ack) => self.on_pubrel(ack),
@@ -215,14 +240,14 @@ impl Client {
         self.lost(now, ending);
     }
 
-    /// `apart`: its payload, if that need not be copied. Inlined, so that the usual way does not pay for the other one.
-    #[inline(always)]
-    fn on_publish(&mut self, now: Instant, publish: &Publish<'_>, apart: Option<&Bytes>) -> Result<(), Error> {
+    /// `apart`: its payload, if that need not be copied.
+    fn on_publish(&mut self, now: Instant, publish: Publish<'_>, apart: Option<&Bytes>) -> Result<(), Error> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         self.statistics.messages_received += 1;
-        let alias = publish.properties.u16(PropertyId::TopicAlias);
+        // Mostly there are none.
+        let said = if publish.properties.is_empty() { Said::default() } else { Said::of(publish.properties) };
+        let Said { alias, subscription_ids, expiry_s, forwarded } = said;
         let topic = connection.alias_in.resolve(alias, publish.topic)?;
-        let subscription_ids: Vec<u32> = publish.properties.subscription_ids().collect();
         let handlers = self.subscriptions.handlers(&topic, &subscription_ids);
         let is_response = self.calls.topic() == Some(&*topic);
         let is_own = is_response && handlers.is_empty();
@@ -246,12 +271,9 @@ impl Client {
                 return Ok(());
             }
         }
-        let forwarded = |id| !matches!(id, PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier | PropertyId::MessageExpiryInterval);
-        let mut properties = PropertyList::new();
-        properties.extend_filtered(publish.properties, forwarded);
-        let expires = publish.properties.u32(PropertyId::MessageExpiryInterval).map(|seconds| now + Duration::from_secs(seconds.into()));
-        let Publish { qos, dup, retain, payload, .. } = *publish;
-        let (budget, properties) = (&self.budget, properties.as_properties());
+        let expires = expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
+        let Publish { qos, dup, retain, payload, .. } = publish;
+        let (budget, properties) = (&self.budget, forwarded.as_properties());
         let message = match apart {
             Some(apart) => Message::with_payload(budget, &topic, apart.clone(), qos, retain, properties, expires, 0, now),
             None => Message::new(budget, &topic, payload, qos, retain, properties, expires, 0, now),
