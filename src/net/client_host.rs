@@ -262,6 +262,10 @@ impl ClientHost {
         self.machine.poll_timeout()
     }
 
+    pub(super) fn note_queued(&self) {
+        self.gauge.note_queued(&self.machine);
+    }
+
     /// Output waits for a link that takes it.
     pub fn has_work(&self) -> bool {
         self.dirty && !self.blocked && self.connection.link().is_some()

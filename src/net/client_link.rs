@@ -204,7 +204,11 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return false };
         let Some(link) = host.connection.link().filter(|_| !host.blocked && host.dirty) else { return false };
         let out = match host.connection {
-            Connection::Open(_) => host.machine.poll_transmit(self.now),
+            Connection::Open(_) if host.machine.poll_transmit(self.now).is_some() => {
+                // Before anybody can see that it was sent: the next publish is not to be refused for its sake.
+                host.note_queued();
+                Some(host.machine.output())
+            }
             _ => None,
         };
         let (written, out) = match (&mut host.stack, out) {

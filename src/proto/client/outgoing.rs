@@ -34,6 +34,11 @@ impl Client {
         (!self.out.is_empty()).then_some(&mut self.out)
     }
 
+    /// Driver: the same bytes again.
+    pub fn output(&mut self) -> &mut OutBuffer {
+        &mut self.out
+    }
+
     /// Moves what may be sent into the out-buffer.
     pub(super) fn fill(&mut self, now: Instant) {
         if !matches!(self.state, State::Online | State::Stopping) {
