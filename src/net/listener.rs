@@ -59,7 +59,7 @@ impl ListenerOptions {
             proxy: ProxyPolicy::Off,
             proxy_trusted: Networks::default(),
             #[cfg(feature = "quic")]
-            quic: crate::stack::quic::QuicOptions::LISTENER,
+            quic: crate::stack::quic::QuicOptions::of_listener(),
             socket: SocketOptions::default(),
             rules: Rules::default(),
         }
