@@ -147,6 +147,9 @@ impl MioNet {
 
     /// Lets the machines of datagrams do what there is to do.
     fn run_datagrams(&mut self, ready: &mut Vec<Ready>) {
+        if self.datagrams.is_empty() {
+            return;
+        }
         let now = self.now();
         self.datagrams.run(now, ready);
         for place in self.datagrams.take_gone() {
@@ -494,10 +497,7 @@ impl Net for MioNet {
 
     #[cfg(feature = "datagram")]
     fn about(&mut self, link: LinkId) -> Option<Box<About>> {
-        match self.sockets.get(link.0 as usize)? {
-            Slot::Datagram(stream) => stream.take_about(),
-            _ => None,
-        }
+        self.about_udp(link)
     }
 
     fn append(&mut self, record: &[u8]) -> LogSequence {
