@@ -210,6 +210,9 @@ impl MioNet {
 
     /// Lets the machines of datagrams do what there is to do.
     fn run_datagrams(&mut self, ready: &mut Vec<Ready>) {
+        if self.datagrams.is_empty() {
+            return;
+        }
         let now = self.now();
         self.datagrams.run(now, ready);
         for place in self.datagrams.take_gone() {
@@ -590,7 +593,9 @@ impl Net for MioNet {
 impl Drop for MioNet {
     /// What the hosts have written to streams over datagrams has left this process for no kernel yet.
     fn drop(&mut self) {
-        self.datagrams.end(self.now());
+        if !self.datagrams.is_empty() {
+            self.datagrams.end(self.now());
+        }
     }
 }
 

@@ -66,6 +66,10 @@ impl Datagrams {
         Ok(Self)
     }
 
+    pub fn is_empty(&self) -> bool {
+        true
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         None
     }

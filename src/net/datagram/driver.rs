@@ -22,7 +22,7 @@ use crate::stack::{About, ConnectionId, DatagramEndpoint, DatagramEvent, Fault, 
 /// Bytes of one connection that wait in one direction between it and its host: the windows of its machine are besides.
 const PIPE_BYTES_MAX: usize = 64 << 10;
 /// System calls that receive, in one turn.
-const RECEIVES_PER_TURN: usize = 32;
+const RECEIVES_PER_TURN: usize = 8;
 /// System calls that send, in one turn.
 const TRANSMITS_PER_TURN: usize = 256;
 /// Datagrams sent by one system call, at most.

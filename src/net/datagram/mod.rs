@@ -105,6 +105,11 @@ impl Datagrams {
         Ok(Self { shared, drivers: IdMap::default(), deadlines: BTreeSet::new(), dirty: Vec::new(), gone: Vec::new(), noted: Vec::new(), kept: Vec::new() })
     }
 
+    /// There is no UDP socket.
+    pub fn is_empty(&self) -> bool {
+        self.drivers.is_empty()
+    }
+
     /// When the next driver has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(due, _)| *due)
@@ -172,9 +177,6 @@ impl Datagrams {
 
     /// Does all there is to do now; what the worker is to hear of it is appended.
     pub fn run(&mut self, now: Instant, ready: &mut Vec<Ready>) {
-        if self.drivers.is_empty() {
-            return;
-        }
         self.pump(now);
         while let Some(&(due, place)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, place));
@@ -254,7 +256,7 @@ impl Datagrams {
         driver.deregister(&self.shared);
         self.gone.push(place);
         if self.drivers.is_empty() {
-            (self.shared.buffers, self.kept) = (Vec::new(), Vec::new());
+            (self.shared.buffers, self.kept, self.dirty) = (Vec::new(), Vec::new(), Vec::new());
         }
     }
 

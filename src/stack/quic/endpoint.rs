@@ -13,6 +13,8 @@ use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent, Datagra
 
 /// Answers to nobody's connection that wait to be sent; further ones are as good as lost.
 const RESPONSES_MAX: usize = 64;
+/// Connections that have ended and are still answered for a moment; while there are more, nobody is let in.
+const CLOSING_MAX: usize = 1_024;
 /// What a connection holds, about, without what waits in it.
 const CONNECTION_BYTES: usize = 12 << 10;
 /// Nobody's number: of what came to nothing.
@@ -125,7 +127,8 @@ impl Endpoint {
             }
             return;
         }
-        if must_prove || self.shaking_count >= limits.handshakes_max {
+        let closing = self.machine.open_connections().saturating_sub(self.living);
+        if must_prove || self.shaking_count >= limits.handshakes_max || closing >= CLOSING_MAX {
             // It comes again.
             return self.machine.ignore(incoming);
         }
@@ -136,6 +139,12 @@ impl Endpoint {
                     connection.is_shaking = true;
                     self.shaking_count += 1;
                     self.shaking.push_back((now, connection.id));
+                }
+                // Those that are done are looked for when they are in front, and here before they pile up.
+                if self.shaking.len() > 2 * limits.handshakes_max {
+                    let mut shaking = core::mem::take(&mut self.shaking);
+                    shaking.retain(|(_, id)| self.is_shaking(*id));
+                    self.shaking = shaking;
                 }
                 self.settle(now, place);
                 self.mark(place);
@@ -243,11 +252,14 @@ impl Endpoint {
         Some(result)
     }
 
+    fn is_shaking(&self, id: ConnectionId) -> bool {
+        self.place(id).and_then(|place| self.connections[place].as_ref()).is_some_and(|connection| connection.is_shaking)
+    }
+
     /// The oldest half-made connection.
     fn oldest(&mut self) -> Option<(Instant, ConnectionId)> {
         while let Some(&(since, id)) = self.shaking.front() {
-            let is_shaking = self.place(id).and_then(|place| self.connections[place].as_ref()).is_some_and(|connection| connection.phase == Phase::Opening);
-            if is_shaking {
+            if self.is_shaking(id) {
                 return Some((since, id));
             }
             self.shaking.pop_front();
