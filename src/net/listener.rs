@@ -62,7 +62,7 @@ impl ListenerOptions {
             proxy: ProxyPolicy::Off,
             proxy_trusted: Networks::default(),
             #[cfg(feature = "quic")]
-            quic: crate::stack::quic::QuicOptions::LISTENER,
+            quic: crate::stack::quic::QuicOptions::of_listener(),
             #[cfg(feature = "rudp")]
             rudp: crate::stack::rudp::Options::default(),
             socket: SocketOptions::default(),

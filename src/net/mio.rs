@@ -575,10 +575,7 @@ impl Net for MioNet {
 
     #[cfg(feature = "datagram")]
     fn about(&mut self, link: LinkId) -> Option<Box<About>> {
-        match self.sockets.get(link.0 as usize)? {
-            Slot::Datagram(stream) => stream.take_about(),
-            _ => None,
-        }
+        self.about_udp(link)
     }
 
     fn append(&mut self, record: &[u8]) -> LogSequence {
@@ -593,9 +590,7 @@ impl Net for MioNet {
 impl Drop for MioNet {
     /// What the hosts have written to streams over datagrams has left this process for no kernel yet.
     fn drop(&mut self) {
-        if !self.datagrams.is_empty() {
-            self.datagrams.end(self.now());
-        }
+        self.datagrams.end(self.now());
     }
 }
 

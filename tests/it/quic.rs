@@ -364,6 +364,28 @@ fn losses_on_the_way_cost_time_and_nothing_else() {
 }
 
 #[test]
+fn what_a_client_cannot_take_waits_in_its_queue_and_comes_in_order() {
+    let (authority, ca) = signed();
+    let broker = Broker::new(1, &authority, "server", "", &[("max_queued_bytes", "64M"), ("max_queued_messages", "1000")]);
+    let relay = Relay::to(broker.address);
+    let runtime = runtime();
+    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("client_id", "slow")]);
+    peer.outcome().expect("let in");
+    relay.is_mute.store(true, Ordering::Relaxed);
+    // Far more than windows, pipe and out-buffer hold.
+    for number in 0..150_u8 {
+        let payload = vec![number; 30_000];
+        broker.server.publish_to("slow", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
+    }
+    broker.wait_for("messages_queued", |count| count > 50);
+    relay.is_mute.store(false, Ordering::Relaxed);
+    for number in 0..150_u8 {
+        assert!(message(&peer) == vec![number; 30_000], "{number}");
+    }
+    assert_eq!(broker.stat("dropped_queue_full") + broker.stat("slow_consumers_closed"), 0);
+}
+
+#[test]
 fn nobody_at_the_port_and_files_that_are_renewed() {
     let (authority, ca) = signed();
     let runtime = runtime();

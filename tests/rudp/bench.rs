@@ -166,7 +166,7 @@ mod quic {
             clock,
             clock_floor_s: 0,
         };
-        let server = ServerQuic::new(&server, &QuicOptions::LISTENER).expect("it can be made");
+        let server = ServerQuic::new(&server, &QuicOptions::of_listener()).expect("it can be made");
         let client = ClientQuic::new(&client, &QuicOptions::default()).expect("it can be made");
         let mut rng = Rng::with_seed(seed);
         let mut make = |make: &dyn MakeDatagrams, limits| Boxed(make.make(&Birth { seed: rng.u64(), epoch, limits }));

@@ -10,7 +10,7 @@ use super::{DialPlan, bind};
 use crate::base::Charge;
 use crate::net::mio::{MioNet, Slot};
 use crate::net::{DialOptions, Endpoint, LinkId, ListenerId, Net, SocketOptions};
-use crate::stack::{Birth, DatagramLimits, MakeDatagrams};
+use crate::stack::{About, Birth, DatagramLimits, MakeDatagrams};
 
 impl MioNet {
     fn insert_udp(&mut self, socket: &Socket) -> io::Result<u32> {
@@ -33,6 +33,14 @@ impl MioNet {
         let place = self.insert_udp(bound.socket())?;
         self.datagrams.listen(place, (bound, charge), machine, options.backlog);
         Ok((ListenerId(place), Endpoint::Udp(local)))
+    }
+
+    /// As [`Net::about`].
+    pub fn about_udp(&mut self, link: LinkId) -> Option<Box<About>> {
+        match self.sockets.get(link.0 as usize)? {
+            Slot::Datagram(stream) => stream.take_about(),
+            _ => None,
+        }
     }
 
     /// As [`Net::dial_datagrams`].

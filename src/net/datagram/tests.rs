@@ -42,7 +42,7 @@ fn world() -> World {
         alpn: &[],
         clock: || 0,
     };
-    let server = ServerQuic::new(&tls, &QuicOptions::LISTENER).expect("it can be made");
+    let server = ServerQuic::new(&tls, &QuicOptions::of_listener()).expect("it can be made");
     let tls = ClientTlsOptions {
         roots: Roots::DangerAnybody,
         certificates: None,

@@ -34,7 +34,7 @@ use super::tls::{ClientTlsOptions, ServerTlsOptions, client_config, server_confi
 use super::{Birth, DatagramEndpoint, Identity, MakeDatagrams, TlsVersion};
 
 /// The protocol's name in ALPN, if nobody says otherwise.
-pub const ALPN: &str = "mqtt";
+const ALPN: &str = "mqtt";
 /// The only version there is (RFC 9000 §15).
 const VERSION: u32 = 1;
 /// What may be on its way in one direction of a connection, and waits in memory.
@@ -64,7 +64,9 @@ impl Default for QuicOptions {
 
 impl QuicOptions {
     /// Of a listener: how long a client may be silent is MQTT's to say, and the client's.
-    pub const LISTENER: Self = Self { idle_timeout: Duration::ZERO, keepalive: Duration::ZERO, early_data: true };
+    pub fn of_listener() -> Self {
+        Self { idle_timeout: Duration::ZERO, keepalive: Duration::ZERO, early_data: true }
+    }
 
     /// `streams`: how many the peer may open.
     fn transport(&self, streams: u8) -> Arc<TransportConfig> {

@@ -181,7 +181,7 @@ fn bytes_arrive_whole_and_in_order_however_datagrams_travel() {
         let mut world = World::new(seed);
         world.loss_permille = if seed == 0 { 0 } else { 60 };
         let start = epoch();
-        let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(LIMITS), start);
+        let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
         let mut here = End::new(&client(&pems, QuicOptions::default()), 2, None, start);
         let id = here.machine.connect(world.now, there.address, "server.example").expect("begun");
         let data: Vec<u8> = (0..700_000_u32).map(|at| (at * 31 % 251) as u8).collect();
@@ -229,7 +229,7 @@ fn acquaint(world: &mut World, here: &mut End, there: &mut End) {
 fn a_client_that_comes_back_is_heard_with_its_first_flight_and_once() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
-    let (serving, dialling) = (server(&pems, QuicOptions::LISTENER), client(&pems, QuicOptions::default()));
+    let (serving, dialling) = (server(&pems, QuicOptions::of_listener()), client(&pems, QuicOptions::default()));
     let mut there = End::new(&serving, 1, Some(LIMITS), start);
     let mut here = End::new(&dialling, 2, None, start);
     acquaint(&mut world, &mut here, &mut there);
@@ -266,11 +266,11 @@ fn early_data_that_is_not_taken_is_sent_again() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
     let dialling = client(&pems, QuicOptions::default());
-    let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(LIMITS), start);
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     acquaint(&mut world, &mut End::new(&dialling, 2, None, start), &mut there);
     // A server that was started again knows no ticket; one that takes no early data has none to offer.
     for (port, early_data) in [(4, true), (5, false)] {
-        let mut other = End::new(&server(&pems, QuicOptions { early_data, ..QuicOptions::LISTENER }), 1, Some(LIMITS), start);
+        let mut other = End::new(&server(&pems, QuicOptions { early_data, ..QuicOptions::of_listener() }), 1, Some(LIMITS), start);
         let mut back = End::new(&dialling, port, None, start);
         let id = back.machine.connect(world.now, other.address, "server.example").expect("begun");
         back.listen();
@@ -295,7 +295,7 @@ fn half_made_connections_are_bounded_and_addresses_have_to_be_proven() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
     let dialling = client(&pems, QuicOptions::default());
-    let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(LIMITS), start);
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     // First packets from addresses that never answer.
     let spoof = |world: &mut World, there: &mut End, port: u16| -> usize {
         let mut here = End::new(&dialling, port, None, start);
@@ -332,7 +332,7 @@ fn connections_have_a_limit_of_their_own() {
     let (mut world, start) = (World::new(1), epoch());
     let dialling = client(&pems, QuicOptions::default());
     let limits = DatagramLimits { connections_max: 2, ..LIMITS };
-    let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(limits), start);
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(limits), start);
     let mut ends: Vec<_> = (2..5).map(|port| End::new(&dialling, port, None, start)).collect();
     let mut ids = Vec::new();
     for end in &mut ends {
@@ -363,7 +363,7 @@ fn a_path_that_moves_is_told_and_a_silent_one_ends() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
     let options = QuicOptions { idle_timeout: Duration::from_secs(3), keepalive: Duration::ZERO, early_data: false };
-    let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(LIMITS), start);
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     let mut here = End::new(&client(&pems, options), 2, None, start);
     let id = here.machine.connect(world.now, there.address, "server.example").expect("begun");
     world.run(SOON, &mut [&mut here, &mut there]);
@@ -385,7 +385,7 @@ fn a_path_that_moves_is_told_and_a_silent_one_ends() {
 fn what_was_not_read_when_a_connection_was_forgotten_can_be_read() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
-    let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(LIMITS), start);
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     let mut here = End::new(&client(&pems, QuicOptions::default()), 2, None, start);
     let id = here.machine.connect(world.now, there.address, "server.example").expect("begun");
     world.run(SOON, &mut [&mut here, &mut there]);
@@ -404,7 +404,7 @@ fn what_was_not_read_when_a_connection_was_forgotten_can_be_read() {
 fn nonsense_is_dropped_and_answered_by_no_more_than_it_is() {
     let pems = pems();
     let (mut world, start) = (World::new(7), epoch());
-    let mut there = End::new(&server(&pems, QuicOptions::LISTENER), 1, Some(LIMITS), start);
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     let from = SocketAddr::from(([10, 0, 0, 9], 9));
     let (mut came, mut went) = (0, 0);
     for _ in 0..20_000 {
