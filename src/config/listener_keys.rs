@@ -397,8 +397,9 @@ mod tests {
         let mut seen = vec![format!("{:?}", listener())];
         for key in KEYS {
             let mut changed = listener();
-            let is_news = |changed: &ListenerOptions, value: &str| key.print(changed) == value && key.print(&listener()) != value;
-            let value = values.iter().find(|value| key.set(&mut changed, value).is_ok() && is_news(&changed, value)).unwrap_or_else(|| panic!("{}", key.name));
+            let default = key.print(&changed);
+            let mut changes = |value: &str| value != default && key.set(&mut changed, value).is_ok() && key.print(&changed) == value;
+            let value = values.iter().find(|value| changes(value)).unwrap_or_else(|| panic!("{}", key.name));
             assert_eq!(key.print(&changed), *value, "{}", key.name);
             let moved = KEYS.iter().filter(|other| other.print(&changed) != other.print(&listener()));
             assert_eq!(moved.count(), 1, "{}", key.name);

@@ -50,10 +50,10 @@ impl Default for Way {
 /// One that is on its way: when, in which order it was sent, to whom, from where.
 type Flight = Reverse<(Instant, u64, usize, SocketAddr, Vec<u8>)>;
 
-pub struct World {
+pub struct World<E = Endpoint> {
     pub now: Instant,
     pub rng: Rng,
-    pub endpoints: [Endpoint; 2],
+    pub endpoints: [E; 2],
     pub way: Way,
     pub is_down: bool,
     /// How far the clock of each side is ahead.
@@ -90,6 +90,17 @@ impl World {
     pub fn new(seed: u64, way: Way, options: [&Options; 2]) -> Self {
         let mut rng = Rng::with_seed(seed);
         let endpoints = [endpoint(rng.u64(), options[0], false), endpoint(rng.u64(), options[1], true)];
+        Self::of(rng, way, endpoints)
+    }
+
+    pub fn statistics(&self, side: usize, id: ConnectionId) -> Statistics {
+        self.endpoints[side].statistics(id).expect("it is there")
+    }
+}
+
+impl<E: DatagramEndpoint> World<E> {
+    /// With these endpoints.
+    pub fn of(rng: Rng, way: Way, endpoints: [E; 2]) -> Self {
         Self {
             now: Instant::START + Duration::from_secs(1),
             endpoints,
@@ -138,10 +149,6 @@ impl World {
     pub fn close(&mut self, side: usize, id: ConnectionId) {
         let now = self.clock(side);
         self.endpoints[side].close(now, id);
-    }
-
-    pub fn statistics(&self, side: usize, id: ConnectionId) -> Statistics {
-        self.endpoints[side].statistics(id).expect("it is there")
     }
 
     /// A datagram somebody made up, towards `to`.
@@ -265,7 +272,7 @@ fn brief(frame: Frame<'_>) -> String {
 }
 
 /// Connects two endpoints, and says the first packet: the two connections.
-pub fn connected(world: &mut World) -> (ConnectionId, ConnectionId) {
+pub fn connected<E: DatagramEndpoint>(world: &mut World<E>) -> (ConnectionId, ConnectionId) {
     let client = world.connect();
     let (opened, _) = world.wait(CLIENT, |event| matches!(event, Event::Opened(_)));
     assert_eq!(opened, client);

@@ -125,10 +125,12 @@ impl Peer {
         let start = out.len();
         let ack = if self.incoming.has_news() { Some(self.incoming.answer(now)) } else { None };
         let number = self.outgoing.number();
-        Data { id: self.peer_id, number, offset: segment.offset, answer_at_once, ack, bytes: &[] }.begin(out);
         // Whoever has more to send than the window takes is held back by it; who has not, may not let it grow.
         let frame_bytes = u32::from(self.mtu.frame_bytes());
         let is_full = self.outgoing.in_flight() + 2 * frame_bytes > self.congestion.window();
+        // Behind this one nothing leaves before an answer.
+        let answer_at_once = answer_at_once || is_full;
+        Data { id: self.peer_id, number, offset: segment.offset, answer_at_once, ack, bytes: &[] }.begin(out);
         let was_full = is_full || self.outgoing.fresh_bytes() > u32::from(segment.length);
         self.outgoing.take(now, segment, is_probe, was_full, out);
         seal(out, start);
