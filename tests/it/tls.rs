@@ -89,14 +89,14 @@ impl Drop for Authority {
 
 /// A server that listens at one URI.
 pub struct Broker {
-    server: Server,
+    pub server: Server,
     address: SocketAddr,
     config: ServerConfig,
     _runtime: Runtime,
 }
 
 impl Broker {
-    fn new(authority: &Authority, certificate: &str, query: &str) -> Self {
+    pub fn new(authority: &Authority, certificate: &str, query: &str) -> Self {
         Self::with(1, authority, certificate, query, |_| {})
     }
 
@@ -124,7 +124,7 @@ impl Broker {
         }
     }
 
-    fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         format!("mqtts://127.0.0.1:{}", self.address.port())
     }
 }
@@ -148,6 +148,10 @@ impl Peer {
         config.set("server", uri).expect("a URI");
         config.set("reconnect_delay_min_ms", "20").expect("a key");
         keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
+        Self::with(runtime, &config)
+    }
+
+    pub fn with(runtime: &Runtime, config: &ClientConfig) -> Self {
         let (options, servers, dial) = config.parts().expect("whole");
         let (sender, told) = channel();
         let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
@@ -167,7 +171,16 @@ impl Peer {
         }
     }
 
-    fn fault(&self) -> FaultKind {
+    /// The payload of the next message.
+    pub fn message(&self) -> Vec<u8> {
+        loop {
+            if let Event::Message(incoming) = self.told.recv_timeout(PATIENCE).expect("it comes") {
+                return incoming.message.payload().to_vec();
+            }
+        }
+    }
+
+    pub fn fault(&self) -> FaultKind {
         let lost = self.outcome().expect_err("not let in");
         assert_eq!(lost.cause, Cause::Tls, "{lost:?}");
         let fault = lost.fault.expect("a fault");
@@ -201,12 +214,7 @@ fn clients_and_servers_speak_tls_of_both_versions_and_large_messages_arrive_whol
             assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload);
             let other = Publication { topic: "x", payload: &payload, ..Publication::default() };
             broker.server.publish_to(&id, &other).expect("room");
-            let back = loop {
-                if let Event::Message(incoming) = peer.told.recv_timeout(PATIENCE).expect("it comes back") {
-                    break incoming;
-                }
-            };
-            assert!(back.message.payload() == payload);
+            assert!(peer.message() == payload);
             peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
         }
         assert_eq!(broker.stat("handshakes"), 6);
