@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use quinn_udp::{Transmit, UdpSocketState};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::base::{Budget, Duration, OutBuffer};
@@ -12,7 +13,8 @@ use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
 use crate::stack::{ClientCertificate, DatagramLimits, Identity, TlsVersion};
 
-const LIMITS: DatagramLimits = DatagramLimits { connections_max: 9, handshakes_max: 9, handshake_timeout: Duration::from_secs(9) };
+const LIMITS: DatagramLimits =
+    DatagramLimits { connections_max: 9, handshakes_max: 9, handshakes_per_source_max: 9, handshake_timeout: Duration::from_secs(9) };
 
 /// Two nets, one that listens and one that dials.
 struct World {
