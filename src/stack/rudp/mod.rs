@@ -22,6 +22,7 @@ mod endpoint;
 mod first;
 pub mod frame;
 mod incoming;
+mod known;
 mod mtu;
 mod options;
 mod outgoing;
@@ -34,6 +35,7 @@ mod rtt;
 mod throttle;
 
 pub use endpoint::{Counters, Endpoint, Maker};
+pub use known::KnownServers;
 pub use options::{CongestionControl, Generation, Options};
 
 use super::{Fault, FaultKind};

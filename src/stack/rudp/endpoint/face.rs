@@ -10,6 +10,7 @@ use crate::stack::rudp::Reason;
 use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::Frame;
+use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
 use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
@@ -20,11 +21,17 @@ pub struct Maker {
     options: Options,
     secret: Secret,
 }
+    known: Arc<KnownServers>,
 
 impl Maker {
     /// `secret` comes from where the system has what nobody can foresee: ids, tokens and proofs follow from it.
     pub fn new(options: Options, secret: Secret) -> Self {
-        Self { options, secret }
+        Self { options, secret, known: Arc::default() }
+    }
+
+    /// Its endpoints share with others which servers speak generation 2.
+    pub fn knowing(self, known: &Arc<KnownServers>) -> Self {
+        Self { known: Arc::clone(known), ..self }
     }
 }
 
@@ -32,7 +39,9 @@ impl MakeDatagrams for Maker {
     fn make(&self, birth: &Birth) -> Box<dyn DatagramEndpoint> {
         // Several sockets of one listener do not share what follows from it.
         let secret = self.secret.map(|[high, low]| [high, low ^ birth.seed]);
-        Box::new(Endpoint::with_secret(self.options.clone(), birth, secret))
+        let mut endpoint = Endpoint::with_secret(self.options.clone(), birth, secret);
+        endpoint.known = Arc::clone(&self.known);
+        Box::new(endpoint)
     }
 
     fn as_any(&self) -> &dyn Any {
