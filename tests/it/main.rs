@@ -14,6 +14,8 @@ mod proxied;
 mod quic;
 #[cfg(all(feature = "rudp", feature = "tls"))]
 mod rudp;
+#[cfg(all(feature = "rudp", feature = "tls"))]
+mod rudp_many;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;
