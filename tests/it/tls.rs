@@ -142,16 +142,21 @@ pub struct Peer {
     pub told: Receiver<Event>,
 }
 
+/// A client that was not started.
+pub fn client(runtime: &Runtime, uri: &str, keys: &[(&str, &str)], handler: Box<dyn ClientHandler>) -> Client {
+    let mut config = ClientConfig::default();
+    config.set("server", uri).expect("a URI");
+    config.set("reconnect_delay_min_ms", "20").expect("a key");
+    keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
+    let (options, servers, dial) = config.parts().expect("whole");
+    let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
+    Client::new(runtime, parts, handler).expect("a client")
+}
+
 impl Peer {
     pub fn new(runtime: &Runtime, uri: &str, keys: &[(&str, &str)]) -> Self {
-        let mut config = ClientConfig::default();
-        config.set("server", uri).expect("a URI");
-        config.set("reconnect_delay_min_ms", "20").expect("a key");
-        keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
-        let (options, servers, dial) = config.parts().expect("whole");
         let (sender, told) = channel();
-        let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
-        let client = Client::new(runtime, parts, Box::new(Told(sender))).expect("a client");
+        let client = client(runtime, uri, keys, Box::new(Told(sender)));
         client.start();
         Self { client, told }
     }

@@ -244,7 +244,8 @@ impl Datagrams {
             return self.remove(place);
         }
         driver.recharge();
-        let (due, wants_more) = (driver.machine.deadline(), driver.wants_more());
+        driver.note(now, &mut self.shared);
+        let (due, wants_more) = (driver.deadline(), driver.wants_more());
         if driver.due != due {
             if let Some(before) = core::mem::replace(&mut driver.due, due) {
                 self.deadlines.remove(&(before, place));

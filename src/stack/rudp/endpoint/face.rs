@@ -13,15 +13,16 @@ use crate::stack::rudp::frame::Frame;
 use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
-use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
+use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, DatagramStatistics};
+use crate::stack::{Fault, FaultKind, MakeDatagrams, Received, Transmit};
 
 /// Makes endpoints with the same options, out of a secret.
 #[derive(Clone)]
 pub struct Maker {
     options: Options,
     secret: Secret,
-}
     known: Arc<KnownServers>,
+}
 
 impl Maker {
     /// `secret` comes from where the system has what nobody can foresee: ids, tokens and proofs follow from it.
@@ -211,6 +212,23 @@ impl DatagramEndpoint for Endpoint {
 
     fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    fn statistics(&self, id: ConnectionId) -> Option<DatagramStatistics> {
+        Endpoint::statistics(self, id).map(Into::into)
+    }
+
+    fn counters(&self) -> DatagramCounters {
+        let own = &self.counters;
+        DatagramCounters {
+            received: own.datagrams,
+            malformed: own.malformed + own.damaged,
+            unknown: own.unknown,
+            cookies: own.cookies,
+            refused: own.refused + own.first_refused,
+            resets: own.resets,
+            replies_dropped: own.replies_dropped,
+        }
     }
 
     fn memory_bytes(&self) -> usize {

@@ -113,6 +113,8 @@ pub struct Counters {
     pub damaged: u64,
     /// For an id or address nobody has.
     pub unknown: u64,
+    /// CONNECTs that were answered with an id, and without a place for their sender.
+    pub cookies: u64,
     /// RESETs sent.
     pub resets: u64,
     /// RESETs and CONNACKs without a connection that were left out.
