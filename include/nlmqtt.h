@@ -2462,8 +2462,9 @@ nlmqtt_client_config *nlmqtt_client_config_new(void);
 void nlmqtt_client_config_free(nlmqtt_client_config *config);
 
 /**
- * Adds a server, `mqtt://user:password@host:port?key=value` (also tcp://, and unix:///PATH for a Unix socket; port 1883 if there is none; a user name,
- * password or key counts for the whole client). Several servers are a ladder: the one with the lowest `priority` is tried
+ * Adds a server, `SCHEME://user:password@host:port?key=value`: mqtt or tcp (TCP, port 1883 if there is none), mqtts, tls or ssl (TLS, 8883), ws and
+ * wss (WebSocket, 80 and 443), rudp and rudps (reliable UDP, 14567), quic (with that feature, 14567), unix:///PATH, inproc://NAME. A user name,
+ * password or key counts for the whole client. Several servers are a ladder: the one with the lowest `priority` is tried
  * first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
  * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not
  * such a URI; UNSUPPORTED: a transport this build does not have. Nothing changes then.
@@ -3847,9 +3848,11 @@ nlmqtt_status nlmqtt_server_config_get(const nlmqtt_server_config *config,
 nlmqtt_status nlmqtt_server_config_load_environment(nlmqtt_server_config *config);
 
 /**
- * Adds a listener: `mqtt://ADDRESS:PORT`, or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
+ * Adds a listener, `SCHEME://ADDRESS:PORT`: mqtt or tcp (TCP, port 1883 if there is none), mqtts, tls or ssl (TLS, 8883), ws and wss (WebSocket, 8083
+ * and 8084), rudp and rudps (reliable UDP, 14567), quic (with that feature, 14567); `inproc://NAME` inside the process; or `unix:///PATH` for a Unix
+ * socket, whose file is made at the start and removed at the stop (one that is there is
  * replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has
- * the table. Port 0 takes a free one, no port is 1883, no address or `*` is every address, `localhost` is 127.0.0.1 and ::1. UNSUPPORTED:
+ * the table. Port 0 takes a free one, no address or `*` is every address, `localhost` is 127.0.0.1 and ::1. UNSUPPORTED:
  * a transport this build does not have; CONFIG: not a URI of a listener, or there already.
  */
 nlmqtt_status nlmqtt_server_config_add_listener(nlmqtt_server_config *config,

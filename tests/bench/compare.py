@@ -169,7 +169,7 @@ class Bench:
                         time.sleep(SETTLE_SECONDS)
                         return (broker.anonymous_bytes() - before) / case.units
 
-        return self.memory_row(case.title + ", bytes", measure, case.target)
+        return self.memory_row(case.title + ", bytes", measure, case.target, case.stretch)
 
     def resident(self):
         def measure(side):
@@ -177,17 +177,17 @@ class Bench:
                 time.sleep(SETTLE_SECONDS)
                 return broker.resident_bytes() / 2**20
 
-        rows = [self.memory_row("idle RSS, MiB", measure, cases.RSS_TARGET)]
+        rows = [self.memory_row("idle RSS, MiB", measure, cases.RSS_TARGET, cases.RSS_STRETCH)]
         if static := brokers.build_static(client_cpu.DIST, generator.BUILD.parent / "nlmqttd-static"):
             self.programs[OURS], shared = static, self.programs[OURS]
-            rows.append(self.memory_row("idle RSS, nlmqttd as one static file, MiB", measure, cases.RSS_TARGET))
+            rows.append(self.memory_row("idle RSS, nlmqttd as one static file, MiB", measure, cases.RSS_TARGET, cases.RSS_STRETCH))
             self.programs[OURS] = shared
         return rows
 
-    def memory_row(self, title, measure, target):
+    def memory_row(self, title, measure, target, stretch):
         print(f"{title} ...", file=sys.stderr)
         medians = [statistics.median(side) for side in self.rounds(measure).values()]
-        return title, medians[0], medians[1] if len(medians) == 2 else None, target
+        return title, medians[0], medians[1] if len(medians) == 2 else None, target, stretch
 
 
 def _summary(key, values):
@@ -230,7 +230,7 @@ def save(options, text, traffic_rows, worker_rows, memory_rows, client_rows):
     pathlib.Path(options.save + ".md").write_text(f"# {heading}\n\nWritten by `compare.py --save`; do not edit.\n\n{text}\n")
     rows = [(row.case.title, row.ratio, row.case.cpu_target) for row in traffic_rows]
     rows += [("2 workers: " + case.title, ratio, case.cpu_target) for case, _, _, _, ratio in worker_rows]
-    rows += [(title, report.quotient(ours, peer), target) for title, ours, peer, target in memory_rows]
+    rows += [(title, report.quotient(ours, peer), target) for title, ours, peer, target, _ in memory_rows]
     rows += [("client: " + title, ratio, target) for title, _, _, ratio, target, _ in client_rows]
     pathlib.Path(options.save + ".svg").write_text(plot.draw(rows, heading))
 

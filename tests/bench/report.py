@@ -14,9 +14,11 @@ def quotient(ours, peer):
     return ours / peer if ours is not None and peer else None
 
 
-def _met(value, target):
+def _met(value, target, stretch=None):
     if value is None or target is None:
         return ""
+    if stretch is not None and value <= stretch:
+        return "stretch"
     return "yes" if value <= target else "no"
 
 
@@ -33,13 +35,13 @@ def _both(ours, peer):
 
 def traffic(rows):
     """`rows`: compare.Row; ours, peer and floor are dicts of medians, peer and floor None where there is none."""
-    header = ["case", "ours us/msg", "mosquitto us/msg", "ratio", "target ratio", "met", "floor us/msg", "floor's ratio", "ours sys/msg",
+    header = ["case", "ours us/msg", "mosquitto us/msg", "ratio", "target ratio", "stretch", "met", "floor us/msg", "floor's ratio", "ours sys/msg",
               "mosquitto sys/msg", "ours msg/s", "mosquitto msg/s", "lost", "out of order"]
     lines = []
     for row in rows:
         ours, other = row.ours, row.peer or {}
         lines.append([row.case.title, ours["broker_us"], other.get("broker_us"), row.ratio, row.case.cpu_target,
-                      _met(row.ratio, row.case.cpu_target), row.floor and row.floor["broker_us"], row.floor_ratio, ours["syscalls"],
+                      row.case.stretch, _met(row.ratio, row.case.cpu_target, row.case.stretch), row.floor and row.floor["broker_us"], row.floor_ratio, ours["syscalls"],
                       other.get("syscalls"), ours["messages_per_s"], other.get("messages_per_s"), _both(ours["lost"], other.get("lost")),
                       _both(ours["out_of_order"], other.get("out_of_order"))])
     return table(header, lines)
@@ -60,7 +62,7 @@ def transports(rows):
 
 def transports_memory(rows):
     """As `memory`, without targets."""
-    return table(["transports: memory", "ours", "mosquitto", "ratio"], [[title, ours, peer, quotient(ours, peer)] for title, ours, peer, _ in rows])
+    return table(["transports: memory", "ours", "mosquitto", "ratio"], [[title, ours, peer, quotient(ours, peer)] for title, ours, peer, *_ in rows])
 
 
 def latency(rows):
@@ -74,12 +76,13 @@ def latency(rows):
 
 def workers(rows):
     """`rows`: (case, medians of one worker, of two, of mosquitto or None, the ratio of two workers)."""
-    header = ["two workers", "1 worker us/msg", "2 workers us/msg", "mosquitto us/msg", "ratio of 2", "target ratio", "met", "1 worker msg/s",
+    header = ["two workers", "1 worker us/msg", "2 workers us/msg", "mosquitto us/msg", "ratio of 2", "target ratio", "stretch", "met", "1 worker msg/s",
               "2 workers msg/s", "mosquitto msg/s", "lost", "out of order"]
     lines = []
     for case, one, two, peer, ratio in rows:
         other = peer or {}
-        lines.append([case.title, one["broker_us"], two["broker_us"], other.get("broker_us"), ratio, case.cpu_target, _met(ratio, case.cpu_target),
+        lines.append([case.title, one["broker_us"], two["broker_us"], other.get("broker_us"), ratio, case.cpu_target, case.stretch,
+                      _met(ratio, case.cpu_target, case.stretch),
                       one["messages_per_s"], two["messages_per_s"], other.get("messages_per_s"), _both(two["lost"], other.get("lost")),
                       _both(two["out_of_order"], other.get("out_of_order"))])
     return table(header, lines)
@@ -98,24 +101,24 @@ def syscalls(rows):
 
 
 def retained(rows):
-    header = ["stored messages", "ours s", "mosquitto s", "target s", "met", "ours us/msg", "mosquitto us/msg",
+    header = ["stored messages", "ours s", "mosquitto s", "target s", "stretch s", "met", "ours us/msg", "mosquitto us/msg",
               "ours received", "mosquitto received"]
     lines = []
     for case, ours, peer, *_ in rows:
         other = peer or {}
-        lines.append([case.title, ours["seconds"], other.get("seconds"), case.target_seconds,
-                      _met(ours["seconds"], case.target_seconds) if not ours["lost"] else "no", ours["broker_us"],
+        lines.append([case.title, ours["seconds"], other.get("seconds"), case.target_seconds, case.stretch_seconds,
+                      _met(ours["seconds"], case.target_seconds, case.stretch_seconds) if not ours["lost"] else "no", ours["broker_us"],
                       other.get("broker_us"), ours["messages"], other.get("messages")])
     return table(header, lines)
 
 
 def memory(rows):
-    """`rows`: (title, ours, peer, target)."""
-    header = ["memory", "ours", "mosquitto", "ratio", "target ratio", "met"]
+    """`rows`: (title, ours, peer, target, stretch)."""
+    header = ["memory", "ours", "mosquitto", "ratio", "target ratio", "stretch", "met"]
     lines = []
-    for title, ours, peer, target in rows:
+    for title, ours, peer, target, stretch in rows:
         ratio = quotient(ours, peer)
-        lines.append([title, ours, peer, ratio, target, _met(ratio, target)])
+        lines.append([title, ours, peer, ratio, target, stretch, _met(ratio, target, stretch)])
     return table(header, lines)
 
 

@@ -5,6 +5,8 @@
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
+#include "certificates.h"
+
 #include <nlmqtt.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -264,16 +266,35 @@ static inline nlmqtt_server *server_at(void (*connected)(void *, const nlmqtt_cl
     return server;
 }
 
+/* What the servers and clients below speak over: TCP, or what run.sh says when it runs the same programs again. */
+static inline const char *test_scheme(void)
+{
+    const char *scheme = getenv("NLMQTT_TEST_SCHEME");
+    return scheme ? scheme : "mqtt";
+}
+
+static inline bool has_tls(void)
+{
+    return test_scheme()[strlen(test_scheme()) - 1] == 's' && strcmp(test_scheme(), "ws") != 0;
+}
+
 /* A server on a free port; `hooks` may be NULL. */
 static inline nlmqtt_server *serve(nlmqtt_runtime *runtime, const nlmqtt_server_hooks *hooks, uint16_t *port)
 {
     nlmqtt_server *server = NULL;
     nlmqtt_server_config *config = nlmqtt_server_config_new();
-    CHECK_OK(nlmqtt_server_config_add_listener(config, "mqtt://127.0.0.1:0"));
+    struct server_files files;
+    char uri[sizeof files.uri + 16];
+    if (has_tls())
+        write_server_files(&files, "");
+    snprintf(uri, sizeof uri, "%s://127.0.0.1:0%s", test_scheme(), has_tls() ? strchr(files.uri, '?') : "");
+    CHECK_OK(nlmqtt_server_config_add_listener(config, uri));
     CHECK_OK(nlmqtt_server_new(runtime, config, hooks, &server));
     CHECK_OK(nlmqtt_server_start(server));
     CHECK_OK(nlmqtt_server_listener_port(server, 0, port));
     nlmqtt_server_config_free(config);
+    if (has_tls())
+        remove_server_files(&files);
     return server;
 }
 
@@ -282,8 +303,10 @@ static inline nlmqtt_client_config *config_for(uint16_t port, const char *versio
 {
     char uri[64];
     nlmqtt_client_config *config = nlmqtt_client_config_new();
-    snprintf(uri, sizeof uri, "mqtt://127.0.0.1:%u", port);
+    snprintf(uri, sizeof uri, "%s://127.0.0.1:%u", test_scheme(), port);
     CHECK_OK(nlmqtt_client_config_add_server(config, uri, 0));
+    if (has_tls())
+        CHECK_OK(nlmqtt_client_config_set_ca_pem(config, ca_pem));
     CHECK_OK(nlmqtt_client_config_set(config, "version", version));
     CHECK_OK(nlmqtt_client_config_set(config, "client_id", "bench"));
     CHECK_OK(nlmqtt_client_config_set(config, "reconnect_delay_min_ms", "20"));

@@ -163,7 +163,7 @@ static void another_server_takes_over(void)
     nlmqtt_client_config *config = config_for(dead, "3.1.1");
     nlmqtt_server_free(first);
     record_init(&record);
-    snprintf(uri, sizeof uri, "mqtt://127.0.0.1:%u", alive);
+    snprintf(uri, sizeof uri, "%s://127.0.0.1:%u", test_scheme(), alive);
     CHECK_OK(nlmqtt_client_config_add_server(config, uri, 1));
     client_with(NULL, config, &record);
     CHECK_OK(nlmqtt_client_start(record.client));

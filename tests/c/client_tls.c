@@ -1,8 +1,6 @@
 /* TLS from C: who is let in, who is not and with which status, a key that lies elsewhere, certificates that change. */
 #include "client_bench.h"
 
-#include "certificates.h"
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -134,7 +132,7 @@ static void on_signer_free(void *user_data)
     __sync_fetch_and_add(&freed, 1);
 }
 
-/* Its signature is good in tests/it; here the key element is out of order. */
+/* Its signature is good in tests/it/tls_client.rs; here the key element is out of order. */
 static void a_key_elsewhere_is_asked(uint16_t port)
 {
     nlmqtt_client_config *config = config_at("mqtts", port);

@@ -66,5 +66,11 @@ for source in tests/c/*.c "$out"/generated/*.c; do
         check "$name: address sanitizer" env ASAN_OPTIONS=detect_leaks=1 "$out/$name-asan"
     fi
 done
+# The programs whose other side is the library's own server, unchanged over other transports.
+for scheme in mqtts ws wss rudp rudps; do
+    for name in client_auth client_callbacks client_life client_messages client_request; do
+        check "$name over $scheme" env NLMQTT_TEST_SCHEME=$scheme "$out/$name"
+    done
+done
 echo "c: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -157,6 +157,16 @@ def our_clients_show_mosquitto_their_certificates(bench):
         assert refused.process.wait(TIMEOUT_S) != 0, f"{arguments} {ca}"
 
 
+@test
+def our_clients_trust_the_authorities_of_the_system(bench):
+    broker = bench.mosquitto(requires=False)
+    command = [os.path.join(bench.programs, "publish"), "-h", "localhost", "-p", str(broker.port), "--tls-use-os-certs", "-t", "t", "-q", "1", "-m", "x", "-W", "5"]
+    for authority, is_known in (("ca", True), ("stranger", False)):
+        # This variable names the system's file for the length of one process, as with OpenSSL.
+        done = subprocess.run(command, env={**os.environ, "SSL_CERT_FILE": bench.file(f"{authority}.pem")}, capture_output=True, timeout=TIMEOUT_S)
+        assert (done.returncode == 0) == is_known, f"{authority}: {done.stderr.decode()}"
+
+
 def cases(nlmqttd, programs):
     return [Case(f"tls/{run.__name__}", lambda run=run: act(nlmqttd, programs, run), needs_broker=False) for run in _tests]
 

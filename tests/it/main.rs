@@ -12,12 +12,16 @@ mod newlife_server;
 mod proxied;
 #[cfg(feature = "quic")]
 mod quic;
+#[cfg(all(feature = "datagram", feature = "tls"))]
+mod relay;
 #[cfg(all(feature = "rudp", feature = "tls"))]
 mod rudp;
 #[cfg(all(feature = "rudp", feature = "tls"))]
 mod rudp_many;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_client;
 mod unix;
 mod wire;
 mod workers;

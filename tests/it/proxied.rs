@@ -194,6 +194,16 @@ fn a_ban_is_for_who_is_behind_the_proxy() {
     assert_eq!(broker.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")), CONNACK);
 }
 
+#[test]
+fn a_listener_denies_who_is_behind_the_proxy_and_the_proxy_itself() {
+    let at = |deny: &str| Broker::new(&format!("mqtt://127.0.0.1:0?proxy=required&proxy_trusted=127.0.0.1&allow_anonymous=on&deny={deny}"), 1);
+    let broker = at("192.0.2.0/24");
+    assert_eq!(broker.answer(&behind(&binary(&[]))), [0x20, 2, 0, 5], "not authorized");
+    assert_eq!(broker.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")), CONNACK);
+    let broker = at("127.0.0.1");
+    assert!(broker.answer(&behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n")).is_empty(), "before it says a word");
+}
+
 #[cfg(feature = "websocket")]
 #[test]
 fn x_forwarded_for_counts_from_trusted_proxies_only() {

@@ -1,10 +1,9 @@
 //! QUIC over real sockets: everything that TLS over TCP does, and what only QUIC has: datagrams that are lost or nonsense, addresses that change.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nlmqtt::client::{Cause, Event, Publish, StopRequest};
@@ -15,6 +14,7 @@ use nlmqtt::server::{Publication, Server};
 use nlmqtt::stack::{DatagramProtocol, FaultKind};
 use rcgen::{SerialNumber, date_time_ymd};
 
+use crate::relay::{Relay, udp};
 use crate::tls::{Authority, Peer, runtime};
 use crate::wire::PATIENCE;
 
@@ -57,93 +57,11 @@ impl Broker {
     }
 }
 
-/// A network between a client and a server: it forwards, forgets, or goes on from another address.
-struct Relay {
-    front: SocketAddr,
-    back: Arc<Mutex<UdpSocket>>,
-    is_mute: Arc<AtomicBool>,
-    loss_permille: Arc<AtomicUsize>,
-    ends: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-fn udp() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a time-out");
-    socket
-}
-
-impl Relay {
-    fn to(server: SocketAddr) -> Self {
-        let (front, back) = (udp(), Arc::new(Mutex::new(udp())));
-        let at = front.local_addr().expect("bound");
-        let (is_mute, ends, loss_permille) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (to_server, muted, over, loss) = (back.clone(), is_mute.clone(), ends.clone(), loss_permille.clone());
-        let run = move || {
-            let mut client = None;
-            let mut buffer = [0; 65_536];
-            let mut number = 0_usize;
-            let mut passes = || {
-                // Not random, and no pattern that anybody waits for.
-                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                !muted.load(Ordering::Relaxed) && (number >> 33) % 1_000 >= loss.load(Ordering::Relaxed)
-            };
-            while !over.load(Ordering::Relaxed) {
-                if let Ok((count, from)) = front.recv_from(&mut buffer) {
-                    client = Some(from);
-                    if passes() {
-                        let _ = to_server.lock().expect("a lock").send_to(&buffer[..count], server);
-                    }
-                }
-                loop {
-                    let received = {
-                        let back = to_server.lock().expect("a lock");
-                        back.set_nonblocking(true).expect("an option");
-                        back.recv_from(&mut buffer)
-                    };
-                    let (Ok((count, _)), Some(client)) = (received, client) else { break };
-                    if passes() {
-                        let _ = front.send_to(&buffer[..count], client);
-                    }
-                }
-            }
-        };
-        Self { front: at, back, is_mute, loss_permille, ends, threads: vec![std::thread::spawn(run)] }
-    }
-
-    fn uri(&self) -> String {
-        format!("quic://127.0.0.1:{}", self.front.port())
-    }
-
-    /// From now on the server sees another address.
-    fn move_on(&self) -> SocketAddr {
-        let other = udp();
-        let address = other.local_addr().expect("bound");
-        *self.back.lock().expect("a lock") = other;
-        address
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| thread.join().expect("no panic"));
-    }
-}
-
 fn signed() -> (Authority, String) {
     let authority = Authority::new("authority");
     authority.sign("server", &["localhost", "127.0.0.1"], |_| {});
     let ca = authority.file("ca.pem");
     (authority, ca)
-}
-
-fn message(peer: &Peer) -> Vec<u8> {
-    loop {
-        if let Event::Message(incoming) = peer.told.recv_timeout(PATIENCE).expect("it comes") {
-            return incoming.message.payload().to_vec();
-        }
-    }
 }
 
 #[test]
@@ -164,7 +82,7 @@ fn every_qos_and_large_messages_go_both_ways_wherever_a_client_is_at_home() {
                 peer.client.publish(Publish { topic: "big/one", payload: &payload, qos, ..Publish::default() }, None).expect("room");
                 assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload, "{id} {qos:?}");
                 broker.server.publish_to(&id, &Publication { topic: "x", payload: &payload, qos, ..Publication::default() }).expect("room");
-                assert!(message(&peer) == payload, "{id} {qos:?}");
+                assert!(peer.message() == payload, "{id} {qos:?}");
             }
             peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
         }
@@ -255,7 +173,7 @@ fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
     let broker = Broker::new(2, &authority, "server", "", &[]);
     let relay = Relay::to(broker.address);
     let runtime = runtime();
-    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("client_id", "rover"), ("username", "me")]);
+    let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("client_id", "rover"), ("username", "me")]);
     peer.outcome().expect("let in");
     let address = || broker.server.clients().expect("a list").remove(0).peer;
     for _ in 0..2 {
@@ -265,7 +183,7 @@ fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
         peer.client.publish(Publish { topic: "t", payload: b"x", qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
         broker.wait_for("paths_moved", |count| count > before);
         broker.server.publish_to("rover", &Publication { topic: "x", payload: b"there", ..Publication::default() }).expect("room");
-        assert_eq!(message(&peer), b"there");
+        assert_eq!(peer.message(), b"there");
         assert_eq!(address(), here.to_string());
     }
     assert_eq!(broker.stat("connections_accepted"), 1);
@@ -292,14 +210,14 @@ fn a_server_that_is_silent_is_given_up() {
     let broker = Broker::new(1, &authority, "server", "", &[]);
     let relay = Relay::to(broker.address);
     let runtime = runtime();
-    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("quic_idle_timeout_s", "1"), ("quic_keepalive_s", "0"), ("keepalive", "60")]);
+    let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("quic_idle_timeout_s", "1"), ("quic_keepalive_s", "0"), ("keepalive", "60")]);
     peer.outcome().expect("let in");
-    relay.is_mute.store(true, Ordering::Relaxed);
+    relay.loss_permille.store(1_000, Ordering::Relaxed);
     let lost = peer.outcome().expect_err("nobody is there");
     let fault = lost.fault.expect("a fault");
     assert!(fault.kind == FaultKind::Silent && lost.cause == Cause::Network, "{fault:?}");
     broker.wait_for("clients_connected", |count| count == 0);
-    relay.is_mute.store(false, Ordering::Relaxed);
+    relay.loss_permille.store(0, Ordering::Relaxed);
     peer.outcome().or_else(|_| peer.outcome()).or_else(|_| peer.outcome()).expect("back again");
     // With a keep-alive of its own, nothing is silent for so long.
     let awake = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("quic_idle_timeout_s", "3"), ("quic_keepalive_s", "1"), ("keepalive", "600")]);
@@ -352,7 +270,7 @@ fn datagrams_of_nonsense_do_no_harm() {
         let _ = socket.send_to(&bytes[..length], broker.address);
         if number % 10_000 == 0 {
             broker.server.publish_to("good", &Publication { topic: "x", payload: b"on", ..Publication::default() }).expect("room");
-            assert_eq!(message(&peer), b"on", "seed {seed}");
+            assert_eq!(peer.message(), b"on", "seed {seed}");
         }
     }
     let other = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca)]);
@@ -367,14 +285,14 @@ fn losses_on_the_way_cost_time_and_nothing_else() {
     let relay = Relay::to(broker.address);
     relay.loss_permille.store(30, Ordering::Relaxed);
     let runtime = runtime();
-    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("client_id", "far"), ("connect_timeout_ms", "20000")]);
+    let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("client_id", "far"), ("connect_timeout_ms", "20000")]);
     peer.outcome().expect("let in");
     for number in 0..20_u8 {
         let payload = vec![number; 30_000];
         broker.server.publish_to("far", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
     }
     for number in 0..20_u8 {
-        assert!(message(&peer) == vec![number; 30_000], "{number}");
+        assert!(peer.message() == vec![number; 30_000], "{number}");
     }
 }
 
@@ -384,18 +302,18 @@ fn what_a_client_cannot_take_waits_in_its_queue_and_comes_in_order() {
     let broker = Broker::new(1, &authority, "server", "", &[("max_queued_bytes", "64M"), ("max_queued_messages", "1000")]);
     let relay = Relay::to(broker.address);
     let runtime = runtime();
-    let peer = Peer::new(&runtime, &relay.uri(), &[("ca_file", &ca), ("client_id", "slow")]);
+    let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("client_id", "slow")]);
     peer.outcome().expect("let in");
-    relay.is_mute.store(true, Ordering::Relaxed);
+    relay.loss_permille.store(1_000, Ordering::Relaxed);
     // Far more than windows, pipe and out-buffer hold.
     for number in 0..150_u8 {
         let payload = vec![number; 30_000];
         broker.server.publish_to("slow", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
     }
     broker.wait_for("messages_queued", |count| count > 50);
-    relay.is_mute.store(false, Ordering::Relaxed);
+    relay.loss_permille.store(0, Ordering::Relaxed);
     for number in 0..150_u8 {
-        assert!(message(&peer) == vec![number; 30_000], "{number}");
+        assert!(peer.message() == vec![number; 30_000], "{number}");
     }
     assert_eq!(broker.stat("dropped_queue_full") + broker.stat("slow_consumers_closed"), 0);
 }
@@ -421,11 +339,11 @@ fn nobody_at_the_port_and_files_that_are_renewed() {
     assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
     Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]).outcome().expect("the new one");
     broker.server.publish_to("old", &Publication { topic: "x", payload: b"on", ..Publication::default() }).expect("room");
-    assert_eq!(message(&old), b"on");
+    assert_eq!(old.message(), b"on");
     // A listener that is closed takes nobody in, and keeps whom it has.
     assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("closed"));
     broker.server.publish_to("old", &Publication { topic: "x", payload: b"still", ..Publication::default() }).expect("room");
-    assert_eq!(message(&old), b"still");
+    assert_eq!(old.message(), b"still");
     let late = Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]);
     assert_eq!(late.outcome().expect_err("closed").fault.map(|fault| fault.kind), Some(FaultKind::Refused));
 }

@@ -1,10 +1,9 @@
 //! Reliable UDP over real sockets: both generations, with TLS inside and without, over a way that loses and moves.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nlmqtt::broker::{ClientInfo, Hooks, Interest};
@@ -15,7 +14,8 @@ use nlmqtt::net::{ClientHandler, Endpoint, PathMoved, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
 use nlmqtt::stack::{DatagramProtocol, DatagramStatistics};
 
-use crate::tls::{Authority, Peer, client, runtime};
+use crate::relay::{Relay, udp};
+use crate::tls::{Authority, Peer, client, client_config, runtime};
 use crate::wire::PATIENCE;
 
 /// A server that listens at one URI.
@@ -62,78 +62,6 @@ impl Broker {
     }
 }
 
-fn udp() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a time-out");
-    socket
-}
-
-/// A network between a client and a server: it forwards, forgets some, and goes on from another address when told to.
-struct Relay {
-    front: SocketAddr,
-    back: Arc<Mutex<UdpSocket>>,
-    loss_permille: Arc<AtomicUsize>,
-    ends: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Relay {
-    fn to(server: SocketAddr) -> Self {
-        let (front, back) = (udp(), Arc::new(Mutex::new(udp())));
-        let at = front.local_addr().expect("bound");
-        let (ends, loss_permille) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (behind, over, loss) = (back.clone(), ends.clone(), loss_permille.clone());
-        let run = move || {
-            let (mut client, mut buffer, mut random) = (None, [0; 65_536], nlmqtt::base::Rng::with_seed(3));
-            while !over.load(Ordering::Relaxed) {
-                if let Ok((count, from)) = front.recv_from(&mut buffer) {
-                    client = Some(from);
-                    if !random.chance(loss.load(Ordering::Relaxed) as u32) {
-                        let _ = behind.lock().expect("a lock").send_to(&buffer[..count], server);
-                    }
-                }
-                let back = behind.lock().expect("a lock");
-                back.set_nonblocking(true).expect("an option");
-                while let (Ok((count, _)), Some(client)) = (back.recv_from(&mut buffer), client) {
-                    if !random.chance(loss.load(Ordering::Relaxed) as u32) {
-                        let _ = front.send_to(&buffer[..count], client);
-                    }
-                }
-            }
-        };
-        Self { front: at, back, loss_permille, ends, thread: Some(std::thread::spawn(run)) }
-    }
-
-    fn uri(&self) -> String {
-        format!("rudp://{}", self.front)
-    }
-
-    /// From now on the server sees another address.
-    fn move_on(&self) -> SocketAddr {
-        let other = udp();
-        let address = other.local_addr().expect("bound");
-        *self.back.lock().expect("a lock") = other;
-        address
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("no panic");
-        }
-    }
-}
-
-fn message(peer: &Peer) -> Vec<u8> {
-    loop {
-        if let Event::Message(incoming) = peer.told.recv_timeout(PATIENCE).expect("it comes") {
-            return incoming.message.payload().to_vec();
-        }
-    }
-}
-
 /// Every QoS both ways, with payloads of this size.
 fn all_goes_both_ways(broker: &Broker, uri: &str, keys: &[(&str, &str)], bytes: u32, clients: usize) {
     let (sender, received) = channel();
@@ -149,7 +77,7 @@ fn all_goes_both_ways(broker: &Broker, uri: &str, keys: &[(&str, &str)], bytes: 
             peer.client.publish(Publish { topic: "big/one", payload: &payload, qos, ..Publish::default() }, None).expect("room");
             assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload, "{id} {qos:?}");
             broker.server.publish_to(&id, &Publication { topic: "x", payload: &payload, qos, ..Publication::default() }).expect("room");
-            assert!(message(&peer) == payload, "{id} {qos:?}");
+            assert!(peer.message() == payload, "{id} {qos:?}");
         }
         peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
     }
@@ -197,7 +125,7 @@ fn what_is_too_large_for_a_frame_of_generation_1_is_refused_and_counted_and_hold
         let payload = vec![size as u8; size];
         broker.server.publish_to("old", &Publication { topic: "x", payload: &payload, qos: Qos::AtLeastOnce, ..Publication::default() }).expect("room");
     }
-    assert_eq!(message(&peer).len(), 100, "the next one comes");
+    assert_eq!(peer.message().len(), 100, "the next one comes");
     assert_eq!(broker.stat("dropped_too_large"), before + 1);
     peer.client.publish(Publish { topic: "x", payload: &[0; 9_000], qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
     peer.client.publish(Publish { topic: "x", payload: &[0; 100], qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
@@ -302,7 +230,7 @@ fn losses_and_another_address_cost_time_and_nothing_else() {
     let relay = Relay::to(broker.address);
     relay.loss_permille.store(50, Ordering::Relaxed);
     let runtime = runtime();
-    let peer = Peer::new(&runtime, &relay.uri(), &[("client_id", "far"), ("rudp_generation", "2"), ("rudp_keepalive_s", "1")]);
+    let peer = Peer::new(&runtime, &relay.uri("rudp"), &[("client_id", "far"), ("rudp_generation", "2"), ("rudp_keepalive_s", "1")]);
     peer.outcome().expect("let in");
     for number in 0..20_u8 {
         let payload = vec![number; 30_000];
@@ -310,7 +238,7 @@ fn losses_and_another_address_cost_time_and_nothing_else() {
         if number % 7 == 3 {
             relay.move_on();
         }
-        assert!(message(&peer) == payload, "{number}");
+        assert!(peer.message() == payload, "{number}");
     }
     assert_eq!(broker.stat("clients_connected"), 1);
     assert_eq!(broker.stat("connections_accepted"), 1, "it is one connection");
@@ -339,14 +267,14 @@ impl Hooks for Places {
     }
 }
 
-/// The client on this way tells that it moved, its server too, and both know what went to and fro.
-fn both_sides_tell_and_count(uri: &str, scheme: &str, keys: &[(&str, &str)], protocol: DatagramProtocol) {
+#[test]
+fn both_sides_tell_of_a_path_that_moves_and_count_what_goes_over_it() {
     let (told, places) = channel();
-    let broker = Broker::with_hooks(2, uri, |_| Some(Box::new(Places(told.clone()))));
+    let broker = Broker::with_hooks(2, "rudp://127.0.0.1:0", |_| Some(Box::new(Places(told.clone()))));
     let relay = Relay::to(broker.address);
     let (sender, paths) = channel();
-    let (runtime, keys) = (runtime(), [keys, &[("client_id", "seen")]].concat());
-    let client = client(&runtime, &format!("{scheme}://{}", relay.front), &keys, Box::new(Paths(sender)));
+    let (runtime, keys) = (runtime(), [("client_id", "seen"), ("rudp_generation", "2")]);
+    let client = client(&runtime, &client_config(&relay.uri("rudp"), &keys), Box::new(Paths(sender)));
     assert_eq!(client.datagram_statistics(), None, "there is no connection");
     client.start();
     let patience = nlmqtt::base::Duration::from_secs(PATIENCE.as_secs());
@@ -362,7 +290,7 @@ fn both_sides_tell_and_count(uri: &str, scheme: &str, keys: &[(&str, &str)], pro
     send();
     assert_eq!(places.recv_timeout(PATIENCE).expect("the server tells it"), (now.to_string(), before));
     let moved = paths.recv_timeout(PATIENCE).expect("the client tells it");
-    assert_eq!((moved.server, moved.statistics.protocol), (0, protocol));
+    assert_eq!((moved.server, moved.statistics.protocol), (0, DatagramProtocol::ReliableUdpTwo));
     assert!(moved.local.is_some_and(|local| local.ip().is_loopback() && local.port() != 0), "{moved:?}");
     assert!(moved.statistics.path_changes >= 1);
     // Both count on, and look seldom.
@@ -373,7 +301,7 @@ fn both_sides_tell_and_count(uri: &str, scheme: &str, keys: &[(&str, &str)], pro
         let is_whole = |all: &DatagramStatistics| all.path_changes >= 1 && all.bytes_sent.max(all.bytes_received) > 10_000;
         if is_whole(&theirs) && is_whole(&ours) && broker.stat("datagrams_received") >= theirs.datagrams_received {
             assert!(ours.bytes_sent > 10_000 && ours.datagrams_sent > 8 && ours.datagrams_received > 2, "{ours:?}");
-            assert!(theirs.bytes_received > 10_000 && theirs.protocol == protocol, "{theirs:?}");
+            assert!(theirs.bytes_received > 10_000 && theirs.protocol == DatagramProtocol::ReliableUdpTwo, "{theirs:?}");
             assert!(ours.round_trip.as_micros() > 0 && ours.window_bytes > 1_000 && ours.datagram_bytes_max >= 576, "{ours:?}");
             break;
         }
@@ -383,11 +311,6 @@ fn both_sides_tell_and_count(uri: &str, scheme: &str, keys: &[(&str, &str)], pro
     assert_eq!(broker.stat("paths_moved"), 1);
     client.stop_and_wait(StopRequest::default()).expect("stopped");
     assert_eq!(client.datagram_statistics(), None, "the connection has ended");
-}
-
-#[test]
-fn both_sides_tell_of_a_path_that_moves_and_count_what_goes_over_it() {
-    both_sides_tell_and_count("rudp://127.0.0.1:0", "rudp", &[("rudp_generation", "2")], DatagramProtocol::ReliableUdpTwo);
 }
 
 #[test]
@@ -458,7 +381,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
     let first = Broker::at(1, &format!("rudp://127.0.0.1:0?rudp_reset_key={key}"));
     let relay = Relay::to(first.address);
     let runtime = runtime();
-    let peer = Peer::new(&runtime, &relay.uri(), &[("client_id", "stays"), ("rudp_generation", "2")]);
+    let peer = Peer::new(&runtime, &relay.uri("rudp"), &[("client_id", "stays"), ("rudp_generation", "2")]);
     peer.outcome().expect("let in");
     // Long enough that a RESET is believed.
     std::thread::sleep(Duration::from_millis(2_100));
@@ -487,9 +410,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
     let broker = Broker::new(1);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
-    let Ok(told) = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output() else {
-        return eprintln!("not looked at: there is no python3");
-    };
+    let told = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output().expect("python3 is there");
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
     assert!(told.status.success() && out.contains("all said"), "{out}{errors}");
     broker.wait_for("clients_connected", |count| count == 0);

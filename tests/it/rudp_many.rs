@@ -10,7 +10,7 @@ use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{ClientHandler, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
 
-use crate::tls::{client, runtime};
+use crate::tls::{client, client_config, runtime};
 use crate::wire::PATIENCE;
 
 const PEERS: usize = 2_000;
@@ -51,7 +51,7 @@ fn two_thousand_peers_of_one_socket_are_served_without_loss() {
         let first = clients.len();
         clients.extend((first..first + WAVE).map(|number| {
             let keys = [("client_id", &*format!("peer{number}")), ("rudp_generation", "2")];
-            let client = client(&dialling, &uri, &keys, Box::new(Hearer(said.clone())));
+            let client = client(&dialling, &client_config(&uri, &keys), Box::new(Hearer(said.clone())));
             client.start();
             client
         }));

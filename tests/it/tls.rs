@@ -89,14 +89,14 @@ impl Drop for Authority {
 
 /// A server that listens at one URI.
 pub struct Broker {
-    server: Server,
+    pub server: Server,
     address: SocketAddr,
     config: ServerConfig,
     _runtime: Runtime,
 }
 
 impl Broker {
-    fn new(authority: &Authority, certificate: &str, query: &str) -> Self {
+    pub fn new(authority: &Authority, certificate: &str, query: &str) -> Self {
         Self::with(1, authority, certificate, query, |_| {})
     }
 
@@ -124,7 +124,7 @@ impl Broker {
         }
     }
 
-    fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         format!("mqtts://127.0.0.1:{}", self.address.port())
     }
 }
@@ -143,20 +143,29 @@ pub struct Peer {
 }
 
 /// A client that was not started.
-pub fn client(runtime: &Runtime, uri: &str, keys: &[(&str, &str)], handler: Box<dyn ClientHandler>) -> Client {
-    let mut config = ClientConfig::default();
-    config.set("server", uri).expect("a URI");
-    config.set("reconnect_delay_min_ms", "20").expect("a key");
-    keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
+pub fn client(runtime: &Runtime, config: &ClientConfig, handler: Box<dyn ClientHandler>) -> Client {
     let (options, servers, dial) = config.parts().expect("whole");
     let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
     Client::new(runtime, parts, handler).expect("a client")
 }
 
+/// The configuration of one that tries again soon.
+pub fn client_config(uri: &str, keys: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::default();
+    config.set("server", uri).expect("a URI");
+    config.set("reconnect_delay_min_ms", "20").expect("a key");
+    keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
+    config
+}
+
 impl Peer {
     pub fn new(runtime: &Runtime, uri: &str, keys: &[(&str, &str)]) -> Self {
+        Self::with(runtime, &client_config(uri, keys))
+    }
+
+    pub fn with(runtime: &Runtime, config: &ClientConfig) -> Self {
         let (sender, told) = channel();
-        let client = client(runtime, uri, keys, Box::new(Told(sender)));
+        let client = client(runtime, config, Box::new(Told(sender)));
         client.start();
         Self { client, told }
     }
@@ -172,7 +181,16 @@ impl Peer {
         }
     }
 
-    fn fault(&self) -> FaultKind {
+    /// The payload of the next message.
+    pub fn message(&self) -> Vec<u8> {
+        loop {
+            if let Event::Message(incoming) = self.told.recv_timeout(PATIENCE).expect("it comes") {
+                return incoming.message.payload().to_vec();
+            }
+        }
+    }
+
+    pub fn fault(&self) -> FaultKind {
         let lost = self.outcome().expect_err("not let in");
         assert_eq!(lost.cause, Cause::Tls, "{lost:?}");
         let fault = lost.fault.expect("a fault");
@@ -206,12 +224,7 @@ fn clients_and_servers_speak_tls_of_both_versions_and_large_messages_arrive_whol
             assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload);
             let other = Publication { topic: "x", payload: &payload, ..Publication::default() };
             broker.server.publish_to(&id, &other).expect("room");
-            let back = loop {
-                if let Event::Message(incoming) = peer.told.recv_timeout(PATIENCE).expect("it comes back") {
-                    break incoming;
-                }
-            };
-            assert!(back.message.payload() == payload);
+            assert!(peer.message() == payload);
             peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
         }
         assert_eq!(broker.stat("handshakes"), 6);

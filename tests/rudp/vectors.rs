@@ -208,7 +208,7 @@ fn a_reader_written_from_the_document_reads_the_same() {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/rudp_dissect.py");
     let run = |arguments: &[&str]| std::process::Command::new("python3").arg("-B").arg(&script).args(arguments).output();
     for name in ["frames.tsv", "dialogue.tsv"] {
-        let Ok(told) = run(&["--vectors", &path(name).to_string_lossy()]) else { return eprintln!("not looked at: there is no python3") };
+        let told = run(&["--vectors", &path(name).to_string_lossy()]).expect("python3 is there");
         assert!(told.status.success(), "{name}: {}", String::from_utf8_lossy(&told.stderr));
     }
     let file = std::env::temp_dir().join(format!("nlmqtt-rudp-{}.pcap", std::process::id()));
