@@ -351,7 +351,7 @@ fn no_client_of_this_process_falls_back_where_one_has_heard_generation_2() {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
     let other = Peer::new(&runtime, &format!("rudp://{address}"), &[("client_id", "other"), ("connect_timeout_ms", "4000")]);
     // It says "generation 1" to every call; nobody believes it.
     let mut buffer = [0; 2_048];
@@ -363,14 +363,16 @@ fn no_client_of_this_process_falls_back_where_one_has_heard_generation_2() {
             }
             assert!(!matches!(outcome, Event::Connected(_)), "{outcome:?}");
         }
-        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
         let Ok((count, from)) = socket.recv_from(&mut buffer) else { continue };
-        if buffer[0] == 0x25 {
-            continue; // The good-bye of the first one, which nobody answers.
+        match (buffer[0], count) {
+            (3, 44..) => {
+                calls += 1;
+                socket.send_to(&[4, 0, 0, 0], from).expect("sent");
+            }
+            (1 | 3, _) => panic!("it speaks generation 1: {:?}", &buffer[..count]),
+            // What the first one still has to say.
+            _ => {}
         }
-        assert_eq!((buffer[0], count >= 44), (3, true), "a call of generation 2, and nothing else");
-        calls += 1;
-        socket.send_to(&[4, 0, 0, 0], from).expect("sent");
     };
     assert!(calls >= 2, "{calls} calls, then {ended:?}");
 }
