@@ -7,6 +7,9 @@
  * sensors/NAME/command    to it: "interval 500", "status", "stop"
  * sensors/NAME/reply      what it says to that
  *
+ * With -h rudp://HOST (reliable UDP, rudps:// with TLS inside) or quic://HOST the connection lives on when the sensor's address changes, in
+ * another network or behind a NAT that forgot it: it says "path moved" then, and nothing is lost.
+ *
  * Readings go on while there is no connection: they wait in a bounded queue, and when that is full the oldest go. */
 #define _POSIX_C_SOURCE 200809L
 #include "arguments.h"
@@ -28,7 +31,7 @@ struct sensor {
 
 static const char usage[] =
     "usage: sensor [-i NAME] [--interval MILLISECONDS] [--seconds N] [options]\n"
-    "  -h HOST -p PORT -u NAME -P WORD -V 3.1|3.1.1|5 -k SECONDS -d\n";
+    "  -h HOST|URI -p PORT -u NAME -P WORD -V 3.1|3.1.1|5 -k SECONDS -d\n";
 
 /* Callbacks: on the library's thread, one at a time. */
 static void on_connected(void *user_data, const nlmqtt_connected *connected)
@@ -45,6 +48,16 @@ static void on_disconnected(void *user_data, const nlmqtt_disconnected *disconne
     if (disconnected->cause == NLMQTT_CAUSE_STOPPED)
         return;
     printf("not connected: %s; next try in %ld ms\n", disconnected->text.data, (long)disconnected->retry_in_ms);
+    fflush(stdout);
+}
+
+/* The connection goes on over another path: nothing to do, but worth a line. */
+static void on_path_moved(void *user_data, const nlmqtt_path_moved *moved)
+{
+    (void)user_data;
+    printf("path moved: from %s, round trip %.1f ms, %lu of %lu datagrams lost, %lu moves\n", moved->local.data,
+           (double)moved->statistics->round_trip_us / 1000.0, (unsigned long)moved->statistics->datagrams_lost,
+           (unsigned long)moved->statistics->datagrams_sent, (unsigned long)moved->statistics->path_changes);
     fflush(stdout);
 }
 
@@ -169,6 +182,7 @@ int main(int argc, char **argv)
     callbacks.user_data = &sensor;
     callbacks.connected = on_connected;
     callbacks.disconnected = on_disconnected;
+    callbacks.path_moved = on_path_moved;
     sensor.client = make_client(&arguments, &callbacks, &runtime);
     if (!sensor.client)
         return 1;

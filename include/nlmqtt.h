@@ -212,6 +212,21 @@
 #define NLMQTT_KIND_CHOICE 8
 
 /**
+ * Reliable UDP of the first generation.
+ */
+#define NLMQTT_DATAGRAMS_RUDP_1 1
+
+/**
+ * Reliable UDP of the second generation.
+ */
+#define NLMQTT_DATAGRAMS_RUDP_2 2
+
+/**
+ * QUIC (RFC 9000).
+ */
+#define NLMQTT_DATAGRAMS_QUIC 3
+
+/**
  * Go on, with what the decision changes (authentication data, filters).
  */
 #define NLMQTT_ALLOW 0
@@ -916,6 +931,84 @@ typedef struct {
 } nlmqtt_bytes;
 
 /**
+ * What happened on one connection over datagrams since it began, and where it stands; at most a second old. Bytes are those inside UDP.
+ */
+typedef struct {
+  /**
+   * Bytes of this struct; set by nlmqtt_datagram_statistics_init.
+   */
+  size_t struct_size;
+  /**
+   * What carries it: one of NLMQTT_DATAGRAMS_*.
+   */
+  int32_t protocol;
+  /**
+   * The largest datagram that is sent, in bytes: what the path is known to take.
+   */
+  uint32_t datagram_bytes_max;
+  /**
+   * The smoothed round trip in microseconds; 0: not measured (the first generation does not).
+   */
+  uint64_t round_trip_us;
+  /**
+   * The congestion window in bytes: so much may be on its way without an acknowledgement. 0: there is none (the first generation).
+   */
+  uint64_t window_bytes;
+  /**
+   * Datagrams sent, all kinds.
+   */
+  uint64_t datagrams_sent;
+  /**
+   * Their bytes.
+   */
+  uint64_t bytes_sent;
+  /**
+   * Datagrams that came.
+   */
+  uint64_t datagrams_received;
+  /**
+   * Their bytes.
+   */
+  uint64_t bytes_received;
+  /**
+   * Datagrams sent that were given up as lost.
+   */
+  uint64_t datagrams_lost;
+  /**
+   * Datagrams sent that repeated what had been sent before; QUIC does not count them: 0.
+   */
+  uint64_t retransmissions;
+  /**
+   * How often the connection went on over another path.
+   */
+  uint64_t path_changes;
+} nlmqtt_datagram_statistics;
+
+/**
+ * The datagrams of a connection over QUIC or reliable UDP (generation 2) go another way: the server has asked whether the client is where
+ * its datagrams come from now, because this end has another address, or a NAT on the way gave it another one. The session and everything under way go on;
+ * nothing needs to be done. One change may be told more than once. Borrowed until the callback returns.
+ */
+typedef struct {
+  /**
+   * Bytes of this struct.
+   */
+  size_t struct_size;
+  /**
+   * Which server, counted in the order they were added.
+   */
+  size_t server;
+  /**
+   * The address of this end now, such as "192.0.2.7:51702"; what a NAT makes of it only the server knows.
+   */
+  nlmqtt_str local;
+  /**
+   * What happened on the connection until then.
+   */
+  const nlmqtt_datagram_statistics *statistics;
+} nlmqtt_path_moved;
+
+/**
  * What a client tells. Fill it with nlmqtt_client_callbacks_init, then set what you want; NULL: not interested. Every
  * callback runs on the thread that does the work (in THREAD mode the library's, of many workers always the same one, the one that polls in
  * LOOP mode, the one that dispatches in DISPATCH mode), one at a time. It may call every function; what changes something happens after it
@@ -986,6 +1079,10 @@ typedef struct {
    * completion; NOT_FOUND: a response nobody waits for. `message` is borrowed until it returns.
    */
   void (*dropped)(void *user_data, const nlmqtt_message *message, nlmqtt_status status);
+  /**
+   * The connection goes on over another path.
+   */
+  void (*path_moved)(void *user_data, const nlmqtt_path_moved *moved);
 } nlmqtt_client_callbacks;
 
 /**
@@ -1745,6 +1842,12 @@ typedef struct {
    * A stop that returned NLMQTT_IN_PROGRESS is over: no client is left.
    */
   void (*stopped)(void *user_data);
+  /**
+   * A connected client over QUIC or reliable UDP goes on from another address, which has proved to be its own: `client` has the new one,
+   * `previous_peer` is the one before, borrowed until it returns. Its connection, session and deliveries go on. One that the
+   * listener does not take or a ban forbids is closed afterwards.
+   */
+  void (*path_moved)(void *user_data, const nlmqtt_client_info *client, nlmqtt_str previous_peer);
 } nlmqtt_server_hooks;
 
 /**
@@ -1916,6 +2019,10 @@ typedef struct {
    * identifier, such as "site/7/#pump".
    */
   nlmqtt_str mount_point;
+  /**
+   * Of a client that is connected over QUIC or reliable UDP; otherwise NULL.
+   */
+  const nlmqtt_datagram_statistics *datagrams;
 } nlmqtt_client_entry;
 
 /**
@@ -2917,6 +3024,18 @@ nlmqtt_status nlmqtt_client_config_get_bool(const nlmqtt_client_config *config,
 nlmqtt_status nlmqtt_client_config_get_number(const nlmqtt_client_config *config,
                                               const char *key,
                                               uint64_t *value_out);
+
+/**
+ * Zero everywhere. NULL is fine.
+ */
+void nlmqtt_datagram_statistics_init(nlmqtt_datagram_statistics *statistics);
+
+/**
+ * Fills in what happened on the connection a client has. `statistics` must have been made by nlmqtt_datagram_statistics_init. NOT_FOUND:
+ * there is no connection now, or it is not one over QUIC or reliable UDP. Never waits. Any thread, callbacks included.
+ */
+nlmqtt_status nlmqtt_client_datagram_stats(const nlmqtt_client *client,
+                                           nlmqtt_datagram_statistics *statistics);
 
 /**
  * An empty decision, for a late answer. The caller frees it with nlmqtt_decision_free.

@@ -20,6 +20,7 @@ use crate::net::{
 };
 use crate::proto;
 use crate::proto::client as machine;
+use crate::stack::DatagramStatistics;
 use bytes::Bytes;
 use tracker::{Posted, Pulled, Reserved, Track, Tracker, Tracking, Wakes};
 
@@ -451,6 +452,11 @@ impl Client {
             received_count,
             received_bytes,
         }
+    }
+
+    /// What happened on the connection there is, up to a second ago; `None`: there is none, or not over datagrams.
+    pub fn datagram_statistics(&self) -> Option<DatagramStatistics> {
+        self.gauge.datagrams()
     }
 
     /// Counters, as they were a moment ago.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's test command: installs what the tests need and runs all of them.
 # Ends with a plain line "N passed, N failed".
-#   --only PART   one part: rust, quic, workers, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, generator, bench
+#   --only PART   one part: rust, quic, workers, carried, build, c, cpp, examples, checked, loops, readme, features, package, interop, micro, generator, bench
 #   --arm         only the ARM part, which is in no other run: cross compilers, both targets, everything under qemu-user
 #   --long        the whole comparison with mosquitto, and ARM builds for glibc 2.28 and for musl, too; not in CI
 set -uo pipefail
@@ -63,6 +63,15 @@ rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$
 # The judge of the standard again, with a broker of four threads.
 workers() { CONFORMANCE_WORKERS=4 cargo test --locked --test conformance 2>&1 | grep -vE '^test .* \.\.\. ok$|^not run|^$|^running'; return "${PIPESTATUS[0]}"; }
 
+# And with its rows carried over reliable UDP, plain and with TLS inside.
+carried() {
+    local transport
+    for transport in rudp rudps; do
+        CONFORMANCE_TRANSPORT=$transport cargo test --locked --test conformance every_row_holds 2>&1 | grep -vE '^test .* \.\.\. ok$|^not run|^$|^running'
+        [ "${PIPESTATUS[0]}" -eq 0 ] || return 1
+    done
+}
+
 # The feature that is not on by default.
 quic() { cargo test --locked --features quic --lib --test it --test readme -- quic secure_scheme tables_of_keys config:: datagram memory 2>&1 | grep -vE '^test .* \.\.\. ok$|^$|^running'; return "${PIPESTATUS[0]}"; }
 
@@ -70,6 +79,7 @@ quic() { cargo test --locked --features quic --lib --test it --test readme -- qu
 part rust rust
 part quic quic
 part workers workers
+part carried carried
 part build c-examples/run.sh --build-only
 part c tests/c/run.sh
 part cpp tests/cpp/run.sh

@@ -51,6 +51,7 @@ struct client_callbacks {
     std::function<void(bool is_high, size_t count, size_t bytes)> queue_level;   ///< The queue fills up, or empties.
     std::function<void(uint8_t reason, bytes data)> auth;                        ///< The server sent AUTH.
     std::function<void(message_view message, nlmqtt_status status)> dropped;     ///< A message was given up.
+    std::function<void(const nlmqtt_path_moved &moved)> path_moved;              ///< The connection goes another way (QUIC, reliable UDP).
     /** Is told what left these callbacks and those given to the client later; empty: it is ignored. */
     escaped_function escaped;
 };
@@ -284,6 +285,14 @@ public:
         const nlmqtt_status code = nlmqtt_client_stats(get(), &statistics);
         return detail::answer(code, statistics);
     }
+    /** What happened on its connection over QUIC or reliable UDP. NOT_FOUND: it has none. Never waits. */
+    returns<nlmqtt_datagram_statistics> datagram_statistics() const
+    {
+        nlmqtt_datagram_statistics statistics;
+        nlmqtt_datagram_statistics_init(&statistics);
+        const nlmqtt_status code = nlmqtt_client_datagram_stats(get(), &statistics);
+        return detail::answer(code, statistics);
+    }
     /** Lines for people who look at a client that does not work. A copy. Never waits. */
     returns<std::string> diagnostics() const
     {
@@ -312,6 +321,7 @@ private:
         NLMQTT_TELL(queue_level);
         NLMQTT_TELL(auth);
         NLMQTT_TELL(dropped);
+        NLMQTT_TELL(path_moved);
 #undef NLMQTT_TELL
 /** @endcond */
         client made;

@@ -120,6 +120,7 @@ struct server_hooks {
     std::function<void(const nlmqtt_client_info &client, size_t waiting_bytes)> slow_client; ///< It does not read.
     std::function<void()> tick;                                                          ///< Every `tick_interval_ms`.
     std::function<void()> stopped;                                                       ///< A stop that was in progress is over.
+    std::function<void(const nlmqtt_client_info &client, text previous_peer)> path_moved; ///< It goes on from another address.
     /** Is told what left these hooks and the functions given to the server later; empty: it is ignored. */
     escaped_function escaped;
 };

@@ -291,6 +291,7 @@ private:
         NLMQTT_HOOK(tell, slow_client);
         NLMQTT_HOOK(tell, tick);
         NLMQTT_HOOK(tell, stopped);
+        NLMQTT_HOOK(tell, path_moved);
 #undef NLMQTT_HOOK
 /** @endcond */
         server made;

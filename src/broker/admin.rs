@@ -37,6 +37,8 @@ pub struct ClientSummary {
     pub output_bytes: usize,
     /// Of a client that is connected over a Unix socket.
     pub process: Option<crate::base::PeerProcess>,
+    /// Of a client that is connected over datagrams.
+    pub datagrams: Option<crate::stack::DatagramStatistics>,
 }
 
 impl Shard {

@@ -30,6 +30,7 @@ impl Shard {
             session_expiry_s: session.expiry_s,
             output_bytes: connection.map_or(0, |connection| connection.out.len()),
             process: connection.and_then(|connection| connection.process()),
+            datagrams: connection.and_then(|connection| connection.watch.as_ref()).map(|watch| watch.statistics()),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::base::{Charge, Instant, OutBuffer, PeerProcess, Seat, ShortText, Whee
 use crate::codec::{self, Reason, SubscribeOptions, Version};
 use crate::proto::{AliasIn, AliasOut, OWED_BYTES_MAX};
 use crate::route::RetainedCursor;
-use crate::stack::About;
+use crate::stack::{About, DatagramWatch};
 
 use super::hooks::Decision;
 use super::rate::Entry;
@@ -71,6 +71,8 @@ pub(super) struct Connection {
     pub entry: Option<Box<Entry>>,
     /// What its layers have learnt of the client.
     pub about: Option<Arc<About>>,
+    /// Of one over datagrams.
+    pub watch: Option<Arc<dyn DatagramWatch>>,
     pub charge: Charge,
     /// Its place among all connections of the server.
     pub _seat: Seat,
@@ -191,6 +193,7 @@ impl Connection {
             retained: None,
             entry: None,
             about: None,
+            watch: None,
             charge,
             _seat: seat,
         }

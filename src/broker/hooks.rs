@@ -167,6 +167,7 @@ pub struct Interest {
     pub quota: bool,
     pub slow_client: bool,
     pub tick: bool,
+    pub path_moved: bool,
 }
 
 /// What became of a session.
@@ -267,6 +268,9 @@ pub trait Hooks: Send {
     fn publish(&mut self, client: ClientInfo<'_>, publish: &PublishInfo<'_>, token: HookToken) -> Answer {
         Answer::ALLOW
     }
+
+    /// A client over datagrams goes on from another address, which is the one `client` has; before it was at `previous_peer`.
+    fn path_moved(&mut self, client: ClientInfo<'_>, previous_peer: &str) {}
 
     /// A message goes out to a client for the first time.
     fn publish_out(&mut self, client: ClientInfo<'_>, message: &Arc<Message>, qos: Qos) {}

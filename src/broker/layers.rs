@@ -5,11 +5,15 @@ use std::sync::Arc;
 use super::connection::{ConnKey, State};
 use super::shard::Shard;
 #[cfg(feature = "datagram")]
+use super::tell::session_info;
+#[cfg(feature = "datagram")]
 use crate::base::Instant;
 use crate::codec::Connect;
 #[cfg(feature = "datagram")]
 use crate::codec::Reason;
 use crate::stack::{About, Fault};
+#[cfg(feature = "datagram")]
+use crate::stack::{DatagramCounters, DatagramWatch};
 
 /// What became of a handshake that is not done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +70,11 @@ impl Shard {
         let before = core::mem::replace(&mut connection.peer, text.as_str().into());
         let is_denied = connection.entry.as_ref().is_some_and(|entry| !entry.rules.admits(peer.ip()));
         self.stats.paths_moved += 1;
-        self.hooks.log(4, &|| format!("{before}: goes on from {peer}"));
+        self.hooks.log(3, &|| format!("{before}: goes on from {peer}"));
+        let session = connection.session.and_then(|session| self.sessions.get(session));
+        if let Some(session) = session.filter(|_| self.interest.path_moved) {
+            self.hooks.path_moved(session_info(session, self.connections.get(key)), &before);
+        }
         if is_denied || self.bans.has_peer(now, &text) {
             match is_denied {
                 true => self.stats.connections_denied += 1,
@@ -74,6 +82,27 @@ impl Shard {
             }
             self.close(now, key, Reason::NOT_AUTHORIZED);
         }
+    }
+
+    /// A connection over datagrams can be looked at by this.
+    #[cfg(feature = "datagram")]
+    pub fn watch(&mut self, key: ConnKey, watch: Arc<dyn DatagramWatch>) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.watch = Some(watch);
+        }
+    }
+
+    /// A listener over datagrams has counted so much more.
+    #[cfg(feature = "datagram")]
+    pub fn count_datagrams(&mut self, counters: &DatagramCounters) {
+        let stats = &mut self.stats;
+        stats.datagrams_received += counters.received;
+        stats.datagrams_malformed += counters.malformed;
+        stats.datagrams_unknown += counters.unknown;
+        stats.datagram_cookies += counters.cookies;
+        stats.datagram_newcomers_refused += counters.refused;
+        stats.datagram_resets += counters.resets;
+        stats.datagram_replies_dropped += counters.replies_dropped;
     }
 
     /// Somebody did not come as far as a connection.

@@ -100,6 +100,20 @@ stats! {
     handshakes_shed,
     /// Connections that went on from another address (QUIC, reliable UDP).
     paths_moved,
+    /// Datagrams that came to listeners over UDP (QUIC, reliable UDP). Like all of `datagram`, up to a second late.
+    datagrams_received,
+    /// Datagrams dropped: of a wrong length or type, or damaged.
+    datagrams_malformed,
+    /// Datagrams dropped: of no connection that is there.
+    datagrams_unknown,
+    /// Newcomers that were told to prove their address (cookie of reliable UDP, Retry of QUIC), without a place for them.
+    datagram_cookies,
+    /// Newcomers turned away: no place, or too many of them.
+    datagram_newcomers_refused,
+    /// Resets sent to peers whose connection is not there.
+    datagram_resets,
+    /// Answers to newcomers and strangers left out, because too many waited or their rate was reached.
+    datagram_replies_dropped,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
     /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.

@@ -4,7 +4,7 @@ use super::{Cause, Client, Disconnected, Levels, State, Statistics};
 use crate::base::{Duration, Instant};
 use crate::codec::Reason;
 use crate::proto;
-use crate::stack::Fault;
+use crate::stack::{DatagramStatistics, Fault};
 
 /// How the last connection ended.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Diagnostics {
     pub last_disconnect: Option<LastDisconnect>,
     pub levels: Levels,
     pub statistics: Statistics,
+    /// Of the connection there is, if it is one over datagrams.
+    pub datagrams: Option<DatagramStatistics>,
     /// Requests of all kinds that are not done.
     pub pending: usize,
 }
@@ -65,6 +67,7 @@ impl Client {
             last_disconnect: track.last_disconnect.clone(),
             levels,
             statistics,
+            datagrams: self.datagram_statistics(),
             pending: track.pending.len(),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, State, Token};
 use crate::base::{Duration, IdMap, Instant};
-use crate::net::{ClientGauge, ClientHandler, MessageIntake};
+use crate::net::{ClientGauge, ClientHandler, MessageIntake, PathMoved};
 use crate::proto;
 use crate::proto::client::{self as machine, ReceiveRoom};
 
@@ -290,6 +290,11 @@ impl ClientHandler for Tracking {
         self.handler.refused(token, error);
         self.complete(token, Completion::Refused(error));
         self.told();
+    }
+
+    fn path_moved(&mut self, moved: PathMoved) {
+        self.told();
+        self.handler.path_moved(moved);
     }
 
     fn told(&mut self) {

@@ -7,15 +7,15 @@ use super::log::{LogSink, NLMQTT_LOG_INFO};
 use super::properties::terminated;
 use super::{
     Failure, NLMQTT_CANCELLED, NLMQTT_NOT_FOUND, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_REPLACED, NLMQTT_TIMEOUT, NLMQTT_TOO_LARGE,
-    NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, nlmqtt_str, of_client,
-    of_fault, optional_string, reference_mut,
+    NLMQTT_UNSUPPORTED, Outcome, UserData, bytes, fence, nlmqtt_bytes, nlmqtt_datagram_statistics, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties,
+    nlmqtt_status, nlmqtt_str, of_client, of_fault, optional_string, reference_mut,
 };
 use crate::base::Instant;
 use crate::client::{
     AckHandle, Cause, Completion, CompletionCallback, Connected, Credentials, Disconnected, Event, Failure as Ending, Incoming, LastDisconnect,
     Outcome as Done, RequestKind, State, Token,
 };
-use crate::net::{ClientHandler, MessageCallback};
+use crate::net::{ClientHandler, MessageCallback, PathMoved};
 use crate::proto;
 
 /// Not started, stopped, or given up.
@@ -133,6 +133,22 @@ pub struct nlmqtt_disconnected {
     pub status: nlmqtt_status,
 }
 
+/// The datagrams of a connection over QUIC or reliable UDP (generation 2) go another way: the server has asked whether the client is where
+/// its datagrams come from now, because this end has another address, or a NAT on the way gave it another one. The session and everything under way go on;
+/// nothing needs to be done. One change may be told more than once. Borrowed until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct nlmqtt_path_moved {
+    /// Bytes of this struct.
+    pub struct_size: usize,
+    /// Which server, counted in the order they were added.
+    pub server: usize,
+    /// The address of this end now, such as "192.0.2.7:51702"; what a NAT makes of it only the server knows.
+    pub local: nlmqtt_str,
+    /// What happened on the connection until then.
+    pub statistics: *const nlmqtt_datagram_statistics,
+}
+
 /// How a request ended. Borrowed until the callback returns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -207,6 +223,8 @@ pub struct nlmqtt_client_callbacks {
     /// UNSUPPORTED (for this server), CANCELLED (nlmqtt_client_stop, or the client gave up; not nlmqtt_client_cancel), before its
     /// completion; NOT_FOUND: a response nobody waits for. `message` is borrowed until it returns.
     pub dropped: Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, status: nlmqtt_status)>,
+    /// The connection goes on over another path.
+    pub path_moved: Option<unsafe extern "C" fn(user_data: *mut c_void, moved: *const nlmqtt_path_moved)>,
 }
 
 impl nlmqtt_client_callbacks {
@@ -226,6 +244,7 @@ impl nlmqtt_client_callbacks {
         queue_level: None,
         auth: None,
         dropped: None,
+        path_moved: None,
     };
 }
 
@@ -388,6 +407,21 @@ impl ClientHandler for Callbacks {
             }
             // The driver's own, and what its own callback has told.
             Event::Dial { .. } | Event::HangUp | Event::HandlerReleased(_) | Event::Responded { .. } => {}
+        }
+    }
+
+    fn path_moved(&mut self, moved: PathMoved) {
+        let local = moved.local.map(|local| local.to_string()).unwrap_or_default();
+        self.log(NLMQTT_LOG_INFO, || format!("client: goes on over another path, from {local}"));
+        if let Some(call) = self.table.path_moved {
+            let (local, statistics) = (terminated(local.as_bytes()), nlmqtt_datagram_statistics::from(moved.statistics));
+            let info = nlmqtt_path_moved {
+                struct_size: size_of::<nlmqtt_path_moved>(),
+                server: moved.server,
+                local: nlmqtt_str::of_terminated(&local),
+                statistics: &raw const statistics,
+            };
+            unsafe { call(self.user.data, &raw const info) }
         }
     }
 

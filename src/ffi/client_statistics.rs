@@ -8,6 +8,7 @@ use super::client_callbacks::why;
 use super::client_config::copy_text;
 use super::{check_out, fence_on, nlmqtt_status, sized};
 use crate::client::{Diagnostics, State};
+use crate::stack::DatagramStatistics;
 
 /// Counters of a client since it was made, and what it holds now.
 #[repr(C)]
@@ -216,5 +217,23 @@ fn describe(diagnostics: &Diagnostics) -> String {
         ("server_switches", counters.server_switches),
     ];
     counts.iter().for_each(|(name, value)| line(name, value));
+    if let Some(all) = &diagnostics.datagrams {
+        describe_datagrams(all, &mut line);
+    }
     text
+}
+
+fn describe_datagrams(all: &DatagramStatistics, line: &mut dyn FnMut(&str, &dyn core::fmt::Display)) {
+    line("datagram_protocol", &all.protocol.name());
+    let counts = [
+        ("datagram_round_trip_us", all.round_trip_us()),
+        ("datagram_window_bytes", all.window_bytes),
+        ("datagram_bytes_max", all.datagram_bytes_max.into()),
+        ("datagrams_sent", all.datagrams_sent),
+        ("datagrams_received", all.datagrams_received),
+        ("datagrams_lost", all.datagrams_lost),
+        ("datagram_retransmissions", all.retransmissions),
+        ("datagram_path_changes", all.path_changes),
+    ];
+    counts.iter().for_each(|(name, value)| line(name, value));
 }

@@ -241,6 +241,7 @@ impl Hooks for TableHooks {
             quota: calls.quota.is_some(),
             slow_client: calls.slow_client.is_some(),
             tick: calls.tick.is_some(),
+            path_moved: calls.path_moved.is_some(),
         }
     }
 
@@ -367,6 +368,11 @@ impl Hooks for TableHooks {
             SessionEvent::TakenOver => calls.session_taken_over,
         };
         self.tell(hook, client, None, |call, user, client, _| unsafe { call(user, client) });
+    }
+
+    fn path_moved(&mut self, client: ClientInfo<'_>, previous_peer: &str) {
+        let hook = self.table.calls.path_moved;
+        self.tell(hook, client, Some(previous_peer), |call, user, client, previous_peer| unsafe { call(user, client, previous_peer) });
     }
 
     fn subscribed(&mut self, client: ClientInfo<'_>, filter: &str, options: SubscribeOptions) {

@@ -286,6 +286,10 @@ pub struct nlmqtt_server_hooks {
     pub tick: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
     /// A stop that returned NLMQTT_IN_PROGRESS is over: no client is left.
     pub stopped: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// A connected client over QUIC or reliable UDP goes on from another address, which has proved to be its own: `client` has the new one,
+    /// `previous_peer` is the one before, borrowed until it returns. Its connection, session and deliveries go on. One that the
+    /// listener does not take or a ban forbids is closed afterwards.
+    pub path_moved: Option<unsafe extern "C" fn(user_data: *mut c_void, client: *const nlmqtt_client_info, previous_peer: nlmqtt_str)>,
 }
 
 impl nlmqtt_server_hooks {
@@ -320,6 +324,7 @@ impl nlmqtt_server_hooks {
         slow_client: None,
         tick: None,
         stopped: None,
+        path_moved: None,
     };
 }
 

@@ -23,6 +23,7 @@ mod client_setters;
 mod client_statistics;
 mod client_tls;
 mod config_keys;
+mod datagrams;
 #[cfg(feature = "server")]
 mod decision;
 mod forked;
@@ -78,6 +79,7 @@ pub use client_setters::*;
 pub use client_statistics::*;
 pub use client_tls::*;
 pub use config_keys::*;
+pub use datagrams::*;
 #[cfg(feature = "server")]
 pub use decision::*;
 pub use hooks::*;

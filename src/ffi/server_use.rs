@@ -7,8 +7,8 @@ use super::hook_calls::HookTable;
 use super::message::{publish_properties, qos_of, topic_name};
 use super::properties::terminated;
 use super::{
-    Failure, NLMQTT_PENDING, Outcome, UserData, bytes, check_out, fence_on, nlmqtt_decision, nlmqtt_free_fn, nlmqtt_hook_token, nlmqtt_message,
-    nlmqtt_properties, nlmqtt_server, nlmqtt_status, nlmqtt_str, reference, string,
+    Failure, NLMQTT_PENDING, Outcome, UserData, bytes, check_out, fence_on, nlmqtt_datagram_statistics, nlmqtt_decision, nlmqtt_free_fn, nlmqtt_hook_token,
+    nlmqtt_message, nlmqtt_properties, nlmqtt_server, nlmqtt_status, nlmqtt_str, reference, string,
 };
 use crate::broker::ClientSummary;
 use crate::codec::{Message, Reason};
@@ -65,6 +65,8 @@ pub struct nlmqtt_client_entry {
     /// The mount point of its session; `data` is NULL without one. Calls about this client name it by mount point, '#' and client
     /// identifier, such as "site/7/#pump".
     pub mount_point: nlmqtt_str,
+    /// Of a client that is connected over QUIC or reliable UDP; otherwise NULL.
+    pub datagrams: *const nlmqtt_datagram_statistics,
 }
 
 struct Receiver {
@@ -235,6 +237,7 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
     let username = client.username.as_deref().map(|name| terminated(name.as_bytes()));
     let peer = terminated(client.peer.as_bytes());
     let mount_point = client.mount_point.as_deref().map(|mount| terminated(mount.as_bytes()));
+    let datagrams = client.datagrams.map(nlmqtt_datagram_statistics::from);
     let entry = nlmqtt_client_entry {
         struct_size: size_of::<nlmqtt_client_entry>(),
         client_id: nlmqtt_str::of_terminated(&client_id),
@@ -254,6 +257,7 @@ pub(crate) unsafe fn tell_client(client: &ClientSummary, each: unsafe extern "C"
         uid: client.process.map_or(0, |process| process.uid),
         gid: client.process.map_or(0, |process| process.gid),
         mount_point: mount_point.as_ref().map_or(nlmqtt_str::NONE, |mount| nlmqtt_str::of_terminated(mount)),
+        datagrams: datagrams.as_ref().map_or(core::ptr::null(), core::ptr::from_ref),
     };
     unsafe { each(user_data, &raw const entry) }
 }

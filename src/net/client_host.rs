@@ -9,13 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::client_path::PathMoved;
 use super::datagram::{fault_of, is_of_address};
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
-use crate::stack::{Recipe, Stack};
+use crate::stack::{DatagramWatch, Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a client of a worker.
@@ -118,6 +119,9 @@ pub trait ClientHandler: Send {
     /// A request was refused before it was queued; it has no other completion.
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
 
+    /// The connection goes on over another path.
+    fn path_moved(&mut self, moved: PathMoved) {}
+
     /// That was all for now, after one event or many.
     fn told(&mut self) {}
 }
@@ -148,6 +152,8 @@ pub struct ClientGauge {
     /// Freed inside one of its callbacks: only completions are still told.
     is_closed: AtomicBool,
     statistics: Mutex<Statistics>,
+    /// The connection, if it is one over datagrams.
+    pub(super) watch: Mutex<Option<Arc<dyn DatagramWatch>>>,
 }
 
 impl ClientGauge {
@@ -217,7 +223,7 @@ pub(super) struct ClientHost {
     callbacks: IdMap<SubscriptionKey, CallbackSide>,
     /// Takes messages in place of the handler, in whatever mode.
     intake: Option<Box<dyn MessageIntake>>,
-    handler: ClientSide,
+    pub(super) handler: ClientSide,
     pub(super) servers: Vec<Remote>,
     /// The one that is dialled, or was last.
     pub(super) server: usize,
@@ -229,7 +235,7 @@ pub(super) struct ClientHost {
     pub(super) blocked: bool,
     /// The machine, or a layer, may have something to send.
     pub(super) dirty: bool,
-    gauge: Arc<ClientGauge>,
+    pub(super) gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -613,6 +619,7 @@ impl<N: Net> Worker<N> {
     pub(super) fn let_go(&mut self, client: ClientKey) {
         let host = &mut self.clients[client];
         host.stack = None;
+        host.gauge.watch(None);
         match core::mem::replace(&mut host.connection, Connection::None) {
             Connection::None | Connection::Asking(..) => {}
             Connection::Resolving(ticket, _) => {

@@ -17,6 +17,8 @@ const TLS_ALERT: [u8; 2] = [21, 3];
 impl<N: Net> Worker<N> {
     /// The link to a server is connected: its layers begin, or, without any, the machine does.
     pub(super) fn client_connected(&mut self, client: ClientKey, link: LinkId) {
+        #[cfg(feature = "datagram")]
+        self.watch_client(client, link);
         let Some(host) = self.clients.get_mut(client) else { return };
         let remote = &host.servers[host.server];
         if remote.recipe.is_empty() {
@@ -244,6 +246,7 @@ impl<N: Net> Worker<N> {
         let now = self.now;
         let Some(host) = self.clients.get_mut(client) else { return };
         let Some(link) = host.connection.link() else { return self.let_go(client) };
+        host.gauge.watch(None);
         let was_open = matches!(core::mem::replace(&mut host.connection, Connection::None), Connection::Open(_));
         let out = if was_open { host.machine.poll_transmit(now) } else { None };
         // The link is given up whatever becomes of it.

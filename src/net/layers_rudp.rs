@@ -1,12 +1,14 @@
 //! Reliable UDP below all layers, as the options want it.
 
 #[cfg(feature = "rudp")]
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{ClientTlsSettings, Error, WaySettings};
 #[cfg(feature = "server")]
 use super::{ListenerOptions, ListenerTls};
 use crate::stack::Recipe;
+#[cfg(feature = "rudp")]
+use crate::stack::rudp::{Generation, KnownServers, Maker};
 #[cfg(all(feature = "rudp", feature = "tls"))]
 use crate::stack::{Place, TlsVersion};
 
@@ -22,7 +24,7 @@ pub(super) fn client(_: Recipe, _: &WaySettings, _: bool) -> Result<Recipe, Erro
 
 #[cfg(all(feature = "server", feature = "rudp"))]
 pub(super) fn listener(recipe: Recipe, options: &ListenerOptions) -> Result<Recipe, Error> {
-    Ok(over(recipe, &options.rudp, options.transport.tls))
+    Ok(recipe.over(Arc::new(maker(&options.rudp, options.transport.tls))))
 }
 
 #[cfg(feature = "rudp")]
@@ -30,7 +32,10 @@ pub(super) fn client(recipe: Recipe, way: &WaySettings, has_tls: bool) -> Result
     if way.proxy.is_some() || way.proxy_protocol.is_some() {
         return Err(Error::Unsupported("a proxy, or its header, on the way of reliable UDP"));
     }
-    Ok(over(recipe, &way.rudp, has_tls))
+    // Who has heard a server speak generation 2 knows it for all clients of this process, and their next connections.
+    static KNOWN: OnceLock<Arc<KnownServers>> = OnceLock::new();
+    let maker = maker(&way.rudp, has_tls).knowing(KNOWN.get_or_init(Arc::default));
+    Ok(recipe.over(Arc::new(maker)))
 }
 
 /// A record fits a frame: what is lost holds back no more than what it was.
@@ -65,11 +70,10 @@ pub(super) fn client_tls(_: &ClientTlsSettings) -> Result<Recipe, Error> {
 
 /// TLS is a stream, which generation 1 has not.
 #[cfg(feature = "rudp")]
-fn over(recipe: Recipe, options: &crate::stack::rudp::Options, has_tls: bool) -> Recipe {
+fn maker(options: &crate::stack::rudp::Options, has_tls: bool) -> Maker {
     use std::collections::hash_map::RandomState;
     use std::hash::{BuildHasher as _, Hasher as _};
 
-    use crate::stack::rudp::{Generation, Maker};
     let mut options = options.clone();
     if has_tls {
         (options.generation, options.is_plain) = (Generation::Two, false);
@@ -77,5 +81,5 @@ fn over(recipe: Recipe, options: &crate::stack::rudp::Options, has_tls: bool) ->
     // The keys of the standard library's maps come from the system: what is hashed with one cannot be foreseen.
     let number = || RandomState::new().build_hasher().finish();
     let secret = [(); 3].map(|()| [number(), number()]);
-    recipe.over(Arc::new(Maker::new(options, secret)))
+    Maker::new(options, secret)
 }

@@ -29,7 +29,7 @@ use super::transport::{read_all, write_all};
 use super::unix;
 use super::write::write_slices;
 #[cfg(feature = "datagram")]
-use super::{About, Charge, DatagramLimits, DialPlan, MakeDatagrams};
+use super::{About, Charge, DatagramLimits, DatagramWatch, DialPlan, MakeDatagrams};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
 use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
 
@@ -500,6 +500,11 @@ impl Net for MioNet {
     #[cfg(feature = "datagram")]
     fn about(&mut self, link: LinkId) -> Option<Box<About>> {
         self.about_udp(link)
+    }
+
+    #[cfg(feature = "datagram")]
+    fn watched(&self, link: LinkId) -> Option<Arc<dyn DatagramWatch>> {
+        self.watched_udp(link)
     }
 
     fn append(&mut self, record: &[u8]) -> LogSequence {

@@ -16,6 +16,7 @@
 mod answer;
 mod client_host;
 mod client_link;
+mod client_path;
 #[cfg_attr(not(feature = "datagram"), path = "no_datagram.rs")]
 mod datagram;
 mod dispatch;
@@ -68,10 +69,11 @@ use bytes::Bytes;
 use crate::base::Charge;
 use crate::base::{Duration, Instant, OutBuffer, UnixTime};
 #[cfg(feature = "datagram")]
-use crate::stack::{About, DatagramLimits, Fault, MakeDatagrams};
+use crate::stack::{About, DatagramCounters, DatagramLimits, DatagramWatch, Fault, MakeDatagrams};
 
 pub use answer::{Answerer, Asker, Waited, ask};
 pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
+pub use client_path::PathMoved;
 #[cfg(feature = "datagram")]
 pub use datagram::DialPlan;
 pub use dispatch::{EVENTS_MAX, EventStatistics};
@@ -124,13 +126,22 @@ pub enum Ready {
         /// The peer sends no more: behind what can be read now comes the end, and no other report.
         ended: bool,
     },
-    /// The peer of a stream has another address.
+    /// The datagrams of a stream go another way: the peer of one that came in has another address; one that was dialled is elsewhere for
+    /// its peer.
     #[cfg(feature = "datagram")]
     Moved {
         /// Which.
         link: LinkId,
         /// Where it is now.
         peer: SocketAddr,
+    },
+    /// A listener over datagrams has counted.
+    #[cfg(feature = "datagram")]
+    Counted {
+        /// Which.
+        listener: ListenerId,
+        /// What came to be since it was told last.
+        counters: DatagramCounters,
     },
     /// Somebody wanted to come in, and there is no stream to tell of.
     #[cfg(feature = "datagram")]
@@ -227,6 +238,13 @@ pub trait Net: 'static {
     /// What the transport has learnt of the peer of a stream that is there; once.
     #[cfg(feature = "datagram")]
     fn about(&mut self, link: LinkId) -> Option<Box<About>> {
+        let _ = link;
+        None
+    }
+
+    /// For who wants to look at a connection over datagrams from elsewhere.
+    #[cfg(feature = "datagram")]
+    fn watched(&self, link: LinkId) -> Option<Arc<dyn DatagramWatch>> {
         let _ = link;
         None
     }

@@ -304,6 +304,10 @@ impl<N: Net> Worker<N> {
         if let Some(about) = self.net.about(link) {
             host.shard.established(self.now, connection, about);
         }
+        #[cfg(feature = "datagram")]
+        if let Some(watch) = self.net.watched(link) {
+            host.shard.watch(connection, watch);
+        }
         if entry.recipe.is_empty() {
             host.links.insert(connection, Linked { link, stack: None, _place: place });
             self.own(link, Owner::Connection(server, connection));
@@ -332,6 +336,14 @@ impl<N: Net> Worker<N> {
             if let Some(host) = self.servers.get_mut(server) {
                 host.shard.moved(self.now, connection, peer);
             }
+        }
+    }
+
+    /// A listener over datagrams has counted.
+    #[cfg(feature = "datagram")]
+    pub(super) fn counted(&mut self, server: ServerKey, counters: &crate::stack::DatagramCounters) {
+        if let Some(host) = self.servers.get_mut(server) {
+            host.shard.count_datagrams(counters);
         }
     }
 

@@ -262,7 +262,16 @@ impl<N: Net> Worker<N> {
         match event {
             Ready::Listener(listener) => self.accept(listener),
             #[cfg(feature = "datagram")]
-            Ready::Moved { link, peer } => self.moved(link, peer),
+            Ready::Moved { link, peer } => match self.owner(link) {
+                Owner::Client(client) => self.client_moved(client, link),
+                _ => self.moved(link, peer),
+            },
+            #[cfg(feature = "datagram")]
+            Ready::Counted { listener, counters } => {
+                if let Some(&server) = self.listeners.get(&listener.0) {
+                    self.counted(server, &counters);
+                }
+            }
             #[cfg(feature = "datagram")]
             Ready::Failed { listener, peer, fault } => {
                 if let Some(&server) = self.listeners.get(&listener.0) {

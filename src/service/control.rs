@@ -210,8 +210,24 @@ fn no_client(client_id: &str) -> ControlError {
 
 fn client_value(client: &ClientSummary) -> Value {
     let process = client.process.map(|process| json!({ "pid": process.pid, "uid": process.uid, "gid": process.gid }));
+    let datagrams = client.datagrams.map(|all| {
+        json!({
+            "protocol": all.protocol.name(),
+            "round_trip_us": all.round_trip_us(),
+            "window_bytes": all.window_bytes,
+            "datagram_bytes_max": all.datagram_bytes_max,
+            "datagrams_sent": all.datagrams_sent,
+            "bytes_sent": all.bytes_sent,
+            "datagrams_received": all.datagrams_received,
+            "bytes_received": all.bytes_received,
+            "datagrams_lost": all.datagrams_lost,
+            "retransmissions": all.retransmissions,
+            "path_changes": all.path_changes,
+        })
+    });
     json!({
         "process": process,
+        "datagrams": datagrams,
         "client_id": client.client_id,
         "mount_point": client.mount_point,
         "username": client.username,

@@ -27,7 +27,7 @@
 use core::any::Any;
 use core::net::{IpAddr, SocketAddr};
 
-use super::{About, Fault};
+use super::{About, DatagramCounters, DatagramStatistics, Fault};
 use crate::base::{Duration, Instant};
 
 /// Names a connection of one endpoint; never given to another one.
@@ -86,7 +86,8 @@ pub enum Event {
     Readable,
     /// Bytes are taken again.
     Writable,
-    /// The peer is at another address from now on.
+    /// Datagrams go another way from now on: the peer is at this address. Who dialled hears it when the other side has asked whether this
+    /// end is where its datagrams come from.
     Moved(SocketAddr),
     /// It is over. `None`: the peer has said good-bye.
     Ended(Option<Fault>),
@@ -146,6 +147,12 @@ pub trait DatagramEndpoint: Send {
 
     /// Connections it still has to keep in mind, also those that are being closed.
     fn connections(&self) -> usize;
+
+    /// What happened on a connection; `None`: it is not there.
+    fn statistics(&self, id: ConnectionId) -> Option<DatagramStatistics>;
+
+    /// What happened to all, and to those who are nobody's connection.
+    fn counters(&self) -> DatagramCounters;
 
     /// Memory it holds, about.
     fn memory_bytes(&self) -> usize;

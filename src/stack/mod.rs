@@ -27,6 +27,7 @@
 mod choices;
 #[cfg(feature = "datagram")]
 mod datagram;
+mod datagram_statistics;
 mod fault;
 #[cfg(any(feature = "websocket", feature = "proxy"))]
 mod http;
@@ -52,6 +53,7 @@ use std::io::IoSlice;
 pub use choices::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
 #[cfg(feature = "datagram")]
 pub use datagram::{Birth, ConnectionId, DatagramEndpoint, DatagramLimits, Event as DatagramEvent, MakeDatagrams, Received, Transmit};
+pub use datagram_statistics::{DatagramCounters, DatagramProtocol, DatagramStatistics, DatagramWatch};
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;
 pub use recipe::{Ends, Make, Recipe};

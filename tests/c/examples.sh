@@ -76,6 +76,53 @@ children+=($!)
 "$bin/sensor" -h 127.0.0.1 -p "$port" >"$work/sensor.log" 2>&1 &
 children+=($!)
 check "the sensor's readings arrive" waits_for "$work/seen" 'reading {"sequence":2'
+# Reliable UDP through a NAT that gives the sensor another address: its readings go on, over the same connection.
+cat >"$work/relay.py" <<'PY'
+import select, signal, socket, sys
+def bound():
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("127.0.0.1", 0))
+    return made
+front, back, client = bound(), bound(), None
+def move(*_):
+    global back
+    back = bound()
+signal.signal(signal.SIGUSR1, move)
+print("relay ready on 127.0.0.1:%d" % front.getsockname()[1], flush=True)
+while True:
+    for ready in select.select([front, back], [], [], 0.05)[0]:
+        data, origin = ready.recvfrom(65536)
+        if ready is front:
+            client = origin
+            back.sendto(data, ("127.0.0.1", int(sys.argv[1])))
+        elif client:
+            front.sendto(data, client)
+PY
+moves() {
+    "$bin/nlmqttd" -l rudp://127.0.0.1:0 -v >"$work/rudp.log" 2>"$work/rudp.err" &
+    local status=0 broker=$! relay sensor port
+    children+=("$broker")
+    python3 "$work/relay.py" "$(ready_port "$work/rudp.log" 1)" >"$work/relay.log" &
+    relay=$!
+    children+=("$relay")
+    port=$(ready_port "$work/relay.log" 1)
+    "$bin/sensor" -i rover -h "rudp://127.0.0.1:$port" --interval 50 >"$work/rover.log" 2>&1 &
+    sensor=$!
+    children+=("$sensor")
+    waits_for "$work/rover.log" '^connected' || status=1
+    kill -USR1 "$relay"
+    waits_for "$work/rover.log" '^path moved: from 127.0.0.1:.* 1 moves$' || status=1
+    waits_for "$work/rudp.err" ': goes on from 127.0.0.1:' || status=1
+    # It still takes commands, over the connection it had.
+    "$bin/publish" -h "rudp://127.0.0.1:$(ready_port "$work/rudp.log" 1)" -q 1 -t sensors/rover/command -m status || status=1
+    waits_for "$work/rover.log" '^command status: interval is 50 ms' || status=1
+    [ "$(grep -c '^connected' "$work/rover.log")" -eq 1 ] || status=1
+    kill -TERM "$sensor" && wait "$sensor" || status=1
+    kill -TERM "$broker" && wait "$broker" || status=1
+    kill "$relay"
+    return "$status"
+}
+check "a sensor on reliable UDP survives another address" moves
 chat() { printf '%s\n' first second third | timeout 20 "$bin/dispatch" "mqtt://127.0.0.1:$port" >"$work/chat" && printf '%s\n' '1: first' '2: second' '3: third' | diff - "$work/chat"; }
 check "dispatch hears what it says, in order" chat
 

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Mutex;
 
+#[cfg(all(feature = "rudp", feature = "tls"))]
+use crate::carrier;
 use nlmqtt::broker::{Access, Answer, ClientInfo, Decision, HookToken, Hooks, Interest, Options};
 use nlmqtt::codec::{Connect, PropertyId, Qos, Reason};
 use nlmqtt::net::{ListenerOptions, Runtime, RuntimeOptions};
@@ -77,6 +79,12 @@ fn launch(profile: &str) -> Option<SocketAddr> {
     let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
     let hooks = |_| guard.map(|guard| Box::new(guard) as Box<dyn Hooks>);
     let server = Server::with_hooks(&runtime, options, hooks).expect("a server");
+    #[cfg(all(feature = "rudp", feature = "tls"))]
+    if let Some(transport) = carrier::transport().filter(|_| profile != "ws") {
+        let address = server.add_listener(carrier::listener(&transport)).expect("a listener");
+        std::mem::forget(server);
+        return Some(carrier::in_front_of(&transport, address.socket_address()?));
+    }
     let mut loopback = ListenerOptions::at(([127, 0, 0, 1], 0).into());
     loopback.transport.websocket = profile == "ws";
     let address = server.add_listener(loopback).expect("a listener");

@@ -16,6 +16,8 @@ mod quic;
 mod relay;
 #[cfg(all(feature = "rudp", feature = "tls"))]
 mod rudp;
+#[cfg(all(feature = "rudp", feature = "tls"))]
+mod rudp_many;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]

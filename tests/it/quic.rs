@@ -11,7 +11,7 @@ use nlmqtt::codec::Qos;
 use nlmqtt::config::ServerConfig;
 use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
-use nlmqtt::stack::FaultKind;
+use nlmqtt::stack::{DatagramProtocol, FaultKind};
 use rcgen::{SerialNumber, date_time_ymd};
 
 use crate::relay::{Relay, udp};
@@ -187,6 +187,21 @@ fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
         assert_eq!(address(), here.to_string());
     }
     assert_eq!(broker.stat("connections_accepted"), 1);
+    // Both know what went to and fro, and how often it moved; the server challenges a client at each new place, and maybe at the old one.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let ours = peer.client.datagram_statistics().expect("over datagrams");
+        let theirs = broker.server.clients().expect("a list").remove(0).datagrams.expect("over datagrams");
+        if theirs.path_changes == 2 && ours.path_changes >= 2 {
+            assert_eq!((ours.protocol, theirs.protocol), (DatagramProtocol::Quic, DatagramProtocol::Quic));
+            assert!(ours.round_trip.as_micros() > 0 && ours.window_bytes > 1_000 && ours.datagram_bytes_max >= 1_200, "{ours:?}");
+            assert!(ours.bytes_received > 1_000 && theirs.bytes_sent > 1_000 && theirs.datagrams_received > 2, "{ours:?} {theirs:?}");
+            break;
+        }
+        assert!(Instant::now() < end, "{ours:?} {theirs:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    broker.wait_for("datagrams_received", |count| count > 4);
 }
 
 #[test]

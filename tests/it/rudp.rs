@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use nlmqtt::broker::{ClientInfo, Hooks, Interest};
 use nlmqtt::client::{Event, Outcome, Publish, StopRequest};
 use nlmqtt::codec::Qos;
 use nlmqtt::config::ServerConfig;
-use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
+use nlmqtt::net::{ClientHandler, Endpoint, PathMoved, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
+use nlmqtt::stack::{DatagramProtocol, DatagramStatistics};
 
 use crate::relay::{Relay, udp};
-use crate::tls::{Authority, Peer, runtime};
+use crate::tls::{Authority, Peer, client, client_config, runtime};
 use crate::wire::PATIENCE;
 
 /// A server that listens at one URI.
@@ -25,10 +27,14 @@ struct Broker {
 
 impl Broker {
     fn at(workers: usize, uri: &str) -> Self {
+        Self::with_hooks(workers, uri, |_| None)
+    }
+
+    fn with_hooks(workers: usize, uri: &str, hooks: impl FnMut(usize) -> Option<Box<dyn Hooks>>) -> Self {
         let mut config = ServerConfig::default();
         config.add_listener_uri(uri).expect("a listener");
         let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
-        let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
+        let server = Server::with_hooks(&runtime, config.options_in_force(), hooks).expect("a server");
         let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
         let Endpoint::Udp(address) = endpoint else { panic!("{endpoint}") };
         Self { server, address, _runtime: runtime }
@@ -236,6 +242,139 @@ fn losses_and_another_address_cost_time_and_nothing_else() {
     }
     assert_eq!(broker.stat("clients_connected"), 1);
     assert_eq!(broker.stat("connections_accepted"), 1, "it is one connection");
+}
+
+/// What a client tells of its path.
+struct Paths(std::sync::mpsc::Sender<PathMoved>);
+
+impl ClientHandler for Paths {
+    fn path_moved(&mut self, moved: PathMoved) {
+        self.0.send(moved).expect("the test listens");
+    }
+}
+
+/// What a server tells of a client's path: where it is, and where it was.
+struct Places(std::sync::mpsc::Sender<(String, String)>);
+
+impl Hooks for Places {
+    fn interest(&self) -> Interest {
+        Interest { path_moved: true, ..Interest::default() }
+    }
+
+    fn path_moved(&mut self, client: ClientInfo<'_>, previous_peer: &str) {
+        assert_eq!(client.client_id, "seen");
+        self.0.send((client.peer.to_owned(), previous_peer.to_owned())).expect("the test listens");
+    }
+}
+
+#[test]
+fn both_sides_tell_of_a_path_that_moves_and_count_what_goes_over_it() {
+    let (told, places) = channel();
+    let broker = Broker::with_hooks(2, "rudp://127.0.0.1:0", |_| Some(Box::new(Places(told.clone()))));
+    let relay = Relay::to(broker.address);
+    let (sender, paths) = channel();
+    let (runtime, keys) = (runtime(), [("client_id", "seen"), ("rudp_generation", "2")]);
+    let client = client(&runtime, &client_config(&relay.uri("rudp"), &keys), Box::new(Paths(sender)));
+    assert_eq!(client.datagram_statistics(), None, "there is no connection");
+    client.start();
+    let patience = nlmqtt::base::Duration::from_secs(PATIENCE.as_secs());
+    client.wait_connected(patience).expect("let in");
+    let send = || {
+        let publish = Publish { topic: "a", payload: &[7; 5_000], qos: Qos::AtLeastOnce, ..Publish::default() };
+        let token = client.publish(publish, None).expect("room");
+        client.wait(token, patience).expect("acknowledged");
+    };
+    send();
+    let before = broker.server.client("seen").expect("asked").expect("there").peer;
+    let now = relay.move_on();
+    send();
+    assert_eq!(places.recv_timeout(PATIENCE).expect("the server tells it"), (now.to_string(), before));
+    let moved = paths.recv_timeout(PATIENCE).expect("the client tells it");
+    assert_eq!((moved.server, moved.statistics.protocol), (0, DatagramProtocol::ReliableUdpTwo));
+    assert!(moved.local.is_some_and(|local| local.ip().is_loopback() && local.port() != 0), "{moved:?}");
+    assert!(moved.statistics.path_changes >= 1);
+    // Both count on, and look seldom.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let theirs = broker.server.client("seen").expect("asked").expect("there").datagrams.expect("over datagrams");
+        let ours = client.datagram_statistics().expect("over datagrams");
+        let is_whole = |all: &DatagramStatistics| all.path_changes >= 1 && all.bytes_sent.max(all.bytes_received) > 10_000;
+        if is_whole(&theirs) && is_whole(&ours) && broker.stat("datagrams_received") >= theirs.datagrams_received {
+            assert!(ours.bytes_sent > 10_000 && ours.datagrams_sent > 8 && ours.datagrams_received > 2, "{ours:?}");
+            assert!(theirs.bytes_received > 10_000 && theirs.protocol == DatagramProtocol::ReliableUdpTwo, "{theirs:?}");
+            assert!(ours.round_trip.as_micros() > 0 && ours.window_bytes > 1_000 && ours.datagram_bytes_max >= 576, "{ours:?}");
+            break;
+        }
+        assert!(Instant::now() < end, "{ours:?} {theirs:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(broker.stat("paths_moved"), 1);
+    client.stop_and_wait(StopRequest::default()).expect("stopped");
+    assert_eq!(client.datagram_statistics(), None, "the connection has ended");
+}
+
+#[test]
+fn an_endpoint_counts_what_comes_from_strangers() {
+    let broker = Broker::new(1);
+    let stranger = udp();
+    let send = |text: &str| {
+        let bytes: Vec<u8> = (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect();
+        stranger.send_to(&bytes, broker.address).expect("sent");
+    };
+    // The specification's CONNECT, its ACK with a flipped bit, no frame at all, and its DATA, which is of nobody's connection.
+    send("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
+    send("2200000008c701db8beab88100000001000000000000000019000000000400004000c953ae71");
+    send("fe0102");
+    send("210001000f1e2d3c4b5a6978000000000000c0002982690c");
+    broker.wait_for("datagrams_received", |count| count == 4);
+    assert_eq!(broker.stat("datagram_cookies"), 1);
+    assert_eq!(broker.stat("datagrams_malformed"), 2);
+    assert_eq!((broker.stat("datagrams_unknown"), broker.stat("datagram_resets")), (1, 1));
+    assert_eq!(broker.stat("connections_accepted"), 0);
+}
+
+#[test]
+fn no_client_of_this_process_falls_back_where_one_has_heard_generation_2() {
+    // One after the other at the same address: a server of generation 2, then somebody who knows generation 1 only.
+    let broker = Broker::new(1);
+    let address = broker.address;
+    let runtime = runtime();
+    let first = Peer::new(&runtime, &broker.uri(), &[("client_id", "first")]);
+    first.outcome().expect("let in");
+    first.client.stop_and_wait(StopRequest::default()).expect("stopped");
+    drop(broker);
+    let end = Instant::now() + PATIENCE;
+    let socket = loop {
+        match UdpSocket::bind(address) {
+            Ok(socket) => break socket,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+    let other = Peer::new(&runtime, &format!("rudp://{address}"), &[("client_id", "other"), ("connect_timeout_ms", "4000")]);
+    // It says "generation 1" to every call; nobody believes it.
+    let mut buffer = [0; 2_048];
+    let mut calls = 0;
+    let ended = loop {
+        if let Ok(outcome) = other.told.try_recv() {
+            if matches!(outcome, Event::Disconnected(_)) {
+                break outcome;
+            }
+            assert!(!matches!(outcome, Event::Connected(_)), "{outcome:?}");
+        }
+        let Ok((count, from)) = socket.recv_from(&mut buffer) else { continue };
+        match (buffer[0], count) {
+            (3, 44..) => {
+                calls += 1;
+                socket.send_to(&[4, 0, 0, 0], from).expect("sent");
+            }
+            (1 | 3, _) => panic!("it speaks generation 1: {:?}", &buffer[..count]),
+            // What the first one still has to say.
+            _ => {}
+        }
+    };
+    assert!(calls >= 2, "{calls} calls, then {ended:?}");
 }
 
 #[test]

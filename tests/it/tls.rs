@@ -142,20 +142,30 @@ pub struct Peer {
     pub told: Receiver<Event>,
 }
 
+/// A client that was not started.
+pub fn client(runtime: &Runtime, config: &ClientConfig, handler: Box<dyn ClientHandler>) -> Client {
+    let (options, servers, dial) = config.parts().expect("whole");
+    let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
+    Client::new(runtime, parts, handler).expect("a client")
+}
+
+/// The configuration of one that tries again soon.
+pub fn client_config(uri: &str, keys: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::default();
+    config.set("server", uri).expect("a URI");
+    config.set("reconnect_delay_min_ms", "20").expect("a key");
+    keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
+    config
+}
+
 impl Peer {
     pub fn new(runtime: &Runtime, uri: &str, keys: &[(&str, &str)]) -> Self {
-        let mut config = ClientConfig::default();
-        config.set("server", uri).expect("a URI");
-        config.set("reconnect_delay_min_ms", "20").expect("a key");
-        keys.iter().for_each(|(key, value)| config.set(key, value).unwrap_or_else(|error| panic!("{key}: {error}")));
-        Self::with(runtime, &config)
+        Self::with(runtime, &client_config(uri, keys))
     }
 
     pub fn with(runtime: &Runtime, config: &ClientConfig) -> Self {
-        let (options, servers, dial) = config.parts().expect("whole");
         let (sender, told) = channel();
-        let parts = ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
-        let client = Client::new(runtime, parts, Box::new(Told(sender))).expect("a client");
+        let client = client(runtime, config, Box::new(Told(sender)));
         client.start();
         Self { client, told }
     }

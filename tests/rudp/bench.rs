@@ -109,7 +109,9 @@ mod quic {
     use nlmqtt::base::{Instant, Rng};
     use nlmqtt::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
     use nlmqtt::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
-    use nlmqtt::stack::{Birth, ClientCertificate, ConnectionId, DatagramEndpoint, DatagramEvent, DatagramLimits, Fault, Identity};
+    use nlmqtt::stack::{
+        Birth, ClientCertificate, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics, Fault, Identity,
+    };
     use nlmqtt::stack::{MakeDatagrams, Received, TlsVersion, Transmit};
 
     use crate::world::{Way, World, limits};
@@ -134,6 +136,8 @@ mod quic {
         fn rebound(&mut self, now: Instant) { self.0.rebound(now) }
         fn connections(&self) -> usize { self.0.connections() }
         fn memory_bytes(&self) -> usize { self.0.memory_bytes() }
+        fn statistics(&self, id: ConnectionId) -> Option<DatagramStatistics> { self.0.statistics(id) }
+        fn counters(&self) -> DatagramCounters { self.0.counters() }
     }
 
     /// Two endpoints that trust each other; what they draw is their library's, so that a seed repeats the network only.

@@ -17,7 +17,9 @@ use super::{BUFFER_BYTES, BUFFERS, Shared};
 use crate::base::{Charge, Duration, IdMap, Instant};
 use crate::net::memory::{Drained, End};
 use crate::net::{DialOptions, ListenerId, Ready};
-use crate::stack::{About, ConnectionId, DatagramEndpoint, DatagramEvent, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
+use crate::stack::{
+    About, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit,
+};
 
 /// Bytes of one connection that wait in one direction between it and its host: the windows of its machine are besides.
 const PIPE_BYTES_MAX: usize = 64 << 10;
@@ -36,6 +38,8 @@ const FAILURES_PER_TURN: usize = 64;
 const REBIND_INTERVAL: Duration = Duration::from_secs(1);
 /// A machine whose socket takes nothing is looked at so often, at most.
 const BLOCKED_INTERVAL: Duration = Duration::from_millis(20);
+/// What was done is noted so often, while anything is.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// What the kernel is asked to keep of datagrams that were not received yet; it may allow less.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
@@ -140,6 +144,10 @@ pub(super) struct Driver {
     /// Something came over this socket: somebody is there, whatever a host on the way says.
     has_heard: bool,
     charge: Charge,
+    /// What its connections and it itself have done was noted then, and what the worker was told of the latter.
+    noted: (Instant, DatagramCounters),
+    /// Something has happened since.
+    has_news: bool,
     /// On the list of those that are to be looked at.
     pub is_dirty: bool,
     /// As it is on the list of deadlines.
@@ -162,6 +170,8 @@ impl Driver {
             failures: 0,
             has_heard: false,
             charge,
+            noted: (Instant::START, DatagramCounters::default()),
+            has_news: true,
             is_dirty: false,
             due: None,
         }
@@ -251,11 +261,30 @@ impl Driver {
         self.take_events(now, shared) || self.is_readable || self.has_more
     }
 
+    /// Notes what was done, for who looks at it from elsewhere. Seldom: there may be very many connections.
+    pub fn note(&mut self, now: Instant, shared: &mut Shared) {
+        if !self.has_news || now.since(self.noted.0) < NOTE_INTERVAL {
+            return;
+        }
+        for (id, inner) in &self.inners {
+            if let Some(statistics) = self.machine.statistics(*id) {
+                inner.side.lock().statistics = statistics;
+            }
+        }
+        let counters = self.machine.counters();
+        let (_, before) = core::mem::replace(&mut self.noted, (now, counters));
+        self.has_news = false;
+        if matches!(self.role, Role::Listening { .. }) && counters != before {
+            shared.told.push(Ready::Counted { listener: ListenerId(self.place), counters: counters.since(&before) });
+        }
+    }
+
     /// When it has to be looked at. A socket that takes nothing tells when it does: until then what should have left is overdue
     /// at each look, and is no reason for one.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let due = self.machine.deadline();
-        if self.is_blocked { due.map(|due| due.max(now + BLOCKED_INTERVAL)) } else { due }
+        let due = self.machine.deadline().map(|due| if self.is_blocked { due.max(now + BLOCKED_INTERVAL) } else { due });
+        let note_at = self.has_news.then(|| self.noted.0 + NOTE_INTERVAL);
+        due.into_iter().chain(note_at).min()
     }
 
     pub fn ready(&mut self, readable: bool, writable: bool) {
@@ -264,7 +293,9 @@ impl Driver {
     }
 
     pub fn expire(&mut self, now: Instant, shared: &mut Shared) {
-        self.machine.expire(now);
+        if self.machine.deadline().is_some_and(|at| at <= now) {
+            self.machine.expire(now);
+        }
         self.take_events(now, shared);
     }
 
@@ -280,7 +311,7 @@ impl Driver {
             let mut slices: Vec<IoSliceMut<'_>> = shared.buffers.chunks_mut(BUFFER_BYTES).map(IoSliceMut::new).collect();
             match self.bound.state.recv((&self.bound.socket).into(), &mut slices, &mut metas) {
                 Ok(count) => {
-                    self.has_heard = true;
+                    (self.has_heard, self.has_news) = (true, true);
                     for (meta, buffer) in metas.iter().zip(&slices).take(count) {
                         for bytes in buffer[..meta.len].chunks(meta.stride.max(1)) {
                             datagrams += 1;
@@ -316,7 +347,7 @@ impl Driver {
                 src_ip: out.from,
             };
             let sent = self.bound.state.try_send((&self.bound.socket).into(), &transmit);
-            self.is_pending = false;
+            (self.is_pending, self.has_news) = (false, true);
             match sent {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (self.is_pending, self.is_blocked) = (true, true),
@@ -383,6 +414,7 @@ impl Driver {
                     if let Some(inner) = self.inners.get(&id) {
                         let mut side = inner.side.lock();
                         (side.is_open, side.about) = (true, Some(about));
+                        side.statistics = self.machine.statistics(id).unwrap_or_default();
                         drop(side);
                         inner.end.nudge(&shared.watcher);
                     }
@@ -393,6 +425,7 @@ impl Driver {
                     let Some(inner) = self.inners.get(&id) else { continue };
                     let mut side = inner.side.lock();
                     (side.peer, side.has_moved) = (peer, true);
+                    side.statistics = self.machine.statistics(id).unwrap_or_default();
                     drop(side);
                     inner.end.nudge(&shared.watcher);
                 }
@@ -417,6 +450,7 @@ impl Driver {
         }
         let local = SocketAddr::new(local.unwrap_or(self.bound.local.ip()), self.bound.local.port());
         let stream = self.join(id, local, peer, Some(about), shared);
+        stream.side.lock().statistics = self.machine.statistics(id).unwrap_or_default();
         if let Role::Listening { waiting, .. } = &mut self.role {
             waiting.push_back((stream, peer));
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::Interest;
 use socket2::Socket;
@@ -11,7 +12,7 @@ use crate::base::Charge;
 use crate::net::mio::MioNet;
 use crate::net::places::Slot;
 use crate::net::{DialOptions, Endpoint, LinkId, ListenerId, Net, SocketOptions};
-use crate::stack::{About, Birth, DatagramLimits, MakeDatagrams};
+use crate::stack::{About, Birth, DatagramLimits, DatagramWatch, MakeDatagrams};
 
 impl MioNet {
     fn insert_udp(&mut self, socket: &Socket) -> io::Result<u32> {
@@ -44,6 +45,14 @@ impl MioNet {
     pub fn about_udp(&mut self, link: LinkId) -> Option<Box<About>> {
         match self.sockets.get(link.0 as usize)? {
             Slot::Datagram(stream) => stream.take_about(),
+            _ => None,
+        }
+    }
+
+    /// As [`Net::watched`].
+    pub fn watched_udp(&self, link: LinkId) -> Option<Arc<dyn DatagramWatch>> {
+        match self.sockets.get(link.0 as usize)? {
+            Slot::Datagram(stream) => Some(stream.watched()),
             _ => None,
         }
     }

@@ -251,6 +251,7 @@ impl Datagrams {
             return self.remove(place);
         }
         driver.recharge();
+        driver.note(now, &mut self.shared);
         let due = driver.deadline(now);
         if driver.due != due {
             if let Some(before) = core::mem::replace(&mut driver.due, due) {

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::memory::{End, Readiness, Watcher};
 use crate::base::OutBuffer;
-use crate::stack::{About, Fault};
+use crate::stack::{About, DatagramStatistics, DatagramWatch, Fault};
 
 /// What is known of a connection, at both ends of its pipe.
+#[derive(Debug)]
 pub(super) struct Side {
     pub local: SocketAddr,
     pub peer: SocketAddr,
@@ -18,15 +19,18 @@ pub(super) struct Side {
     pub about: Option<Box<About>>,
     /// How it ended, if not by a good-bye.
     pub fault: Option<Fault>,
+    /// As the driver has noted it last.
+    pub statistics: DatagramStatistics,
 }
 
 /// The side as both ends have it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct SharedSide(Arc<Mutex<Side>>);
 
 impl SharedSide {
     pub fn new(local: SocketAddr, peer: SocketAddr, about: Option<Box<About>>) -> Self {
-        Self(Arc::new(Mutex::new(Side { local, peer, is_open: about.is_some(), has_moved: false, about, fault: None })))
+        let (is_open, statistics) = (about.is_some(), DatagramStatistics::default());
+        Self(Arc::new(Mutex::new(Side { local, peer, is_open, has_moved: false, about, fault: None, statistics })))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Side> {
@@ -35,6 +39,12 @@ impl SharedSide {
 
     fn fault(&self) -> Option<io::Error> {
         self.lock().fault.clone().map(io::Error::other)
+    }
+}
+
+impl DatagramWatch for SharedSide {
+    fn statistics(&self) -> DatagramStatistics {
+        self.lock().statistics
     }
 }
 
@@ -88,6 +98,11 @@ impl Stream {
     /// What was learnt of its peer; once.
     pub fn take_about(&self) -> Option<Box<About>> {
         self.side.lock().about.take()
+    }
+
+    /// For who wants to look at the connection from elsewhere, and longer than it is there.
+    pub fn watched(&self) -> Arc<dyn DatagramWatch> {
+        Arc::new(self.side.clone())
     }
 
     /// As a socket's. An end that was none is an error with its [`Fault`] inside.

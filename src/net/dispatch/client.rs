@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{EventQueue, Later, Owner};
 use crate::base::Instant;
 use crate::net::client_host::{ClientGauge, ClientHandler, Credentials, MessageCallback};
+use crate::net::client_path::PathMoved;
 use crate::proto::client::{Event, Incoming, Token};
 
 /// The handler of a client.
@@ -61,6 +62,17 @@ impl ClientSide {
 
     pub fn refused(&mut self, token: Token, error: crate::proto::Error) {
         self.handler.call(move |handler| handler.refused(token, error));
+    }
+
+    /// The connection goes on over another path.
+    #[cfg_attr(not(feature = "datagram"), allow(dead_code))]
+    pub fn path_moved(&mut self, moved: PathMoved) {
+        let gauge = self.gauge.clone();
+        self.handler.call(move |handler| {
+            if !gauge.is_closed() {
+                handler.path_moved(moved);
+            }
+        });
     }
 
     /// Asks for credentials; `answer` is called only if the answer comes later.

@@ -146,6 +146,11 @@ impl<N: Net> Hooks for DispatchedHooks<N> {
         self.tell(move |hooks| hooks.disconnected(client.as_info(), reason));
     }
 
+    fn path_moved(&mut self, client: ClientInfo<'_>, previous_peer: &str) {
+        let (client, previous_peer) = (OwnedClient::of(client), previous_peer.to_owned());
+        self.tell(move |hooks| hooks.path_moved(client.as_info(), &previous_peer));
+    }
+
     fn session(&mut self, client: ClientInfo<'_>, event: SessionEvent) {
         let client = OwnedClient::of(client);
         self.tell(move |hooks| hooks.session(client.as_info(), event));

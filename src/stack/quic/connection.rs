@@ -7,8 +7,8 @@ use quinn_proto::{Connection as Machine, Dir, Event as Told, ReadError, Readable
 use rustls::pki_types::CertificateDer;
 
 use super::fault;
-use crate::base::Instant;
-use crate::stack::{About, ConnectionId, DatagramEvent, Fault, FaultKind, Identity};
+use crate::base::{Duration, Instant};
+use crate::stack::{About, ConnectionId, DatagramEvent, DatagramProtocol, DatagramStatistics, Fault, FaultKind, Identity};
 
 /// Good-bye, without a reason: MQTT has said it.
 pub(super) const GOOD_BYE: VarInt = VarInt::from_u32(0);
@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub is_known: bool,
     identity: Identity,
     stream: Option<StreamId>,
+    /// How often the path was another one: for a client, how often the server has asked whether it is.
+    pub path_changes: u64,
     /// What went as early data, until it is known whether it was taken.
     early: Option<Vec<u8>>,
     /// Of that, what has to go again.
@@ -60,6 +62,7 @@ impl Connection {
             is_known: false,
             identity,
             stream: None,
+            path_changes: 0,
             early: None,
             again: Vec::new(),
         }
@@ -98,8 +101,32 @@ impl Connection {
     /// Its path may be another one now.
     pub fn look_at_path(&mut self, events: &mut VecDeque<(ConnectionId, DatagramEvent)>) {
         let peer = self.machine.remote_address();
-        if core::mem::replace(&mut self.peer, peer) != peer && self.phase == Phase::Open {
+        // A server has no other reason to ask a client for its path than that it seems to be elsewhere.
+        let changes = match self.machine.side().is_client() {
+            true => self.machine.stats().frame_rx.path_challenge,
+            false => self.path_changes + u64::from(peer != self.peer),
+        };
+        self.peer = peer;
+        if core::mem::replace(&mut self.path_changes, changes) != changes && self.phase == Phase::Open {
             events.push_back((self.id, DatagramEvent::Moved(peer)));
+        }
+    }
+
+    /// What happened on it.
+    pub fn statistics(&self) -> DatagramStatistics {
+        let all = self.machine.stats();
+        DatagramStatistics {
+            protocol: DatagramProtocol::Quic,
+            round_trip: Duration::from_micros(u64::try_from(all.path.rtt.as_micros()).unwrap_or(u64::MAX)),
+            window_bytes: all.path.cwnd,
+            datagram_bytes_max: all.path.current_mtu.into(),
+            datagrams_sent: all.udp_tx.datagrams,
+            bytes_sent: all.udp_tx.bytes,
+            datagrams_received: all.udp_rx.datagrams,
+            bytes_received: all.udp_rx.bytes,
+            datagrams_lost: all.path.lost_packets,
+            retransmissions: 0,
+            path_changes: self.path_changes,
         }
     }
 

@@ -9,7 +9,8 @@ use quinn_proto::{ConnectionHandle, DatagramEvent as Found, EcnCodepoint, Incomi
 use super::connection::{Connection, GOOD_BYE, Phase};
 use super::{ClientQuic, ServerQuic, fault};
 use crate::base::{Duration, Instant};
-use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent, DatagramLimits, Fault, FaultKind, Identity, MakeDatagrams, Received, Transmit};
+use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics};
+use crate::stack::{Fault, FaultKind, Identity, MakeDatagrams, Received, Transmit};
 
 /// Answers to nobody's connection that wait to be sent; further ones are as good as lost.
 const RESPONSES_MAX: usize = 64;
@@ -49,6 +50,7 @@ pub(super) struct Endpoint {
     events: VecDeque<(ConnectionId, DatagramEvent)>,
     /// What came over connections the machine has forgotten, and was not read yet.
     remains: HashMap<ConnectionId, VecDeque<u8>>,
+    counters: DatagramCounters,
 }
 
 impl Endpoint {
@@ -81,6 +83,7 @@ impl Endpoint {
             responses: VecDeque::new(),
             events: VecDeque::new(),
             remains: HashMap::new(),
+            counters: DatagramCounters::default(),
         }
     }
 
@@ -118,6 +121,7 @@ impl Endpoint {
         let peer = incoming.remote_address();
         let mut buffer = Vec::new();
         let Some(limits) = self.limits.filter(|limits| self.living < limits.connections_max) else {
+            self.counters.refused += 1;
             let answer = self.machine.refuse(incoming, &mut buffer);
             self.respond(&answer, buffer);
             return self.failed(peer, FaultKind::Refused, "too many connections");
@@ -128,6 +132,7 @@ impl Endpoint {
         let is_half_full = self.shaking_count >= limits.handshakes_max / 2 || of_source >= limits.handshakes_per_source_max / 2;
         let must_prove = is_half_full && !incoming.remote_address_validated();
         if must_prove && incoming.may_retry() {
+            self.counters.cookies += 1;
             if let Ok(answer) = self.machine.retry(incoming, &mut buffer) {
                 self.respond(&answer, buffer);
             }
@@ -137,6 +142,7 @@ impl Endpoint {
         let has_no_seat = self.shaking_count >= limits.handshakes_max || of_source >= limits.handshakes_per_source_max;
         if must_prove || has_no_seat || closing >= CLOSING_MAX {
             // It comes again.
+            self.counters.refused += 1;
             return self.machine.ignore(incoming);
         }
         match self.machine.accept(incoming, self.theirs(now), &mut buffer, None) {
@@ -188,6 +194,8 @@ impl Endpoint {
             out.bytes = bytes;
             fill(&mut out, answer);
             self.responses.push_back(out);
+        } else {
+            self.counters.replies_dropped += 1;
         }
     }
 
@@ -329,6 +337,7 @@ impl DatagramEndpoint for Endpoint {
 
     fn receive(&mut self, now: Instant, datagram: &Received<'_>) {
         let mut buffer = Vec::new();
+        self.counters.received += 1;
         let ecn = EcnCodepoint::from_bits(datagram.ecn);
         match self.machine.handle(self.theirs(now), datagram.from, datagram.to, ecn, BytesMut::from(datagram.bytes), &mut buffer) {
             Some(Found::ConnectionEvent(handle, event)) => {
@@ -339,8 +348,12 @@ impl DatagramEndpoint for Endpoint {
                 }
             }
             Some(Found::NewConnection(incoming)) => self.come_in(now, incoming),
-            Some(Found::Response(answer)) => self.respond(&answer, buffer),
-            None => {}
+            Some(Found::Response(answer)) => {
+                self.counters.unknown += 1;
+                self.respond(&answer, buffer);
+            }
+            // The machine does not say which of the two it was.
+            None => self.counters.malformed += 1,
         }
     }
 
@@ -445,6 +458,14 @@ impl DatagramEndpoint for Endpoint {
 
     fn connections(&self) -> usize {
         self.machine.open_connections()
+    }
+
+    fn statistics(&self, id: ConnectionId) -> Option<DatagramStatistics> {
+        self.place(id).and_then(|place| self.connections[place].as_ref()).map(|connection| connection.statistics())
+    }
+
+    fn counters(&self) -> DatagramCounters {
+        self.counters
     }
 
     fn memory_bytes(&self) -> usize {

@@ -22,6 +22,7 @@ mod endpoint;
 mod first;
 pub mod frame;
 mod incoming;
+mod known;
 mod mtu;
 mod options;
 mod outgoing;
@@ -34,9 +35,10 @@ mod rtt;
 mod throttle;
 
 pub use endpoint::{Counters, Endpoint, Maker};
+pub use known::KnownServers;
 pub use options::{CongestionControl, Generation, Options};
 
-use super::{Fault, FaultKind};
+use super::{DatagramProtocol, DatagramStatistics, Fault, FaultKind};
 use crate::base::Duration;
 
 /// Why a connection of generation 2 was closed, as CLOSE says it.
@@ -99,6 +101,8 @@ pub struct Statistics {
     pub bytes_sent: u64,
     /// Frames that came.
     pub frames_received: u64,
+    /// Bytes of UDP payload that came.
+    pub bytes_received: u64,
     /// Frames that did not arrive, or too late.
     pub frames_lost: u64,
     /// Frames that carried only what had been sent before.
@@ -109,7 +113,7 @@ pub struct Statistics {
     pub frames_not_kept: u64,
     /// Full frames did not get through.
     pub steps_down: u64,
-    /// The peer came to be elsewhere.
+    /// The peer came to be elsewhere, or the listener has asked a client whether it is.
     pub moves: u64,
     /// Generation 1: packets that are larger than a frame, and were not sent.
     pub packets_refused: u64,
@@ -117,6 +121,24 @@ pub struct Statistics {
     pub packets_missing: u64,
     /// Generation 1: of them, those that came later.
     pub packets_late: u64,
+}
+
+impl From<Statistics> for DatagramStatistics {
+    fn from(from: Statistics) -> Self {
+        Self {
+            protocol: if from.generation == 1 { DatagramProtocol::ReliableUdpOne } else { DatagramProtocol::ReliableUdpTwo },
+            round_trip: from.rtt,
+            window_bytes: from.window_bytes.into(),
+            datagram_bytes_max: from.frame_bytes.into(),
+            datagrams_sent: from.frames_sent,
+            bytes_sent: from.bytes_sent,
+            datagrams_received: from.frames_received,
+            bytes_received: from.bytes_received,
+            datagrams_lost: from.frames_lost,
+            retransmissions: from.repeats,
+            path_changes: from.moves,
+        }
+    }
 }
 
 /// What the user of a connection has not been told.

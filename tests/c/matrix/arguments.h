@@ -35,6 +35,7 @@ struct arguments {
     nlmqtt_subscription subscription, init_subscription;
     nlmqtt_client_statistics client_statistics;
     nlmqtt_runtime_statistics runtime_statistics;
+    nlmqtt_datagram_statistics datagram_statistics;
     nlmqtt_ack ack, ack_out;
     nlmqtt_hook_token hook_token;
     const char *filters[1];
@@ -84,6 +85,7 @@ static void arguments_init(struct arguments *a)
     nlmqtt_subscription_init(&a->subscription);
     nlmqtt_client_statistics_init(&a->client_statistics);
     nlmqtt_runtime_statistics_init(&a->runtime_statistics);
+    nlmqtt_datagram_statistics_init(&a->datagram_statistics);
     a->subscription.filter = "matrix/none";
     a->filters[0] = "matrix/none";
     a->addresses[0] = "127.0.0.1";

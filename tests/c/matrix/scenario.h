@@ -1,4 +1,5 @@
 /* After the calls of matrix.c: makes the library call back at every place, in each mode of a runtime. */
+#include "udp_relay.h"
 
 /* One round of whoever runs callbacks. */
 static void turn(nlmqtt_runtime *runtime)
@@ -310,6 +311,40 @@ static void sessions_come_and_go(uint16_t port)
     nlmqtt_message_unref(message);
 }
 
+/* A client on reliable UDP whose address changes. */
+static void a_path_moves(void)
+{
+    struct udp_relay relay;
+    nlmqtt_client_config *config = nlmqtt_client_config_new();
+    nlmqtt_client_callbacks callbacks;
+    nlmqtt_client *client = NULL;
+    uint16_t port = 0;
+    char uri[64];
+    int turns;
+    OK(nlmqtt_server_add_listener(world.server, "rudp://127.0.0.1:0?rudp_generation=2", &port));
+    udp_relay_begin(&relay, port);
+    snprintf(uri, sizeof uri, "rudp://127.0.0.1:%u", (unsigned)relay.port);
+    OK(nlmqtt_client_config_add_server(config, uri, 0));
+    OK(nlmqtt_client_config_load_connstr(config, "client_id=rover;rudp_generation=2"));
+    nlmqtt_client_callbacks_init(&callbacks);
+    callbacks.path_moved = on_client_callbacks_path_moved;
+    OK(nlmqtt_client_new(world.runtime, config, &callbacks, &client));
+    nlmqtt_client_config_free(config);
+    OK(nlmqtt_client_start(client));
+    for (turns = 0; turns < 3000 && nlmqtt_client_state(client) != NLMQTT_CLIENT_ONLINE; turns++)
+        turn(world.runtime);
+    udp_relay_move(&relay);
+    for (turns = 0; turns < 3000 && finished[IN_CLIENT_CALLBACKS_PATH_MOVED] == 0; turns++) {
+        if (turns % 50 == 0)
+            OK(nlmqtt_client_publish(client, "rover", "x", 1, 0, false, NULL));
+        turn(world.runtime);
+    }
+    await(IN_CLIENT_CALLBACKS_PATH_MOVED);
+    await(IN_SERVER_HOOKS_PATH_MOVED);
+    nlmqtt_client_free(client);
+    udp_relay_end(&relay);
+}
+
 static void a_client_does_not_read(uint16_t port)
 {
     enum { LARGE = 1 << 20 };
@@ -477,6 +512,7 @@ static void run(int32_t mode)
     tasks_run();
     a_client_is_asked_to_sign();
     sessions_come_and_go(port);
+    a_path_moves();
     a_client_does_not_read(port);
     questions_are_answered(options);
     everything_ends();

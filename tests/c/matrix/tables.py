@@ -35,6 +35,7 @@ VALUES = {
     "const nlmqtt_subscription * subscriptions": "&a->subscription", "nlmqtt_subscription * subscription": "&a->init_subscription",
     "const nlmqtt_transport * transport": "NULL", "nlmqtt_transport * transport": "&a->transport",
     "nlmqtt_client_statistics * statistics": "&a->client_statistics", "nlmqtt_runtime_statistics * statistics": "&a->runtime_statistics",
+    "nlmqtt_datagram_statistics * statistics": "&a->datagram_statistics",
     "nlmqtt_ack ack": "a->ack", "nlmqtt_hook_token token": "a->hook_token",
     # Outputs.
     "nlmqtt_client ** client_out": "&a->client_out", "nlmqtt_server ** server_out": "&a->server_out",
@@ -186,6 +187,8 @@ STATUSES = {
     # -1 is no descriptor: seen before anything is waited for.
     "server_add_listener_fd": ["INVALID_ARGUMENT"], "server_adopt": ["INVALID_ARGUMENT"],
     "server_adopt_at": ["INVALID_ARGUMENT"],
+    # The client is on TCP.
+    "client_datagram_stats": ["NOT_FOUND"],
     # The server may not listen yet.
     "server_listener_port": ["OK", "NOT_FOUND"], "server_listener_address": ["OK", "NOT_FOUND"],
 }

@@ -10,21 +10,29 @@ use crate::stack::rudp::Reason;
 use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::Frame;
+use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
-use crate::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit};
+use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, DatagramStatistics};
+use crate::stack::{Fault, FaultKind, MakeDatagrams, Received, Transmit};
 
 /// Makes endpoints with the same options, out of a secret.
 #[derive(Clone)]
 pub struct Maker {
     options: Options,
     secret: Secret,
+    known: Arc<KnownServers>,
 }
 
 impl Maker {
     /// `secret` comes from where the system has what nobody can foresee: ids, tokens and proofs follow from it.
     pub fn new(options: Options, secret: Secret) -> Self {
-        Self { options, secret }
+        Self { options, secret, known: Arc::default() }
+    }
+
+    /// Its endpoints share with others which servers speak generation 2.
+    pub fn knowing(self, known: &Arc<KnownServers>) -> Self {
+        Self { known: Arc::clone(known), ..self }
     }
 }
 
@@ -32,7 +40,9 @@ impl MakeDatagrams for Maker {
     fn make(&self, birth: &Birth) -> Box<dyn DatagramEndpoint> {
         // Several sockets of one listener do not share what follows from it.
         let secret = self.secret.map(|[high, low]| [high, low ^ birth.seed]);
-        Box::new(Endpoint::with_secret(self.options.clone(), birth, secret))
+        let mut endpoint = Endpoint::with_secret(self.options.clone(), birth, secret);
+        endpoint.known = Arc::clone(&self.known);
+        Box::new(endpoint)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -203,6 +213,23 @@ impl DatagramEndpoint for Endpoint {
 
     fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    fn statistics(&self, id: ConnectionId) -> Option<DatagramStatistics> {
+        Endpoint::statistics(self, id).map(Into::into)
+    }
+
+    fn counters(&self) -> DatagramCounters {
+        let own = &self.counters;
+        DatagramCounters {
+            received: own.datagrams,
+            malformed: own.malformed + own.damaged,
+            unknown: own.unknown,
+            cookies: own.cookies,
+            refused: own.refused + own.first_refused,
+            resets: own.resets,
+            replies_dropped: own.replies_dropped,
+        }
     }
 
     fn memory_bytes(&self) -> usize {

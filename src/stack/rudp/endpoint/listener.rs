@@ -26,6 +26,7 @@ impl Endpoint {
             }
         }
         if known.is_some() || !self.keys.is_fresh(now, way.remote, hello.sender, hello.receiver) {
+            self.counters.cookies += 1;
             let id = self.keys.id(now, way.remote, hello.sender);
             return self.reply(way, &Frame::Connack { hello: self.answer(hello, id), exists: false });
         }

@@ -23,6 +23,7 @@ use slotmap::{Key as _, KeyData, SlotMap};
 use super::cookie::{Keys, Secret};
 use super::first::{First, PACKET_BYTES_MAX};
 use super::frame::{Flaw, Frame, One};
+use super::known::KnownServers;
 use super::options::{Generation, Options};
 use super::peer::{Peer, Role, Way};
 use super::throttle::Throttle;
@@ -34,8 +35,6 @@ pub use face::Maker;
 
 /// Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
 pub(crate) const REPLIES_MAX: usize = 256;
-/// Servers that are known to speak generation 2.
-const KNOWN_MAX: usize = 64;
 
 slotmap::new_key_type! {
     struct Key;
@@ -114,6 +113,8 @@ pub struct Counters {
     pub damaged: u64,
     /// For an id or address nobody has.
     pub unknown: u64,
+    /// CONNECTs that were answered with an id, and without a place for their sender.
+    pub cookies: u64,
     /// RESETs sent.
     pub resets: u64,
     /// RESETs and CONNACKs without a connection that were left out.
@@ -153,7 +154,7 @@ pub struct Endpoint {
     spare: Option<(Way, Vec<u8>)>,
     resets: Option<Bucket>,
     throttle: Throttle,
-    known: heapless::Deque<SocketAddr, KNOWN_MAX>,
+    known: Arc<KnownServers>,
     memory_bytes: usize,
     counters: Counters,
 }
@@ -189,7 +190,7 @@ impl Endpoint {
             spare: None,
             resets: None,
             throttle: Throttle::new(&mut rng),
-            known: heapless::Deque::new(),
+            known: Arc::default(),
             memory_bytes: 0,
             counters: Counters::default(),
             rng,
@@ -271,20 +272,9 @@ impl Endpoint {
             connection.fallback_at = None;
             self.by_listener.remove(&before);
             self.by_listener.insert(after, key);
-            self.remember(way.remote);
+            self.known.remember(way.remote);
         }
         self.settle(now, key);
-    }
-
-    /// This server speaks generation 2: nobody is to talk us out of it.
-    fn remember(&mut self, server: SocketAddr) {
-        if self.known.iter().all(|known| *known != server) {
-            if self.known.is_full() {
-                self.known.pop_front();
-            }
-            let is_kept = self.known.push_back(server).is_ok();
-            debug_assert!(is_kept, "there was room");
-        }
     }
 
     fn one(&mut self, now: Instant, way: Way, one: &One<'_>, datagram_bytes: usize) {
@@ -293,7 +283,7 @@ impl Endpoint {
         match &mut connection.kind {
             Kind::Second(peer) => {
                 let may_fall_back = *one == One::Connack && peer.is_calling() && self.options.generation == Generation::Auto;
-                if may_fall_back && connection.fallback_at.is_none() && self.known.iter().all(|known| *known != way.remote) {
+                if may_fall_back && connection.fallback_at.is_none() && !self.known.has(way.remote) {
                     connection.fallback_at = Some(now + self.options.fallback_hold);
                 }
             }

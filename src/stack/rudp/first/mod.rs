@@ -161,6 +161,7 @@ impl First {
             return;
         }
         self.statistics.frames_received += 1;
+        self.statistics.bytes_received += datagram_bytes as u64;
         for proof in self.proof.iter_mut().map(|proof| &mut **proof).chain(self.newcomer.iter_mut().map(|newcomer| &mut newcomer.proof)) {
             proof.earn(datagram_bytes);
         }

@@ -107,6 +107,8 @@ pub struct Peer {
     /// The same for a sender that the limit stops.
     blocked_probes: u32,
     pong: Option<(Way, u64)>,
+    /// The last challenge a client was put, which comes up to three times.
+    asked: Option<u64>,
     challenge: Option<Box<Challenge>>,
     challenged_at: Option<Instant>,
     /// All is written: when waiting for acknowledgements ends.
@@ -171,6 +173,7 @@ impl Peer {
             failures: 0,
             blocked_probes: 0,
             pong: None,
+            asked: None,
             challenge: None,
             challenged_at: None,
             finish_at: None,

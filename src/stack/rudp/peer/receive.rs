@@ -25,6 +25,7 @@ impl Peer {
             return;
         }
         self.statistics.frames_received += 1;
+        self.statistics.bytes_received += datagram_bytes as u64;
         match frame {
             Frame::Connack { hello, exists } => self.connack(now, hello, *exists),
             // The endpoint has seen that address and ids are the same: it is a repeat.
@@ -34,7 +35,7 @@ impl Peer {
             Frame::Data(data) => self.data(now, way, data, datagram_bytes),
             Frame::Ack { block, .. } => self.ack(now, block),
             Frame::Close(close) => self.closed(now, close),
-            Frame::Ping { opaque, is_answer: false, .. } => self.pong = Some((way, *opaque)),
+            Frame::Ping { opaque, is_answer: false, .. } => self.challenged(way, *opaque),
             Frame::Ping { opaque, is_answer: true, .. } => self.proved(now, way, *opaque),
             Frame::One(_) => return,
         }
@@ -200,6 +201,16 @@ impl Peer {
         }
         self.challenged_at = Some(now);
         self.challenge = Some(Box::new(Challenge::new(now, way, self.rng.u64(), datagram_bytes)));
+    }
+
+    /// The other side wants to know whether we are here. A listener asks for nothing but this: a client has come to be elsewhere for it.
+    fn challenged(&mut self, way: Way, opaque: u64) {
+        self.pong = Some((way, opaque));
+        if self.role == Role::Client && self.asked != Some(opaque) {
+            self.asked = Some(opaque);
+            self.statistics.moves += 1;
+            self.marks.is_moved = true;
+        }
     }
 
     fn proved(&mut self, now: Instant, way: Way, opaque: u64) {

@@ -1,0 +1,103 @@
+//! What transports over datagrams count: of a connection, and of a whole endpoint.
+//!
+//! Here and not beside the machines, because who shows them is compiled without any transport over datagrams, too.
+
+use crate::base::Duration;
+
+/// What carries a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum DatagramProtocol {
+    /// Reliable UDP of the first generation.
+    ReliableUdpOne,
+    /// Reliable UDP of the second generation.
+    #[default]
+    ReliableUdpTwo,
+    /// QUIC (RFC 9000).
+    Quic,
+}
+
+impl DatagramProtocol {
+    /// Its name, as texts have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReliableUdpOne => "rudp1",
+            Self::ReliableUdpTwo => "rudp2",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+/// What happened on one connection, and where it stands. Datagrams are counted as they were sent and as they came; bytes are those
+/// inside UDP.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct DatagramStatistics {
+    /// What carries it.
+    pub protocol: DatagramProtocol,
+    /// The smoothed round trip; zero: it was not measured yet.
+    pub round_trip: Duration,
+    /// The congestion window.
+    pub window_bytes: u64,
+    /// The largest datagram that is sent.
+    pub datagram_bytes_max: u32,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Datagrams that came.
+    pub datagrams_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Datagrams sent that were given up as lost.
+    pub datagrams_lost: u64,
+    /// Datagrams sent that repeated what had been sent before. QUIC does not count them: 0.
+    pub retransmissions: u64,
+    /// How often it went on over another path.
+    pub path_changes: u64,
+}
+
+impl DatagramStatistics {
+    /// The round trip as a number.
+    pub fn round_trip_us(&self) -> u64 {
+        u64::try_from(self.round_trip.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What happened at one endpoint, to all and to nobody's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct DatagramCounters {
+    /// Datagrams that came.
+    pub received: u64,
+    /// Of them, dropped: of a wrong length or type, or with a wrong checksum.
+    pub malformed: u64,
+    /// Of them, dropped: of no connection that is there.
+    pub unknown: u64,
+    /// Newcomers that were told to prove their address (a cookie, a Retry), without a place for them.
+    pub cookies: u64,
+    /// Newcomers turned away.
+    pub refused: u64,
+    /// Resets sent to who believed in a connection that is not there.
+    pub resets: u64,
+    /// Answers left out, because too many waited or their rate was reached.
+    pub replies_dropped: u64,
+}
+
+impl DatagramCounters {
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            received: self.received - before.received,
+            malformed: self.malformed - before.malformed,
+            unknown: self.unknown - before.unknown,
+            cookies: self.cookies - before.cookies,
+            refused: self.refused - before.refused,
+            resets: self.resets - before.resets,
+            replies_dropped: self.replies_dropped - before.replies_dropped,
+        }
+    }
+}
+
+/// Looks at a connection over datagrams from elsewhere: at what its driver has noted last.
+pub trait DatagramWatch: Send + Sync + core::fmt::Debug {
+    /// At most a second old.
+    fn statistics(&self) -> DatagramStatistics;
+}
