@@ -3460,7 +3460,8 @@ nlmqtt_status nlmqtt_runtime_new(const nlmqtt_runtime_config *config,
 
 /**
  * Gives the runtime back. It ends when its clients and servers are freed, too; then its threads have ended when the last of
- * these calls returns (inside a callback: when the callback has returned). NULL is fine.
+ * these calls returns (inside a callback: when the callback has returned). What was written last over QUIC or reliable UDP is sent on before that,
+ * for a second at most if a peer does not answer. NULL is fine.
  */
 void nlmqtt_runtime_free(nlmqtt_runtime *runtime);
 

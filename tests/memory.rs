@@ -450,7 +450,8 @@ fn an_idle_peer_of_reliable_udp_costs_less_than_four_kibibytes_and_is_charged_as
 
     const COUNT: usize = 500;
     let hello = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c";
-    let limits = DatagramLimits { connections_max: 10_000, handshakes_max: 10_000, handshake_timeout: Duration::from_secs(10) };
+    let limits =
+        DatagramLimits { connections_max: 10_000, handshakes_max: 10_000, handshakes_per_source_max: 10_000, handshake_timeout: Duration::from_secs(10) };
     let options = Options { generation: Generation::Two, half_open_max: COUNT, half_open_per_source_max: COUNT, ..Options::default() };
     let make = |limits| Endpoint::new(options.clone(), &Birth { seed: 1, epoch: std::time::Instant::now(), limits });
     let (mut client, mut server) = (make(None), make(Some(limits)));

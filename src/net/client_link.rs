@@ -205,8 +205,10 @@ impl<N: Net> Worker<N> {
         }
         let Some(host) = self.clients.get_mut(client) else { return false };
         let Some(link) = host.connection.link().filter(|_| !host.blocked && host.dirty) else { return false };
+        // Its good-bye comes behind what the layers still have.
+        let must_wait = host.machine.state() == State::Stopping && host.stack.as_ref().is_some_and(|stack| !stack.wire().is_empty());
         let out = match host.connection {
-            Connection::Open(_) if host.machine.poll_transmit(self.now).is_some() => {
+            Connection::Open(_) if !must_wait && host.machine.poll_transmit(self.now).is_some() => {
                 // Before anybody can see that it was sent: the next publish is not to be refused for its sake.
                 host.note_queued();
                 Some(host.machine.output())

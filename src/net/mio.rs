@@ -36,6 +36,8 @@ use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
 const EVENTS_PER_WAIT: usize = 1_024;
+/// So long the end of a worker waits for those to whom something was written last over datagrams.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
 const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
 /// The real world.
@@ -515,8 +517,14 @@ impl Net for MioNet {
 }
 
 impl Drop for MioNet {
-    /// What the hosts have written to streams over datagrams has left this process for no kernel yet.
+    /// What the hosts have written last to streams over datagrams is with no kernel that would go on sending it: this does, for a while.
     fn drop(&mut self) {
+        let until = self.now() + LAST_WORDS_TIME_MAX;
+        while self.datagrams.is_finishing() && self.now() < until {
+            if self.wait(Some(until.since(self.now())), &mut Vec::new()).is_err() {
+                break;
+            }
+        }
         self.datagrams.end(self.now());
     }
 }

@@ -55,6 +55,7 @@ fn datagram_limits(shard: &Shard, listener: &ListenerOptions) -> crate::stack::D
     crate::stack::DatagramLimits {
         connections_max: listener.max_connections.unwrap_or(options.max_connections),
         handshakes_max: options.max_handshakes,
+        handshakes_per_source_max: options.max_handshakes_per_address,
         handshake_timeout: options.handshake_timeout,
     }
 }

@@ -138,8 +138,9 @@ pub trait DatagramEndpoint: Send {
     /// Takes nobody in any more; connections that are there stay.
     fn refuse_all(&mut self);
 
-    /// Takes options for whoever comes from now on, out of a maker of its own kind; one of another kind changes nothing.
-    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits);
+    /// Takes options for whoever comes from now on, out of a maker of its own kind, and takes in whoever comes, even after
+    /// [`refuse_all`](Self::refuse_all). False: it is of another kind, and nothing has changed.
+    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool;
 
     /// The socket is another one, or its address is: for an endpoint that dialled.
     fn rebound(&mut self, now: Instant);
@@ -164,6 +165,8 @@ pub struct DatagramLimits {
     pub connections_max: usize,
     /// Half-made ones of them: where proof of an address costs a round trip, it is asked for when many are there.
     pub handshakes_max: usize,
+    /// Half-made ones of one address (IPv6: of a network of 64 bits).
+    pub handshakes_per_source_max: usize,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
 }

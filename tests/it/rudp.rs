@@ -439,3 +439,41 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
     let error = nlmqtt::client::Client::new(&runtime(), parts, Box::new(Nobody)).map(|_| ()).expect_err("not together");
     assert!(error.to_string().contains("3.1.1"), "{error}");
 }
+
+#[test]
+fn what_a_client_says_last_arrives_although_its_runtime_ends_at_once() {
+    let broker = Broker::new(1);
+    for keys in [&[("rudp_generation", "2")][..], &[("rudp_generation", "1"), ("version", "3.1.1")]] {
+        let (sender, received) = channel();
+        let subscribe = move |_: &Arc<nlmqtt::codec::Message>| sender.send(()).expect("the test listens");
+        let subscription = broker.server.subscribe("last", subscribe).expect("a filter");
+        let runtime = runtime();
+        let peer = Peer::new(&runtime, &broker.uri(), keys);
+        peer.outcome().expect("let in");
+        for _ in 0..20 {
+            peer.client.publish(Publish { topic: "last", payload: &[7; 5_000], ..Publish::default() }, None).expect("room");
+        }
+        peer.client.stop_and_wait(StopRequest { drain: PATIENCE, ..StopRequest::default() }).expect("stopped");
+        drop((peer, runtime));
+        for number in 0..20 {
+            received.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{keys:?}: {number} of 20"));
+        }
+        broker.server.unsubscribe(subscription);
+    }
+}
+
+#[test]
+fn a_listener_that_is_dropped_and_brought_back_listens_again_although_somebody_has_stayed() {
+    let broker = Broker::new(1);
+    let runtime = runtime();
+    let stayed = Peer::new(&runtime, &broker.uri(), &[("client_id", "stayed")]);
+    stayed.outcome().expect("let in");
+    assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("asked"));
+    let mut config = ServerConfig::default();
+    config.add_listener_uri(&broker.uri()).expect("a listener");
+    let again = broker.server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open again");
+    assert_eq!(again, Endpoint::Udp(broker.address));
+    let late = Peer::new(&runtime, &broker.uri(), &[("client_id", "late")]);
+    late.outcome().expect("let in");
+    assert_eq!(broker.stat("clients_connected"), 2, "nobody had to go");
+}

@@ -130,7 +130,7 @@ mod quic {
         fn finish(&mut self, now: Instant, id: ConnectionId) { self.0.finish(now, id) }
         fn close(&mut self, now: Instant, id: ConnectionId) { self.0.close(now, id) }
         fn refuse_all(&mut self) { self.0.refuse_all() }
-        fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) { self.0.renew(make, limits) }
+        fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool { self.0.renew(make, limits) }
         fn rebound(&mut self, now: Instant) { self.0.rebound(now) }
         fn connections(&self) -> usize { self.0.connections() }
         fn memory_bytes(&self) -> usize { self.0.memory_bytes() }

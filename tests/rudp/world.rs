@@ -72,7 +72,7 @@ pub struct World<E = Endpoint> {
 }
 
 pub fn limits() -> DatagramLimits {
-    DatagramLimits { connections_max: 10_000, handshakes_max: 10_000, handshake_timeout: Duration::from_secs(10) }
+    DatagramLimits { connections_max: 10_000, handshakes_max: 10_000, handshakes_per_source_max: 10_000, handshake_timeout: Duration::from_secs(10) }
 }
 
 pub fn endpoint(seed: u64, options: &Options, is_listener: bool) -> Endpoint {

@@ -17,12 +17,16 @@ use super::{BUFFER_BYTES, BUFFERS, Shared};
 use crate::base::{Charge, Duration, IdMap, Instant};
 use crate::net::memory::{Drained, End};
 use crate::net::{DialOptions, ListenerId, Ready};
-use crate::stack::{About, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, Fault, FaultKind, Received, Transmit};
+use crate::stack::{About, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits};
+use crate::stack::{Fault, FaultKind, MakeDatagrams, Received, Transmit};
 
 /// Bytes of one connection that wait in one direction between it and its host: the windows of its machine are besides.
 const PIPE_BYTES_MAX: usize = 64 << 10;
 /// System calls that receive, in one turn.
 const RECEIVES_PER_TURN: usize = 8;
+/// Datagrams received in one turn, and those that came together with the last: to a machine, one of 20 bytes may be as much work as
+/// a large one, and a system call can bring 256. Others on this worker are not to wait for them.
+const DATAGRAMS_PER_TURN: usize = 1_024;
 /// System calls that send, in one turn.
 const TRANSMITS_PER_TURN: usize = 256;
 /// Datagrams sent by one system call, at most.
@@ -33,6 +37,8 @@ const FAILURES_PER_TURN: usize = 64;
 const REBIND_INTERVAL: Duration = Duration::from_secs(1);
 /// What was done is noted so often, while anything is.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+/// A machine whose socket takes nothing is looked at so often, at most.
+const BLOCKED_INTERVAL: Duration = Duration::from_millis(20);
 /// What the kernel is asked to keep of datagrams that were not received yet; it may allow less.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
@@ -131,7 +137,7 @@ pub(super) struct Driver {
     /// `out` has what the socket did not take.
     is_pending: bool,
     is_readable: bool,
-    is_blocked: bool,
+    pub is_blocked: bool,
     has_more: bool,
     failures: usize,
     /// Something came over this socket: somebody is there, whatever a host on the way says.
@@ -218,6 +224,21 @@ impl Driver {
         waiting.into_iter().for_each(|id| self.pump(now, id, shared));
     }
 
+    /// Takes people in again. False: this is not that address, it listens all the time, or speaks something else.
+    pub fn listen_again(&mut self, address: SocketAddr, make: &dyn MakeDatagrams, limits: DatagramLimits, backlog_max: usize) -> bool {
+        let Role::Listening { backlog, .. } = &mut self.role else { return false };
+        if *backlog > 0 || self.bound.local != address || !self.machine.renew(make, limits) {
+            return false;
+        }
+        *backlog = backlog_max;
+        true
+    }
+
+    /// A host has written its last, and the peer has not said that this was the end.
+    pub fn is_finishing(&self) -> bool {
+        self.inners.values().any(|inner| inner.end.readiness().ended && !inner.is_ended)
+    }
+
     /// Nobody is left, and nobody can come.
     pub fn is_over(&self) -> bool {
         let may_come = matches!(self.role, Role::Listening { backlog, .. } if backlog > 0);
@@ -227,12 +248,6 @@ impl Driver {
     /// What it holds counts.
     pub fn recharge(&mut self) {
         self.charge.resize(self.machine.memory_bytes());
-    }
-
-    /// When it has something to do without being asked.
-    pub fn deadline(&self) -> Option<Instant> {
-        let note_at = self.has_news.then(|| self.noted.0 + NOTE_INTERVAL);
-        self.machine.deadline().into_iter().chain(note_at).min()
     }
 
     /// Notes what was done, for who looks at it from elsewhere. Seldom: there may be very many connections.
@@ -253,8 +268,23 @@ impl Driver {
         }
     }
 
-    pub fn wants_more(&self) -> bool {
-        self.is_readable || self.has_more
+    /// A turn's share of all there is to do. True: there is more.
+    pub fn work(&mut self, now: Instant, shared: &mut Shared) -> bool {
+        self.receive(now, shared);
+        // What the hosts did may have ended something: what they wrote cannot be sent, say.
+        self.take_events(now, shared);
+        self.transmit(now, shared);
+        // What has left may have made room, and what the hosts have for it is to be sent.
+        self.take_events(now, shared) || self.is_readable || self.has_more
+    }
+
+    /// When it has to be looked at. A socket that takes nothing tells when it does: until then what should have left is overdue
+    /// at each look, and is no reason for one.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let due = self.machine.deadline();
+        let due = if self.is_blocked { due.map(|due| due.max(now + BLOCKED_INTERVAL)) } else { due };
+        let note_at = self.has_news.then(|| self.noted.0 + NOTE_INTERVAL);
+        due.into_iter().chain(note_at).min()
     }
 
     pub fn ready(&mut self, readable: bool, writable: bool) {
@@ -270,10 +300,11 @@ impl Driver {
     }
 
     /// What the socket has, at most a turn's share.
-    pub fn receive(&mut self, now: Instant, shared: &mut Shared) {
+    fn receive(&mut self, now: Instant, shared: &mut Shared) {
         self.failures = 0;
+        let mut datagrams = 0;
         for _ in 0..RECEIVES_PER_TURN {
-            if !self.is_readable {
+            if !self.is_readable || datagrams >= DATAGRAMS_PER_TURN {
                 return;
             }
             let mut metas = [RecvMeta::default(); BUFFERS];
@@ -283,6 +314,7 @@ impl Driver {
                     (self.has_heard, self.has_news) = (true, true);
                     for (meta, buffer) in metas.iter().zip(&slices).take(count) {
                         for bytes in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                            datagrams += 1;
                             let ecn = meta.ecn.map_or(0, |bits| bits as u8);
                             self.machine.receive(now, &Received { from: meta.addr, to: meta.dst_ip, ecn, bytes });
                         }
@@ -371,8 +403,11 @@ impl Driver {
         }
     }
 
-    fn take_events(&mut self, now: Instant, shared: &mut Shared) {
+    /// What the machine has to say. True: that was something.
+    fn take_events(&mut self, now: Instant, shared: &mut Shared) -> bool {
+        let mut has_told = false;
         while let Some((id, event)) = self.machine.event() {
+            has_told = true;
             match event {
                 DatagramEvent::Accepted { peer, local, about } => self.accepted(now, id, (peer, local), about, shared),
                 DatagramEvent::Opened(about) => {
@@ -403,6 +438,7 @@ impl Driver {
                 }
             }
         }
+        has_told
     }
 
     fn accepted(&mut self, now: Instant, id: ConnectionId, (peer, local): (SocketAddr, Option<IpAddr>), about: Box<About>, shared: &mut Shared) {

@@ -29,6 +29,10 @@ impl MioNet {
         make: &dyn MakeDatagrams,
         (seed, limits, charge): (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
+        // A configuration may drop a listener and bring it back, and somebody may have stayed.
+        if let Some(place) = self.datagrams.listen_again(address, make, limits, options.backlog) {
+            return Ok((ListenerId(place), Endpoint::Udp(address)));
+        }
         let bound = bind(address, &DialOptions::default())?;
         let local = bound.local();
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });

@@ -21,6 +21,7 @@ mod stream;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::Registry;
@@ -147,6 +148,13 @@ impl Datagrams {
         self.dirty(place);
     }
 
+    /// Listens again at the address of a listener that listens no more, and whose socket is still there for those who stayed: at which place.
+    /// `None`: there is none, or it speaks something else.
+    pub fn listen_again(&mut self, address: SocketAddr, make: &dyn MakeDatagrams, limits: DatagramLimits, backlog: u16) -> Option<u32> {
+        let mut drivers = self.drivers.iter_mut();
+        drivers.find_map(|(place, driver)| driver.listen_again(address, make, limits, backlog.into()).then_some(*place))
+    }
+
     /// Other options for whoever comes from now on.
     pub fn renew(&mut self, place: u32, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         if let Some(driver) = self.drivers.get_mut(&place) {
@@ -238,14 +246,13 @@ impl Datagrams {
     fn work(&mut self, now: Instant, place: u32) {
         let Some(driver) = self.drivers.get_mut(&place) else { return };
         driver.is_dirty = false;
-        driver.receive(now, &mut self.shared);
-        driver.transmit(now, &mut self.shared);
+        let wants_more = driver.work(now, &mut self.shared);
         if driver.is_over() {
             return self.remove(place);
         }
         driver.recharge();
         driver.note(now, &mut self.shared);
-        let (due, wants_more) = (driver.deadline(), driver.wants_more());
+        let due = driver.deadline(now);
         if driver.due != due {
             if let Some(before) = core::mem::replace(&mut driver.due, due) {
                 self.deadlines.remove(&(before, place));
@@ -272,6 +279,11 @@ impl Datagrams {
     /// Places of sockets that are closed.
     pub fn take_gone(&mut self) -> Vec<u32> {
         core::mem::take(&mut self.gone)
+    }
+
+    /// A host has written its last to somebody who has not said that this was the end.
+    pub fn is_finishing(&self) -> bool {
+        self.drivers.values().any(Driver::is_finishing)
     }
 
     /// The last turn was: what the hosts have written goes out as far as the sockets take it at once, with a good-bye.

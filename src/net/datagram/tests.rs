@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use quinn_udp::{Transmit, UdpSocketState};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::base::{Budget, Duration, OutBuffer};
@@ -12,7 +13,8 @@ use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
 use crate::stack::{ClientCertificate, DatagramLimits, Identity, TlsVersion};
 
-const LIMITS: DatagramLimits = DatagramLimits { connections_max: 9, handshakes_max: 9, handshake_timeout: Duration::from_secs(9) };
+const LIMITS: DatagramLimits =
+    DatagramLimits { connections_max: 9, handshakes_max: 9, handshakes_per_source_max: 9, handshake_timeout: Duration::from_secs(9) };
 
 /// Two nets, one that listens and one that dials.
 struct World {
@@ -194,4 +196,42 @@ fn who_is_not_accepted_waits_and_those_behind_the_backlog_are_told() {
     let listener = world.listener;
     assert!((0..2).all(|_| world.there.accept(listener).expect("accepts").is_some()));
     assert!(world.there.accept(listener).expect("accepts").is_none());
+}
+
+#[test]
+fn a_socket_that_takes_nothing_keeps_nobody_awake() {
+    let mut world = world();
+    let (link, _) = world.open();
+    world.here.write(link, &out(b"x")).expect("room");
+    let mut waits = 0;
+    let end = world.here.now() + Duration::from_secs(1);
+    while world.here.now() < end {
+        world.here.datagrams.drivers.values_mut().for_each(|driver| driver.is_blocked = true);
+        world.here.wait(Some(Duration::from_secs(1)), &mut Vec::new()).expect("polled");
+        waits += 1;
+    }
+    assert!(waits < 300, "{waits}");
+}
+
+#[test]
+fn a_flood_of_small_datagrams_has_no_more_of_a_turn_than_its_share() {
+    let mut world = world();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let state = UdpSocketState::new((&socket).into()).expect("options");
+    let segments = state.max_gso_segments().min(60);
+    let bytes = vec![0x40; 21 * segments];
+    for _ in 0..120 {
+        let segment_size = (segments > 1).then_some(21);
+        let transmit = Transmit { destination: world.at, ecn: None, contents: &bytes, segment_size, src_ip: None };
+        state.try_send((&socket).into(), &transmit).expect("room");
+    }
+    world.there.wait(Some(Duration::ZERO), &mut Vec::new()).expect("polled");
+    // Without segmentation they are fewer than a turn takes.
+    assert_eq!(world.there.datagrams.has_work(), segments > 1, "the rest is for the next turn");
+    let mut turns = 1;
+    while world.there.datagrams.has_work() && turns < 1_000 {
+        world.there.wait(Some(Duration::ZERO), &mut Vec::new()).expect("polled");
+        turns += 1;
+    }
+    assert!(turns < 1_000 && world.budget.used_bytes() == 0);
 }

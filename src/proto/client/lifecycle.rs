@@ -73,7 +73,8 @@ impl Client {
 
     pub(super) fn is_drained(&self) -> bool {
         let publishes = self.queue.len() + self.sender.in_flight() + self.calls.len();
-        publishes == 0 && self.subscriptions.is_idle()
+        // What is called sent has to leave, too, before the good-bye.
+        publishes == 0 && self.subscriptions.is_idle() && self.out.is_empty()
     }
 
     pub(super) fn finish_stop(&mut self, now: Instant) {

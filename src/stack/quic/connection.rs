@@ -1,5 +1,6 @@
 //! One connection of QUIC, with its one stream.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use quinn_proto::{Connection as Machine, Dir, Event as Told, ReadError, ReadableError, StreamEvent, StreamId, VarInt, WriteError};
@@ -33,9 +34,9 @@ pub(super) struct Connection {
     pub due: Option<Instant>,
     /// On the list of those that may have something to send.
     pub is_dirty: bool,
-    /// Somebody who wants to come in, and is not in yet.
-    pub is_shaking: bool,
-    /// The host has heard of it, and has not closed it.
+    /// Somebody who wants to come in, and is not in yet: from there.
+    pub shaking_from: Option<IpAddr>,
+    /// The host has been told of it, and has not closed it.
     pub is_known: bool,
     identity: Identity,
     stream: Option<StreamId>,
@@ -57,7 +58,7 @@ impl Connection {
             peer,
             due: None,
             is_dirty: false,
-            is_shaking: false,
+            shaking_from: None,
             is_known: false,
             identity,
             stream: None,
@@ -174,7 +175,8 @@ impl Connection {
                 let fault = Fault::new(FaultKind::CertificateRefused, "the certificate has no name of the kind that is asked for");
                 return self.lost(Some(fault), events);
             }
-            self.phase = Phase::Open;
+            // From now on the host closes it, even if it ends before the host has looked.
+            (self.phase, self.is_known) = (Phase::Open, true);
             let (peer, local) = (self.peer, self.machine.local_ip());
             events.push_back((self.id, DatagramEvent::Accepted { peer, local, about: Box::new(about) }));
         }

@@ -1,6 +1,6 @@
 //! All connections of QUIC on one UDP socket: who is who, timers, and whose turn it is to send.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,8 @@ pub(super) struct Endpoint {
     /// Half-made ones, the oldest first; some are done.
     shaking: VecDeque<(Instant, ConnectionId)>,
     shaking_count: usize,
+    /// How many of them are of one source.
+    sources: HashMap<IpAddr, usize>,
     timers: BTreeSet<(Instant, u32)>,
     dirty: VecDeque<u32>,
     responses: VecDeque<Transmit>,
@@ -75,6 +77,7 @@ impl Endpoint {
             living: 0,
             shaking: VecDeque::new(),
             shaking_count: 0,
+            sources: HashMap::new(),
             timers: BTreeSet::new(),
             dirty: VecDeque::new(),
             responses: VecDeque::new(),
@@ -123,8 +126,11 @@ impl Endpoint {
             self.respond(&answer, buffer);
             return self.failed(peer, FaultKind::Refused, "too many connections");
         };
-        // An address that may be anybody's takes half of the places at most.
-        let must_prove = self.shaking_count >= limits.handshakes_max / 2 && !incoming.remote_address_validated();
+        // An address that may be anybody's takes half of the places at most: of all, and of those it may have.
+        let source = source_of(peer);
+        let of_source = self.sources.get(&source).copied().unwrap_or(0);
+        let is_half_full = self.shaking_count >= limits.handshakes_max / 2 || of_source >= limits.handshakes_per_source_max / 2;
+        let must_prove = is_half_full && !incoming.remote_address_validated();
         if must_prove && incoming.may_retry() {
             self.counters.cookies += 1;
             if let Ok(answer) = self.machine.retry(incoming, &mut buffer) {
@@ -133,7 +139,8 @@ impl Endpoint {
             return;
         }
         let closing = self.machine.open_connections().saturating_sub(self.living);
-        if must_prove || self.shaking_count >= limits.handshakes_max || closing >= CLOSING_MAX {
+        let has_no_seat = self.shaking_count >= limits.handshakes_max || of_source >= limits.handshakes_per_source_max;
+        if must_prove || has_no_seat || closing >= CLOSING_MAX {
             // It comes again.
             self.counters.refused += 1;
             return self.machine.ignore(incoming);
@@ -142,8 +149,9 @@ impl Endpoint {
             Ok((handle, machine)) => {
                 let place = self.add(handle, machine);
                 if let Some(connection) = &mut self.connections[place] {
-                    connection.is_shaking = true;
+                    connection.shaking_from = Some(source);
                     self.shaking_count += 1;
+                    *self.sources.entry(source).or_default() += 1;
                     self.shaking.push_back((now, connection.id));
                 }
                 // Those that are done are looked for when they are in front, and here before they pile up.
@@ -162,6 +170,15 @@ impl Endpoint {
                 if let Some(fault) = fault::of(&error.cause, false) {
                     self.events.push_back((NOBODY, DatagramEvent::Failed { peer, fault }));
                 }
+            }
+        }
+    }
+
+    fn leave_source(&mut self, source: IpAddr) {
+        if let Some(count) = self.sources.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
             }
         }
     }
@@ -209,11 +226,11 @@ impl Endpoint {
             has_told = true;
         }
         connection.look_at_path(&mut self.events);
-        if connection.is_shaking && connection.phase != Phase::Opening {
-            connection.is_shaking = false;
+        if let Some(source) = connection.shaking_from.take_if(|_| connection.phase != Phase::Opening) {
             self.shaking_count -= 1;
-            if connection.phase == Phase::Over {
-                // The host has never heard of it, and will not close it.
+            self.leave_source(source);
+            if connection.phase == Phase::Over && !connection.is_known {
+                // The host will never hear of it, and not close it.
                 self.living -= 1;
                 connection.machine.close(self.theirs(now), GOOD_BYE, Bytes::new());
             }
@@ -261,7 +278,7 @@ impl Endpoint {
     }
 
     fn is_shaking(&self, id: ConnectionId) -> bool {
-        self.place(id).and_then(|place| self.connections[place].as_ref()).is_some_and(|connection| connection.is_shaking)
+        self.place(id).and_then(|place| self.connections[place].as_ref()).is_some_and(|connection| connection.shaking_from.is_some())
     }
 
     /// The oldest half-made connection.
@@ -282,6 +299,14 @@ impl Endpoint {
                 connection.lost(Some(Fault::new(FaultKind::Timeout, "the handshake was not done in time")), events);
             });
         }
+    }
+}
+
+/// Who is one to the limits: an address, or the network of 64 bits that a customer has.
+fn source_of(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
     }
 }
 
@@ -378,13 +403,7 @@ impl DatagramEndpoint for Endpoint {
     }
 
     fn event(&mut self) -> Option<(ConnectionId, DatagramEvent)> {
-        let (id, event) = self.events.pop_front()?;
-        if matches!(event, DatagramEvent::Accepted { .. }) {
-            if let Some(Some(connection)) = self.place(id).map(|place| &mut self.connections[place]) {
-                connection.is_known = true;
-            }
-        }
-        Some((id, event))
+        self.events.pop_front()
     }
 
     fn read(&mut self, now: Instant, id: ConnectionId, buffer: &mut [u8]) -> Option<usize> {
@@ -420,11 +439,11 @@ impl DatagramEndpoint for Endpoint {
         self.limits = None;
     }
 
-    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) {
-        if let Some(made) = make.as_any().downcast_ref::<ServerQuic>() {
-            self.machine.set_server_config(Some(made.server.clone()));
-            (self.identity, self.limits) = (made.identity, Some(limits));
-        }
+    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool {
+        let Some(made) = make.as_any().downcast_ref::<ServerQuic>() else { return false };
+        self.machine.set_server_config(Some(made.server.clone()));
+        (self.identity, self.limits) = (made.identity, Some(limits));
+        true
     }
 
     fn rebound(&mut self, now: Instant) {

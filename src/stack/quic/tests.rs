@@ -8,7 +8,8 @@ use crate::stack::tls::Roots;
 use crate::stack::{ClientCertificate, ConnectionId, DatagramEvent, DatagramLimits, FaultKind, Received, Transmit};
 use core::net::SocketAddr;
 
-const LIMITS: DatagramLimits = DatagramLimits { connections_max: 100, handshakes_max: 8, handshake_timeout: Duration::from_secs(5) };
+const LIMITS: DatagramLimits =
+    DatagramLimits { connections_max: 100, handshakes_max: 8, handshakes_per_source_max: 8, handshake_timeout: Duration::from_secs(5) };
 
 struct Pems {
     ca: String,
@@ -327,6 +328,38 @@ fn half_made_connections_are_bounded_and_addresses_have_to_be_proven() {
 }
 
 #[test]
+fn one_address_has_its_share_of_handshakes_and_another_one_comes_in() {
+    let pems = pems();
+    let (mut world, start) = (World::new(1), epoch());
+    // Without early data nobody is open before the server has answered.
+    let dialling = client(&pems, QuicOptions { early_data: false, ..QuicOptions::default() });
+    let limits = DatagramLimits { handshakes_per_source_max: 2, ..LIMITS };
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(limits), start);
+    let mut mute: Vec<_> = (2..6).map(|port| End::new(&dialling, port, None, start)).collect();
+    for end in &mut mute {
+        end.machine.connect(world.now, there.address, "server.example").expect("begun");
+        world.run(SOON, &mut [end, &mut there]);
+    }
+    let opened = |end: &End| end.told.iter().any(|(_, event)| matches!(event, DatagramEvent::Opened(_)));
+    assert_eq!(mute.iter().filter(|end| opened(end)).count(), 2);
+    let mut other = End::new(&dialling, 9, None, start);
+    other.address.set_ip([10, 0, 0, 2].into());
+    let id = other.machine.connect(world.now, there.address, "server.example").expect("begun");
+    world.run(SOON, &mut [&mut other, &mut there]);
+    other.machine.write(world.now, id, b"x");
+    world.run(SOON, &mut [&mut other, &mut there]);
+    assert_eq!(there.accepted().len(), 1);
+    // When theirs have taken too long, there is room again.
+    world.run(LIMITS.handshake_timeout, &mut [&mut other, &mut there]);
+    let mut late = End::new(&dialling, 7, None, start);
+    let id = late.machine.connect(world.now, there.address, "server.example").expect("begun");
+    world.run(SOON, &mut [&mut late, &mut there]);
+    late.machine.write(world.now, id, b"x");
+    world.run(SOON, &mut [&mut late, &mut there]);
+    assert_eq!(there.accepted().len(), 2);
+}
+
+#[test]
 fn connections_have_a_limit_of_their_own() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
@@ -425,4 +458,55 @@ fn nonsense_is_dropped_and_answered_by_no_more_than_it_is() {
     }
     assert!(went <= 3 * came && there.accepted().is_empty(), "{came} {went}");
     assert!(there.machine.connections() <= LIMITS.handshakes_max);
+}
+
+/// A client of another make, which says all it has to say in one packet.
+#[test]
+fn who_comes_and_goes_in_one_packet_is_counted_once() {
+    let pems = pems();
+    let (mut world, start) = (World::new(1), epoch());
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(DatagramLimits { connections_max: 1, ..LIMITS }), start);
+    for round in 0..3_u16 {
+        let address = SocketAddr::from(([10, 0, 0, 1], 2 + round));
+        let made = client(&pems, QuicOptions::default());
+        let mut endpoint = quinn_proto::Endpoint::new(made.endpoint.clone(), None, true, None);
+        let (handle, mut stranger) = endpoint.connect(start, made.client.clone(), there.address, "server.example").expect("begun");
+        for _ in 0..20 {
+            while stranger.poll().is_some() {}
+            if !stranger.is_handshaking() {
+                if let Some(id) = stranger.streams().open(quinn_proto::Dir::Bi) {
+                    stranger.send_stream(id).write(b"x").expect("room");
+                    stranger.recv_stream(id).stop(VarInt::from(0_u8)).expect("open");
+                }
+            }
+            let mut bytes = Vec::new();
+            let then = start + Duration::from_micros(world.now.as_micros());
+            while let Some(transmit) = stranger.poll_transmit(then, 1, &mut bytes) {
+                there.machine.receive(world.now, &Received { from: address, to: None, ecn: 0, bytes: &bytes[..transmit.size] });
+                bytes.clear();
+            }
+            there.listen();
+            world.collect(&mut there);
+            for (.., bytes) in world.on_the_way.drain(..).filter(|(_, _, _, to, _)| *to == address) {
+                if let Some(quinn_proto::DatagramEvent::ConnectionEvent(_, event)) =
+                    endpoint.handle(then, there.address, None, None, (&bytes[..]).into(), &mut Vec::new())
+                {
+                    stranger.handle_event(event);
+                }
+            }
+            while let Some(event) = stranger.poll_endpoint_events() {
+                if let Some(answer) = endpoint.handle_event(handle, event) {
+                    stranger.handle_event(answer);
+                }
+            }
+            world.run(Duration::from_millis(1), &mut [&mut there]);
+        }
+        // As a driver does with whom it was told of.
+        let id = *there.accepted().last().expect("it came");
+        assert_eq!(there.ended(id), Some(None), "round {round}: it has gone");
+        there.machine.close(world.now, id);
+        world.run(Duration::from_secs(60), &mut [&mut there]);
+        assert_eq!((there.accepted().len(), there.machine.connections()), (usize::from(round) + 1, 0));
+    }
+    assert_eq!(there.failures(), [], "there was room for each");
 }

@@ -193,11 +193,12 @@ impl DatagramEndpoint for Endpoint {
         self.is_refusing = true;
     }
 
-    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) {
-        if let Some(Maker { options, .. }) = make.as_any().downcast_ref::<Maker>() {
-            self.options = Arc::new(Options { half_open_timeout: limits.handshake_timeout, ..options.clone() });
-            self.limits = self.limits.map(|_| limits);
-        }
+    fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool {
+        let Some(Maker { options, .. }) = make.as_any().downcast_ref::<Maker>() else { return false };
+        self.options = Arc::new(Options { half_open_timeout: limits.handshake_timeout, ..options.clone() });
+        self.limits = self.limits.map(|_| limits);
+        self.is_refusing = false;
+        true
     }
 
     fn rebound(&mut self, now: Instant) {

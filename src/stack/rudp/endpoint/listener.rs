@@ -64,7 +64,7 @@ impl Endpoint {
         let of_source = ways.filter(|other| other.remote.ip() == way.remote.ip()).count();
         let is_full = self.connections.len() >= limits.connections_max
             || self.half_open.len() >= self.options.half_open_max.min(limits.handshakes_max)
-            || of_source >= self.options.half_open_per_source_max;
+            || of_source >= self.options.half_open_per_source_max.min(limits.handshakes_per_source_max);
         is_full.then_some(Reason::Busy)
     }
 

@@ -341,13 +341,13 @@ impl First {
         };
         let mut consider = |at: Option<Instant>| first = at.map_or(first, |at| at.min(first));
         consider(self.order.gap_at().map(|at| at + self.options.gap_timeout));
-        consider(self.finish_at);
         if let Some(proof) = &self.proof {
             consider(Some(self.opened_at + self.options.half_open_timeout));
             consider(Some(proof.next_at()).filter(|at| *at > now));
         }
         consider(self.newcomer.as_ref().map(|newcomer| newcomer.proof.next_at()).filter(|at| *at > now));
         if self.stage == Stage::Open {
+            consider(self.finish_at);
             // What the proof holds back now waits for what comes, and not for a time.
             consider(self.sender.next_at(now).filter(|at| *at > now || self.proof.is_none()));
         }
