@@ -6,7 +6,6 @@ use super::connection::{ConnKey, State};
 use super::shard::Shard;
 #[cfg(feature = "datagram")]
 use super::tell::session_info;
-#[cfg(feature = "datagram")]
 use crate::base::Instant;
 use crate::codec::Connect;
 #[cfg(feature = "datagram")]
