@@ -246,6 +246,23 @@ def payload_of(packet, version):
     return packet.body[at:].decode()
 
 
+def handed_over(proxy):
+    """Messages whose PUBREC came and whose PUBCOMP never did, because the broker forgot the session: by PUBREC they were the
+    broker's, so they are done when the next CONNACK tells that. Packet identifier and CONNACK of each."""
+    received, found = set(), []
+    for packet in list(proxy.packets):
+        if packet.direction != TO_CLIENT:
+            continue
+        if packet.kind == "PUBREC":
+            received.add(packet.mid)
+        elif packet.kind == "PUBCOMP":
+            received.discard(packet.mid)
+        elif packet.kind == "CONNACK" and not packet.body[0] & 1:
+            found += [(mid, packet) for mid in received]
+            received.clear()
+    return found
+
+
 def check_wire(running, proxy, count, end, version=None):
     """`published N` of each message once, never before its PUBACK or PUBCOMP was on the wire."""
     done = {}
@@ -254,7 +271,8 @@ def check_wire(running, proxy, count, end, version=None):
         assert word == "published" and int(number) not in done, text
         done[int(number)] = at
     assert sorted(done) == list(range(1, count + 1)), f"{len(done)} of {count} done"
-    acknowledged = sorted(packet.at for packet in proxy.seen(end, TO_CLIENT))
+    handed = handed_over(proxy)
+    acknowledged = sorted([packet.at for packet in proxy.seen(end, TO_CLIENT)] + [connack.at for _, connack in handed])
     for order, at in enumerate(sorted(done.values()), 1):
         before = sum(1 for ack_at in acknowledged if ack_at <= at)
         assert before >= order, f"{order} messages done, {before} {end} on the wire"
@@ -268,6 +286,8 @@ def check_wire(running, proxy, count, end, version=None):
             owners[packet.mid] = number
         elif packet.kind == end and packet.direction == TO_CLIENT and packet.mid in owners:
             acked_at.setdefault(owners.pop(packet.mid), packet.at)
+        for mid in [mid for mid, connack in handed if connack is packet]:
+            acked_at.setdefault(owners.pop(mid), packet.at)
     for number, at in done.items():
         assert number in acked_at, f"line {number} reported, never acknowledged"
         assert acked_at[number] <= at, f"line {number} reported before its {end}"
