@@ -8,6 +8,7 @@ so that a slow machine does not turn load into timeouts. Everything a case creat
 
 import concurrent.futures
 import os
+import random
 import shlex
 import shutil
 import socket
@@ -41,9 +42,18 @@ class Broken(Exception):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to connections, if it can be: whoever dials a broker that was killed might else be given its
+    very port, and connect to itself."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as limits:
+        first = int(limits.read().split()[0])
+    for port in [random.randrange(first // 2, first) for _ in range(50)] + [0]:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise Broken("no port is free")
 
 
 def wait_until(condition, timeout_s, what, step_s=0.01):
