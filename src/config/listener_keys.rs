@@ -146,6 +146,24 @@ macro_rules! quic_seconds {
     };
 }
 
+/// Yes or no.
+#[cfg(feature = "datagram")]
+macro_rules! flag {
+    ($name:literal, $($field:ident).+, $doc:literal) => {
+        ListenerKey {
+            name: $name,
+            aliases: &[],
+            expected: "true or false",
+            doc: $doc,
+            read: |listener| listener.$($field).+.to_string(),
+            write: |listener, text| match Kind::Bool.parse(text)? {
+                Value::Bool(flag) => Some(listener.$($field).+ = flag),
+                _ => None,
+            },
+        }
+    };
+}
+
 /// One of some words, of reliable UDP.
 #[cfg(feature = "rudp")]
 macro_rules! rudp_choice {
@@ -277,17 +295,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     #[cfg(feature = "quic")]
     quic_seconds!("quic_keepalive_s", keepalive, "QUIC: a client that is silent for so long is asked whether it is there; 0: it is not"),
     #[cfg(feature = "quic")]
-    ListenerKey {
-        name: "quic_early_data",
-        aliases: &[],
-        expected: "true or false",
-        doc: "QUIC: a client that comes back may send its CONNECT with its first datagram (0-RTT)",
-        read: |listener| listener.quic.early_data.to_string(),
-        write: |listener, text| match Kind::Bool.parse(text)? {
-            Value::Bool(early) => Some(listener.quic.early_data = early),
-            _ => None,
-        },
-    },
+    flag!("quic_early_data", quic.early_data, "QUIC: a client that comes back may send its CONNECT with its first datagram (0-RTT)"),
     #[cfg(feature = "rudp")]
     rudp_choice!("rudp_generation", generation, GENERATION_WORDS, GENERATION_EXPECTED, "reliable UDP: the generations that are served; 2 on hostile networks"),
     #[cfg(feature = "rudp")]
@@ -308,17 +316,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     #[cfg(feature = "rudp")]
     rudp_choice!("rudp_congestion", congestion, CONGESTION_WORDS, CONGESTION_EXPECTED, "reliable UDP: congestion control"),
     #[cfg(feature = "rudp")]
-    ListenerKey {
-        name: "rudp_redundancy",
-        aliases: &[],
-        expected: "true or false",
-        doc: "reliable UDP: each frame repeats the small one before it, so that a single loss delays nothing",
-        read: |listener| listener.rudp.redundancy.to_string(),
-        write: |listener, text| match Kind::Bool.parse(text)? {
-            Value::Bool(redundancy) => Some(listener.rudp.redundancy = redundancy),
-            _ => None,
-        },
-    },
+    flag!("rudp_redundancy", rudp.redundancy, "reliable UDP: each frame repeats the small one before it, so that a single loss delays nothing"),
     #[cfg(feature = "rudp")]
     ListenerKey {
         name: "rudp_reset_key",

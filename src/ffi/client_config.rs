@@ -133,15 +133,23 @@ pub unsafe extern "C" fn nlmqtt_client_config_get(
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.0.print(unsafe { string(key, "key") }?)?;
-        if cap > 0 {
-            check_out(buf, "buf")?;
-        }
-        unsafe { copy_text(&value, buf, cap) };
-        if let Some(len) = unsafe { len_out.as_mut() } {
-            *len = value.len();
-        }
-        Ok(())
+        unsafe { give_text(&value, buf, cap, len_out) }
     })
+}
+
+/// A text for a buffer of the caller's, as `copy_text`, and its whole length.
+///
+/// # Safety
+/// `buf` has room for `cap` bytes, unless it is NULL; `len_out` may be NULL.
+pub(crate) unsafe fn give_text(text: &str, buf: *mut c_char, cap: usize, len_out: *mut usize) -> Outcome<()> {
+    if cap > 0 {
+        check_out(buf, "buf")?;
+    }
+    unsafe { copy_text(text, buf, cap) };
+    if let Some(len) = unsafe { len_out.as_mut() } {
+        *len = text.len();
+    }
+    Ok(())
 }
 
 /// As much of a text as fits, whole characters, and a NUL.

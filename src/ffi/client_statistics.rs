@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::client::nlmqtt_client;
 use super::client_callbacks::why;
-use super::client_config::copy_text;
+use super::client_config::give_text;
 use super::{check_out, fence_on, nlmqtt_status, sized};
 use crate::client::{Diagnostics, State};
 use crate::stack::DatagramStatistics;
@@ -143,19 +143,7 @@ pub unsafe extern "C" fn nlmqtt_client_stats(client: *const nlmqtt_client, stati
 /// `len_out` (may be NULL). `buf` may be NULL if `cap` is 0. Never waits. Any thread, callbacks included.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_diagnostics(client: *const nlmqtt_client, buf: *mut c_char, cap: usize, len_out: *mut usize) -> nlmqtt_status {
-    unsafe {
-        fence_on(client, "client", |inner| {
-            if cap > 0 {
-                check_out(buf, "buf")?;
-            }
-            let text = describe(&inner.client.diagnostics());
-            copy_text(&text, buf, cap);
-            if let Some(len) = len_out.as_mut() {
-                *len = text.len();
-            }
-            Ok(())
-        })
-    }
+    unsafe { fence_on(client, "client", |inner| give_text(&describe(&inner.client.diagnostics()), buf, cap, len_out)) }
 }
 
 fn describe(diagnostics: &Diagnostics) -> String {

@@ -3,9 +3,9 @@
 
 use std::ffi::c_char;
 
-use super::client_config::copy_text;
+use super::client_config::give_text;
 use super::server_config::nlmqtt_server_config;
-use super::{Outcome, check_out, fence, fence_or, nlmqtt_status, optional_string, reference, reference_mut, string};
+use super::{Outcome, fence, fence_or, nlmqtt_status, optional_string, reference, reference_mut, string};
 use crate::config::ListenerConfig;
 
 /// Clients are not asked for a certificate.
@@ -129,14 +129,7 @@ pub unsafe extern "C" fn nlmqtt_listener_config_get(
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.0.print(unsafe { string(key, "key") }?)?;
-        if cap > 0 {
-            check_out(buf, "buf")?;
-        }
-        unsafe { copy_text(&value, buf, cap) };
-        if let Some(len) = unsafe { len_out.as_mut() } {
-            *len = value.len();
-        }
-        Ok(())
+        unsafe { give_text(&value, buf, cap, len_out) }
     })
 }
 

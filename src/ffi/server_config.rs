@@ -2,9 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::client_config::{all_problems, copy_text, environment, file_text};
+use super::client_config::{all_problems, environment, file_text, give_text};
 use super::config_keys::{nlmqtt_problem_fn, tell_problems};
-use super::{Failure, NLMQTT_CONFIG, NLMQTT_UNSUPPORTED, Outcome, check_out, fence, fence_or, nlmqtt_status, reference, reference_mut, string};
+use super::{Failure, NLMQTT_CONFIG, NLMQTT_UNSUPPORTED, Outcome, fence, fence_or, nlmqtt_status, reference, reference_mut, string};
 use crate::config::{Error, Problem, ServerConfig};
 
 /// Options of a server and where it listens. Used by one thread at a time.
@@ -56,14 +56,7 @@ pub unsafe extern "C" fn nlmqtt_server_config_get(
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
         let value = config.config.print(unsafe { string(key, "key") }?)?;
-        if cap > 0 {
-            check_out(buf, "buf")?;
-        }
-        unsafe { copy_text(&value, buf, cap) };
-        if let Some(len) = unsafe { len_out.as_mut() } {
-            *len = value.len();
-        }
-        Ok(())
+        unsafe { give_text(&value, buf, cap, len_out) }
     })
 }
 
