@@ -1,5 +1,7 @@
 //! The facades over real sockets, where neither the conformance table nor the foreign clients look.
 
+#[cfg(all(feature = "datagram", feature = "tls"))]
+mod datagram_broker;
 mod hostile;
 mod inproc;
 #[cfg(feature = "tls")]

@@ -1,60 +1,24 @@
 //! QUIC over real sockets: everything that TLS over TCP does, and what only QUIC has: datagrams that are lost or nonsense, addresses that change.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use nlmqtt::client::{Cause, Event, Publish, StopRequest};
 use nlmqtt::codec::Qos;
-use nlmqtt::config::ServerConfig;
-use nlmqtt::net::{Endpoint, Runtime, RuntimeOptions};
-use nlmqtt::server::{Publication, Server};
+use nlmqtt::net::Endpoint;
+use nlmqtt::server::Publication;
 use nlmqtt::stack::{DatagramProtocol, FaultKind};
 use rcgen::{SerialNumber, date_time_ymd};
 
+use crate::datagram_broker::Broker;
 use crate::relay::{Relay, udp};
 use crate::tls::{Authority, Peer, runtime};
 use crate::wire::PATIENCE;
 
-/// A server that listens at one URI.
-struct Broker {
-    server: Server,
-    address: SocketAddr,
-    config: ServerConfig,
-    _runtime: Runtime,
-}
-
-impl Broker {
-    fn new(workers: usize, authority: &Authority, certificate: &str, query: &str, keys: &[(&str, &str)]) -> Self {
-        let mut config = ServerConfig::default();
-        keys.iter().for_each(|(key, value)| config.set(key, value).expect("a key"));
-        let file = |ending: &str| authority.file(&format!("{certificate}.{ending}"));
-        config.add_listener_uri(&format!("quic://127.0.0.1:0?cert={}&key={}{query}", file("pem"), file("key"))).expect("a listener");
-        let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
-        let server = Server::new(&runtime, config.options_in_force(), None).expect("a server");
-        let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
-        assert!(matches!(endpoint, Endpoint::Udp(_)) && endpoint.to_string().starts_with("udp://127.0.0.1:"));
-        Self { server, address: endpoint.socket_address().expect("UDP"), config, _runtime: runtime }
-    }
-
-    fn stat(&self, name: &str) -> u64 {
-        let stats = self.server.stats().expect("counters");
-        stats.iter().find(|(known, _)| *known == name).expect("a counter").1
-    }
-
-    fn wait_for(&self, name: &str, is_right: impl Fn(u64) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is_right(self.stat(name)) {
-            assert!(Instant::now() < end, "{name}: {:?}", self.server.stats());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn uri(&self) -> String {
-        format!("quic://127.0.0.1:{}", self.address.port())
-    }
+/// A server with a certificate of this authority.
+fn broker(workers: usize, authority: &Authority, certificate: &str, query: &str, keys: &[(&str, &str)]) -> Broker {
+    let file = |ending: &str| authority.file(&format!("{certificate}.{ending}"));
+    Broker::at(workers, &format!("quic://127.0.0.1:0?cert={}&key={}{query}", file("pem"), file("key")), keys)
 }
 
 fn signed() -> (Authority, String) {
@@ -68,27 +32,10 @@ fn signed() -> (Authority, String) {
 fn every_qos_and_large_messages_go_both_ways_wherever_a_client_is_at_home() {
     let (authority, ca) = signed();
     for workers in [1, 4] {
-        let broker = Broker::new(workers, &authority, "server", "", &[]);
-        let (sender, received) = channel();
-        let subscribe = move |message: &Arc<nlmqtt::codec::Message>| sender.send(message.payload().to_vec()).expect("the test listens");
-        broker.server.subscribe("big/#", subscribe).expect("a filter");
-        let runtime = runtime();
-        let payload: Vec<u8> = (0..1_048_576_u32).map(|at| (at % 251) as u8).collect();
-        for number in 0..6 {
-            let id = format!("peer{number}");
-            let peer = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", &id)]);
-            peer.outcome().expect("let in");
-            for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
-                peer.client.publish(Publish { topic: "big/one", payload: &payload, qos, ..Publish::default() }, None).expect("room");
-                assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload, "{id} {qos:?}");
-                broker.server.publish_to(&id, &Publication { topic: "x", payload: &payload, qos, ..Publication::default() }).expect("room");
-                assert!(peer.message() == payload, "{id} {qos:?}");
-            }
-            peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
-        }
+        let broker = broker(workers, &authority, "server", "", &[]);
+        broker.carries_both_ways(&[("ca_file", &ca)], 1_048_576, 6);
         assert_eq!(broker.stat("handshakes"), 6);
-        broker.wait_for("clients_connected", |count| count == 0);
-        assert_eq!(broker.stat("protocol_errors") + broker.stat("handshakes_failed"), 0);
+        assert_eq!(broker.stat("handshakes_failed"), 0);
     }
 }
 
@@ -116,7 +63,7 @@ fn every_fault_of_a_server_has_a_kind_of_its_own_over_quic_too() {
         ("old", &[("danger_accept_any_certificate", "true")], Ok(())),
     ];
     for (certificate, keys, expected) in rows {
-        let broker = Broker::new(1, &authority, certificate, "", &[]);
+        let broker = broker(1, &authority, certificate, "", &[]);
         let peer = Peer::new(&runtime, &broker.uri(), keys);
         match expected {
             Ok(()) => peer.outcome().unwrap_or_else(|lost| panic!("{certificate} {keys:?}: {lost:?}")),
@@ -149,7 +96,7 @@ fn clients_are_known_by_their_certificates_over_quic_too() {
         ("require", &foreign, None),
     ];
     for (query, keys, expected) in runs {
-        let broker = Broker::new(1, &authority, "server", &format!("&ca={ca}&client_cert={query}"), &[]);
+        let broker = broker(1, &authority, "server", &format!("&ca={ca}&client_cert={query}"), &[]);
         let mut keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
         keys.extend([("client_id", "c"), ("username", "someone else")]);
         let peer = Peer::new(&runtime, &broker.uri(), &keys);
@@ -170,7 +117,7 @@ fn clients_are_known_by_their_certificates_over_quic_too() {
 #[test]
 fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
     let (authority, ca) = signed();
-    let broker = Broker::new(2, &authority, "server", "", &[]);
+    let broker = broker(2, &authority, "server", "", &[]);
     let relay = Relay::to(broker.address);
     let runtime = runtime();
     let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("client_id", "rover"), ("username", "me")]);
@@ -207,7 +154,7 @@ fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
 #[test]
 fn a_server_that_is_silent_is_given_up() {
     let (authority, ca) = signed();
-    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let broker = broker(1, &authority, "server", "", &[]);
     let relay = Relay::to(broker.address);
     let runtime = runtime();
     let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("quic_idle_timeout_s", "1"), ("quic_keepalive_s", "0"), ("keepalive", "60")]);
@@ -229,7 +176,7 @@ fn a_server_that_is_silent_is_given_up() {
 #[test]
 fn who_is_one_too_many_is_refused_and_told_so() {
     let (authority, ca) = signed();
-    let broker = Broker::new(1, &authority, "server", "&max_connections=2", &[]);
+    let broker = broker(1, &authority, "server", "&max_connections=2", &[]);
     let runtime = runtime();
     let keys = |id: &'static str| [("ca_file", ca.clone()), ("client_id", id.to_owned()), ("reconnect_delay_min_ms", "50".to_owned())];
     let peer = |id| Peer::new(&runtime, &broker.uri(), &keys(id).each_ref().map(|(key, value)| (*key, value.as_str())));
@@ -250,7 +197,7 @@ fn who_is_one_too_many_is_refused_and_told_so() {
 #[test]
 fn datagrams_of_nonsense_do_no_harm() {
     let (authority, ca) = signed();
-    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let broker = broker(1, &authority, "server", "", &[]);
     let runtime = runtime();
     let peer = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", "good")]);
     peer.outcome().expect("let in");
@@ -281,7 +228,7 @@ fn datagrams_of_nonsense_do_no_harm() {
 #[test]
 fn losses_on_the_way_cost_time_and_nothing_else() {
     let (authority, ca) = signed();
-    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let broker = broker(1, &authority, "server", "", &[]);
     let relay = Relay::to(broker.address);
     relay.loss_permille.store(30, Ordering::Relaxed);
     let runtime = runtime();
@@ -299,7 +246,7 @@ fn losses_on_the_way_cost_time_and_nothing_else() {
 #[test]
 fn what_a_client_cannot_take_waits_in_its_queue_and_comes_in_order() {
     let (authority, ca) = signed();
-    let broker = Broker::new(1, &authority, "server", "", &[("max_queued_bytes", "64M"), ("max_queued_messages", "1000")]);
+    let broker = broker(1, &authority, "server", "", &[("max_queued_bytes", "64M"), ("max_queued_messages", "1000")]);
     let relay = Relay::to(broker.address);
     let runtime = runtime();
     let peer = Peer::new(&runtime, &relay.uri("quic"), &[("ca_file", &ca), ("client_id", "slow")]);
@@ -327,7 +274,7 @@ fn nobody_at_the_port_and_files_that_are_renewed() {
     let lost = nobody.outcome().expect_err("nobody");
     assert_eq!(lost.fault.map(|fault| fault.kind), Some(FaultKind::Unreachable), "said by the kernel, not by a time-out");
     // Another authority's certificate, taken without a restart; who is connected stays.
-    let broker = Broker::new(1, &authority, "server", "", &[]);
+    let broker = broker(1, &authority, "server", "", &[]);
     let old = Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", "old")]);
     old.outcome().expect("let in");
     let other = Authority::new("other");

@@ -1,6 +1,6 @@
 //! Reliable UDP over real sockets: both generations, with TLS inside and without, over a way that loses and moves.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
@@ -14,86 +14,25 @@ use nlmqtt::net::{ClientHandler, Endpoint, PathMoved, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
 use nlmqtt::stack::{DatagramProtocol, DatagramStatistics};
 
+use crate::datagram_broker::Broker;
 use crate::relay::{Relay, udp};
 use crate::tls::{Authority, Peer, client, client_config, runtime};
 use crate::wire::PATIENCE;
 
-/// A server that listens at one URI.
-struct Broker {
-    server: Server,
-    address: SocketAddr,
-    _runtime: Runtime,
-}
-
-impl Broker {
-    fn at(workers: usize, uri: &str) -> Self {
-        Self::with_hooks(workers, uri, |_| None)
-    }
-
-    fn with_hooks(workers: usize, uri: &str, hooks: impl FnMut(usize) -> Option<Box<dyn Hooks>>) -> Self {
-        let mut config = ServerConfig::default();
-        config.add_listener_uri(uri).expect("a listener");
-        let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
-        let server = Server::with_hooks(&runtime, config.options_in_force(), hooks).expect("a server");
-        let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
-        let Endpoint::Udp(address) = endpoint else { panic!("{endpoint}") };
-        Self { server, address, _runtime: runtime }
-    }
-
-    fn new(workers: usize) -> Self {
-        Self::at(workers, "rudp://127.0.0.1:0")
-    }
-
-    fn stat(&self, name: &str) -> u64 {
-        let stats = self.server.stats().expect("counters");
-        stats.iter().find(|(known, _)| *known == name).expect("a counter").1
-    }
-
-    fn wait_for(&self, name: &str, is_right: impl Fn(u64) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is_right(self.stat(name)) {
-            assert!(Instant::now() < end, "{name}: {:?}", self.server.stats());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn uri(&self) -> String {
-        format!("rudp://{}", self.address)
-    }
-}
-
-/// Every QoS both ways, with payloads of this size.
-fn all_goes_both_ways(broker: &Broker, uri: &str, keys: &[(&str, &str)], bytes: u32, clients: usize) {
-    let (sender, received) = channel();
-    let subscribe = move |message: &Arc<nlmqtt::codec::Message>| sender.send(message.payload().to_vec()).expect("the test listens");
-    broker.server.subscribe("big/#", subscribe).expect("a filter");
-    let runtime = runtime();
-    let payload: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
-    for number in 0..clients {
-        let id = format!("peer{number}");
-        let peer = Peer::new(&runtime, uri, &[keys, &[("client_id", &id)]].concat());
-        peer.outcome().expect("let in");
-        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
-            peer.client.publish(Publish { topic: "big/one", payload: &payload, qos, ..Publish::default() }, None).expect("room");
-            assert!(received.recv_timeout(PATIENCE).expect("it comes") == payload, "{id} {qos:?}");
-            broker.server.publish_to(&id, &Publication { topic: "x", payload: &payload, qos, ..Publication::default() }).expect("room");
-            assert!(peer.message() == payload, "{id} {qos:?}");
-        }
-        peer.client.stop_and_wait(StopRequest::default()).expect("stopped");
-    }
-    broker.wait_for("clients_connected", |count| count == 0);
-    assert_eq!(broker.stat("protocol_errors"), 0);
+/// A server with plain reliable UDP.
+fn plain(workers: usize) -> Broker {
+    Broker::at(workers, "rudp://127.0.0.1:0", &[])
 }
 
 #[test]
 fn every_qos_and_large_messages_go_both_ways_over_reliable_udp() {
     for workers in [1, 4] {
-        let broker = Broker::new(workers);
-        all_goes_both_ways(&broker, &broker.uri(), &[("rudp_generation", "2")], 1_048_576, 4);
+        let broker = plain(workers);
+        broker.carries_both_ways(&[("rudp_generation", "2")], 1_048_576, 4);
     }
-    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_congestion=cubic&rudp_redundancy=true&rudp_probe_bytes=1452&rudp_window=65536");
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_congestion=cubic&rudp_redundancy=true&rudp_probe_bytes=1452&rudp_window=65536", &[]);
     let keys = [("rudp_congestion", "cubic"), ("rudp_redundancy", "true"), ("rudp_probe_bytes", "1452"), ("version", "5")];
-    all_goes_both_ways(&broker, &broker.uri(), &keys, 100_000, 2);
+    broker.carries_both_ways(&keys, 100_000, 2);
 }
 
 #[test]
@@ -101,8 +40,8 @@ fn tls_goes_inside_reliable_udp() {
     let authority = Authority::new("authority");
     authority.sign("server", &["localhost", "127.0.0.1"], |_| {});
     let (cert, key, ca) = (authority.file("server.pem"), authority.file("server.key"), authority.file("ca.pem"));
-    let broker = Broker::at(2, &format!("rudps://127.0.0.1:0?cert={cert}&key={key}"));
-    all_goes_both_ways(&broker, &format!("rudps://{}", broker.address), &[("ca_file", &ca)], 300_000, 2);
+    let broker = Broker::at(2, &format!("rudps://127.0.0.1:0?cert={cert}&key={key}"), &[]);
+    broker.carries_both_ways(&[("ca_file", &ca)], 300_000, 2);
     let stranger = Authority::new("stranger");
     let lost = Peer::new(&runtime(), &format!("rudps://{}", broker.address), &[("ca_file", &stranger.file("ca.pem"))]).outcome().expect_err("not trusted");
     assert_eq!(lost.fault.map(|fault| fault.kind), Some(nlmqtt::stack::FaultKind::UnknownIssuer));
@@ -110,13 +49,13 @@ fn tls_goes_inside_reliable_udp() {
 
 #[test]
 fn a_client_of_generation_1_is_served_by_the_broker() {
-    let broker = Broker::new(2);
-    all_goes_both_ways(&broker, &broker.uri(), &[("rudp_generation", "1"), ("version", "3.1.1")], 8_000, 3);
+    let broker = plain(2);
+    broker.carries_both_ways(&[("rudp_generation", "1"), ("version", "3.1.1")], 8_000, 3);
 }
 
 #[test]
 fn what_is_too_large_for_a_frame_of_generation_1_is_refused_and_counted_and_holds_nothing_up() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let runtime = runtime();
     let peer = Peer::new(&runtime, &broker.uri(), &[("rudp_generation", "1"), ("version", "3.1.1"), ("client_id", "old")]);
     peer.outcome().expect("let in");
@@ -170,7 +109,7 @@ impl Stock {
 
 #[test]
 fn the_golden_frames_of_generation_1_are_answered_by_the_broker() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let stock = Stock(udp());
     stock.0.connect(broker.address).expect("a way");
     stock.send("03 00 00 00");
@@ -226,7 +165,7 @@ fn a_client_speaks_generation_1_where_the_server_knows_nothing_else() {
 
 #[test]
 fn losses_and_another_address_cost_time_and_nothing_else() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let relay = Relay::to(broker.address);
     relay.loss_permille.store(50, Ordering::Relaxed);
     let runtime = runtime();
@@ -270,7 +209,7 @@ impl Hooks for Places {
 #[test]
 fn both_sides_tell_of_a_path_that_moves_and_count_what_goes_over_it() {
     let (told, places) = channel();
-    let broker = Broker::with_hooks(2, "rudp://127.0.0.1:0", |_| Some(Box::new(Places(told.clone()))));
+    let broker = Broker::with_hooks(2, "rudp://127.0.0.1:0", &[], |_| Some(Box::new(Places(told.clone()))));
     let relay = Relay::to(broker.address);
     let (sender, paths) = channel();
     let (runtime, keys) = (runtime(), [("client_id", "seen"), ("rudp_generation", "2")]);
@@ -315,7 +254,7 @@ fn both_sides_tell_of_a_path_that_moves_and_count_what_goes_over_it() {
 
 #[test]
 fn an_endpoint_counts_what_comes_from_strangers() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let stranger = udp();
     let send = |text: &str| {
         let bytes: Vec<u8> = (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect();
@@ -336,7 +275,7 @@ fn an_endpoint_counts_what_comes_from_strangers() {
 #[test]
 fn no_client_of_this_process_falls_back_where_one_has_heard_generation_2() {
     // One after the other at the same address: a server of generation 2, then somebody who knows generation 1 only.
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let address = broker.address;
     let runtime = runtime();
     let first = Peer::new(&runtime, &broker.uri(), &[("client_id", "first")]);
@@ -380,7 +319,7 @@ fn no_client_of_this_process_falls_back_where_one_has_heard_generation_2() {
 #[test]
 fn a_restarted_listener_is_known_again_by_its_key_at_once() {
     let key = "00112233445566778899aabbccddeeff";
-    let first = Broker::at(1, &format!("rudp://127.0.0.1:0?rudp_reset_key={key}"));
+    let first = Broker::at(1, &format!("rudp://127.0.0.1:0?rudp_reset_key={key}"), &[]);
     let relay = Relay::to(first.address);
     let runtime = runtime();
     let peer = Peer::new(&runtime, &relay.uri("rudp"), &[("client_id", "stays"), ("rudp_generation", "2")]);
@@ -410,7 +349,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 
 #[test]
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
     let told = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output().expect("python3 is there");
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
@@ -442,7 +381,7 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
 
 #[test]
 fn what_a_client_says_last_arrives_although_its_runtime_ends_at_once() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     for keys in [&[("rudp_generation", "2")][..], &[("rudp_generation", "1"), ("version", "3.1.1")]] {
         let (sender, received) = channel();
         let subscribe = move |_: &Arc<nlmqtt::codec::Message>| sender.send(()).expect("the test listens");
@@ -464,7 +403,7 @@ fn what_a_client_says_last_arrives_although_its_runtime_ends_at_once() {
 
 #[test]
 fn a_listener_that_is_dropped_and_brought_back_listens_again_although_somebody_has_stayed() {
-    let broker = Broker::new(1);
+    let broker = plain(1);
     let runtime = runtime();
     let stayed = Peer::new(&runtime, &broker.uri(), &[("client_id", "stayed")]);
     stayed.outcome().expect("let in");
