@@ -18,6 +18,9 @@ pure=(base:: topic:: codec:: stack:: proto:: route:: broker:: config::)
 # These two compare numbers of threads; qemu-user has threads of its own, and one that ended is seen for a while.
 not_under_qemu=(runtime_options runtime_dlopen)
 
+# Compiled while the C programs run, which wait more than they compute.
+rust_built() { for_target cargo test --locked --no-run --target "$rust_target" --lib --test codec_random --test rudp --test websocket; }
+
 rust_tests() {
     local log=$out/rust.log sum
     for_target cargo test --locked --no-fail-fast --target "$rust_target" --lib -- "${pure[@]}" >"$log" 2>&1
@@ -99,8 +102,11 @@ target() {
     out=$here/$rust_target qemu=qemu-$machine-static passed=0 failed=0
     run="$qemu -L /usr/$gnu"
     mkdir -p "$out"
+    local building
     if check "library" for_target cmake/install.sh --target "$rust_target" --prefix "$out/dist" && check "examples build" examples; then
         for file in dist/lib/libnlmqtt.so.1 nlmqtt/bin/nlmqttd static/bin/nlmqttd; do check "$file is ARM" is_for_target "$out/$file"; done
+        rust_built >"$out/rust-build.log" 2>&1 &
+        building=$!
         check "x86 programs" x86_built
         for side in nlmqtt static; do
             check "traffic: ARM client ($side), x86 server" traffic x86 "$out/$side"
@@ -118,6 +124,7 @@ target() {
         fi
         c_tests
     fi
+    [ -z "${building:-}" ] || wait "$building"
     rust_tests
     echo "$rust_target: $(du -L -k "$out/dist/lib/libnlmqtt.so.1" | cut -f 1) KiB shared object, $("$rust_for_arm/bin/rustc" --version)"
     echo "arm: $passed passed, $failed failed"

@@ -7,6 +7,7 @@
 #include "certificates.h"
 
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -400,7 +401,8 @@ static void sockets_get_their_options(void)
     server = serve_with(listener, &port);
     /* Of a listening socket this is how long its queue may become. */
     CHECK(getsockopt(own_socket(port, 1), IPPROTO_TCP, TCP_INFO, &info, &len) == 0);
-    CHECK_EQ(info.tcpi_sacked, 17);
+    if (len > offsetof(struct tcp_info, tcpi_sacked)) /* qemu-user gives the first word only */
+        CHECK_EQ(info.tcpi_sacked, 17);
     client = connect_client(port, "measured");
     accepted = own_socket(port, 0);
     CHECK_EQ(number_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 41);
