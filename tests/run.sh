@@ -36,12 +36,27 @@ install_missing() {
     $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends "${missing[@]}" libc6-dev
 }
 
+# Parts that keep one processor busy and have nothing to do with time run aside, one after the other, while those before them in the
+# list wait for sockets; their place in the list is where they are shown.
+asides=$(mktemp -d)
+trap 'rm -rf "$asides"' EXIT
+aside() { # NAME COMMAND...
+    "${@:2}" >"$asides/$1.log" 2>&1
+    echo $? >"$asides/$1"
+}
+aside_ended() { # NAME
+    until [ -e "$asides/$1" ]; do kill -0 "$aside_pid" 2>/dev/null || return 1; sleep 1; done
+    cat "$asides/$1.log"
+    return "$(cat "$asides/$1")"
+}
+
 # part NAME COMMAND...: runs one part and adds up what its lines "... N passed, M failed" say. A part that says nothing
 # counts as one test; one that ends with an error and names no failure counts as one failure.
 part() {
     local name=$1 log status passed failed start=$SECONDS
     shift
     [ -z "$only" ] || [ "$only" = "$name" ] || return 0
+    [ ! -e "$asides/$name.next" ] || set -- aside_ended "$name"
     log=$(mktemp)
     echo "== $name"
     "$@" 2>&1 | tee "$log"
@@ -81,6 +96,11 @@ part quic quic
 part workers workers
 part carried carried
 part build c-examples/run.sh --build-only
+if [ -z "$only" ]; then
+    touch "$asides/package.next" "$asides/micro.next"
+    { aside package tests/package/run.sh; aside micro tests/bench/micro.py; } &
+    aside_pid=$!
+fi
 part c tests/c/run.sh
 part cpp tests/cpp/run.sh
 part examples tests/c/examples.sh
