@@ -11,6 +11,8 @@ passed=0 failed=0
 mkdir -p "$out"
 flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c)
 export LIBRARY_UNDER_TEST="$dist/lib/libnlmqtt.so.1" # for the test that loads it by itself
+valgrind=(valgrind -q --suppressions=tests/c/valgrind.supp --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full
+    --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite)
 libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 
 check() { # NAME COMMAND...; the command may be a function of this script
@@ -42,7 +44,7 @@ check "pkg-config finds the package" env PKG_CONFIG_PATH="$dist/lib/pkgconfig" p
 
 asan=''
 if [ "${1:-}" != --no-asan ]; then
-    if RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo rustc --locked --lib --crate-type staticlib \
+    if RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo rustc --locked --lib --crate-type staticlib --features quic \
         --target x86_64-unknown-linux-gnu --target-dir target/asan >"$out/asan.log" 2>&1; then
         asan=target/asan/x86_64-unknown-linux-gnu/debug/libnlmqtt.a
     else
@@ -60,17 +62,29 @@ for source in tests/c/*.c "$out"/generated/*.c; do
     check "$name: builds, shared" cc "${flags[@]}" -I"$dist/include" -o "$out/$name" "$source" -Wl,--as-needed -L"$dist/lib" -lnlmqtt -lpthread -ldl -Wl,-rpath,"$dist/lib"
     check "$name" "$out/$name"
     check "$name: builds, static" cc "${flags[@]}" -I"$dist/include" -o "$out/$name-static" "$source" "$dist/lib/libnlmqtt.a" "${libraries[@]}"
-    check "$name: valgrind" valgrind -q --suppressions=tests/c/valgrind.supp --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite "$out/$name-static"
+    check "$name: valgrind" "${valgrind[@]}" "$out/$name-static"
     if [ -n "$asan" ]; then
         check "$name: builds, sanitized" cc "${flags[@]}" -fsanitize=address -I"$dist/include" -o "$out/$name-asan" "$source" "$asan" "${libraries[@]}"
         check "$name: address sanitizer" env ASAN_OPTIONS=detect_leaks=1 "$out/$name-asan"
     fi
 done
-# The programs whose other side is the library's own server, unchanged over other transports.
-for scheme in mqtts ws wss rudp rudps; do
-    for name in client_auth client_callbacks client_life client_messages client_request; do
-        check "$name over $scheme" env NLMQTT_TEST_SCHEME=$scheme "$out/$name"
+# The programs whose other side is the library's own server, unchanged over other transports: under AddressSanitizer, whose library has
+# QUIC, or else plain. Over QUIC, which the library of the programs above has not, under Valgrind, too.
+check "the library with QUIC" tests/quic_library.sh
+over() { # SCHEME NAME...
+    local scheme=$1 name program
+    for name in "${@:2}"; do
+        program=$out/$name-quic
+        [ -x "$program" ] || check "$name: builds, with QUIC" cc "${flags[@]}" -I"$dist/include" -o "$program" "tests/c/$name.c" target/dist-quic/lib/libnlmqtt.a "${libraries[@]}"
+        [ -z "$asan" ] || program=$out/$name-asan
+        check "$name over $scheme" env ASAN_OPTIONS=detect_leaks=1 NLMQTT_TEST_SCHEME="$scheme" "$program"
     done
-done
+}
+rm -f "$out"/*-quic
+both_sides=(client_auth client_callbacks client_life client_messages client_request)
+for scheme in mqtts ws wss rudp rudps quic; do over $scheme "${both_sides[@]}"; done
+# These are of TLS, over which they have run.
+for scheme in wss rudps quic; do over $scheme client_clock client_tls_refusals; done
+for name in "${both_sides[@]}"; do check "$name over quic: valgrind" env NLMQTT_TEST_SCHEME=quic "${valgrind[@]}" "$out/$name-quic"; done
 echo "c: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
