@@ -78,13 +78,18 @@ rust() { cargo test --locked --no-fail-fast 2>&1 | grep -vE '^test .* \.\.\. ok$
 # The judge of the standard again, with a broker of four threads.
 workers() { CONFORMANCE_WORKERS=4 cargo test --locked --test conformance 2>&1 | grep -vE '^test .* \.\.\. ok$|^not run|^$|^running'; return "${PIPESTATUS[0]}"; }
 
-# And with its rows carried over reliable UDP, plain and with TLS inside.
+# And with its rows carried over other transports, in both directions; they mostly wait, so at the same time.
+rows_over() { # TRANSPORT CARGO'S OPTIONS...
+    CONFORMANCE_TRANSPORT=$1 cargo test --locked "${@:2}" --test conformance every_row_holds 2>&1 | grep -vE '^test .* \.\.\. ok$|^not run|^$|^running'
+    [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "FAIL over $1"; return 1; }
+}
 carried() {
-    local transport
-    for transport in rudp rudps; do
-        CONFORMANCE_TRANSPORT=$transport cargo test --locked --test conformance every_row_holds 2>&1 | grep -vE '^test .* \.\.\. ok$|^not run|^$|^running'
-        [ "${PIPESTATUS[0]}" -eq 0 ] || return 1
-    done
+    local transport jobs=() status=0
+    cargo test --quiet --locked --test conformance --no-run && cargo test --quiet --locked --features quic --test conformance --no-run || return 1
+    for transport in mqtts ws wss rudp rudps; do rows_over $transport & jobs+=($!); done
+    rows_over quic --features quic || status=1
+    for transport in "${jobs[@]}"; do wait "$transport" || status=1; done
+    return $status
 }
 
 # The feature that is not on by default.

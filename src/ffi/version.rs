@@ -12,7 +12,7 @@ pub const NLMQTT_VERSION_MINOR: u32 = 1;
 pub const NLMQTT_VERSION_PATCH: u32 = 0;
 
 /// Features, and whether this build has them.
-const FEATURES: [(&str, bool); 9] = [
+const FEATURES: [(&str, bool); 13] = [
     ("mqtt3.1", true),
     ("mqtt3.1.1", true),
     ("mqtt5", true),
@@ -20,6 +20,10 @@ const FEATURES: [(&str, bool); 9] = [
     ("tcp", true),
     ("server", cfg!(feature = "server")),
     ("tls", cfg!(feature = "tls")),
+    ("websocket", cfg!(feature = "websocket")),
+    ("proxy", cfg!(feature = "proxy")),
+    ("rudp", cfg!(feature = "rudp")),
+    ("quic", cfg!(feature = "quic")),
     ("json", cfg!(feature = "json")),
     ("toml", cfg!(feature = "toml")),
 ];
@@ -75,5 +79,16 @@ mod tests {
         let text = format!("{NLMQTT_VERSION_MAJOR}.{NLMQTT_VERSION_MINOR}.{NLMQTT_VERSION_PATCH}");
         assert_eq!(unsafe { CStr::from_ptr(nlmqtt_version_string()) }.to_str(), Ok(text.as_str()));
         assert_eq!(nlmqtt_version_number(), 1_000);
+    }
+
+    #[test]
+    fn every_feature_of_the_package_can_be_asked_for() {
+        let manifest = include_str!("../../Cargo.toml");
+        let features = manifest.split("[features]\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a table");
+        let names = features.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+        let missing: Vec<_> = names.filter(|name| *name != "default" && *name != "datagram" && FEATURES.iter().all(|(known, _)| known != name)).collect();
+        assert_eq!(missing, [""; 0]);
+        let has = |name: &std::ffi::CStr| unsafe { nlmqtt_has_feature(name.as_ptr()) };
+        assert_eq!((has(c"rudp"), has(c"quic")), (cfg!(feature = "rudp"), cfg!(feature = "quic")));
     }
 }

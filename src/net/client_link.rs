@@ -14,6 +14,17 @@ use crate::stack::{Ends, Fault, FaultKind};
 /// How a server that speaks TLS answers one who does not: an alert record of version 3.x (RFC 8446 §5.1).
 const TLS_ALERT: [u8; 2] = [21, 3];
 
+impl ClientHost {
+    /// The server's first word is next, and is not TLS's.
+    fn expects_plain_beginning(&self) -> bool {
+        let has_begun = match &self.stack {
+            Some(stack) => stack.is_established(),
+            None => self.machine.state() != State::Connecting,
+        };
+        !has_begun && !self.servers[self.server].address.transport.tls
+    }
+}
+
 impl<N: Net> Worker<N> {
     /// The link to a server is connected: its layers begin, or, without any, the machine does.
     pub(super) fn client_connected(&mut self, client: ClientKey, link: LinkId) {
@@ -61,12 +72,12 @@ impl<N: Net> Worker<N> {
     /// Bytes came for a client. False: its link is not there any more.
     pub(super) fn take_in_client(&mut self, client: ClientKey, link: LinkId, bytes: &[u8]) -> bool {
         let Some(host) = self.clients.get_mut(client) else { return false };
+        if bytes.starts_with(&TLS_ALERT) && host.expects_plain_beginning() {
+            let fault = Fault::new(FaultKind::UnexpectedTls, "the server speaks TLS at this port");
+            self.client_layer_failed(client, fault);
+            return false;
+        }
         let Some(stack) = &mut host.stack else {
-            if host.machine.state() == State::Connecting && bytes.starts_with(&TLS_ALERT) {
-                let fault = Fault::new(FaultKind::UnexpectedTls, "the server speaks TLS at this port");
-                self.client_layer_failed(client, fault);
-                return false;
-            }
             host.machine.handle_input(self.now, bytes);
             self.drain_events(client);
             return true;

@@ -90,7 +90,7 @@ variant() {
             case $(basename "$source" .c) in
                 runtime_options) continue ;; # as in run.sh
                 runtime_dlopen) continue ;;  # asks glibc's allocator, and loads: nothing for a static program
-                runtime_clock) [ -z "$is_musl" ] || continue ;; # calls the kernel by a number musl does not name on 32 bits
+                runtime_clock | client_clock) [ -z "$is_musl" ] || continue ;; # call the kernel by a number musl does not name on 32 bits
             esac
             check "$(basename "$source" .c) ($zig_target)" c_test "$(basename "$source" .c)"
         done

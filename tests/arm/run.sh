@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The ARM part: fetches the cross compilers, builds the library and the C programs for aarch64 and armv7 hard-float, and
-# runs the pure part of the Rust tests, the C tests and the examples under qemu-user, linked shared and static, with
+# runs the pure part of the Rust tests (with QUIC), the C tests and the examples under qemu-user, linked shared and static, with
 # traffic over loopback against the x86 build: ARM publishes, x86 serves, ARM subscribes, and the other way round.
 #
 # Both targets are worked on at the same time, each in target/arm/TARGET, beside the x86 build in target/dist. run.sh [--long]: the
-# small profile for aarch64, too; it is there for boards of 32 bits first.
+# small profile for aarch64, too, which is there for boards of 32 bits first; and every C test in both linkages.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 . tests/arm/common.sh
@@ -15,18 +15,22 @@ targets=('aarch64-unknown-linux-gnu aarch64-linux-gnu aarch64 aarch64-linux-gnu'
     'armv7-unknown-linux-gnueabihf arm-linux-gnueabihf arm armv7-linux-gnueabihf')
 # Below `net` nothing does I/O; these rooms have to behave the same on every machine.
 pure=(base:: topic:: codec:: stack:: proto:: route:: broker:: config::)
+# One build serves the tests of the default features and those of QUIC.
+features=(--features quic)
 # These two compare numbers of threads; qemu-user has threads of its own, and one that ended is seen for a while.
 not_under_qemu=(runtime_options runtime_dlopen)
 
 # Compiled while the C programs run, which wait more than they compute.
-rust_built() { for_target cargo test --locked --no-run --target "$rust_target" --lib --test codec_random --test rudp --test websocket; }
+rust_built() {
+    for_target cargo test --locked --no-run "${features[@]}" --target "$rust_target" --lib --test codec_random --test rudp --test websocket
+}
 
 rust_tests() {
     local log=$out/rust.log sum
-    for_target cargo test --locked --no-fail-fast --target "$rust_target" --lib -- "${pure[@]}" >"$log" 2>&1
+    for_target cargo test --locked --no-fail-fast "${features[@]}" --target "$rust_target" --lib -- "${pure[@]}" >"$log" 2>&1
     local status=$?
     # Seeds and frames are fewer: qemu is slow, and more of the same is run on x86.
-    RUDP_SEEDS=20 RUDP_FRAMES=10000 for_target cargo test --locked --no-fail-fast --target "$rust_target" --test codec_random --test rudp --test websocket \
+    RUDP_SEEDS=20 RUDP_FRAMES=10000 for_target cargo test --locked --no-fail-fast "${features[@]}" --target "$rust_target" --test codec_random --test rudp --test websocket \
         >>"$log" 2>&1 || status=1
     sum() { grep '^test result' "$log" | grep -oE "[0-9]+ $1" | awk '{s += $1} END {print s + 0}'; }
     passed=$((passed + $(sum passed))) failed=$((failed + $(sum failed)))
@@ -55,16 +59,28 @@ is_for_target() {
     case $qemu in *aarch64*) [[ $file == *AArch64* ]] ;; *) [[ $file == *ARM* ]] ;; esac
 }
 
+# What the linkage changes, it changes for all programs alike: they run in one and the other by turns.
 c_tests() {
-    local source name flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c "-I$out/dist/include")
+    local source name turn=0
     for source in tests/c/*.c; do
         name=$(basename "$source" .c)
         case " ${not_under_qemu[*]} " in *" $name "*) continue ;; esac
-        check "$name: builds, shared" "$gnu-gcc" "${flags[@]}" -o "$out/$name" "$source" -Wl,--as-needed -L"$out/dist/lib" -lnlmqtt -lpthread -ldl \
-            "-Wl,-rpath,$out/dist/lib" && check "$name: shared" timeout 300 $run "$out/$name"
-        check "$name: builds, static" "$gnu-gcc" "${flags[@]}" -o "$out/$name-static" "$source" "$out/dist/lib/libnlmqtt.a" \
-            -lpthread -lm -ldl && check "$name: static" timeout 300 $run "$out/$name-static"
+        turn=$((1 - turn))
+        if [ -n "$long" ] || [ $turn = 1 ]; then
+            check "$name: builds, shared" "$gnu-gcc" "${c_flags[@]}" -o "$out/$name" "$source" -Wl,--as-needed -L"$out/dist/lib" -lnlmqtt -lpthread -ldl \
+                "-Wl,-rpath,$out/dist/lib" && check "$name: shared" timeout 300 $run "$out/$name"
+        fi
+        if [ -n "$long" ] || [ $turn = 0 ]; then
+            check "$name: builds, static" "$gnu-gcc" "${c_flags[@]}" -o "$out/$name-static" "$source" "$out/dist/lib/libnlmqtt.a" -lpthread -lm -ldl &&
+                check "$name: static" timeout 300 $run "$out/$name-static"
+        fi
     done
+}
+
+# Client and server in C over quic://, with the archive that the Rust tests have left: what is installed has no QUIC.
+quic_test() {
+    check "$1: builds, with QUIC" "$gnu-gcc" "${c_flags[@]}" -o "$out/$1-quic" "tests/c/$1.c" "$out/cargo/$rust_target/debug/libnlmqtt.a" -lpthread -lm -ldl &&
+        check "$1 over quic" env NLMQTT_TEST_SCHEME=quic timeout 300 $run "$out/$1-quic"
 }
 
 # qemu-user has one thread of its own.
@@ -100,7 +116,7 @@ x86_built() {
 target() {
     read -r rust_target gnu machine toolchain <<<"$1"
     out=$here/$rust_target qemu=qemu-$machine-static passed=0 failed=0
-    run="$qemu -L /usr/$gnu"
+    run="$qemu -L /usr/$gnu" c_flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c "-I$out/dist/include")
     mkdir -p "$out"
     local building
     if check "library" for_target cmake/install.sh --target "$rust_target" --prefix "$out/dist" && check "examples build" examples; then
@@ -126,6 +142,7 @@ target() {
     fi
     [ -z "${building:-}" ] || wait "$building"
     rust_tests
+    quic_test client_messages
     echo "$rust_target: $(du -L -k "$out/dist/lib/libnlmqtt.so.1" | cut -f 1) KiB shared object, $("$rust_for_arm/bin/rustc" --version)"
     echo "arm: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]

@@ -275,7 +275,8 @@ static inline const char *test_scheme(void)
 
 static inline bool has_tls(void)
 {
-    return test_scheme()[strlen(test_scheme()) - 1] == 's' && strcmp(test_scheme(), "ws") != 0;
+    const char *scheme = test_scheme();
+    return strcmp(scheme, "quic") == 0 || (scheme[strlen(scheme) - 1] == 's' && strcmp(scheme, "ws") != 0);
 }
 
 /* A server on a free port; `hooks` may be NULL. */

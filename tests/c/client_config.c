@@ -26,7 +26,7 @@ static void keys_and_connection_strings(void)
     nlmqtt_last_error(text, sizeof text);
     CHECK(strstr(text, "did you mean 'keepalive'"));
     CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_client_config_set(config, "keepalive", "70000"));
-    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_config_add_server(config, "quic://localhost", 0));
+    CHECK_STATUS(nlmqtt_has_feature("quic") ? NLMQTT_OK : NLMQTT_UNSUPPORTED, nlmqtt_client_config_add_server(config, "quic://localhost", 0));
     CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_client_config_add_server(config, "http://localhost", 0));
     CHECK_OK(nlmqtt_client_config_load_connstr(config, "Server=tcp://127.0.0.1:1884;ClientId=c;UserName=u;Password=p;Timeout=9000"));
     check_value(config, "client_id", "c");

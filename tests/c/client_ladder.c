@@ -1,4 +1,4 @@
-/* The ladder of servers: a Unix socket that is not there yet, and TCP. Each switch is told and counted. */
+/* The ladder of servers: a Unix socket that is not there yet, and TCP. Each switch is told, counted, and in the log. */
 #include "client_bench.h"
 
 #include <unistd.h>
@@ -7,6 +7,34 @@ struct ladder {
     struct record record;
     size_t server, previous_server;
 };
+
+/* What the log says of switches, in order. */
+static struct {
+    pthread_mutex_t lock;
+    char switches[256];
+} logged = {PTHREAD_MUTEX_INITIALIZER, ""};
+
+static void on_line(void *user_data, int32_t level, const char *module, const char *text)
+{
+    CHECK(user_data == &logged && strcmp(module, "client") == 0);
+    if (strstr(text, "switched") == NULL)
+        return;
+    CHECK(level == NLMQTT_LOG_INFO);
+    pthread_mutex_lock(&logged.lock);
+    strncat(logged.switches, text, sizeof logged.switches - strlen(logged.switches) - 1);
+    strncat(logged.switches, "\n", sizeof logged.switches - strlen(logged.switches) - 1);
+    pthread_mutex_unlock(&logged.lock);
+}
+
+static nlmqtt_runtime *logging_runtime(void)
+{
+    nlmqtt_runtime_config *config = nlmqtt_runtime_config_new();
+    nlmqtt_runtime *runtime = NULL;
+    CHECK_OK(nlmqtt_runtime_config_set_log(config, NLMQTT_LOG_INFO, on_line, &logged, NULL));
+    CHECK_OK(nlmqtt_runtime_new(config, &runtime));
+    nlmqtt_runtime_config_free(config);
+    return runtime;
+}
 
 static void on_ladder_connected(void *user_data, const nlmqtt_connected *connected)
 {
@@ -40,6 +68,7 @@ int main(void)
     struct ladder ladder;
     uint16_t port;
     nlmqtt_client_callbacks callbacks;
+    nlmqtt_runtime *runtime = logging_runtime();
     nlmqtt_server *server = serve(NULL, NULL, &port);
     nlmqtt_client_config *config = nlmqtt_client_config_new();
     memset(&ladder, 0, sizeof ladder);
@@ -58,7 +87,7 @@ int main(void)
     callbacks.connected = on_ladder_connected;
     callbacks.state = NULL;
     callbacks.disconnected = NULL;
-    CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &ladder.record.client));
+    CHECK_OK(nlmqtt_client_new(runtime, config, &callbacks, &ladder.record.client));
     CHECK_OK(nlmqtt_client_start(ladder.record.client));
     AWAIT(&ladder.record, connected, 1);
     CHECK(ladder.server == 1 && ladder.previous_server == 1);
@@ -74,6 +103,9 @@ int main(void)
     next_session(&ladder, server, 0, 1);
     CHECK(switches(ladder.record.client) == 2);
     nlmqtt_client_free(ladder.record.client);
+    /* One line for each switch, before the callback that tells of it, and none for a session with the same server. */
+    CHECK(strcmp(logged.switches, "client bench: switched from server 1 to server 0\nclient bench: switched from server 0 to server 1\n") == 0);
+    nlmqtt_runtime_free(runtime);
     nlmqtt_server_free(server);
     nlmqtt_client_config_free(config);
     record_end(&ladder.record);

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static inline long now_ms(void)
@@ -40,6 +41,23 @@ static inline int listen_any(uint16_t *port, int backlog)
     CHECK(getsockname(listener, (struct sockaddr *)&address, &len) == 0);
     *port = ntohs(address.sin_port);
     return listener;
+}
+
+/* A connection to that port, which ends the test if nothing comes for 20 seconds. */
+static inline int dial_peer(uint16_t port)
+{
+    struct sockaddr_in address;
+    struct timeval limit;
+    int peer = socket(AF_INET, SOCK_STREAM, 0);
+    limit.tv_sec = 20;
+    limit.tv_usec = 0;
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    CHECK(peer >= 0 && setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    CHECK(connect(peer, (struct sockaddr *)&address, sizeof address) == 0);
+    return peer;
 }
 
 /* The next connection; the test ends if none comes within 20 seconds. */

@@ -11,6 +11,9 @@ passed=0 failed=0
 mkdir -p "$out"
 flags=(-std=c99 -g -Wall -Wextra -Wpedantic -Werror -Itests/c)
 export LIBRARY_UNDER_TEST="$dist/lib/libnlmqtt.so.1" # for the test that loads it by itself
+# Threads take turns fairly: else one may wait for seconds under load.
+valgrind=(valgrind -q --fair-sched=yes --suppressions=tests/c/valgrind.supp --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full
+    --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite)
 libraries=(-lgcc_s -lutil -lrt -lpthread -lm -ldl)
 
 lane=''
@@ -43,7 +46,7 @@ check "pkg-config finds the package" env PKG_CONFIG_PATH="$dist/lib/pkgconfig" p
 
 asan=''
 if [ "${1:-}" != --no-asan ]; then
-    if RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo rustc --locked --lib --crate-type staticlib \
+    if RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo rustc --locked --lib --crate-type staticlib --features quic \
         --target x86_64-unknown-linux-gnu --target-dir target/asan >"$out/asan.log" 2>&1; then
         asan=target/asan/x86_64-unknown-linux-gnu/debug/libnlmqtt.a
     else
@@ -55,6 +58,15 @@ fi
 
 check "the header is known to the programs made from it" tests/c/matrix/generate.py "$out/generated"
 check "a function or callback that is not known is found" generator_is_watched
+# What a program does over other transports: under AddressSanitizer, whose library has QUIC, or else plain.
+over() { # NAME SCHEME...
+    local name=$1 scheme program=$out/$1-quic
+    [ -z "$asan" ] || program=$out/$name-asan
+    for scheme in "${@:2}"; do check "$name over $scheme" env ASAN_OPTIONS=detect_leaks=1 NLMQTT_TEST_SCHEME="$scheme" "$program"; done
+}
+with_quic() {
+    cc "${flags[@]}" -I"$dist/include" -o "$out/$1-quic" "tests/c/$1.c" target/dist-quic/lib/libnlmqtt.a "${libraries[@]}"
+}
 program() { # SOURCE
     local source=$1 name
     name=$(basename "$source" .c)
@@ -62,20 +74,28 @@ program() { # SOURCE
     check "$name: builds, shared" cc "${flags[@]}" -I"$dist/include" -o "$out/$name" "$source" -Wl,--as-needed -L"$dist/lib" -lnlmqtt -lpthread -ldl -Wl,-rpath,"$dist/lib"
     check "$name" "$out/$name"
     check "$name: builds, static" cc "${flags[@]}" -I"$dist/include" -o "$out/$name-static" "$source" "$dist/lib/libnlmqtt.a" "${libraries[@]}"
-    check "$name: valgrind" valgrind -q --fair-sched=yes --suppressions=tests/c/valgrind.supp --child-silent-after-fork=yes --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite "$out/$name-static"
+    check "$name: valgrind" "${valgrind[@]}" "$out/$name-static"
     if [ -n "$asan" ]; then
         check "$name: builds, sanitized" cc "${flags[@]}" -fsanitize=address -I"$dist/include" -o "$out/$name-asan" "$source" "$asan" "${libraries[@]}"
         check "$name: address sanitizer" env ASAN_OPTIONS=detect_leaks=1 "$out/$name-asan"
     fi
-    # Those whose other side is the library's own server, unchanged over other transports.
-    case $name in client_auth | client_callbacks | client_life | client_messages | client_request)
-        for scheme in mqtts ws wss rudp rudps; do
-            check "$name over $scheme" env NLMQTT_TEST_SCHEME=$scheme "$out/$name"
-        done
+    case $name in
+        # Those whose other side is the library's own server. Over QUIC, which the library of the programs above has not, under Valgrind, too.
+        client_auth | client_callbacks | client_life | client_messages | client_request)
+            check "$name: builds, with QUIC" with_quic "$name"
+            over "$name" mqtts ws wss rudp rudps quic
+            check "$name over quic: valgrind" env NLMQTT_TEST_SCHEME=quic "${valgrind[@]}" "$out/$name-quic"
+            ;;
+        # These are of TLS, over which they have run.
+        client_clock | client_tls_refusals)
+            check "$name: builds, with QUIC" with_quic "$name"
+            over "$name" wss rudps quic
+            ;;
     esac
 }
 
 # Three at a time: they wait more than they compute. Each lane takes the next program that nobody has taken, the longest first.
+check "the library with QUIC" tests/quic_library.sh
 rm -rf "$out/taken"
 mkdir "$out/taken"
 work() {

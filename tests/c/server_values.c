@@ -27,6 +27,7 @@ static void the_library_says_what_it_is(void)
     CHECK_EQ(nlmqtt_version_number(), NLMQTT_VERSION_MAJOR * 1000000 + NLMQTT_VERSION_MINOR * 1000 + NLMQTT_VERSION_PATCH);
     CHECK(strstr(nlmqtt_build_info(), nlmqtt_version_string()) != NULL);
     CHECK(nlmqtt_has_feature("mqtt5") && !nlmqtt_has_feature("teleport") && !nlmqtt_has_feature(NULL));
+    CHECK(nlmqtt_has_feature("tls") && nlmqtt_has_feature("websocket") && nlmqtt_has_feature("proxy") && nlmqtt_has_feature("rudp"));
 }
 
 static void topics_are_judged_as_the_standard_says(void)

@@ -160,11 +160,16 @@ impl Subject for Bound {
         }
         let mut config = ClientConfig::default();
         config.add_server(&options.url, 0).map_err(show)?;
+        #[cfg(all(feature = "rudp", feature = "tls"))]
+        if let Some(transport) = crate::carrier::transport() {
+            crate::carrier::configure(&mut config, &transport);
+        }
         let (told, events) = channel();
         let (refused, refusals) = channel();
         let runtime = Runtime::new(&RuntimeOptions::default()).map_err(show)?;
         let handler = Box::new(Forward(told, refused));
-        let parts = ClientParts { options: machine_options(&options)?, servers: config.servers, ..ClientParts::default() };
+        let options_of_machine = machine_options(&options)?;
+        let parts = ClientParts { options: options_of_machine, servers: config.servers, tls: config.tls, way: config.way, ..ClientParts::default() };
         let client = Client::new(&runtime, parts, handler).map_err(show)?;
         client.start();
         self.client = Some(client);

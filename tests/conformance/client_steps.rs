@@ -144,13 +144,25 @@ impl Run<'_> {
         }
     }
 
-    fn connect_options(&self, words: &Words) -> Result<ConnectOptions, String> {
+    /// Where the client finds the judge, or who carries to it.
+    fn judge_uri(&mut self) -> Result<String, String> {
         let listener = self.listener.as_ref().ok_or("only in a client row")?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let url = match self.row.profile.as_str() {
-            "ws" => format!("ws://{address}/mqtt"),
-            _ => format!("mqtt://{address}"),
-        };
+        if self.row.profile == "ws" {
+            return Ok(format!("ws://{address}/mqtt"));
+        }
+        #[cfg(all(feature = "rudp", feature = "tls"))]
+        if let Some(transport) = crate::carrier::transport() {
+            if self.carrier.is_none() {
+                self.carrier = Some(crate::carrier::Behind::new(&transport, address).map_err(|error| error.to_string())?);
+            }
+            return Ok(format!("{transport}://{}", self.carrier.as_ref().expect("made above").address));
+        }
+        Ok(format!("mqtt://{address}"))
+    }
+
+    fn connect_options(&mut self, words: &Words) -> Result<ConnectOptions, String> {
+        let url = self.judge_uri()?;
         let will = words.text("will.topic").map(|topic| Will {
             topic,
             payload: words.bytes("will.payload"),

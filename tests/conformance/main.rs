@@ -6,8 +6,8 @@
 //! client rows drive the client of `subject.rs` while the judge plays the
 //! server. `CONFORMANCE_ONLY=text` runs the rows whose place, title or
 //! statement contains the text and prints their traces. `CONFORMANCE_WORKERS=4`
-//! gives the broker so many workers, `CONFORMANCE_TRANSPORT=rudp`, `rudps` or `quic` carries its rows over another transport (not those of
-//! WebSocket, and not those of the client): the judge must see no difference.
+//! gives the broker so many workers, `CONFORMANCE_TRANSPORT=rudp`, `rudps`, `quic`, `mqtts`, `ws` or `wss` carries the rows over another transport (not those of
+//! WebSocket), those of the client, too: the judge must see no difference.
 
 mod bound;
 mod broker;

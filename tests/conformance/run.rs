@@ -49,6 +49,9 @@ pub struct Run<'a> {
     pub trace: Vec<String>,
     pub conns: BTreeMap<String, Conn>,
     pub listener: Option<TcpListener>,
+    /// Carries to it, if the client does not come over TCP.
+    #[cfg(all(feature = "rudp", feature = "tls"))]
+    pub carrier: Option<crate::carrier::Behind>,
     pub subject: Option<Box<dyn Subject>>,
     /// What the client told and no step has asked for yet.
     pub events: VecDeque<Event>,
@@ -63,7 +66,18 @@ pub fn run(row: &Row, place: Place, subject: Option<Box<dyn Subject>>) -> Result
         Side::Broker => None,
         Side::Client => Some(TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?),
     };
-    let mut run = Run { row, place, names, trace: Vec::new(), conns: BTreeMap::new(), listener, subject, events: VecDeque::new() };
+    let mut run = Run {
+        row,
+        place,
+        names,
+        trace: Vec::new(),
+        conns: BTreeMap::new(),
+        listener,
+        #[cfg(all(feature = "rudp", feature = "tls"))]
+        carrier: None,
+        subject,
+        events: VecDeque::new(),
+    };
     let mut at = 0;
     let mut outcome = Ok(());
     while at < row.steps.len() && outcome.is_ok() {

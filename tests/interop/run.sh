@@ -70,14 +70,10 @@ fi
 
 if [ "${1:-}" = --install-only ]; then exit 0; fi
 
-# A feature that is not in the default build has one of its own, made for a short build and not for speed.
+# A feature that is not in the default build has one of its own.
 case " $* " in
     *" --mosquitto "* | *" --broker-cmd "*) ;;
-    *)
-        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_TARGET_DIR="$PWD/../../target/quic" \
-            LDFLAGS='-Wl,-rpath,$ORIGIN/../lib' \
-            ../../cmake/install.sh --prefix ../../target/dist-quic --features quic --programs >&2
-        ;;
+    *) ../quic_library.sh >&2 ;;
 esac
 PATH="$PWD/.venv/bin:$PATH"
 ulimit -n 8192 2>/dev/null || true

@@ -23,6 +23,8 @@ pub(super) fn of(error: &ConnectionError, is_client: bool) -> Option<Fault> {
         },
         ConnectionError::TransportError(error) => match (refused_here, alert(error.code)) {
             (Some(why), Some(_)) => return Some(fault::of(&why, is_client)),
+            // No check has run: there was nothing to be checked.
+            (None, Some(AlertDescription::CertificateRequired)) => return Some(fault::of(&rustls::Error::NoCertificatesPresented, is_client)),
             (None, Some(_)) => (FaultKind::Tls, format!("TLS with the {peer}: {}", error.reason)),
             (_, None) => (FaultKind::Datagram, format!("the {peer} broke QUIC: {error}")),
         },

@@ -19,11 +19,30 @@ pub(in crate::stack) fn of(error: &Error, is_client: bool) -> Fault {
             _ => format!("the {peer}'s certificate cannot be used: {certificate}"),
         },
         Error::NoCertificatesPresented => format!("the {peer} has shown no certificate"),
-        Error::AlertReceived(alert) => format!("the {peer} refused: {alert:?}"),
+        Error::AlertReceived(alert) => format!("the {peer} refused: {}", words_of_alert(*alert)),
         Error::InvalidMessage(why) => format!("the {peer} broke TLS: {why:?}"),
+        Error::PeerIncompatible(what) if kind(error) == FaultKind::WeakVersion => {
+            format!("no version of TLS in common that is allowed: the {peer} offers none ({what:?})")
+        }
         other => format!("TLS: {other}"),
     };
     Fault::new(kind(error), text)
+}
+
+/// What the peer means (RFC 8446 §6.2), with the standard's name to look for.
+fn words_of_alert(alert: AlertDescription) -> String {
+    use AlertDescription as Alert;
+    let words = match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => "it wants a certificate",
+        // One alert is for both.
+        Alert::CertificateExpired => "the certificate has expired, or is not valid yet",
+        Alert::CertificateRevoked => "the certificate was revoked",
+        Alert::UnknownCA => "the certificate is signed by nobody it trusts",
+        Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown => "it cannot use the certificate",
+        Alert::ProtocolVersion | Alert::InsufficientSecurity => "no version of TLS in common that is allowed",
+        _ => return format!("{alert:?}"),
+    };
+    format!("{words} ({alert:?})")
 }
 
 /// Why a certificate and key of our own cannot be used.

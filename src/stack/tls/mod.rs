@@ -196,7 +196,12 @@ fn take(connection: &mut Connection, mut rest: &[u8], above: &mut Vec<u8>) -> Re
             Ok(_) => {}
             Err(error) => return Err(Fault::new(FaultKind::Tls, format!("TLS: {error}"))),
         }
-        let state = connection.process_new_packets().map_err(|error| fault::of(&error, is_client))?;
+        let state = connection.process_new_packets().map_err(|error| {
+            // Here the error itself says it; what was noted is nobody's.
+            #[cfg(feature = "quic")]
+            refusal::take();
+            fault::of(&error, is_client)
+        })?;
         let start = above.len();
         above.resize(start + state.plaintext_bytes_to_read(), 0);
         connection.reader().read_exact(&mut above[start..]).map_err(|error| Fault::new(FaultKind::Tls, format!("TLS: {error}")))?;

@@ -78,7 +78,10 @@ pub(in crate::stack) fn config(options: &ServerTlsOptions<'_>) -> Result<rustls:
             if wanted == ClientCertificate::Request {
                 verifier = verifier.allow_unauthenticated();
             }
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("ca: {error}"))?)
+            let verifier = verifier.build().map_err(|error| format!("ca: {error}"))?;
+            #[cfg(feature = "quic")]
+            let verifier = Arc::new(super::refusal::Noting(verifier));
+            builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| format!("cert and key: {}", unusable(&error)))?;

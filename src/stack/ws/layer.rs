@@ -8,6 +8,9 @@ use super::{Acceptor, ClientUpgrade, CloseCode, Closed, Refusal, Request, Role, 
 use crate::base::Rng;
 use crate::stack::{About, Ends, Fault, FaultKind, Layer, Make, Progress, WebSocketRequest};
 
+/// How TLS begins: a handshake record of version 3.x (RFC 8446 §5.1). It is no beginning of HTTP.
+const TLS_HELLO: [u8; 2] = [22, 3];
+
 /// Takes the WebSockets of a listener.
 pub struct Accept(pub Arc<Acceptor>);
 
@@ -50,7 +53,8 @@ impl Layer for ServerLayer {
                 }
                 Err(refusal) => {
                     self.phase = ServerPhase::Ended;
-                    Err(Fault::new(FaultKind::UpgradeRefused, refusal.to_string()))
+                    let text = if bytes.starts_with(&TLS_HELLO) { "TLS on a plain port".to_owned() } else { refusal.to_string() };
+                    Err(Fault::new(FaultKind::UpgradeRefused, text))
                 }
             },
             ServerPhase::Open(socket) => match socket.open(bytes, above, below) {

@@ -22,6 +22,7 @@ static void the_server_is_not_there(void)
     size_t count;
     counter_init(&freed);
     CHECK(config == NULL && !nlmqtt_has_feature("server") && !nlmqtt_has_feature("toml") && !nlmqtt_has_feature("json"));
+    CHECK(!nlmqtt_has_feature("websocket") && !nlmqtt_has_feature("rudp") && !nlmqtt_has_feature("quic"));
     CHECK(nlmqtt_has_feature("client") && nlmqtt_has_feature("tcp"));
     nlmqtt_server_config_free(config);
     nlmqtt_server_hooks_init(&hooks);
