@@ -2,21 +2,21 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
+use quinn_udp::{EcnCodepoint, RecvMeta};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inner::Inner;
+use super::socket::{Bound, DialPlan};
 use super::stream::{SharedSide, Stream};
 use super::{BUFFER_BYTES, BUFFERS, Shared};
 use crate::base::{Charge, Duration, IdMap, Instant};
-use crate::net::memory::{Drained, End};
-use crate::net::{DialOptions, ListenerId, Ready};
+use crate::net::memory::End;
+use crate::net::{ListenerId, Ready};
 use crate::stack::{
     About, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit,
 };
@@ -40,92 +40,10 @@ const REBIND_INTERVAL: Duration = Duration::from_secs(1);
 const BLOCKED_INTERVAL: Duration = Duration::from_millis(20);
 /// What was done is noted so often, while anything is.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
-/// What the kernel is asked to keep of datagrams that were not received yet; it may allow less.
-const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
-
-/// A socket that is ready for a machine.
-pub struct Bound {
-    socket: Socket,
-    state: UdpSocketState,
-    local: SocketAddr,
-}
-
-/// A UDP socket that is bound.
-///
-/// # Errors
-/// As the system's.
-pub fn bind(address: SocketAddr, options: &DialOptions) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if let Some(device) = &options.device {
-        socket.bind_device(Some(device.as_bytes()))?;
-    }
-    if let Some(mark) = options.mark {
-        socket.set_mark(mark)?;
-    }
-    // A small one means losses, and no more.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
-    socket.bind(&address.into())?;
-    let state = UdpSocketState::new((&socket).into())?;
-    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(Bound { socket, state, local })
-}
-
-impl Bound {
-    /// Where it is.
-    pub fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// For the poll.
-    pub fn socket(&self) -> &Socket {
-        &self.socket
-    }
-}
-
-/// Whom a dial goes to.
-#[derive(Clone)]
-pub struct DialPlan {
-    /// Where it is.
-    pub remote: SocketAddr,
-    /// Its name.
-    pub host: String,
-    /// Of the socket.
-    pub options: DialOptions,
-}
-
-impl DialPlan {
-    /// A socket that hears nobody else, and is told when nobody is there.
-    ///
-    /// # Errors
-    /// As [`bind`].
-    pub fn bind(&self) -> io::Result<Bound> {
-        let any = if self.remote.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-        let mut bound = bind(SocketAddr::new(self.options.bind.unwrap_or(any), 0), &self.options)?;
-        bound.socket.connect(&self.remote.into())?;
-        bound.local = bound.socket.local_addr()?.as_socket().unwrap_or(bound.local);
-        Ok(bound)
-    }
-}
 
 enum Role {
     Listening { waiting: VecDeque<(Stream, SocketAddr)>, backlog: usize },
     Dialling(Box<DialPlan>, Option<Instant>),
-}
-
-/// The driver's side of one connection.
-struct Inner {
-    end: End,
-    place: u32,
-    side: SharedSide,
-    /// The host will write no more, and the machine knows.
-    is_finished: bool,
-    /// The peer will write no more, and the host knows.
-    is_ended: bool,
-    /// The machine says that it is over; the host hears of it behind what came before.
-    over: Option<Option<Fault>>,
 }
 
 pub(super) struct Driver {
@@ -203,7 +121,7 @@ impl Driver {
         let place = shared.insert(self.place, id);
         end.watch(&shared.watcher, place);
         let side = SharedSide::new(local, peer, about);
-        self.inners.insert(id, Inner { end, place, side: side.clone(), is_finished: false, is_ended: false, over: None });
+        self.inners.insert(id, Inner::new(end, place, side.clone()));
         Stream { end: outer, side }
     }
 
@@ -482,48 +400,5 @@ impl Driver {
     pub fn end(&mut self, now: Instant) {
         let all: Vec<_> = self.inners.keys().copied().collect();
         all.into_iter().for_each(|id| self.machine.close(now, id));
-    }
-}
-
-impl Inner {
-    /// What the peer has sent, as far as the pipe has room.
-    fn lift(&mut self, now: Instant, id: ConnectionId, machine: &mut dyn DatagramEndpoint, shared: &mut Shared) {
-        while !self.is_ended {
-            let room = self.end.room().min(shared.buffers.len());
-            if room == 0 {
-                return;
-            }
-            match machine.read(now, id, &mut shared.buffers[..room]) {
-                Some(count) if count > 0 => {
-                    // Nobody else writes there, so there still is room; who does not read any more needs none.
-                    let _ = self.end.write(&[io::IoSlice::new(&shared.buffers[..count])], &shared.watcher);
-                }
-                None if self.over.is_none() => return,
-                _ => {
-                    self.is_ended = true;
-                    if self.over.is_none() {
-                        self.end.shutdown();
-                    }
-                }
-            }
-        }
-        if let Some(fault) = self.over.take() {
-            self.side.lock().fault = fault;
-            machine.close(now, id);
-            self.is_finished = true;
-            self.end.shutdown();
-            self.end.nudge(&shared.watcher);
-        }
-    }
-
-    /// What the host has written, as far as the machine takes it.
-    fn lower(&mut self, now: Instant, id: ConnectionId, machine: &mut dyn DatagramEndpoint, shared: &Shared) {
-        let own: &Arc<_> = &shared.watcher;
-        let is_finished = self.is_finished;
-        let drained = self.end.drain(own, |bytes| if is_finished { bytes.len() } else { machine.write(now, id, bytes) });
-        if drained == Drained::Ended && !self.is_finished {
-            self.is_finished = true;
-            machine.finish(now, id);
-        }
     }
 }

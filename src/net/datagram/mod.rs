@@ -17,6 +17,8 @@
 
 mod driver;
 mod host;
+mod inner;
+mod socket;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -26,9 +28,10 @@ use std::sync::Arc;
 
 use mio::Registry;
 
-pub use self::driver::DialPlan;
 use self::driver::Driver;
-use self::driver::bind;
+use self::socket::Bound;
+pub use self::socket::DialPlan;
+use self::socket::bind;
 pub use self::stream::Stream;
 use super::memory::Watcher;
 use super::{Peer, Ready};
@@ -130,13 +133,13 @@ impl Datagrams {
     }
 
     /// A machine listens on a socket that is bound and polled at this place.
-    pub fn listen(&mut self, place: u32, made: (driver::Bound, Charge), machine: Box<dyn DatagramEndpoint>, backlog: u16) {
+    pub fn listen(&mut self, place: u32, made: (Bound, Charge), machine: Box<dyn DatagramEndpoint>, backlog: u16) {
         let driver = Driver::listening(place, made, machine, backlog.into());
         self.add(place, driver);
     }
 
     /// A machine begins a connection on such a socket.
-    pub fn dial(&mut self, now: Instant, place: u32, made: (driver::Bound, Charge), machine: Box<dyn DatagramEndpoint>, plan: DialPlan) -> io::Result<Stream> {
+    pub fn dial(&mut self, now: Instant, place: u32, made: (Bound, Charge), machine: Box<dyn DatagramEndpoint>, plan: DialPlan) -> io::Result<Stream> {
         let (driver, stream) = Driver::dialling(now, place, made, machine, plan, &mut self.shared)?;
         self.add(place, driver);
         Ok(stream)
