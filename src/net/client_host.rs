@@ -237,6 +237,8 @@ pub(super) struct ClientHost {
     pub(super) dirty: bool,
     pub(super) gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
+    /// It has stopped, and waits for so long at most with telling so: its good-bye has not arrived.
+    pub(super) parting: Option<Instant>,
 }
 
 /// How far the way to the server is.
@@ -264,6 +266,11 @@ impl Connection {
 }
 
 impl ClientHost {
+    /// Its good-bye has not arrived.
+    pub fn is_parting(&self) -> bool {
+        self.parting.is_some()
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         self.machine.poll_timeout()
     }
@@ -304,6 +311,7 @@ impl<N: Net> Worker<N> {
             dirty: false,
             gauge,
             removing: None,
+            parting: None,
         })
     }
 
@@ -364,6 +372,10 @@ impl<N: Net> Worker<N> {
         while let Some(host) = self.clients.get_mut(client) {
             host.dirty = true;
             host.gauge.set(&host.machine);
+            if self.goes_on_parting(client) {
+                break;
+            }
+            let Some(host) = self.clients.get_mut(client) else { return };
             match host.machine.poll_event() {
                 None => break,
                 Some(Event::Dial { server }) => self.dial_server(client, server),
@@ -400,8 +412,10 @@ impl<N: Net> Worker<N> {
     }
 
     fn finish_removing(&mut self, client: ClientKey) {
-        let finished =
-            self.clients.get(client).is_some_and(|host| host.removing.is_some() && host.machine.state() == State::Stopped && host.connection.link().is_none());
+        let finished = self
+            .clients
+            .get(client)
+            .is_some_and(|host| host.removing.is_some() && !host.is_parting() && host.machine.state() == State::Stopped && host.connection.link().is_none());
         if !finished {
             return;
         }
@@ -644,6 +658,8 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return };
         if host.machine.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.machine.handle_timeout(self.now);
+            self.drain_events(client);
+        } else if host.is_parting() {
             self.drain_events(client);
         }
     }

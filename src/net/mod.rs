@@ -26,6 +26,7 @@ mod error;
 mod handshakes;
 mod inbox;
 mod journal;
+mod last_words;
 mod layers;
 mod layers_above;
 mod layers_below;

@@ -8,6 +8,7 @@ use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::handshakes::Handshakes;
+use super::last_words::Speaker;
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
 use super::server_stack::{MayRead, Taken};
@@ -68,6 +69,11 @@ impl<N: Net> ServerHost<N> {
     pub fn deadline(&self) -> Option<Instant> {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         [self.shard.poll_timeout(), stopping, self.handshake_deadline()].into_iter().flatten().min()
+    }
+
+    /// It is stopping, and all that may keep it is that its last words have not arrived.
+    pub fn is_parting(&self) -> bool {
+        self.stopping.is_some() && self.shard.connection_count() == 0
     }
 
     /// The socket of a connection takes bytes again.
@@ -250,7 +256,7 @@ impl<N: Net> Worker<N> {
     }
 
     /// Stops a server: no new connections, DISCONNECT with `reason` to every client, at most
-    /// `drain` for that to go out, then `done` is called and the server is gone.
+    /// `drain` for that to go out (over datagrams: to arrive), then `done` is called and the server is gone.
     pub fn stop_server(&mut self, server: ServerKey, reason: Reason, drain: Duration, done: Box<dyn FnOnce() + Send>) {
         let Some(host) = self.servers.get_mut(server) else { return self.tell(self.of_server(server), done) };
         for listener in core::mem::take(&mut host.listeners) {
@@ -457,7 +463,7 @@ impl<N: Net> Worker<N> {
                 if host.shard.sent(self.now, connection, count, blocked) {
                     host.unlink(connection);
                     host.shard.closed(self.now, connection);
-                    self.linger(link);
+                    self.linger(link, Speaker::Server(server));
                 }
             }
             Err(_) => self.connection_lost(server, connection),
@@ -470,8 +476,8 @@ impl<N: Net> Worker<N> {
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);
         }
-        let finished = host.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= self.now || host.shard.connection_count() == 0);
-        if finished {
+        let is_due = host.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= self.now);
+        if is_due || (host.is_parting() && !self.last_words.has(Speaker::Server(server))) {
             self.remove_server(server);
         }
     }

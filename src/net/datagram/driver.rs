@@ -1,6 +1,6 @@
 //! One UDP socket, the machine on it, and the inner ends of its connections.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -38,6 +38,10 @@ const FAILURES_PER_TURN: usize = 64;
 const REBIND_INTERVAL: Duration = Duration::from_secs(1);
 /// A machine whose socket takes nothing is looked at so often, at most.
 const BLOCKED_INTERVAL: Duration = Duration::from_millis(20);
+/// What a host wrote last has so much time after it closed the connection...
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
+/// ... for so many connections at one time; the oldest is closed when there are more.
+const LEAVING_MAX: usize = 1_024;
 /// What was done is noted so often, while anything is.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,10 @@ pub(super) struct Driver {
     pub machine: Box<dyn DatagramEndpoint>,
     role: Role,
     inners: IdMap<ConnectionId, Inner>,
+    /// Those that their hosts have closed, and what these wrote last is still on its way; by the time they have.
+    leaving: BTreeSet<(Instant, ConnectionId)>,
+    pub leaving_max: usize,
+    words_lost: u64,
     out: Transmit,
     /// `out` has what the socket did not take.
     is_pending: bool,
@@ -80,6 +88,9 @@ impl Driver {
             machine,
             role,
             inners: IdMap::default(),
+            leaving: BTreeSet::new(),
+            leaving_max: LEAVING_MAX,
+            words_lost: 0,
             out: Transmit::default(),
             is_pending: false,
             is_readable: false,
@@ -153,9 +164,15 @@ impl Driver {
         true
     }
 
-    /// A host has written its last, and the peer has not said that this was the end.
+    /// A host has written its last, and it has not arrived yet.
     pub fn is_finishing(&self) -> bool {
-        self.inners.values().any(|inner| inner.end.readiness().ended && !inner.is_ended)
+        self.inners.values().any(Inner::is_finishing)
+    }
+
+    /// There is no connection whose host, or what that wrote last, is still there.
+    #[cfg(all(test, feature = "quic"))]
+    pub fn has_nobody(&self) -> bool {
+        self.inners.is_empty()
     }
 
     /// Nobody is left, and nobody can come.
@@ -189,7 +206,7 @@ impl Driver {
                 inner.side.lock().statistics = statistics;
             }
         }
-        let counters = self.machine.counters();
+        let counters = DatagramCounters { words_lost: self.words_lost, ..self.machine.counters() };
         let (_, before) = core::mem::replace(&mut self.noted, (now, counters));
         self.has_news = false;
         if matches!(self.role, Role::Listening { .. }) && counters != before {
@@ -202,7 +219,8 @@ impl Driver {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let due = self.machine.deadline().map(|due| if self.is_blocked { due.max(now + BLOCKED_INTERVAL) } else { due });
         let note_at = self.has_news.then(|| self.noted.0 + NOTE_INTERVAL);
-        due.into_iter().chain(note_at).min()
+        let leaving = self.leaving.first().map(|(until, _)| *until);
+        due.into_iter().chain(note_at).chain(leaving).min()
     }
 
     pub fn ready(&mut self, readable: bool, writable: bool) {
@@ -215,6 +233,9 @@ impl Driver {
             self.machine.expire(now);
         }
         self.take_events(now, shared);
+        while let Some(&(_, id)) = self.leaving.first().filter(|(until, _)| *until <= now) {
+            self.lose(now, id, shared);
+        }
     }
 
     /// What the socket has, at most a turn's share.
@@ -347,6 +368,12 @@ impl Driver {
                     drop(side);
                     inner.end.nudge(&shared.watcher);
                 }
+                DatagramEvent::Said => {
+                    if let Some(inner) = self.inners.get(&id) {
+                        inner.said(shared);
+                    }
+                    self.pump(now, id, shared);
+                }
                 DatagramEvent::Ended(fault) => self.ended(now, id, fault, shared),
                 DatagramEvent::Failed { peer, fault } => {
                     self.failures += 1;
@@ -378,6 +405,9 @@ impl Driver {
 
     fn ended(&mut self, now: Instant, id: ConnectionId, fault: Option<Fault>, shared: &mut Shared) {
         if let Some(inner) = self.inners.get_mut(&id) {
+            if fault.is_some() && inner.leaves_until.is_some() {
+                return self.lose(now, id, shared);
+            }
             inner.over = Some(fault);
             self.pump(now, id, shared);
         }
@@ -390,9 +420,33 @@ impl Driver {
             inner.lift(now, id, &mut *self.machine, shared);
             return inner.lower(now, id, &mut *self.machine, shared);
         }
-        // The host has closed it. What it wrote last goes with the next datagrams, or not at all.
+        if !inner.see_off(now, id, &mut *self.machine, shared) {
+            return self.part(now, id, shared);
+        }
+        if inner.leaves_until.is_none() {
+            let until = now + LEAVE_TIME_MAX;
+            inner.leaves_until = Some(until);
+            self.leaving.insert((until, id));
+        }
+        while let Some(&(_, oldest)) = self.leaving.first().filter(|_| self.leaving.len() > self.leaving_max || shared.budget.is_exhausted()) {
+            self.lose(now, oldest, shared);
+        }
+    }
+
+    /// What a host wrote last is given up.
+    fn lose(&mut self, now: Instant, id: ConnectionId, shared: &mut Shared) {
+        (self.words_lost, self.has_news) = (self.words_lost + 1, true);
+        self.part(now, id, shared);
+    }
+
+    /// The end of a connection that its host has closed.
+    fn part(&mut self, now: Instant, id: ConnectionId, shared: &mut Shared) {
+        let Some(inner) = self.inners.remove(&id) else { return };
+        if let Some(until) = inner.leaves_until {
+            self.leaving.remove(&(until, id));
+        }
+        inner.said(shared);
         shared.remove(inner.place);
-        self.inners.remove(&id);
         self.machine.close(now, id);
     }
 

@@ -13,6 +13,8 @@
 //! All drivers of a worker are looked after twice in each wait: before it sleeps, when the hosts have written, and after it,
 //! when datagrams came. Between the two they have nothing to do. Inner ends are told of as places with the bit [`INSIDE`].
 //!
+//! A host that closes a link is done with it; its driver goes on until what was written before that has arrived, for a while (`inner`).
+//!
 //! What a pipe cannot say is beside it in [`Side`](stream::Side): whether it is open yet, who is at the other end, and with which fault it ended.
 
 mod driver;
@@ -284,8 +286,9 @@ impl Datagrams {
         core::mem::take(&mut self.gone)
     }
 
-    /// A host has written its last to somebody who has not said that this was the end.
-    pub fn is_finishing(&self) -> bool {
+    /// What a host has written last to somebody has not arrived yet.
+    pub fn is_finishing(&mut self, now: Instant) -> bool {
+        self.pump(now);
         self.drivers.values().any(Driver::is_finishing)
     }
 

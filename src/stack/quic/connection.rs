@@ -93,6 +93,7 @@ impl Connection {
                 }
             }
             Told::Stream(StreamEvent::Writable { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Writable)),
+            Told::Stream(StreamEvent::Finished { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Said)),
             Told::Stream(StreamEvent::Stopped { id, .. }) if self.is_open_at(id) => self.lost(None, events),
             _ => {}
         }
