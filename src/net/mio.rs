@@ -488,6 +488,11 @@ impl Net for MioNet {
     }
 
     #[cfg(feature = "datagram")]
+    fn keeps_datagrams(&self, address: SocketAddr) -> bool {
+        self.datagrams.keeps(address)
+    }
+
+    #[cfg(feature = "datagram")]
     fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         self.datagrams.renew(listener.0, make, limits);
     }

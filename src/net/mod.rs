@@ -225,6 +225,13 @@ pub trait Net: 'static {
         let _ = (listener, make, limits);
     }
 
+    /// A listener for datagrams was closed at this address, and its socket is still there for the connections over it.
+    #[cfg(feature = "datagram")]
+    fn keeps_datagrams(&self, address: SocketAddr) -> bool {
+        let _ = address;
+        false
+    }
+
     /// Begins a connection over datagrams, as [`Net::dial`] does. A fault of the transport is an error with a
     /// [`Fault`] inside, here, from [`Net::dialed`] and from [`Net::read`].
     ///

@@ -161,6 +161,12 @@ impl<N: Net> Worker<N> {
         Ok(bound)
     }
 
+    /// A socket for datagrams is still there whose listener was closed.
+    #[cfg(feature = "datagram")]
+    pub fn keeps_socket_at(&mut self, address: std::net::SocketAddr) -> bool {
+        self.net.keeps_datagrams(address)
+    }
+
     fn open_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: &Recipe) -> io::Result<(ListenerId, Endpoint)> {
         #[cfg(feature = "datagram")]
         if let (Endpoint::Udp(address), Some(make)) = (&options.endpoint, recipe.datagrams()) {

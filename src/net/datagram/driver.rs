@@ -154,13 +154,19 @@ impl Driver {
         waiting.into_iter().for_each(|id| self.pump(now, id, shared));
     }
 
+    /// It was a listener at this address.
+    pub fn is_kept_at(&self, address: SocketAddr) -> bool {
+        matches!(self.role, Role::Listening { backlog: 0, .. }) && self.bound.local == address
+    }
+
     /// Takes people in again. False: this is not that address, it listens all the time, or speaks something else.
     pub fn listen_again(&mut self, address: SocketAddr, make: &dyn MakeDatagrams, limits: DatagramLimits, backlog_max: usize) -> bool {
-        let Role::Listening { backlog, .. } = &mut self.role else { return false };
-        if *backlog > 0 || self.bound.local != address || !self.machine.renew(make, limits) {
+        if !self.is_kept_at(address) || !self.machine.renew(make, limits) {
             return false;
         }
-        *backlog = backlog_max;
+        if let Role::Listening { backlog, .. } = &mut self.role {
+            *backlog = backlog_max;
+        }
         true
     }
 

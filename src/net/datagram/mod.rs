@@ -160,6 +160,11 @@ impl Datagrams {
         drivers.find_map(|(place, driver)| driver.listen_again(address, make, limits, backlog.into()).then_some(*place))
     }
 
+    /// There is a socket at this address whose listener was closed.
+    pub fn keeps(&self, address: SocketAddr) -> bool {
+        self.drivers.values().any(|driver| driver.is_kept_at(address))
+    }
+
     /// Other options for whoever comes from now on.
     pub fn renew(&mut self, place: u32, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         if let Some(driver) = self.drivers.get_mut(&place) {
