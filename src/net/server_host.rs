@@ -53,8 +53,14 @@ struct Stopping {
 #[cfg(feature = "datagram")]
 fn datagram_limits(shard: &Shard, listener: &ListenerOptions) -> crate::stack::DatagramLimits {
     let options = shard.options();
+    let connections_max = listener.max_connections.unwrap_or(options.max_connections);
+    #[cfg(feature = "quic")]
+    let connections_max = match listener.transport.underlay {
+        super::Underlay::Quic => connections_max.min(listener.quic_max_connections),
+        _ => connections_max,
+    };
     crate::stack::DatagramLimits {
-        connections_max: listener.max_connections.unwrap_or(options.max_connections),
+        connections_max,
         handshakes_max: options.max_handshakes,
         handshakes_per_source_max: options.max_handshakes_per_address,
         handshake_timeout: options.handshake_timeout,
