@@ -14,6 +14,7 @@
 //! does not read itself, memory is short, another worker or the application is behind) goes on the `paused` list and costs nothing.
 
 mod answer;
+mod client_gauge;
 mod client_host;
 mod client_link;
 mod client_path;
@@ -73,7 +74,8 @@ use crate::base::{Duration, Instant, OutBuffer, UnixTime};
 use crate::stack::{About, DatagramCounters, DatagramLimits, DatagramWatch, Fault, MakeDatagrams};
 
 pub use answer::{Answerer, Asker, Waited, ask};
-pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
+pub use client_gauge::ClientGauge;
+pub use client_host::{ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
 pub use client_path::PathMoved;
 #[cfg(feature = "datagram")]
 pub use datagram::DialPlan;

@@ -17,7 +17,7 @@ const RESPONSES_MAX: usize = 64;
 /// Connections that have ended and are still answered for a moment; while there are more, nobody is let in.
 const CLOSING_MAX: usize = 1_024;
 /// What a connection holds, about, without what waits in it.
-const CONNECTION_BYTES: usize = 12 << 10;
+const CONNECTION_BYTES: usize = 20 << 10;
 /// Nobody's number: of what came to nothing.
 const NOBODY: ConnectionId = ConnectionId(u64::MAX);
 

@@ -1,5 +1,8 @@
 //! What a connection may make us hold, and is charged with.
 //!
+//! Of a peer that sends byte by byte with gaps, quinn-proto holds more than its bytes: it bounds that (1,024 pieces, and half as much again or 32 KiB
+//! of memory that is not used), and we do not charge it.
+//!
 //! # Theory of operation
 //! What came and was not read, and what was sent and not acknowledged, lies inside quinn-proto, which does not say how much that is. It says
 //! how much it may be:
@@ -97,6 +100,7 @@ impl Windows {
     /// What the connection may hold now.
     pub fn bytes(&self) -> usize {
         let (received, sent) = (self.limit - self.read, self.written.min(SEND_BYTES_MAX));
-        usize::try_from(received + sent).unwrap_or(usize::MAX)
+        // Whole datagrams are kept, and a list of them.
+        usize::try_from(received + received / 8 + sent).unwrap_or(usize::MAX)
     }
 }
