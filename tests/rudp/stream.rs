@@ -100,7 +100,7 @@ impl Run {
                         assert!(self.ended[side].is_none(), "seed {}: ended twice", self.seed);
                         self.ended[side] = Some(fault);
                     }
-                    Event::Ended(_) | Event::Moved(_) | Event::Readable | Event::Writable | Event::Failed { .. } => {}
+                    Event::Said | Event::Ended(_) | Event::Moved(_) | Event::Readable | Event::Writable | Event::Failed { .. } => {}
                 }
             }
             self.write(side);
