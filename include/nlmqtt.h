@@ -2384,7 +2384,8 @@ nlmqtt_status nlmqtt_client_start(nlmqtt_client *client);
 
 /**
  * Ends the connection with DISCONNECT when what is queued and in flight is done, at the latest after `timeout_ms`; what is
- * left then completes with CANCELLED. Waits for it. Twice is fine, and so is another nlmqtt_client_start later.
+ * left then completes with CANCELLED. Over datagrams the good-bye has to arrive, too. Waits for it. Twice is fine, and so is another
+ * nlmqtt_client_start later.
  * IN_PROGRESS inside a callback and in LOOP mode: it has begun, the state callback tells when it is over. TIMEOUT: a
  * callback does not return; it stops when that does.
  */
@@ -3718,7 +3719,7 @@ nlmqtt_status nlmqtt_server_start(nlmqtt_server *server);
 
 /**
  * Stops: no new connections, DISCONNECT with `reason` to every client of MQTT 5 (0x00 = 0x8B Server shutting down), at most
- * `drain_ms` for that to go out; sessions and messages are gone then. Waits until it is over, at most `drain_ms` and a
+ * `drain_ms` for that to go out (over datagrams: to arrive); sessions and messages are gone then. Waits until it is over, at most `drain_ms` and a
  * second. Inside a callback, and in LOOP mode, it only begins, returns IN_PROGRESS and ends with the hook `stopped`. Stopping twice
  * is fine.
  */

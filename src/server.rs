@@ -135,7 +135,7 @@ impl Server {
     /// [`Runtime::request`].
     pub fn add_listener(&self, options: ListenerOptions) -> Result<Endpoint, Error> {
         let recipe = net::listener_recipe(&options)?;
-        let (runtime, key) = self.next_shard();
+        let (runtime, key) = self.shard_for(&options)?;
         Ok(runtime.request(ANSWER_WAIT, move |worker| worker.add_listener(key, &options, recipe))??)
     }
 
@@ -389,6 +389,21 @@ impl Server {
     fn next_shard(&self) -> (&Runtime, ServerKey) {
         let (runtime, key) = &self.shards[self.next_listener.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
         (runtime, *key)
+    }
+
+    /// Where a listener goes: the next one, unless one worker still has the UDP socket of a listener that was there before, with those
+    /// who have stayed.
+    fn shard_for(&self, options: &ListenerOptions) -> Result<(&Runtime, ServerKey), Error> {
+        #[cfg(feature = "datagram")]
+        if let Endpoint::Udp(address) = options.endpoint {
+            for (runtime, key) in &self.shards {
+                if runtime.request(ANSWER_WAIT, move |worker| worker.keeps_socket_at(address))? {
+                    return Ok((runtime, *key));
+                }
+            }
+        }
+        let _ = options;
+        Ok(self.next_shard())
     }
 
     fn post(&self, act: impl FnOnce(&mut Shard, Instant) + Send + 'static) {

@@ -13,6 +13,10 @@ use nlmqtt::base::{Budget, Duration, Instant, Rng};
 use nlmqtt::broker::{ConnKey, Options, Origin, Progress, Shard};
 use nlmqtt::route::{self, Router};
 
+#[cfg(feature = "quic")]
+#[path = "memory/quic.rs"]
+mod quic;
+
 struct Counting;
 
 thread_local! {

@@ -102,6 +102,9 @@ impl Shard {
         stats.datagram_newcomers_refused += counters.refused;
         stats.datagram_resets += counters.resets;
         stats.datagram_replies_dropped += counters.replies_dropped;
+        stats.handshakes_crowded += counters.crowded;
+        stats.handshakes_delayed += counters.delayed;
+        stats.datagram_words_lost += counters.words_lost;
     }
 
     /// Somebody did not come as far as a connection.

@@ -114,6 +114,8 @@ stats! {
     datagram_resets,
     /// Answers to newcomers and strangers left out, because too many waited or their rate was reached.
     datagram_replies_dropped,
+    /// Connections over datagrams that were closed here and whose last bytes were given up: not acknowledged within 5 s, or too many of these.
+    datagram_words_lost,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
     /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.

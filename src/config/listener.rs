@@ -14,12 +14,20 @@ use super::{Error, ListenerKey, ServerUri, listener_keys, uri};
 use crate::net::{ListenerOptions, Transport, Underlay};
 
 /// Where to listen, and how, one option at a time.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ListenerConfig {
     place: ServerUri,
     /// A certificate makes it TLS.
     is_tls_by_certificate: bool,
     options: Vec<(&'static ListenerKey, String)>,
+}
+
+impl core::fmt::Debug for ListenerConfig {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let options = self.options.iter().map(|(key, value)| (key.name, if key.is_secret() { "..." } else { value }));
+        f.debug_struct("ListenerConfig").field("place", &self.place).field("options", &options.collect::<Vec<_>>()).finish_non_exhaustive()
+    }
 }
 
 impl Default for ListenerConfig {
@@ -212,6 +220,30 @@ mod tests {
             let told = table(rows).expect_err(rows);
             assert!(told.starts_with(line) && told.contains(text), "{rows}: {told}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "rudp")]
+    fn the_key_of_resets_is_shown_nowhere() {
+        let key = "00112233445566778899aabbccddeeff";
+        let uri = format!("rudp://127.0.0.1:7?rudp_reset_key={key}");
+        let listener = ListenerConfig::of_uri(&uri).expect("legal");
+        let mut config = ServerConfig::default();
+        config.add_listener_uri(&uri).expect("legal");
+        let mut shown = vec![format!("{listener:?}"), format!("{config:?}")];
+        #[cfg(feature = "json")]
+        shown.push(config.to_json());
+        // Half of it is as good as all.
+        let wrong = format!("{}x", &key[..31]);
+        shown.push(ListenerConfig::default().set("rudp_reset_key", &wrong).expect_err("no digit").to_string());
+        shown.push(ListenerConfig::of_uri(&format!("rudp://127.0.0.1:7?rudp_reset_key={wrong}")).expect_err("no digit").to_string());
+        shown.push(ListenerConfig::of_uri(&format!("{uri}&x")).expect_err("no value").to_string());
+        for text in shown {
+            let (high, low) = (0x0011_2233_4455_6677_u64, 0x8899_aabb_ccdd_eeff_u64);
+            let secrets = [&key[..31], &key[..16], &key[16..], &high.to_string(), &low.to_string()];
+            assert!(secrets.iter().all(|secret| !text.contains(*secret)) && text.contains("..."), "{text}");
+        }
+        assert_eq!(listener.print("rudp_reset_key").as_deref(), Ok(key), "who asks for it gets it, as with a password");
     }
 
     #[test]

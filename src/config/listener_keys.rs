@@ -10,7 +10,7 @@ use super::{Error, Kind, Value};
 use crate::broker::MountPoint;
 use crate::net::{ListenerOptions, ListenerTls};
 #[cfg(feature = "rudp")]
-use crate::stack::rudp::{CongestionControl, Generation};
+use crate::stack::rudp::{CongestionControl, Generation, ResetKey};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
@@ -34,10 +34,15 @@ impl ListenerKey {
         core::iter::once(&self.name).chain(self.aliases).any(|own| own.eq_ignore_ascii_case(name))
     }
 
+    /// Its value is not to be seen: not in an error, and not in what is told of a configuration.
+    pub fn is_secret(&self) -> bool {
+        self.name == "rudp_reset_key"
+    }
+
     /// Parses `text` and puts it.
     pub fn set(&self, listener: &mut ListenerOptions, text: &str) -> Result<(), Error> {
         (self.write)(listener, text.trim()).ok_or_else(|| {
-            let (key, value) = (self.name.to_owned(), text.to_owned());
+            let (key, value) = (self.name.to_owned(), if self.is_secret() { "..." } else { text }.to_owned());
             Error::Value { key, value, expected: self.expected.to_owned() }
         })
     }
@@ -291,6 +296,8 @@ pub(super) static KEYS: &[ListenerKey] = &[
     },
     networks!("proxy_trusted", proxy_trusted, "who is believed about whom they connect: in that header, and in X-Forwarded-For"),
     #[cfg(feature = "quic")]
+    plain!("quic_max_connections", quic_max_connections, 1, 10000000, "QUIC: connections through this listener at one time, half-made ones included"),
+    #[cfg(feature = "quic")]
     quic_seconds!("quic_idle_timeout_s", idle_timeout, "QUIC: a client that is silent for so long is given up; 0: never, or as the client says"),
     #[cfg(feature = "quic")]
     quic_seconds!("quic_keepalive_s", keepalive, "QUIC: a client that is silent for so long is asked whether it is there; 0: it is not"),
@@ -323,11 +330,11 @@ pub(super) static KEYS: &[ListenerKey] = &[
         aliases: &[],
         expected: "32 hexadecimal digits",
         doc: "reliable UDP: secret of this listener and no other, by which clients learn at once that it was restarted; without one they find out by silence",
-        read: |listener| listener.rudp.reset_key.map(|[high, low]| format!("{high:016x}{low:016x}")).unwrap_or_default(),
+        read: |listener| listener.rudp.reset_key.map(|ResetKey([high, low])| format!("{high:016x}{low:016x}")).unwrap_or_default(),
         write: |listener, text| {
             let is_key = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
             let key = u128::from_str_radix(text, 16).ok().filter(|_| is_key)?;
-            Some(listener.rudp.reset_key = Some([(key >> 64) as u64, key as u64]))
+            Some(listener.rudp.reset_key = Some(ResetKey([(key >> 64) as u64, key as u64])))
         },
     },
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),

@@ -82,7 +82,7 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
     #[cfg(feature = "quic")]
     if let (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Memory(_), Some(key)) =
-        (&listener.endpoint, is_set(&["quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data"]))
+        (&listener.endpoint, is_set(&["quic_max_connections", "quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data"]))
     {
         return Err(Error::Together(format!("listener {}: {key} is of QUIC", listener.endpoint)));
     }
@@ -467,7 +467,9 @@ mod tests {
     fn a_listener_of_quic_is_at_a_udp_port_and_needs_a_certificate() {
         let mut config = ServerConfig::default();
         config
-            .add_listener_uri("quic://localhost?cert=c&key=k&quic_idle_timeout_s=90&quic_keepalive_s=30&quic_early_data=false&max_connections=5")
+            .add_listener_uri(
+                "quic://localhost?cert=c&key=k&quic_idle_timeout_s=90&quic_keepalive_s=30&quic_early_data=false&quic_max_connections=7&max_connections=5",
+            )
             .expect("legal");
         let places: Vec<_> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
         assert_eq!(places, ["udp://127.0.0.1:14567", "udp://[::1]:14567"]);

@@ -31,7 +31,7 @@ impl ServerConfig {
 fn uri_of(listener: &ListenerOptions) -> String {
     let defaults = ListenerOptions::on(listener.endpoint.clone());
     let set = listener_keys().iter().filter(|key| key.print(listener) != key.print(&defaults));
-    let query: Vec<String> = set.map(|key| format!("{}={}", key.name, encode(&key.print(listener)))).collect();
+    let query: Vec<String> = set.map(|key| format!("{}={}", key.name, if key.is_secret() { "...".to_owned() } else { encode(&key.print(listener)) })).collect();
     let mark = if query.is_empty() { "" } else { "?" };
     let place = match &listener.endpoint {
         Endpoint::Tcp(address) => address.to_string(),

@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::Error;
+use super::{Error, Kind, client_keys};
 use crate::net::{Transport, Underlay};
 use crate::stack::is_path;
 
@@ -78,7 +78,7 @@ pub(super) fn scheme_name(transport: Transport) -> &'static str {
 }
 
 /// A URI taken to pieces.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct ServerUri {
     pub transport: Transport,
@@ -90,6 +90,22 @@ pub struct ServerUri {
     /// Of a WebSocket: with its slash, or empty.
     pub path: String,
     pub query: Vec<(String, String)>,
+}
+
+impl core::fmt::Debug for ServerUri {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let query: Vec<_> = self.query.iter().map(|(key, value)| (key, if is_secret(key) { "..." } else { value })).collect();
+        f.debug_struct("ServerUri")
+            .field("transport", &self.transport)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "..."))
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("path", &self.path)
+            .field("query", &query)
+            .finish()
+    }
 }
 
 impl ServerUri {
@@ -243,8 +259,27 @@ pub(super) fn encode(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-/// Without the password.
+/// The value of a key of a client or of a listener that is not to be seen.
+pub(super) fn is_secret(name: &str) -> bool {
+    let of_client = client_keys().iter().filter(|key| key.kind == Kind::Secret).any(|key| key.name.eq_ignore_ascii_case(name));
+    #[cfg(feature = "server")]
+    let of_listener = super::listener_keys().iter().any(|key| key.is_secret() && key.is_called(name));
+    #[cfg(not(feature = "server"))]
+    let of_listener = false;
+    of_client || of_listener
+}
+
+/// Without passwords and other secrets.
 fn shown(text: &str) -> String {
+    let Some((place, query)) = text.split_once('?') else { return shown_place(text) };
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((key, _)) if is_secret(key) => format!("{key}=..."),
+        _ => pair.to_owned(),
+    };
+    format!("{}?{}", shown_place(place), query.split('&').map(pair).collect::<Vec<_>>().join("&"))
+}
+
+fn shown_place(text: &str) -> String {
     let Some((before, place)) = text.rsplit_once('@') else { return text.to_owned() };
     let start = before.find("://").map_or(0, |at| at + 3);
     let name = before[start..].split(':').next().unwrap_or_default();
@@ -288,6 +323,21 @@ mod tests {
         assert!(path("ws://x/a b").is_err() && path("mqtt://x/a").is_err());
         #[cfg(feature = "tls")]
         assert_eq!(path("wss://x/a"), of("x", 443, "/a"));
+    }
+
+    #[test]
+    fn secrets_in_a_query_are_shown_nowhere() {
+        let mut names = vec!["password", "PROXY_PASSWORD"];
+        if cfg!(all(feature = "server", feature = "rudp")) {
+            names.push("rudp_reset_key");
+        }
+        for name in names {
+            let good = format!("mqtt://me:hidden@x?keepalive=5&{name}=hidden");
+            let told = format!("{:?}", ServerUri::parse(&good).expect("legal"));
+            assert!(!told.contains("hidden") && told.contains("keepalive"), "{told}");
+            let told = ServerUri::parse(&format!("{good}&y")).expect_err("no value").to_string();
+            assert!(!told.contains("hidden") && told.contains("keepalive=5") && told.contains("me:...@x"), "{told}");
+        }
     }
 
     #[test]

@@ -130,7 +130,8 @@ pub unsafe extern "C" fn nlmqtt_client_start(client: *mut nlmqtt_client) -> nlmq
 }
 
 /// Ends the connection with DISCONNECT when what is queued and in flight is done, at the latest after `timeout_ms`; what is
-/// left then completes with CANCELLED. Waits for it. Twice is fine, and so is another nlmqtt_client_start later.
+/// left then completes with CANCELLED. Over datagrams the good-bye has to arrive, too. Waits for it. Twice is fine, and so is another
+/// nlmqtt_client_start later.
 /// IN_PROGRESS inside a callback and in LOOP mode: it has begun, the state callback tells when it is over. TIMEOUT: a
 /// callback does not return; it stops when that does.
 #[unsafe(no_mangle)]

@@ -242,7 +242,7 @@ fn open_listeners(inner: &ServerInner, running: &Server, config: &ServerConfig, 
 }
 
 /// Stops: no new connections, DISCONNECT with `reason` to every client of MQTT 5 (0x00 = 0x8B Server shutting down), at most
-/// `drain_ms` for that to go out; sessions and messages are gone then. Waits until it is over, at most `drain_ms` and a
+/// `drain_ms` for that to go out (over datagrams: to arrive); sessions and messages are gone then. Waits until it is over, at most `drain_ms` and a
 /// second. Inside a callback, and in LOOP mode, it only begins, returns IN_PROGRESS and ends with the hook `stopped`. Stopping twice
 /// is fine.
 #[unsafe(no_mangle)]

@@ -6,17 +6,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use super::client_gauge::ClientGauge;
 use super::client_path::PathMoved;
 use super::datagram::{fault_of, is_of_address};
 use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
-use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, Statistics, StopRequest, SubscribeRequest, SubscriptionKey, Token};
-use crate::stack::{DatagramWatch, Recipe, Stack};
+use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, StopRequest, SubscribeRequest, SubscriptionKey, Token};
+use crate::stack::{Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a client of a worker.
@@ -141,82 +141,6 @@ pub trait MessageIntake: Send {
     fn rest(&mut self) -> bool;
 }
 
-/// What a client holds, for threads that may not wait for the worker: a little late, never wrong.
-#[derive(Default, Debug)]
-pub struct ClientGauge {
-    queued_count: AtomicUsize,
-    queued_bytes: AtomicUsize,
-    in_flight: AtomicUsize,
-    requests_waiting: AtomicUsize,
-    state: AtomicUsize,
-    /// Freed inside one of its callbacks: only completions are still told.
-    is_closed: AtomicBool,
-    statistics: Mutex<Statistics>,
-    /// The connection, if it is one over datagrams.
-    pub(super) watch: Mutex<Option<Arc<dyn DatagramWatch>>>,
-}
-
-impl ClientGauge {
-    fn set(&self, machine: &Client) {
-        self.note_queued(machine);
-        self.in_flight.store(machine.in_flight(), Ordering::Relaxed);
-        self.requests_waiting.store(machine.requests_waiting(), Ordering::Relaxed);
-        if self.state.load(Ordering::Relaxed) != machine.state() as usize {
-            self.set_statistics(machine);
-            self.state.store(machine.state() as usize, Ordering::Release);
-        }
-    }
-
-    /// Notes what waits to be sent.
-    pub fn note_queued(&self, machine: &Client) {
-        let (count, bytes) = machine.queued();
-        self.queued_count.store(count, Ordering::Relaxed);
-        self.queued_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    fn set_statistics(&self, machine: &Client) {
-        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = machine.statistics();
-    }
-
-    /// From now on only completions are told; for one who frees the client inside a callback and
-    /// may not be called back by it.
-    pub fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-    }
-
-    /// It was closed.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
-    }
-
-    /// Counters, as they were when the worker last had something to do for the client.
-    pub fn statistics(&self) -> Statistics {
-        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Messages and bytes that wait to be sent.
-    pub fn queued(&self) -> (usize, usize) {
-        (self.queued_count.load(Ordering::Relaxed), self.queued_bytes.load(Ordering::Relaxed))
-    }
-
-    /// QoS 1 and 2 messages sent and not acknowledged.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Requests without a response.
-    pub fn requests_waiting(&self) -> usize {
-        self.requests_waiting.load(Ordering::Relaxed)
-    }
-
-    /// Where the machine stands.
-    pub fn state(&self) -> State {
-        let all = [State::Stopped, State::Waiting, State::Dialing, State::Connecting, State::Online, State::Stopping];
-        let number = self.state.load(Ordering::Acquire);
-        all.into_iter().find(|state| *state as usize == number).unwrap_or(State::Stopped)
-    }
-}
-
 pub(super) struct ClientHost {
     // In this order: the handler is the last to go.
     pub machine: Client,
@@ -237,6 +161,8 @@ pub(super) struct ClientHost {
     pub(super) dirty: bool,
     pub(super) gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
+    /// It has stopped, and waits for so long at most with telling so: its good-bye has not arrived.
+    pub(super) parting: Option<Instant>,
 }
 
 /// How far the way to the server is.
@@ -264,6 +190,19 @@ impl Connection {
 }
 
 impl ClientHost {
+    /// Its good-bye has not arrived.
+    pub fn is_parting(&self) -> bool {
+        self.parting.is_some()
+    }
+
+    /// Where it stands for everybody else: not stopped before its link is given up, and its good-bye has arrived.
+    fn state(&self) -> State {
+        match self.machine.state() {
+            State::Stopped if self.is_parting() || self.connection.link().is_some() => State::Stopping,
+            state => state,
+        }
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         self.machine.poll_timeout()
     }
@@ -304,6 +243,7 @@ impl<N: Net> Worker<N> {
             dirty: false,
             gauge,
             removing: None,
+            parting: None,
         })
     }
 
@@ -363,7 +303,12 @@ impl<N: Net> Worker<N> {
         let mut has_told = false;
         while let Some(host) = self.clients.get_mut(client) {
             host.dirty = true;
-            host.gauge.set(&host.machine);
+            host.gauge.set(&host.machine, host.state());
+            if self.goes_on_parting(client) {
+                break;
+            }
+            let Some(host) = self.clients.get_mut(client) else { return };
+            host.gauge.set(&host.machine, host.state());
             match host.machine.poll_event() {
                 None => break,
                 Some(Event::Dial { server }) => self.dial_server(client, server),
@@ -400,8 +345,10 @@ impl<N: Net> Worker<N> {
     }
 
     fn finish_removing(&mut self, client: ClientKey) {
-        let finished =
-            self.clients.get(client).is_some_and(|host| host.removing.is_some() && host.machine.state() == State::Stopped && host.connection.link().is_none());
+        let finished = self
+            .clients
+            .get(client)
+            .is_some_and(|host| host.removing.is_some() && !host.is_parting() && host.machine.state() == State::Stopped && host.connection.link().is_none());
         if !finished {
             return;
         }
@@ -644,6 +591,8 @@ impl<N: Net> Worker<N> {
         let Some(host) = self.clients.get_mut(client) else { return };
         if host.machine.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.machine.handle_timeout(self.now);
+            self.drain_events(client);
+        } else if host.is_parting() {
             self.drain_events(client);
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::client_host::{ClientHost, ClientKey, Connection};
 use super::datagram::fault_of;
+use super::last_words::Speaker;
 use super::worker::{After, PAYLOADS_PER_READ, Worker};
 use super::write::{write_once, write_sealed, write_wire};
 use super::{LinkId, Net};
@@ -120,7 +121,7 @@ impl<N: Net> Worker<N> {
             host.connection = Connection::None;
             // The link is given up either way.
             let _ = write_wire(&mut self.net, link, &mut stack);
-            self.linger(link);
+            self.linger(link, Speaker::Client(client));
         }
     }
 
@@ -270,6 +271,25 @@ impl<N: Net> Worker<N> {
                 write_sealed(&mut self.net, link, &mut stack, out.as_deref().unwrap_or(&nothing), true)
             }
         };
-        self.linger(link);
+        self.linger(link, Speaker::Client(client));
+        self.begin_parting(client);
+    }
+
+    /// A client that stops is not stopped before its good-bye has arrived, or its drain is over. Over sockets that is the kernel's affair.
+    fn begin_parting(&mut self, client: ClientKey) {
+        let Some(host) = self.clients.get_mut(client) else { return };
+        host.parting = host.machine.stop_until().filter(|until| host.machine.state() == State::Stopped && *until > self.now);
+        self.goes_on_parting(client);
+    }
+
+    /// It waits for that. Afterwards its events go on.
+    pub(super) fn goes_on_parting(&mut self, client: ClientKey) -> bool {
+        let Some(host) = self.clients.get_mut(client) else { return false };
+        let Some(until) = host.parting else { return false };
+        let waits = until > self.now && host.machine.state() == State::Stopped && self.last_words.has(Speaker::Client(client));
+        if !waits {
+            host.parting = None;
+        }
+        waits
     }
 }

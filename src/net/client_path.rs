@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use super::client_host::ClientGauge;
+use super::client_gauge::ClientGauge;
 #[cfg(feature = "datagram")]
 use super::client_host::ClientKey;
 #[cfg(feature = "datagram")]

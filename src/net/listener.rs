@@ -35,6 +35,9 @@ pub struct ListenerOptions {
     /// What QUIC has besides TLS.
     #[cfg(feature = "quic")]
     pub quic: crate::stack::quic::QuicOptions,
+    /// Connections of QUIC through it at one time, if `max_connections` does not say less: each may hold hundreds of kilobytes.
+    #[cfg(feature = "quic")]
+    pub quic_max_connections: usize,
     /// Reliable UDP, if that is what it listens to.
     #[cfg(feature = "rudp")]
     pub rudp: crate::stack::rudp::Options,
@@ -63,6 +66,8 @@ impl ListenerOptions {
             proxy_trusted: Networks::default(),
             #[cfg(feature = "quic")]
             quic: crate::stack::quic::QuicOptions::of_listener(),
+            #[cfg(feature = "quic")]
+            quic_max_connections: 1_000,
             #[cfg(feature = "rudp")]
             rudp: crate::stack::rudp::Options::default(),
             socket: SocketOptions::default(),

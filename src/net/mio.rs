@@ -488,6 +488,11 @@ impl Net for MioNet {
     }
 
     #[cfg(feature = "datagram")]
+    fn keeps_datagrams(&self, address: SocketAddr) -> bool {
+        self.datagrams.keeps(address)
+    }
+
+    #[cfg(feature = "datagram")]
     fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         self.datagrams.renew(listener.0, make, limits);
     }
@@ -520,7 +525,7 @@ impl Drop for MioNet {
     /// What the hosts have written last to streams over datagrams is with no kernel that would go on sending it: this does, for a while.
     fn drop(&mut self) {
         let until = self.now() + LAST_WORDS_TIME_MAX;
-        while self.datagrams.is_finishing() && self.now() < until {
+        while self.datagrams.is_finishing(self.now()) && self.now() < until {
             if self.wait(Some(until.since(self.now())), &mut Vec::new()).is_err() {
                 break;
             }

@@ -14,6 +14,7 @@
 //! does not read itself, memory is short, another worker or the application is behind) goes on the `paused` list and costs nothing.
 
 mod answer;
+mod client_gauge;
 mod client_host;
 mod client_link;
 mod client_path;
@@ -26,6 +27,7 @@ mod error;
 mod handshakes;
 mod inbox;
 mod journal;
+mod last_words;
 mod layers;
 mod layers_above;
 mod layers_below;
@@ -72,7 +74,8 @@ use crate::base::{Duration, Instant, OutBuffer, UnixTime};
 use crate::stack::{About, DatagramCounters, DatagramLimits, DatagramWatch, Fault, MakeDatagrams};
 
 pub use answer::{Answerer, Asker, Waited, ask};
-pub use client_host::{ClientGauge, ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
+pub use client_gauge::ClientGauge;
+pub use client_host::{ClientHandler, ClientKey, Credentials, MessageCallback, MessageIntake, Remote, ServerAddress};
 pub use client_path::PathMoved;
 #[cfg(feature = "datagram")]
 pub use datagram::DialPlan;
@@ -222,6 +225,13 @@ pub trait Net: 'static {
     #[cfg(feature = "datagram")]
     fn renew_datagrams(&mut self, listener: ListenerId, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         let _ = (listener, make, limits);
+    }
+
+    /// A listener for datagrams was closed at this address, and its socket is still there for the connections over it.
+    #[cfg(feature = "datagram")]
+    fn keeps_datagrams(&self, address: SocketAddr) -> bool {
+        let _ = address;
+        false
     }
 
     /// Begins a connection over datagrams, as [`Net::dial`] does. A fault of the transport is an error with a

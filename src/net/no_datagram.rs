@@ -102,7 +102,7 @@ impl Datagrams {
         Vec::new()
     }
 
-    pub fn is_finishing(&self) -> bool {
+    pub fn is_finishing(&mut self, _: Instant) -> bool {
         false
     }
 

@@ -24,6 +24,12 @@ impl<N: Net> ServerHost<N> {
         }
     }
 
+    pub fn is_parting(&self) -> bool {
+        match *self {
+            Self::Never(never, _) => match never {},
+        }
+    }
+
     pub fn writable(&mut self, _: ConnKey) {
         match *self {
             Self::Never(never, _) => match never {},

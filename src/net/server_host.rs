@@ -8,6 +8,7 @@ use slotmap::SecondaryMap;
 
 use super::dispatch::{self, DispatchedHooks, Owner as EventOwner};
 use super::handshakes::Handshakes;
+use super::last_words::Speaker;
 use super::listener::{Listener, ListenerOptions};
 use super::peers::Seat;
 use super::server_stack::{MayRead, Taken};
@@ -52,8 +53,14 @@ struct Stopping {
 #[cfg(feature = "datagram")]
 fn datagram_limits(shard: &Shard, listener: &ListenerOptions) -> crate::stack::DatagramLimits {
     let options = shard.options();
+    let connections_max = listener.max_connections.unwrap_or(options.max_connections);
+    #[cfg(feature = "quic")]
+    let connections_max = match listener.transport.underlay {
+        super::Underlay::Quic => connections_max.min(listener.quic_max_connections),
+        _ => connections_max,
+    };
     crate::stack::DatagramLimits {
-        connections_max: listener.max_connections.unwrap_or(options.max_connections),
+        connections_max,
         handshakes_max: options.max_handshakes,
         handshakes_per_source_max: options.max_handshakes_per_address,
         handshake_timeout: options.handshake_timeout,
@@ -68,6 +75,11 @@ impl<N: Net> ServerHost<N> {
     pub fn deadline(&self) -> Option<Instant> {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         [self.shard.poll_timeout(), stopping, self.handshake_deadline()].into_iter().flatten().min()
+    }
+
+    /// It is stopping, and all that may keep it is that its last words have not arrived.
+    pub fn is_parting(&self) -> bool {
+        self.stopping.is_some() && self.shard.connection_count() == 0
     }
 
     /// The socket of a connection takes bytes again.
@@ -153,6 +165,12 @@ impl<N: Net> Worker<N> {
         let (listener, bound) = self.open_listener(server, options, &recipe)?;
         self.take_listener(server, listener, bound.clone(), options, recipe);
         Ok(bound)
+    }
+
+    /// A socket for datagrams is still there whose listener was closed.
+    #[cfg(feature = "datagram")]
+    pub fn keeps_socket_at(&mut self, address: std::net::SocketAddr) -> bool {
+        self.net.keeps_datagrams(address)
     }
 
     fn open_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: &Recipe) -> io::Result<(ListenerId, Endpoint)> {
@@ -250,7 +268,7 @@ impl<N: Net> Worker<N> {
     }
 
     /// Stops a server: no new connections, DISCONNECT with `reason` to every client, at most
-    /// `drain` for that to go out, then `done` is called and the server is gone.
+    /// `drain` for that to go out (over datagrams: to arrive), then `done` is called and the server is gone.
     pub fn stop_server(&mut self, server: ServerKey, reason: Reason, drain: Duration, done: Box<dyn FnOnce() + Send>) {
         let Some(host) = self.servers.get_mut(server) else { return self.tell(self.of_server(server), done) };
         for listener in core::mem::take(&mut host.listeners) {
@@ -457,7 +475,7 @@ impl<N: Net> Worker<N> {
                 if host.shard.sent(self.now, connection, count, blocked) {
                     host.unlink(connection);
                     host.shard.closed(self.now, connection);
-                    self.linger(link);
+                    self.linger(link, Speaker::Server(server));
                 }
             }
             Err(_) => self.connection_lost(server, connection),
@@ -470,8 +488,8 @@ impl<N: Net> Worker<N> {
         if host.shard.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
             host.shard.handle_timeout(self.now);
         }
-        let finished = host.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= self.now || host.shard.connection_count() == 0);
-        if finished {
+        let is_due = host.stopping.as_ref().is_some_and(|stopping| stopping.deadline <= self.now);
+        if is_due || (host.is_parting() && !self.last_words.has(Speaker::Server(server))) {
             self.remove_server(server);
         }
     }

@@ -6,6 +6,7 @@
 //! at: it is on none of the worker's lists until a seat is given to it.
 
 use super::handshakes::{Admission, Limits, Renamed, Source};
+use super::last_words::Speaker;
 use super::server_host::{ConnKey, Linked, ServerHost, ServerKey};
 use super::worker::Worker;
 use super::write::write_wire;
@@ -202,7 +203,7 @@ impl<N: Net> Worker<N> {
         host.shard.layer_failed(connection, was_established, fault);
         let Some(Linked { link, stack, .. }) = host.unlink(connection) else { return };
         host.shard.closed(self.now, connection);
-        self.end_link(link, stack);
+        self.end_link(server, link, stack);
     }
 
     /// The layers say good-bye, as far as the socket takes it at once.
@@ -213,14 +214,14 @@ impl<N: Net> Worker<N> {
         if let Some(stack) = &mut stack {
             stack.close();
         }
-        self.end_link(link, stack);
+        self.end_link(server, link, stack);
     }
 
-    fn end_link(&mut self, link: LinkId, stack: Option<Box<Stack>>) {
+    fn end_link(&mut self, server: ServerKey, link: LinkId, stack: Option<Box<Stack>>) {
         if let Some(mut stack) = stack {
             // The link is given up either way.
             let _ = write_wire(&mut self.net, link, &mut stack);
         }
-        self.linger(link);
+        self.linger(link, Speaker::Server(server));
     }
 }

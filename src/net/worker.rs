@@ -9,6 +9,7 @@ use slotmap::SlotMap;
 use super::client_host::{ClientHost, ClientKey};
 use super::dispatch::{EventQueue, Owner as EventOwner};
 use super::inbox::Inbox;
+use super::last_words::{LOOK_INTERVAL, LastWords, Speaker};
 use super::log::Log;
 use super::server_host::{ConnKey, ServerHost, ServerKey};
 use super::tasks::Tasks;
@@ -66,6 +67,7 @@ pub struct Worker<N: Net> {
     lingering: VecDeque<(Instant, LinkId, u32)>,
     /// The number of the last link that began to linger.
     linger_serial: u32,
+    pub(super) last_words: LastWords,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -135,6 +137,7 @@ impl<N: Net> Worker<N> {
             paused: Vec::new(),
             lingering: VecDeque::new(),
             linger_serial: 0,
+            last_words: LastWords::default(),
         }
     }
 
@@ -210,7 +213,16 @@ impl<N: Net> Worker<N> {
         let clients = self.clients.values().filter_map(ClientHost::deadline).filter(|_| !self.must_rest());
         let lingering = self.lingering.front().map(|(deadline, ..)| *deadline);
         let paused = (!self.paused.is_empty()).then(|| self.now + PAUSE_INTERVAL);
-        servers.chain(clients).chain(lingering).chain(paused).chain(self.accept_again.iter().map(|(due, _)| *due)).chain(self.tasks.deadline()).min()
+        let is_parting = self.servers.values().any(ServerHost::is_parting) || self.clients.values().any(ClientHost::is_parting);
+        let parting = is_parting.then(|| self.now + LOOK_INTERVAL);
+        servers
+            .chain(clients)
+            .chain(lingering)
+            .chain(paused)
+            .chain(parting)
+            .chain(self.accept_again.iter().map(|(due, _)| *due))
+            .chain(self.tasks.deadline())
+            .min()
     }
 
     fn has_work(&self) -> bool {
@@ -455,8 +467,13 @@ impl<N: Net> Worker<N> {
 
     /// Says good-bye and reads on for a while: closing a socket with unread input would reset the
     /// connection and may destroy the last packet on its way to the peer.
-    pub(super) fn linger(&mut self, link: LinkId) {
+    pub(super) fn linger(&mut self, link: LinkId, speaker: Speaker) {
         self.net.shutdown(link);
+        #[cfg(feature = "datagram")]
+        if let Some(watch) = self.net.watched(link) {
+            self.last_words.push(speaker, watch);
+        }
+        let _ = speaker;
         let deadline = self.now + LINGER;
         self.linger_serial = self.linger_serial.wrapping_add(1);
         self.own(link, Owner::Lingering(self.linger_serial));

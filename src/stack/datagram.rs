@@ -13,13 +13,14 @@
 //! The life of a connection:
 //! ```text
 //!   connect ──> Opened ─┐                      finish: no more is written       read answers Some(0): the peer's finish
-//!   receive ─> Accepted ┴─> Readable, Writable, Moved  ──>  Ended
+//!   receive ─> Accepted ┴─> Readable, Writable, Moved  ──>  Said  ──>  Ended
 //!                                                      ──>  close                nothing more is said of it
 //! ```
 //! * Nothing is said of a connection that comes in before it can be used. What fails before that is [`Event::Failed`], and costs nobody above a place.
 //! * Flow control is the host's reading: what is not read fills the window of the connection, and the peer stops.
 //! * `Readable` and `Writable` are edges: the first follows when `read` had answered `None`, the second when `write` had taken less
 //!   than it was offered. Right after `Accepted` and `Opened` both are to be tried.
+//! * After `finish`, `Said` or `Ended` follows when all has arrived: until then `close` may lose some of it.
 //! * After `Ended` nothing can be written; what came before it can still be read. The host calls `close` then, too.
 //!
 //! How many connections, half-made ones, and bytes there may be is the endpoint's to say, from what it was made of.
@@ -89,6 +90,8 @@ pub enum Event {
     /// Datagrams go another way from now on: the peer is at this address. Who dialled hears it when the other side has asked whether this
     /// end is where its datagrams come from.
     Moved(SocketAddr),
+    /// All that was written before [`finish`](DatagramEndpoint::finish) has arrived. Not told where it is over then, too.
+    Said,
     /// It is over. `None`: the peer has said good-bye.
     Ended(Option<Fault>),
     /// Somebody wanted to connect, and it came to nothing. The number belongs to nobody.

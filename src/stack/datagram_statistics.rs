@@ -79,6 +79,12 @@ pub struct DatagramCounters {
     pub resets: u64,
     /// Answers left out, because too many waited or their rate was reached.
     pub replies_dropped: u64,
+    /// Newcomers that were not answered because too many of their address are half-made.
+    pub crowded: u64,
+    /// The same, because too many of all are.
+    pub delayed: u64,
+    /// Connections closed by this side whose last bytes were given up: not acknowledged in time, or no place for them.
+    pub words_lost: u64,
 }
 
 impl DatagramCounters {
@@ -92,6 +98,9 @@ impl DatagramCounters {
             refused: self.refused - before.refused,
             resets: self.resets - before.resets,
             replies_dropped: self.replies_dropped - before.replies_dropped,
+            crowded: self.crowded - before.crowded,
+            delayed: self.delayed - before.delayed,
+            words_lost: self.words_lost - before.words_lost,
         }
     }
 }
@@ -100,4 +109,7 @@ impl DatagramCounters {
 pub trait DatagramWatch: Send + Sync + core::fmt::Debug {
     /// At most a second old.
     fn statistics(&self) -> DatagramStatistics;
+
+    /// Nothing of what was written is on its way any more: after the last word, all of it has arrived, or never will.
+    fn is_said(&self) -> bool;
 }

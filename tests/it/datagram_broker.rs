@@ -19,7 +19,6 @@ use crate::wire::PATIENCE;
 pub struct Broker {
     pub server: Server,
     pub address: SocketAddr,
-    #[cfg_attr(not(feature = "quic"), allow(dead_code))]
     pub config: ServerConfig,
     scheme: String,
     _runtime: Runtime,

@@ -7,6 +7,8 @@ mod inproc;
 #[cfg(feature = "tls")]
 mod known;
 mod ladder;
+#[cfg(all(feature = "rudp", feature = "tls"))]
+mod last_words;
 mod listeners;
 mod newlife_client;
 mod newlife_server;

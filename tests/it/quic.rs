@@ -195,6 +195,24 @@ fn who_is_one_too_many_is_refused_and_told_so() {
 }
 
 #[test]
+fn quic_has_a_limit_of_connections_of_its_own() {
+    let (authority, ca) = signed();
+    let broker = broker(1, &authority, "server", "&quic_max_connections=2&max_connections=9", &[]);
+    let runtime = runtime();
+    let peer = |id: &str| Peer::new(&runtime, &broker.uri(), &[("ca_file", &ca), ("client_id", id)]);
+    let let_in = [peer("first"), peer("second")];
+    let_in.iter().for_each(|peer| peer.outcome().expect("let in"));
+    let lost = peer("third").outcome().expect_err("one too many");
+    assert_eq!(lost.fault.map(|fault| fault.kind), Some(FaultKind::Refused));
+    broker.wait_for("connections_over_limit", |count| count > 0);
+    // A reload raises it for the same socket.
+    let mut options = broker.config.listener_in_force(&broker.config.listeners[0]);
+    options.quic_max_connections = 3;
+    assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
+    peer("third").outcome().expect("let in");
+}
+
+#[test]
 fn datagrams_of_nonsense_do_no_harm() {
     let (authority, ca) = signed();
     let broker = broker(1, &authority, "server", "", &[]);

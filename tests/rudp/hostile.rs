@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use nlmqtt::base::{Duration, Rng};
 use nlmqtt::stack::rudp::frame::{AckBlock, Close, Data, Frame, Hello};
-use nlmqtt::stack::rudp::{Options, Statistics};
+use nlmqtt::stack::rudp::{Options, ResetKey, Statistics};
 use nlmqtt::stack::{DatagramEndpoint as _, DatagramEvent as Event, FaultKind};
 
 use crate::first::Table;
@@ -201,7 +201,7 @@ fn a_reset_is_believed_with_its_token_only() {
     world.run(Duration::from_secs(5));
     assert!(world.events[CLIENT].iter().all(|(_, event)| !matches!(event, Event::Ended(_))));
     // A listener that has begun anew with its stored key makes it known with the next frame.
-    let options = Options { reset_key: Some([5, 6]), ..Options::default() };
+    let options = Options { reset_key: Some(ResetKey([5, 6])), ..Options::default() };
     let mut world = World::new(3, Way::default(), [&Options::default(), &options]);
     let (restarted, _) = connected(&mut world);
     world.run(Duration::from_secs(5));

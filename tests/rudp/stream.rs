@@ -3,7 +3,7 @@
 //! `RUDP_SEED=n` repeats one world, `RUDP_SEEDS=n` runs so many, `RUDP_FIRST=n` begins there.
 
 use nlmqtt::base::{Duration, Rng};
-use nlmqtt::stack::rudp::{CongestionControl, Options};
+use nlmqtt::stack::rudp::{CongestionControl, Options, ResetKey};
 use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, DatagramEvent as Event, Fault, FaultKind};
 
 use crate::world::{CLIENT, HELLO, SERVER, Way, World, endpoint};
@@ -56,7 +56,7 @@ fn options(rng: &mut Rng) -> Options {
         probe_bytes_max: if rng.chance(300) { 1_452 } else { 0 },
         window_bytes: 4_096 << rng.below(4),
         send_bytes_max: 4_096 << rng.below(6),
-        reset_key: Some([1, 2]),
+        reset_key: Some(ResetKey([1, 2])),
         ..defaults
     }
 }
@@ -100,7 +100,7 @@ impl Run {
                         assert!(self.ended[side].is_none(), "seed {}: ended twice", self.seed);
                         self.ended[side] = Some(fault);
                     }
-                    Event::Ended(_) | Event::Moved(_) | Event::Readable | Event::Writable | Event::Failed { .. } => {}
+                    Event::Said | Event::Ended(_) | Event::Moved(_) | Event::Readable | Event::Writable | Event::Failed { .. } => {}
                 }
             }
             self.write(side);
@@ -162,7 +162,7 @@ impl Run {
             }
             Plan::LinkDown => world.is_down = !world.is_down,
             Plan::ServerRestarts => {
-                world.endpoints[SERVER] = endpoint(world.rng.u64(), &Options { reset_key: Some([1, 2]), ..Options::default() }, true);
+                world.endpoints[SERVER] = endpoint(world.rng.u64(), &Options { reset_key: Some(ResetKey([1, 2])), ..Options::default() }, true);
                 self.is_gone[SERVER] = self.ids[SERVER].take().is_some();
             }
             Plan::ClientRestarts => {

@@ -1,22 +1,22 @@
 //! One UDP socket, the machine on it, and the inner ends of its connections.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
+use quinn_udp::{EcnCodepoint, RecvMeta};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inner::Inner;
+use super::socket::{Bound, DialPlan};
 use super::stream::{SharedSide, Stream};
 use super::{BUFFER_BYTES, BUFFERS, Shared};
 use crate::base::{Charge, Duration, IdMap, Instant};
-use crate::net::memory::{Drained, End};
-use crate::net::{DialOptions, ListenerId, Ready};
+use crate::net::memory::End;
+use crate::net::{ListenerId, Ready};
 use crate::stack::{
     About, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, Fault, FaultKind, MakeDatagrams, Received, Transmit,
 };
@@ -38,94 +38,16 @@ const FAILURES_PER_TURN: usize = 64;
 const REBIND_INTERVAL: Duration = Duration::from_secs(1);
 /// A machine whose socket takes nothing is looked at so often, at most.
 const BLOCKED_INTERVAL: Duration = Duration::from_millis(20);
+/// What a host wrote last has so much time after it closed the connection...
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
+/// ... for so many connections at one time; the oldest is closed when there are more.
+const LEAVING_MAX: usize = 1_024;
 /// What was done is noted so often, while anything is.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
-/// What the kernel is asked to keep of datagrams that were not received yet; it may allow less.
-const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
-
-/// A socket that is ready for a machine.
-pub struct Bound {
-    socket: Socket,
-    state: UdpSocketState,
-    local: SocketAddr,
-}
-
-/// A UDP socket that is bound.
-///
-/// # Errors
-/// As the system's.
-pub fn bind(address: SocketAddr, options: &DialOptions) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if let Some(device) = &options.device {
-        socket.bind_device(Some(device.as_bytes()))?;
-    }
-    if let Some(mark) = options.mark {
-        socket.set_mark(mark)?;
-    }
-    // A small one means losses, and no more.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
-    socket.bind(&address.into())?;
-    let state = UdpSocketState::new((&socket).into())?;
-    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(Bound { socket, state, local })
-}
-
-impl Bound {
-    /// Where it is.
-    pub fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// For the poll.
-    pub fn socket(&self) -> &Socket {
-        &self.socket
-    }
-}
-
-/// Whom a dial goes to.
-#[derive(Clone)]
-pub struct DialPlan {
-    /// Where it is.
-    pub remote: SocketAddr,
-    /// Its name.
-    pub host: String,
-    /// Of the socket.
-    pub options: DialOptions,
-}
-
-impl DialPlan {
-    /// A socket that hears nobody else, and is told when nobody is there.
-    ///
-    /// # Errors
-    /// As [`bind`].
-    pub fn bind(&self) -> io::Result<Bound> {
-        let any = if self.remote.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-        let mut bound = bind(SocketAddr::new(self.options.bind.unwrap_or(any), 0), &self.options)?;
-        bound.socket.connect(&self.remote.into())?;
-        bound.local = bound.socket.local_addr()?.as_socket().unwrap_or(bound.local);
-        Ok(bound)
-    }
-}
 
 enum Role {
     Listening { waiting: VecDeque<(Stream, SocketAddr)>, backlog: usize },
     Dialling(Box<DialPlan>, Option<Instant>),
-}
-
-/// The driver's side of one connection.
-struct Inner {
-    end: End,
-    place: u32,
-    side: SharedSide,
-    /// The host will write no more, and the machine knows.
-    is_finished: bool,
-    /// The peer will write no more, and the host knows.
-    is_ended: bool,
-    /// The machine says that it is over; the host hears of it behind what came before.
-    over: Option<Option<Fault>>,
 }
 
 pub(super) struct Driver {
@@ -134,6 +56,10 @@ pub(super) struct Driver {
     pub machine: Box<dyn DatagramEndpoint>,
     role: Role,
     inners: IdMap<ConnectionId, Inner>,
+    /// Those that their hosts have closed, and what these wrote last is still on its way; by the time they have.
+    leaving: BTreeSet<(Instant, ConnectionId)>,
+    pub leaving_max: usize,
+    words_lost: u64,
     out: Transmit,
     /// `out` has what the socket did not take.
     is_pending: bool,
@@ -162,6 +88,9 @@ impl Driver {
             machine,
             role,
             inners: IdMap::default(),
+            leaving: BTreeSet::new(),
+            leaving_max: LEAVING_MAX,
+            words_lost: 0,
             out: Transmit::default(),
             is_pending: false,
             is_readable: false,
@@ -203,7 +132,7 @@ impl Driver {
         let place = shared.insert(self.place, id);
         end.watch(&shared.watcher, place);
         let side = SharedSide::new(local, peer, about);
-        self.inners.insert(id, Inner { end, place, side: side.clone(), is_finished: false, is_ended: false, over: None });
+        self.inners.insert(id, Inner::new(end, place, side.clone()));
         Stream { end: outer, side }
     }
 
@@ -225,19 +154,31 @@ impl Driver {
         waiting.into_iter().for_each(|id| self.pump(now, id, shared));
     }
 
+    /// It was a listener at this address.
+    pub fn is_kept_at(&self, address: SocketAddr) -> bool {
+        matches!(self.role, Role::Listening { backlog: 0, .. }) && self.bound.local == address
+    }
+
     /// Takes people in again. False: this is not that address, it listens all the time, or speaks something else.
     pub fn listen_again(&mut self, address: SocketAddr, make: &dyn MakeDatagrams, limits: DatagramLimits, backlog_max: usize) -> bool {
-        let Role::Listening { backlog, .. } = &mut self.role else { return false };
-        if *backlog > 0 || self.bound.local != address || !self.machine.renew(make, limits) {
+        if !self.is_kept_at(address) || !self.machine.renew(make, limits) {
             return false;
         }
-        *backlog = backlog_max;
+        if let Role::Listening { backlog, .. } = &mut self.role {
+            *backlog = backlog_max;
+        }
         true
     }
 
-    /// A host has written its last, and the peer has not said that this was the end.
+    /// A host has written its last, and it has not arrived yet.
     pub fn is_finishing(&self) -> bool {
-        self.inners.values().any(|inner| inner.end.readiness().ended && !inner.is_ended)
+        self.inners.values().any(Inner::is_finishing)
+    }
+
+    /// There is no connection whose host, or what that wrote last, is still there.
+    #[cfg(all(test, feature = "quic"))]
+    pub fn has_nobody(&self) -> bool {
+        self.inners.is_empty()
     }
 
     /// Nobody is left, and nobody can come.
@@ -271,7 +212,7 @@ impl Driver {
                 inner.side.lock().statistics = statistics;
             }
         }
-        let counters = self.machine.counters();
+        let counters = DatagramCounters { words_lost: self.words_lost, ..self.machine.counters() };
         let (_, before) = core::mem::replace(&mut self.noted, (now, counters));
         self.has_news = false;
         if matches!(self.role, Role::Listening { .. }) && counters != before {
@@ -284,7 +225,8 @@ impl Driver {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let due = self.machine.deadline().map(|due| if self.is_blocked { due.max(now + BLOCKED_INTERVAL) } else { due });
         let note_at = self.has_news.then(|| self.noted.0 + NOTE_INTERVAL);
-        due.into_iter().chain(note_at).min()
+        let leaving = self.leaving.first().map(|(until, _)| *until);
+        due.into_iter().chain(note_at).chain(leaving).min()
     }
 
     pub fn ready(&mut self, readable: bool, writable: bool) {
@@ -297,6 +239,9 @@ impl Driver {
             self.machine.expire(now);
         }
         self.take_events(now, shared);
+        while let Some(&(_, id)) = self.leaving.first().filter(|(until, _)| *until <= now) {
+            self.lose(now, id, shared);
+        }
     }
 
     /// What the socket has, at most a turn's share.
@@ -429,6 +374,12 @@ impl Driver {
                     drop(side);
                     inner.end.nudge(&shared.watcher);
                 }
+                DatagramEvent::Said => {
+                    if let Some(inner) = self.inners.get(&id) {
+                        inner.said(shared);
+                    }
+                    self.pump(now, id, shared);
+                }
                 DatagramEvent::Ended(fault) => self.ended(now, id, fault, shared),
                 DatagramEvent::Failed { peer, fault } => {
                     self.failures += 1;
@@ -460,6 +411,9 @@ impl Driver {
 
     fn ended(&mut self, now: Instant, id: ConnectionId, fault: Option<Fault>, shared: &mut Shared) {
         if let Some(inner) = self.inners.get_mut(&id) {
+            if fault.is_some() && inner.leaves_until.is_some() {
+                return self.lose(now, id, shared);
+            }
             inner.over = Some(fault);
             self.pump(now, id, shared);
         }
@@ -472,9 +426,33 @@ impl Driver {
             inner.lift(now, id, &mut *self.machine, shared);
             return inner.lower(now, id, &mut *self.machine, shared);
         }
-        // The host has closed it. What it wrote last goes with the next datagrams, or not at all.
+        if !inner.see_off(now, id, &mut *self.machine, shared) {
+            return self.part(now, id, shared);
+        }
+        if inner.leaves_until.is_none() {
+            let until = now + LEAVE_TIME_MAX;
+            inner.leaves_until = Some(until);
+            self.leaving.insert((until, id));
+        }
+        while let Some(&(_, oldest)) = self.leaving.first().filter(|_| self.leaving.len() > self.leaving_max || shared.budget.is_exhausted()) {
+            self.lose(now, oldest, shared);
+        }
+    }
+
+    /// What a host wrote last is given up.
+    fn lose(&mut self, now: Instant, id: ConnectionId, shared: &mut Shared) {
+        (self.words_lost, self.has_news) = (self.words_lost + 1, true);
+        self.part(now, id, shared);
+    }
+
+    /// The end of a connection that its host has closed.
+    fn part(&mut self, now: Instant, id: ConnectionId, shared: &mut Shared) {
+        let Some(inner) = self.inners.remove(&id) else { return };
+        if let Some(until) = inner.leaves_until {
+            self.leaving.remove(&(until, id));
+        }
+        inner.said(shared);
         shared.remove(inner.place);
-        self.inners.remove(&id);
         self.machine.close(now, id);
     }
 
@@ -482,48 +460,5 @@ impl Driver {
     pub fn end(&mut self, now: Instant) {
         let all: Vec<_> = self.inners.keys().copied().collect();
         all.into_iter().for_each(|id| self.machine.close(now, id));
-    }
-}
-
-impl Inner {
-    /// What the peer has sent, as far as the pipe has room.
-    fn lift(&mut self, now: Instant, id: ConnectionId, machine: &mut dyn DatagramEndpoint, shared: &mut Shared) {
-        while !self.is_ended {
-            let room = self.end.room().min(shared.buffers.len());
-            if room == 0 {
-                return;
-            }
-            match machine.read(now, id, &mut shared.buffers[..room]) {
-                Some(count) if count > 0 => {
-                    // Nobody else writes there, so there still is room; who does not read any more needs none.
-                    let _ = self.end.write(&[io::IoSlice::new(&shared.buffers[..count])], &shared.watcher);
-                }
-                None if self.over.is_none() => return,
-                _ => {
-                    self.is_ended = true;
-                    if self.over.is_none() {
-                        self.end.shutdown();
-                    }
-                }
-            }
-        }
-        if let Some(fault) = self.over.take() {
-            self.side.lock().fault = fault;
-            machine.close(now, id);
-            self.is_finished = true;
-            self.end.shutdown();
-            self.end.nudge(&shared.watcher);
-        }
-    }
-
-    /// What the host has written, as far as the machine takes it.
-    fn lower(&mut self, now: Instant, id: ConnectionId, machine: &mut dyn DatagramEndpoint, shared: &Shared) {
-        let own: &Arc<_> = &shared.watcher;
-        let is_finished = self.is_finished;
-        let drained = self.end.drain(own, |bytes| if is_finished { bytes.len() } else { machine.write(now, id, bytes) });
-        if drained == Drained::Ended && !self.is_finished {
-            self.is_finished = true;
-            machine.finish(now, id);
-        }
     }
 }

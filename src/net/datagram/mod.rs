@@ -13,10 +13,14 @@
 //! All drivers of a worker are looked after twice in each wait: before it sleeps, when the hosts have written, and after it,
 //! when datagrams came. Between the two they have nothing to do. Inner ends are told of as places with the bit [`INSIDE`].
 //!
+//! A host that closes a link is done with it; its driver goes on until what was written before that has arrived, for a while (`inner`).
+//!
 //! What a pipe cannot say is beside it in [`Side`](stream::Side): whether it is open yet, who is at the other end, and with which fault it ended.
 
 mod driver;
 mod host;
+mod inner;
+mod socket;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -26,9 +30,10 @@ use std::sync::Arc;
 
 use mio::Registry;
 
-pub use self::driver::DialPlan;
 use self::driver::Driver;
-use self::driver::bind;
+use self::socket::Bound;
+pub use self::socket::DialPlan;
+use self::socket::bind;
 pub use self::stream::Stream;
 use super::memory::Watcher;
 use super::{Peer, Ready};
@@ -130,13 +135,13 @@ impl Datagrams {
     }
 
     /// A machine listens on a socket that is bound and polled at this place.
-    pub fn listen(&mut self, place: u32, made: (driver::Bound, Charge), machine: Box<dyn DatagramEndpoint>, backlog: u16) {
+    pub fn listen(&mut self, place: u32, made: (Bound, Charge), machine: Box<dyn DatagramEndpoint>, backlog: u16) {
         let driver = Driver::listening(place, made, machine, backlog.into());
         self.add(place, driver);
     }
 
     /// A machine begins a connection on such a socket.
-    pub fn dial(&mut self, now: Instant, place: u32, made: (driver::Bound, Charge), machine: Box<dyn DatagramEndpoint>, plan: DialPlan) -> io::Result<Stream> {
+    pub fn dial(&mut self, now: Instant, place: u32, made: (Bound, Charge), machine: Box<dyn DatagramEndpoint>, plan: DialPlan) -> io::Result<Stream> {
         let (driver, stream) = Driver::dialling(now, place, made, machine, plan, &mut self.shared)?;
         self.add(place, driver);
         Ok(stream)
@@ -153,6 +158,11 @@ impl Datagrams {
     pub fn listen_again(&mut self, address: SocketAddr, make: &dyn MakeDatagrams, limits: DatagramLimits, backlog: u16) -> Option<u32> {
         let mut drivers = self.drivers.iter_mut();
         drivers.find_map(|(place, driver)| driver.listen_again(address, make, limits, backlog.into()).then_some(*place))
+    }
+
+    /// There is a socket at this address whose listener was closed.
+    pub fn keeps(&self, address: SocketAddr) -> bool {
+        self.drivers.values().any(|driver| driver.is_kept_at(address))
     }
 
     /// Other options for whoever comes from now on.
@@ -281,8 +291,9 @@ impl Datagrams {
         core::mem::take(&mut self.gone)
     }
 
-    /// A host has written its last to somebody who has not said that this was the end.
-    pub fn is_finishing(&self) -> bool {
+    /// What a host has written last to somebody has not arrived yet.
+    pub fn is_finishing(&mut self, now: Instant) -> bool {
+        self.pump(now);
         self.drivers.values().any(Driver::is_finishing)
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Side {
     pub about: Option<Box<About>>,
     /// How it ended, if not by a good-bye.
     pub fault: Option<Fault>,
+    /// Nothing of what was written is on its way any more: all has arrived, or nobody is there to hear it.
+    pub is_said: bool,
     /// As the driver has noted it last.
     pub statistics: DatagramStatistics,
 }
@@ -30,7 +32,7 @@ pub(super) struct SharedSide(Arc<Mutex<Side>>);
 impl SharedSide {
     pub fn new(local: SocketAddr, peer: SocketAddr, about: Option<Box<About>>) -> Self {
         let (is_open, statistics) = (about.is_some(), DatagramStatistics::default());
-        Self(Arc::new(Mutex::new(Side { local, peer, is_open, has_moved: false, about, fault: None, statistics })))
+        Self(Arc::new(Mutex::new(Side { local, peer, is_open, has_moved: false, about, fault: None, is_said: false, statistics })))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Side> {
@@ -45,6 +47,10 @@ impl SharedSide {
 impl DatagramWatch for SharedSide {
     fn statistics(&self) -> DatagramStatistics {
         self.lock().statistics
+    }
+
+    fn is_said(&self) -> bool {
+        self.lock().is_said
     }
 }
 

@@ -1,4 +1,4 @@
-//! QUIC between two workers' nets over real sockets: links like any other.
+//! QUIC, and where it matters reliable UDP, between two workers' nets over real sockets: links like any other.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::net::threads::ThreadOptions;
 use crate::net::{DialOptions, DialPlan, Endpoint, LinkId, ListenerId, Net, Ready, SocketOptions};
 use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
-use crate::stack::{ClientCertificate, DatagramLimits, Identity, TlsVersion};
+use crate::stack::{ClientCertificate, DatagramLimits, Identity, MakeDatagrams, TlsVersion};
 
 const LIMITS: DatagramLimits =
     DatagramLimits { connections_max: 9, handshakes_max: 9, handshakes_per_source_max: 9, handshake_timeout: Duration::from_secs(9) };
@@ -23,7 +23,8 @@ struct World {
     listener: ListenerId,
     at: SocketAddr,
     plan: DialPlan,
-    maker: ClientQuic,
+    maker: Box<dyn MakeDatagrams>,
+    tls_version: Option<&'static str>,
     budget: Budget,
     ready: Vec<Ready>,
 }
@@ -64,21 +65,38 @@ fn world() -> World {
         clock_floor_s: 0,
     };
     let maker = ClientQuic::new(&tls, &QuicOptions::default()).expect("it can be made");
+    world_of(&server, Box::new(maker), Some("1.3"))
+}
+
+#[cfg(feature = "rudp")]
+fn world_of_rudp() -> World {
+    use crate::stack::rudp::{Maker, Options};
+    let maker = Maker::new(Options { is_plain: false, ..Options::default() }, [[1, 2], [3, 4], [5, 6]]);
+    world_of(&maker.clone(), Box::new(maker), None)
+}
+
+/// Where there is no reliable UDP, QUIC is looked at twice.
+#[cfg(not(feature = "rudp"))]
+fn world_of_rudp() -> World {
+    world()
+}
+
+fn world_of(server: &dyn MakeDatagrams, maker: Box<dyn MakeDatagrams>, tls_version: Option<&'static str>) -> World {
     let net = || MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll");
     let (here, mut there) = (net(), net());
     let budget = Budget::new(1 << 30);
     let options = SocketOptions { backlog: 2, ..SocketOptions::default() };
-    let (listener, bound) = there.listen_datagrams(([127, 0, 0, 1], 0).into(), &options, &server, (1, LIMITS, budget.charge(0))).expect("bound");
+    let (listener, bound) = there.listen_datagrams(([127, 0, 0, 1], 0).into(), &options, server, (1, LIMITS, budget.charge(0))).expect("bound");
     let at = bound.socket_address().expect("UDP");
     assert_eq!(bound, Endpoint::Udp(at));
     let plan = DialPlan { remote: at, host: "localhost".to_owned(), options: DialOptions::default() };
-    World { here, there, listener, at, plan, maker, budget, ready: Vec::new() }
+    World { here, there, listener, at, plan, maker, tls_version, budget, ready: Vec::new() }
 }
 
 impl World {
     fn dial(&mut self) -> LinkId {
         let of_client = (2, self.budget.charge(0));
-        self.here.dial_datagrams(self.plan.clone(), &self.maker, of_client).expect("begun")
+        self.here.dial_datagrams(self.plan.clone(), &*self.maker, of_client).expect("begun")
     }
 
     /// Goes on until the condition gives something.
@@ -104,9 +122,17 @@ impl World {
         let (other, peer) = self.until("nobody came", |world| world.there.accept(listener).expect("accepts"));
         assert_eq!(Some(peer.address.expect("UDP")), self.here.ends(link).map(|(local, _)| local));
         assert_eq!(self.there.ends(other).map(|(local, _)| local), Some(self.at));
-        assert!(self.there.about(other).is_some_and(|about| about.tls_version == Some("1.3")) && self.there.about(other).is_none());
+        assert!(self.there.about(other).is_some_and(|about| about.tls_version == self.tls_version) && self.there.about(other).is_none());
         assert_eq!(self.read_there(other, 5), b"hello");
         (link, other)
+    }
+
+    fn has_no_connection_there(&self) -> bool {
+        self.there.datagrams.drivers.values().all(|driver| driver.has_nobody())
+    }
+
+    fn has_no_connection(&self) -> bool {
+        self.here.datagrams.drivers.is_empty() && self.has_no_connection_there()
     }
 
     fn read_there(&mut self, link: LinkId, count: usize) -> Vec<u8> {
@@ -139,7 +165,8 @@ fn a_client_whose_socket_is_replaced_goes_on() {
     assert_eq!(world.read_there(other, 14), b"from elsewhere");
     let moved = world.until("it has not moved", |world| {
         world.ready.iter().find_map(|ready| match ready {
-            Ready::Moved { link, peer } if *link == other => Some(*peer),
+            // Links of the two nets have the same numbers; who dialled is told where its server is.
+            Ready::Moved { link, peer } if *link == other && *peer != world.at => Some(*peer),
             _ => None,
         })
     });
@@ -168,6 +195,79 @@ fn links_end_in_order_and_nothing_of_them_is_left() {
     world.here.close(last);
     world.until("sockets stay", |world| (world.here.datagrams.drivers.is_empty() && world.there.datagrams.drivers.is_empty()).then_some(()));
     assert_eq!(world.budget.used_bytes(), 0);
+}
+
+/// Writes as much as a pipe takes, and closes the link at once.
+fn write_and_close(net: &mut MioNet, link: LinkId, count: usize) -> Vec<u8> {
+    let payload: bytes::Bytes = (0..count).map(|at| (at % 251) as u8).collect::<Vec<_>>().into();
+    let mut last = OutBuffer::default();
+    last.push(&payload, std::sync::Arc::new(()));
+    assert_eq!(net.write(link, &last).expect("room").0, count);
+    net.close(link);
+    payload.to_vec()
+}
+
+#[test]
+fn what_was_written_before_a_link_is_closed_arrives_and_then_nothing_of_it_is_left() {
+    for mut world in [world(), world_of_rudp()] {
+        let (link, other) = world.open();
+        // More than windows and a pipe hold.
+        let words = write_and_close(&mut world.there, other, 1_000_000);
+        let mut all = Vec::new();
+        world.until("the end did not come", |world| {
+            let mut buffer = [0; 4_096];
+            loop {
+                match world.here.read(link, &mut buffer) {
+                    Ok(0) => return Some(()),
+                    Ok(count) => all.extend_from_slice(&buffer[..count]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
+                    Err(error) => panic!("{error} after {}", all.len()),
+                }
+            }
+        });
+        assert!(all == words, "{} of {}", all.len(), words.len());
+        world.here.close(link);
+        world.until("something stays", |world| world.has_no_connection().then_some(()));
+        let (link, other) = world.open();
+        let words = write_and_close(&mut world.here, link, 1_000_000);
+        assert!(world.read_there(other, words.len()) == words);
+        world.there.close(other);
+        world.until("something stays", |world| world.has_no_connection().then_some(()));
+    }
+}
+
+#[test]
+fn what_was_written_last_is_given_up_after_a_while_and_counted() {
+    for mut world in [world(), world_of_rudp()] {
+        // The first peers are not there any more when it is said, the last one is.
+        let links: Vec<_> = (0..3).map(|_| world.open()).collect();
+        let World { here, .. } = &mut world;
+        let gone = core::mem::replace(here, MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll"));
+        world.there.datagrams.drivers.values_mut().for_each(|driver| driver.leaving_max = 2);
+        for (_, other) in links {
+            write_and_close(&mut world.there, other, 1_000);
+        }
+        let lost = |world: &World| -> u64 {
+            let counted = world.ready.iter().filter_map(|ready| if let Ready::Counted { counters, .. } = ready { Some(counters.words_lost) } else { None });
+            counted.sum()
+        };
+        world.until("there is room for two", |world| (lost(world) == 1).then_some(()));
+        world.until("they stay", |world| (lost(world) == 3 && world.has_no_connection()).then_some(()));
+        drop(gone);
+    }
+}
+
+#[test]
+fn without_memory_nobody_waits_for_last_words() {
+    let mut world = world();
+    let (_, other) = world.open();
+    let budget = Budget::new(1);
+    world.there.datagrams.charge_to(&budget);
+    let _charge = budget.charge(2);
+    write_and_close(&mut world.there, other, 1_000);
+    let mut ready = Vec::new();
+    world.there.wait(Some(Duration::ZERO), &mut ready).expect("polled");
+    assert!(world.has_no_connection_there());
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{EventQueue, Later, Owner};
 use crate::base::Instant;
-use crate::net::client_host::{ClientGauge, ClientHandler, Credentials, MessageCallback};
+use crate::net::client_gauge::ClientGauge;
+use crate::net::client_host::{ClientHandler, Credentials, MessageCallback};
 use crate::net::client_path::PathMoved;
 use crate::proto::client::{Event, Incoming, Token};
 

@@ -426,7 +426,7 @@ pub struct StopRequest {
     pub reason: Reason,
     /// Session Expiry Interval to change to (MQTT 5 §3.14.2.2.2).
     pub session_expiry_s: Option<u32>,
-    /// How long to wait for what is queued and in flight; zero: not at all.
+    /// How long to wait for what is queued and in flight, and over datagrams until the good-bye has arrived; zero: not at all.
     pub drain: crate::base::Duration,
 }
 

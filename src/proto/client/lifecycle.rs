@@ -46,11 +46,15 @@ impl Client {
         if !request.reason.is_valid_for(PacketType::Disconnect) {
             request.reason = Reason::NORMAL_DISCONNECTION;
         }
+        // Stopped twice: it does not wait any longer.
+        let drain = if self.stopping.is_some() { Duration::ZERO } else { request.drain };
+        if self.state != State::Stopped {
+            self.stop_until = Some(now + drain);
+        }
         match self.state {
             // Subscribe requests may have been made before a start.
             State::Stopped => self.fail_all(Failure::Stopped),
             State::Online | State::Stopping => {
-                let drain = if self.stopping.is_some() { Duration::ZERO } else { request.drain };
                 self.stopping = Some(request);
                 self.fill(now);
                 if drain.is_zero() || self.is_drained() {
@@ -69,6 +73,11 @@ impl Client {
                 self.lost(now, Ending::of(Cause::Stopped, true));
             }
         }
+    }
+
+    /// Until when the last [`Client::stop`] lets what is to be sent take; `None`: there was none.
+    pub fn stop_until(&self) -> Option<Instant> {
+        self.stop_until
     }
 
     pub(super) fn is_drained(&self) -> bool {

@@ -83,6 +83,8 @@ pub struct Client {
     /// Of the state: end of the wait, the connect timeout, end of the drain.
     deadline: Option<Instant>,
     stopping: Option<StopRequest>,
+    /// When the drain of the last stop ends.
+    stop_until: Option<Instant>,
     events: VecDeque<Event>,
     out: OutBuffer,
     /// Something was appended to `out` since the driver last asked.
@@ -130,6 +132,7 @@ impl Client {
             state: State::Stopped,
             deadline: None,
             stopping: None,
+            stop_until: None,
             events: VecDeque::new(),
             out: OutBuffer::default(),
             is_touched: false,

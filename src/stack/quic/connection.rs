@@ -1,12 +1,13 @@
 //! One connection of QUIC, with its one stream.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 
-use quinn_proto::{Connection as Machine, Dir, Event as Told, ReadError, ReadableError, StreamEvent, StreamId, VarInt, WriteError};
+use quinn_proto::{Connection as Machine, ConnectionEvent, Dir, Event as Told, ReadError, ReadableError, StreamEvent, StreamId, VarInt, WriteError};
 use rustls::pki_types::CertificateDer;
 
 use super::fault;
+use super::windows::Windows;
 use crate::base::{Duration, Instant};
 use crate::stack::{About, ConnectionId, DatagramEvent, DatagramProtocol, DatagramStatistics, Fault, FaultKind, Identity};
 
@@ -29,7 +30,10 @@ pub(super) struct Connection {
     pub id: ConnectionId,
     pub machine: Machine,
     pub phase: Phase,
-    pub peer: core::net::SocketAddr,
+    /// Where it is; a server knows that it is there.
+    pub peer: SocketAddr,
+    /// A new address has answered.
+    proved: Option<SocketAddr>,
     /// As it is on the list of timers.
     pub due: Option<Instant>,
     /// On the list of those that may have something to send.
@@ -46,16 +50,20 @@ pub(super) struct Connection {
     early: Option<Vec<u8>>,
     /// Of that, what has to go again.
     again: Vec<u8>,
+    windows: Windows,
+    /// As it is in the sum of its endpoint.
+    pub charged_bytes: usize,
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, machine: Machine, identity: Identity) -> Self {
+    pub fn new(now: Instant, id: ConnectionId, machine: Machine, identity: Identity) -> Self {
         let peer = machine.remote_address();
         Self {
             id,
             machine,
             phase: Phase::Opening,
             peer,
+            proved: None,
             due: None,
             is_dirty: false,
             shaking_from: None,
@@ -65,7 +73,27 @@ impl Connection {
             path_changes: 0,
             early: None,
             again: Vec::new(),
+            windows: Windows::new(now),
+            charged_bytes: 0,
         }
+    }
+
+    /// A datagram for it came from there.
+    pub fn receive(&mut self, from: SocketAddr, event: ConnectionEvent) {
+        // It seems to be there since an earlier datagram, and was asked there. Who can answer has the keys of the connection.
+        let is_asked = self.machine.side().is_server() && from != self.peer && from == self.machine.remote_address();
+        let answers = |machine: &Machine| machine.stats().frame_rx.path_response;
+        let before = is_asked.then(|| answers(&self.machine));
+        self.machine.handle_event(event);
+        if before.is_some_and(|before| answers(&self.machine) > before) {
+            self.proved = Some(from);
+        }
+    }
+
+    /// What it may hold, beside itself.
+    pub fn held_bytes(&mut self, now: Instant) -> usize {
+        self.windows.settle(now, &mut self.machine, self.stream.filter(|_| self.phase == Phase::Open));
+        self.windows.bytes() + self.early.as_ref().map_or(0, Vec::capacity) + self.again.capacity()
     }
 
     /// A client that is known may send at once.
@@ -93,6 +121,7 @@ impl Connection {
                 }
             }
             Told::Stream(StreamEvent::Writable { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Writable)),
+            Told::Stream(StreamEvent::Finished { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Said)),
             Told::Stream(StreamEvent::Stopped { id, .. }) if self.is_open_at(id) => self.lost(None, events),
             _ => {}
         }
@@ -100,11 +129,11 @@ impl Connection {
 
     /// Its path may be another one now.
     pub fn look_at_path(&mut self, events: &mut VecDeque<(ConnectionId, DatagramEvent)>) {
-        let peer = self.machine.remote_address();
         // A server has no other reason to ask a client for its path than that it seems to be elsewhere.
-        let changes = match self.machine.side().is_client() {
-            true => self.machine.stats().frame_rx.path_challenge,
-            false => self.path_changes + u64::from(peer != self.peer),
+        let (peer, changes) = match (self.machine.side().is_client(), self.proved.take()) {
+            (true, _) => (self.machine.remote_address(), self.machine.stats().frame_rx.path_challenge),
+            (false, Some(proved)) => (proved, self.path_changes + 1),
+            (false, None) => return,
         };
         self.peer = peer;
         if core::mem::replace(&mut self.path_changes, changes) != changes && self.phase == Phase::Open {
@@ -205,7 +234,7 @@ impl Connection {
     }
 
     /// What came; as [`DatagramEndpoint::read`](crate::stack::DatagramEndpoint::read).
-    pub fn read(&mut self, buffer: &mut [u8], events: &mut VecDeque<(ConnectionId, DatagramEvent)>) -> Option<usize> {
+    pub fn read(&mut self, now: Instant, buffer: &mut [u8], events: &mut VecDeque<(ConnectionId, DatagramEvent)>) -> Option<usize> {
         let mut stream = self.machine.recv_stream(self.stream?);
         let mut chunks = match stream.read(true) {
             Ok(chunks) => chunks,
@@ -226,6 +255,7 @@ impl Connection {
         }
         // The endpoint asks for what there is to be sent in any case.
         let _ = chunks.finalize();
+        self.windows.read(now, count, &mut self.machine);
         match end {
             _ if count > 0 => Some(count),
             Some(Ok(())) => Some(0),
@@ -241,6 +271,7 @@ impl Connection {
         let Some(stream) = self.stream else { return };
         while !self.again.is_empty() {
             let Ok(taken) = self.machine.send_stream(stream).write(&self.again) else { return };
+            self.windows.wrote(taken);
             self.again.drain(..taken);
         }
     }
@@ -261,6 +292,7 @@ impl Connection {
                 Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => break,
             }
         }
+        self.windows.wrote(taken);
         if let Some(early) = &mut self.early {
             early.extend_from_slice(&bytes[..taken]);
         }

@@ -17,7 +17,7 @@ const RESPONSES_MAX: usize = 64;
 /// Connections that have ended and are still answered for a moment; while there are more, nobody is let in.
 const CLOSING_MAX: usize = 1_024;
 /// What a connection holds, about, without what waits in it.
-const CONNECTION_BYTES: usize = 12 << 10;
+const CONNECTION_BYTES: usize = 20 << 10;
 /// Nobody's number: of what came to nothing.
 const NOBODY: ConnectionId = ConnectionId(u64::MAX);
 
@@ -51,6 +51,8 @@ pub(super) struct Endpoint {
     /// What came over connections the machine has forgotten, and was not read yet.
     remains: HashMap<ConnectionId, VecDeque<u8>>,
     counters: DatagramCounters,
+    /// What the connections may hold.
+    held_bytes: usize,
 }
 
 impl Endpoint {
@@ -84,6 +86,7 @@ impl Endpoint {
             events: VecDeque::new(),
             remains: HashMap::new(),
             counters: DatagramCounters::default(),
+            held_bytes: 0,
         }
     }
 
@@ -104,14 +107,14 @@ impl Endpoint {
         (connection.id == id).then_some(place)
     }
 
-    fn add(&mut self, handle: ConnectionHandle, machine: quinn_proto::Connection) -> usize {
+    fn add(&mut self, now: Instant, handle: ConnectionHandle, machine: quinn_proto::Connection) -> usize {
         let place = handle.0;
         if self.connections.len() <= place {
             self.connections.resize_with(place + 1, || None);
         }
         self.serial = self.serial.wrapping_add(1) & (u32::MAX >> 1);
         let id = ConnectionId(u64::from(self.serial) << 32 | place as u64);
-        self.connections[place] = Some(Box::new(Connection::new(id, machine, self.identity)));
+        self.connections[place] = Some(Box::new(Connection::new(now, id, machine, self.identity)));
         self.living += 1;
         place
     }
@@ -143,11 +146,15 @@ impl Endpoint {
         if must_prove || has_no_seat || closing >= CLOSING_MAX {
             // It comes again.
             self.counters.refused += 1;
+            match of_source >= limits.handshakes_per_source_max {
+                true => self.counters.crowded += 1,
+                false => self.counters.delayed += 1,
+            }
             return self.machine.ignore(incoming);
         }
         match self.machine.accept(incoming, self.theirs(now), &mut buffer, None) {
             Ok((handle, machine)) => {
-                let place = self.add(handle, machine);
+                let place = self.add(now, handle, machine);
                 if let Some(connection) = &mut self.connections[place] {
                     connection.shaking_from = Some(source);
                     self.shaking_count += 1;
@@ -236,7 +243,7 @@ impl Endpoint {
             }
         }
         if is_drained {
-            self.forget(connection);
+            self.forget(now, connection);
             return true;
         }
         let due = connection.machine.poll_timeout().map(|then| self.ours(then));
@@ -246,19 +253,22 @@ impl Endpoint {
             }
             self.timers.extend(due.map(|due| (due, place as u32)));
         }
+        let held_bytes = connection.held_bytes(now);
+        self.held_bytes = self.held_bytes + held_bytes - core::mem::replace(&mut connection.charged_bytes, held_bytes);
         self.connections[place] = Some(connection);
         has_told
     }
 
     /// The machine has forgotten a connection, and may use its number again. What the host has not read yet stays.
-    fn forget(&mut self, mut connection: Box<Connection>) {
+    fn forget(&mut self, now: Instant, mut connection: Box<Connection>) {
         let id = connection.id;
+        self.held_bytes -= connection.charged_bytes;
         if let Some(due) = connection.due {
             self.timers.remove(&(due, id.0 as u32));
         }
         let mut rest = VecDeque::new();
         let mut buffer = [0; 4_096];
-        while let Some(count) = connection.read(&mut buffer, &mut VecDeque::new()).filter(|count| *count > 0) {
+        while let Some(count) = connection.read(now, &mut buffer, &mut VecDeque::new()).filter(|count| *count > 0) {
             rest.extend(&buffer[..count]);
         }
         if connection.is_known {
@@ -325,7 +335,7 @@ impl DatagramEndpoint for Endpoint {
         let name = dialler.server_name.as_deref().unwrap_or(host);
         let made = self.machine.connect(then, dialler.config.clone(), remote, name);
         let (handle, machine) = made.map_err(|error| fault::of_dial(&error, name))?;
-        let place = self.add(handle, machine);
+        let place = self.add(now, handle, machine);
         let Some(connection) = self.connections[place].as_mut() else { unreachable!("added above") };
         connection.is_known = true;
         let id = connection.id;
@@ -342,7 +352,7 @@ impl DatagramEndpoint for Endpoint {
         match self.machine.handle(self.theirs(now), datagram.from, datagram.to, ecn, BytesMut::from(datagram.bytes), &mut buffer) {
             Some(Found::ConnectionEvent(handle, event)) => {
                 if let Some(Some(connection)) = self.connections.get_mut(handle.0) {
-                    connection.machine.handle_event(event);
+                    connection.receive(datagram.from, event);
                     self.settle(now, handle.0);
                     self.mark(handle.0);
                 }
@@ -411,7 +421,7 @@ impl DatagramEndpoint for Endpoint {
             let count = std::io::Read::read(rest, buffer).unwrap_or(0);
             return Some(count).filter(|count| *count > 0);
         }
-        self.with(now, id, |connection, events| connection.read(buffer, events)).flatten()
+        self.with(now, id, |connection, events| connection.read(now, buffer, events)).flatten()
     }
 
     fn write(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> usize {
@@ -470,6 +480,6 @@ impl DatagramEndpoint for Endpoint {
 
     fn memory_bytes(&self) -> usize {
         let remains: usize = self.remains.values().map(VecDeque::len).sum();
-        self.machine.open_connections() * CONNECTION_BYTES + remains
+        self.machine.open_connections() * CONNECTION_BYTES + self.held_bytes + remains
     }
 }

@@ -11,6 +11,11 @@
 //! the server nothing; beyond it, an Initial is dropped and comes again after a second. The bit 0x40 is never greased, so that another protocol
 //! whose first bytes are below it may share the socket.
 //!
+//! The peer's path may change. It is told only when the new address has answered a challenge, in a datagram from there (RFC 9000 §9): before, it may be
+//! anybody's who has recorded a datagram.
+//!
+//! What a connection may hold is charged, by its windows (`windows`).
+//!
 //! # Early data (0-RTT)
 //! A client that comes back may send before the handshake is done (RFC 9001 §4.6). What is sent so could be recorded and sent again by somebody
 //! else, so a client sends the first thing it is given to write, and no more until the handshake is done: for MQTT that is the CONNECT
@@ -22,6 +27,7 @@
 mod connection;
 mod endpoint;
 mod fault;
+mod windows;
 
 use core::any::Any;
 use core::time::Duration;
@@ -30,6 +36,7 @@ use std::sync::Arc;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
+use self::windows::{RECEIVE_BYTES_FIRST, RECEIVE_BYTES_MAX, SEND_BYTES_MAX};
 use super::tls::{ClientTlsOptions, ServerTlsOptions, client_config, server_config};
 use super::{Birth, DatagramEndpoint, Identity, MakeDatagrams, TlsVersion};
 
@@ -37,8 +44,6 @@ use super::{Birth, DatagramEndpoint, Identity, MakeDatagrams, TlsVersion};
 const ALPN: &str = "mqtt";
 /// The only version there is (RFC 9000 §15).
 const VERSION: u32 = 1;
-/// What may be on its way in one direction of a connection, and waits in memory.
-const WINDOW_BYTES: u32 = 128 << 10;
 /// Sessions a server remembers, so that their clients come back without a full handshake.
 const SESSIONS_KEPT: usize = 1_024;
 /// Tickets a client gets: one that was used is gone.
@@ -78,9 +83,9 @@ impl QuicOptions {
             .max_concurrent_uni_streams(VarInt::from(0u8))
             .max_idle_timeout(idle)
             .keep_alive_interval(Some(self.keepalive).filter(|interval| !interval.is_zero()))
-            .stream_receive_window(VarInt::from(WINDOW_BYTES))
-            .receive_window(VarInt::from(WINDOW_BYTES))
-            .send_window(WINDOW_BYTES.into())
+            .stream_receive_window(VarInt::from(RECEIVE_BYTES_MAX))
+            .receive_window(VarInt::from(RECEIVE_BYTES_FIRST))
+            .send_window(SEND_BYTES_MAX)
             .datagram_receive_buffer_size(None);
         Arc::new(config)
     }

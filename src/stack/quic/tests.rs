@@ -8,6 +8,8 @@ use crate::stack::tls::Roots;
 use crate::stack::{ClientCertificate, ConnectionId, DatagramEvent, DatagramLimits, FaultKind, Received, Transmit};
 use core::net::SocketAddr;
 
+mod bounds;
+
 const LIMITS: DatagramLimits =
     DatagramLimits { connections_max: 100, handshakes_max: 8, handshakes_per_source_max: 8, handshake_timeout: Duration::from_secs(5) };
 
@@ -206,7 +208,9 @@ fn bytes_arrive_whole_and_in_order_however_datagrams_travel() {
         assert_eq!(there.machine.read(world.now, other, &mut [0; 8]), Some(0), "seed {seed}: the end");
         there.machine.close(world.now, other);
         world.run(Duration::from_secs(20), &mut [&mut here, &mut there]);
-        assert_eq!(here.ended(id), Some(None), "seed {seed}");
+        // A good-bye is said once, and may be lost.
+        let ended = here.ended(id);
+        assert!(ended == Some(None) || (seed > 0 && ended == Some(Some(FaultKind::Silent))), "seed {seed}: {ended:?}");
         here.machine.close(world.now, id);
         world.run(Duration::from_secs(60), &mut [&mut here, &mut there]);
         assert_eq!((here.machine.connections(), there.machine.connections()), (0, 0), "seed {seed}");

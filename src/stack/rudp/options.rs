@@ -25,6 +25,16 @@ pub enum CongestionControl {
     Cubic,
 }
 
+/// The key of reset tokens. Not shown: who has it can end anybody's connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ResetKey(pub [u64; 2]);
+
+impl core::fmt::Debug for ResetKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("...")
+    }
+}
+
 /// Options of an endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -65,7 +75,7 @@ pub struct Options {
     /// Each DATA repeats the small one before it.
     pub redundancy: bool,
     /// The key of reset tokens, stored with the listener and shared with nobody; `None`: one of this start only.
-    pub reset_key: Option<[u64; 2]>,
+    pub reset_key: Option<ResetKey>,
     /// RESETs a second.
     pub resets_per_second: u32,
     /// Generation 1: peers whose address was not proved.

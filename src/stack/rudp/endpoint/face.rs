@@ -229,6 +229,7 @@ impl DatagramEndpoint for Endpoint {
             refused: own.refused + own.first_refused,
             resets: own.resets,
             replies_dropped: own.replies_dropped,
+            ..DatagramCounters::default()
         }
     }
 

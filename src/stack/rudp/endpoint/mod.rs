@@ -176,7 +176,7 @@ impl Endpoint {
         Self {
             limits: birth.limits,
             is_refusing: false,
-            keys: Keys::new(secret, options.reset_key),
+            keys: Keys::new(secret, options.reset_key.map(|key| key.0)),
             connections: SlotMap::with_key(),
             by_id: peer_map(&mut rng),
             by_address: peer_map(&mut rng),

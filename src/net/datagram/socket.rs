@@ -1,0 +1,79 @@
+//! UDP sockets: of a listener, and of a dial.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use quinn_udp::UdpSocketState;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::net::DialOptions;
+
+/// What the kernel is asked to keep of datagrams that were not received yet; it may allow less.
+const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+
+/// A socket that is ready for a machine.
+pub struct Bound {
+    pub(super) socket: Socket,
+    pub(super) state: UdpSocketState,
+    pub(super) local: SocketAddr,
+}
+
+/// A UDP socket that is bound.
+///
+/// # Errors
+/// As the system's.
+pub fn bind(address: SocketAddr, options: &DialOptions) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if let Some(device) = &options.device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
+    if let Some(mark) = options.mark {
+        socket.set_mark(mark)?;
+    }
+    // A small one means losses, and no more.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    let state = UdpSocketState::new((&socket).into())?;
+    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(Bound { socket, state, local })
+}
+
+impl Bound {
+    /// Where it is.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// For the poll.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+/// Whom a dial goes to.
+#[derive(Clone)]
+pub struct DialPlan {
+    /// Where it is.
+    pub remote: SocketAddr,
+    /// Its name.
+    pub host: String,
+    /// Of the socket.
+    pub options: DialOptions,
+}
+
+impl DialPlan {
+    /// A socket that hears nobody else, and is told when nobody is there.
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub fn bind(&self) -> io::Result<Bound> {
+        let any = if self.remote.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        let mut bound = bind(SocketAddr::new(self.options.bind.unwrap_or(any), 0), &self.options)?;
+        bound.socket.connect(&self.remote.into())?;
+        bound.local = bound.socket.local_addr()?.as_socket().unwrap_or(bound.local);
+        Ok(bound)
+    }
+}

@@ -1,0 +1,114 @@
+//! What strangers can make an endpoint believe, and hold.
+
+use super::*;
+
+/// A client with a connection to a server that listens there.
+fn connected(world: &mut World, pems: &Pems) -> (End, End, ConnectionId, ConnectionId) {
+    let start = epoch();
+    let options = QuicOptions { idle_timeout: Duration::from_secs(300), keepalive: Duration::from_secs(5), early_data: false };
+    let mut there = End::new(&server(pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
+    let mut here = End::new(&client(pems, options), 2, None, start);
+    let id = here.machine.connect(world.now, there.address, "server.example").expect("begun");
+    world.run(SOON, &mut [&mut here, &mut there]);
+    here.machine.write(world.now, id, b"a");
+    world.run(SOON, &mut [&mut here, &mut there]);
+    let other = there.accepted()[0];
+    assert_eq!(there.read_all(world.now, other), b"a");
+    (here, there, id, other)
+}
+
+fn moves(end: &End) -> Vec<SocketAddr> {
+    let moved = end.told.iter().filter_map(|(_, event)| if let DatagramEvent::Moved(peer) = event { Some(*peer) } else { None });
+    moved.collect()
+}
+
+#[test]
+fn an_address_that_somebody_claims_with_a_copied_datagram_is_not_told_of() {
+    let pems = pems();
+    let mut world = World::new(1);
+    let (mut here, mut there, id, other) = connected(&mut world, &pems);
+    // Somebody on the way is faster, and says that it comes from elsewhere.
+    let (victim, honest) = (SocketAddr::from(([10, 9, 9, 9], 9)), here.address);
+    here.machine.write(world.now, id, b"b");
+    let mut out = Transmit::default();
+    while here.machine.transmit(world.now, 1, &mut out) {
+        there.machine.receive(world.now, &Received { from: victim, to: None, ecn: 0, bytes: &out.bytes });
+    }
+    world.run(Duration::from_secs(20), &mut [&mut here, &mut there]);
+    assert_eq!(moves(&there), [], "nobody answered from there");
+    assert_eq!(there.machine.statistics(other).expect("it is there").path_changes, 0);
+    assert_eq!(there.read_all(world.now, other), b"b");
+    assert_eq!(there.machine.write(world.now, other, b"still here"), 10);
+    world.run(SOON, &mut [&mut here, &mut there]);
+    assert_eq!(here.read_all(world.now, id), b"still here");
+    // Who really moves answers from there.
+    here.address.set_port(7);
+    here.machine.rebound(world.now);
+    world.run(SOON, &mut [&mut here, &mut there]);
+    assert!(moves(&there) == [here.address] && honest != here.address, "{:?}", there.told);
+}
+
+#[test]
+fn who_is_ignored_for_want_of_a_seat_is_counted() {
+    let pems = pems();
+    let (mut world, start) = (World::new(1), epoch());
+    let dialling = client(&pems, QuicOptions { early_data: false, ..QuicOptions::default() });
+    for (limits, is_crowded) in [
+        (DatagramLimits { handshakes_per_source_max: 2, ..LIMITS }, true),
+        (DatagramLimits { handshakes_max: 2, handshakes_per_source_max: 9, ..LIMITS }, false),
+    ] {
+        let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(limits), start);
+        let mut mute: Vec<_> = (2..6).map(|port| End::new(&dialling, port, None, start)).collect();
+        for end in &mut mute {
+            end.machine.connect(world.now, there.address, "server.example").expect("begun");
+            world.run(SOON, &mut [end, &mut there]);
+        }
+        let counters = there.machine.counters();
+        assert_eq!((counters.crowded > 0, counters.delayed > 0), (is_crowded, !is_crowded), "{counters:?}");
+    }
+}
+
+#[test]
+fn a_connection_is_charged_with_what_it_may_hold_and_with_little_at_rest() {
+    let pems = pems();
+    let mut world = World::new(1);
+    let (mut here, mut there, id, other) = connected(&mut world, &pems);
+    let at_rest = there.machine.memory_bytes();
+    assert!(at_rest < 40_000, "{at_rest}");
+    // Nobody reads: the window fills, and is charged already.
+    let data = vec![7; 400_000];
+    let sent = here.machine.write(world.now, id, &data);
+    world.run(SOON, &mut [&mut here, &mut there]);
+    assert!(here.machine.memory_bytes() >= sent, "{sent}");
+    assert!(there.machine.memory_bytes() <= at_rest + 1_000);
+    // Somebody reads: it grows, and the charge with it.
+    let (mut read, mut peak) = (0, 0);
+    let mut written = sent;
+    while read < data.len() {
+        written += here.machine.write(world.now, id, &data[written..]);
+        world.run(Duration::from_millis(20), &mut [&mut here, &mut there]);
+        read += there.read_all(world.now, other).len();
+        peak = peak.max(there.machine.memory_bytes());
+    }
+    assert!(peak > at_rest + 90_000 && peak <= at_rest + RECEIVE_BYTES_MAX as usize, "{at_rest} {peak}");
+    // What is not acknowledged is charged at the sender, as long as it is not.
+    let before = there.machine.memory_bytes();
+    let taken = there.machine.write(world.now, other, &data);
+    assert!(taken > 10_000 && there.machine.memory_bytes() >= before + taken, "{before} {taken}");
+    for _ in 0..100 {
+        world.run(Duration::from_millis(500), &mut [&mut here, &mut there]);
+        here.read_all(world.now, id);
+    }
+    assert!(there.machine.memory_bytes() <= before, "{before}");
+    // What was granted cannot be taken back; but who uses it at leisure is given no more than a small window for it.
+    for _ in 0..30 {
+        assert_eq!(here.machine.write(world.now, id, &data[..8_000]), 8_000);
+        world.run(Duration::from_secs(12), &mut [&mut here, &mut there]);
+        assert_eq!(there.read_all(world.now, other).len(), 8_000);
+    }
+    assert!(there.machine.memory_bytes() <= at_rest + 1_000, "{at_rest} {}", there.machine.memory_bytes());
+    here.machine.close(world.now, id);
+    there.machine.close(world.now, other);
+    world.run(Duration::from_secs(60), &mut [&mut here, &mut there]);
+    assert_eq!((here.machine.memory_bytes(), there.machine.memory_bytes()), (0, 0));
+}
