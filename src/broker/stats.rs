@@ -114,6 +114,12 @@ stats! {
     datagram_resets,
     /// Answers to newcomers and strangers left out, because too many waited or their rate was reached.
     datagram_replies_dropped,
+    /// Datagrams of connections for which there was no place; most come again (reliable UDP).
+    datagrams_not_kept,
+    /// Packets of the first generation of reliable UDP that were waited for in vain.
+    datagram_packets_missing,
+    /// Connections over reliable UDP and udp:// that ended because nothing was heard of the client any more.
+    datagram_peers_silent,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
     /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.

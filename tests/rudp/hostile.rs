@@ -142,6 +142,15 @@ fn connections_max_refuses_one_more_with_a_reason() {
     assert_eq!(id, second);
     assert!(matches!(event, Event::Ended(Some(fault)) if fault.kind == FaultKind::Refused));
     assert_eq!(world.endpoints[SERVER].counters().refused, 1);
+    let (_, told) = world.wait(SERVER, |event| matches!(event, Event::Failed { .. }));
+    assert!(matches!(told, Event::Failed { peer, fault } if peer == world.client_address && fault.kind == FaultKind::Refused));
+    // Of a flood all are counted, and some are told of.
+    for number in 0..1_000 {
+        world.inject(SERVER, address(number), &[&[1, 0, 1, 0], HELLO].concat());
+    }
+    world.flush();
+    assert_eq!(world.events[SERVER].iter().filter(|(_, event)| matches!(event, Event::Failed { .. })).count(), 64);
+    assert_eq!(world.endpoints[SERVER].counters().first_refused, 1_000);
 }
 
 #[test]
@@ -327,6 +336,29 @@ fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
     assert_eq!(id, fresh);
     world.write(CLIENT, fresh, HELLO);
     world.wait(SERVER, |event| matches!(event, Event::Accepted { .. }));
+}
+
+#[test]
+fn a_flood_of_generation_1_turns_away_nobody_of_generation_2() {
+    let options = Options { first_generation_per_second: 1_000, ..Options::default() };
+    let mut endpoint = endpoint(1, &options, true);
+    let now = nlmqtt::base::Instant::START + Duration::from_secs(1);
+    let mut comes = |from, bytes: &[u8]| endpoint.receive(now, &nlmqtt::stack::Received { from, to: None, ecn: 0, bytes });
+    for number in 0..5_000 {
+        comes(address(number), &[3, 0, 0, 0]);
+        comes(address(number), &[&[1, 0, 1, 0], HELLO].concat());
+    }
+    for number in 0..100 {
+        comes(address(number), &bytes(&Frame::Connect(hello(0, u64::from(number) + 1))));
+    }
+    let (mut out, mut answers) = (nlmqtt::stack::Transmit::default(), [0, 0]);
+    while endpoint.transmit(now, 1, &mut out) {
+        answers[usize::from(out.bytes.len() == 44)] += 1;
+    }
+    let [of_first, of_second] = answers;
+    assert!(of_second == 100 && of_first >= 128, "{answers:?}");
+    let counters = endpoint.counters();
+    assert!(counters.first_refused >= 9_000 && counters.refused == 0, "{counters:?}");
 }
 
 #[test]
