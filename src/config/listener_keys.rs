@@ -330,6 +330,14 @@ pub(super) static KEYS: &[ListenerKey] = &[
             Some(listener.rudp.reset_key = Some([(key >> 64) as u64, key as u64]))
         },
     },
+    #[cfg(feature = "rudp")]
+    flag!("rudp_raw", rudp.raw, "reliable UDP: bare packets are taken at this port, too (udp://), which anybody can forge"),
+    #[cfg(feature = "rudp")]
+    networks!(
+        "rudp_raw_trusted",
+        rudp.raw_trusted,
+        "udp:// and rudp_raw: from there addresses are believed, as those of this host are; others get no more bytes than come from them"
+    ),
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",

@@ -14,6 +14,8 @@ pub enum DatagramProtocol {
     ReliableUdpTwo,
     /// QUIC (RFC 9000).
     Quic,
+    /// Bare packets of MQTT in datagrams.
+    BareUdp,
 }
 
 impl DatagramProtocol {
@@ -23,6 +25,7 @@ impl DatagramProtocol {
             Self::ReliableUdpOne => "rudp1",
             Self::ReliableUdpTwo => "rudp2",
             Self::Quic => "quic",
+            Self::BareUdp => "udp",
         }
     }
 }
@@ -79,6 +82,12 @@ pub struct DatagramCounters {
     pub resets: u64,
     /// Answers left out, because too many waited or their rate was reached.
     pub replies_dropped: u64,
+    /// Datagrams of connections for which there was no place; most come again.
+    pub not_kept: u64,
+    /// Reliable UDP of the first generation: packets that were waited for in vain.
+    pub packets_missing: u64,
+    /// Reliable UDP: connections that came in, and ended because nothing was heard of their peers any more.
+    pub silent: u64,
 }
 
 impl DatagramCounters {
@@ -92,6 +101,9 @@ impl DatagramCounters {
             refused: self.refused - before.refused,
             resets: self.resets - before.resets,
             replies_dropped: self.replies_dropped - before.replies_dropped,
+            not_kept: self.not_kept - before.not_kept,
+            packets_missing: self.packets_missing - before.packets_missing,
+            silent: self.silent - before.silent,
         }
     }
 }

@@ -62,6 +62,23 @@ static void both_generations_are_served_at_one_socket(void)
     nlmqtt_server_free(server);
 }
 
+/* Bare packets in datagrams: at a port of their own, or beside reliable UDP where that is asked for. */
+static void bare_packets_are_served_where_they_are_asked_for(void)
+{
+    uint16_t port;
+    nlmqtt_server *server = server_at(NULL, "udp://127.0.0.1:0", &port);
+    speaks(config_at("udp", port, "version=3.1.1"), 8000);
+    speaks(config_at("udp", port, "version=5"), 8000);
+    nlmqtt_server_free(server);
+    server = server_at(NULL, "rudp://127.0.0.1:0?rudp_raw=true", &port);
+    speaks(config_at("udp", port, "version=3.1.1"), 8000);
+    speaks(config_at("rudp", port, "version=3.1.1"), 8000);
+    nlmqtt_server_free(server);
+    server = server_at(NULL, "rudp://127.0.0.1:0", &port);
+    is_kept_out(config_at("udp", port, "connect_timeout_ms=500"), NLMQTT_CAUSE_TIMEOUT, NLMQTT_OK);
+    nlmqtt_server_free(server);
+}
+
 static void tls_goes_inside(void)
 {
     struct server_files files;
@@ -96,9 +113,8 @@ static void what_cannot_be_is_refused(void)
         CHECK(strstr(text, wrong[i][0]) != NULL);
     }
     CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "mqtt://127.0.0.1:0?rudp_window=65536"));
-    /* Bare packets in datagrams are another thing, and not there. */
-    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_config_add_server(config, "udp://127.0.0.1", 0));
-    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0"));
+    CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_window=65536"));
+    CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_raw=true"));
     /* The first generation carries MQTT 3.1.1. */
     CHECK_OK(nlmqtt_client_config_add_server(config, "rudp://127.0.0.1:1?version=5&rudp_generation=1", 0));
     CHECK(nlmqtt_client_new(NULL, config, NULL, &client) != NLMQTT_OK && client == NULL);
@@ -120,6 +136,7 @@ static void nobody_at_the_port_is_told(void)
 int main(void)
 {
     both_generations_are_served_at_one_socket();
+    bare_packets_are_served_where_they_are_asked_for();
     tls_goes_inside();
     what_cannot_be_is_refused();
     nobody_at_the_port_is_told();

@@ -54,6 +54,41 @@ fn a_client_of_generation_1_is_served_by_the_broker() {
 }
 
 #[test]
+fn bare_packets_go_both_ways_at_a_port_of_their_own_or_beside_reliable_udp() {
+    let broker = Broker::at(2, "udp://127.0.0.1:0", &[]);
+    for version in ["3.1.1", "5"] {
+        broker.carries_both_ways(&[("version", version)], 8_000, 2);
+    }
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
+    broker.carries_both_ways(&[("version", "3.1.1")], 8_000, 1);
+    let runtime = runtime();
+    let bare = Peer::new(&runtime, &format!("udp://{}", broker.address), &[("client_id", "bare"), ("version", "3.1.1")]);
+    bare.outcome().expect("let in");
+    let end = Instant::now() + PATIENCE;
+    while bare.client.datagram_statistics().expect("over datagrams").protocol != DatagramProtocol::BareUdp {
+        assert!(Instant::now() < end, "{:?}", bare.client.datagram_statistics());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // What does not fit a datagram is refused, and holds nothing up.
+    for size in [9_000, 100] {
+        let payload = vec![size as u8; size];
+        broker.server.publish_to("bare", &Publication { topic: "x", payload: &payload, ..Publication::default() }).expect("room");
+    }
+    assert_eq!(bare.message().len(), 100);
+    assert_eq!(broker.stat("dropped_too_large"), 1);
+}
+
+#[test]
+fn nothing_answers_bare_packets_unless_they_were_asked_for() {
+    let broker = plain(1);
+    let runtime = runtime();
+    let stranger = Peer::new(&runtime, &format!("udp://{}", broker.address), &[("connect_timeout_ms", "300")]);
+    stranger.outcome().expect_err("nobody answers");
+    broker.wait_for("datagrams_malformed", |count| count >= 1);
+    assert_eq!(broker.stat("connections_accepted"), 0);
+}
+
+#[test]
 fn what_is_too_large_for_a_frame_of_generation_1_is_refused_and_counted_and_holds_nothing_up() {
     let broker = plain(1);
     let runtime = runtime();
@@ -349,7 +384,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 
 #[test]
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
-    let broker = plain(1);
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
     let told = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output().expect("python3 is there");
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
@@ -360,7 +395,13 @@ fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
 
 #[test]
 fn what_does_not_go_together_is_refused_with_a_reason() {
-    for uri in ["mqtt://127.0.0.1:0?rudp_window=65536", "rudp://127.0.0.1:0?rudp_window=1", "rudp://127.0.0.1:0?rudp_reset_key=xyz", "udp://127.0.0.1:0"] {
+    for uri in [
+        "mqtt://127.0.0.1:0?rudp_window=65536",
+        "rudp://127.0.0.1:0?rudp_window=1",
+        "rudp://127.0.0.1:0?rudp_reset_key=xyz",
+        "udp://127.0.0.1:0?rudp_generation=2",
+        "rudp://127.0.0.1:0?rudp_raw_trusted=::1",
+    ] {
         let mut config = ServerConfig::default();
         let error = config.add_listener_uri(uri).expect_err(uri);
         assert!(error.to_string().contains("udp"), "{uri}: {error}");

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use super::{Endpoint, Key, Kind, count_flaw, id_of, key_of};
 use crate::base::Instant;
-use crate::stack::rudp::Reason;
 use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::Frame;
 use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
+use crate::stack::rudp::packet::may_begin;
 use crate::stack::rudp::peer::{Peer, Role, Way};
+use crate::stack::rudp::raw::Raw;
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, DatagramStatistics};
 use crate::stack::{Fault, FaultKind, MakeDatagrams, Received, Transmit};
+
+/// The number of nobody's connection.
+const NOBODY: ConnectionId = ConnectionId(u64::MAX);
 
 /// Makes endpoints with the same options, out of a secret.
 #[derive(Clone)]
@@ -53,8 +57,8 @@ impl MakeDatagrams for Maker {
 impl DatagramEndpoint for Endpoint {
     fn connect(&mut self, now: Instant, remote: SocketAddr, _host: &str) -> Result<ConnectionId, Fault> {
         let is_there = self.by_address.get(&remote).and_then(|key| self.connections.get(*key)).is_some_and(|connection| match &connection.kind {
-            // Generation 1 knows one peer of an address.
-            Kind::First(first) => !first.is_over(),
+            // Neither generation 1 nor who sends bare packets tells two of an address apart.
+            Kind::First(_) | Kind::Raw(_) => !connection.kind.is_over(),
             Kind::Second(peer) => peer.is_calling() && self.options.generation != Generation::Two,
         });
         if is_there {
@@ -62,6 +66,7 @@ impl DatagramEndpoint for Endpoint {
         }
         let (way, rng) = (Way { remote, local: None }, self.keys.fork(&mut self.rng));
         let kind = match self.options.generation {
+            Generation::Raw => Kind::Raw(Box::new(Raw::calling(now, way, &self.options))),
             Generation::One => Kind::First(Box::new(First::calling(now, way, false, &self.options, rng))),
             Generation::Auto | Generation::Two => Kind::Second(Box::new(Peer::calling(now, way, self.keys.number(&mut self.rng).max(1), &self.options, rng))),
         };
@@ -76,6 +81,9 @@ impl DatagramEndpoint for Endpoint {
         }
         self.counters.datagrams += 1;
         let way = Way { remote: datagram.from, local: datagram.to };
+        if may_begin(datagram.bytes[0]) && self.options.has_raw() {
+            return self.bare(now, way, datagram.bytes);
+        }
         match Frame::read(datagram.bytes) {
             Ok(frame) => self.frame(now, way, &frame, datagram.bytes.len()),
             Err(flaw) => count_flaw(&mut self.counters, flaw),
@@ -122,10 +130,7 @@ impl DatagramEndpoint for Endpoint {
             if let Some(timer) = connection.timer.take() {
                 self.timers.remove(&(timer, key));
             }
-            match &mut connection.kind {
-                Kind::First(first) => first.expire(now),
-                Kind::Second(peer) => peer.expire(now),
-            }
+            connection.kind.expire(now);
             if connection.fallback_at.is_some_and(|at| at <= now) {
                 self.fall_back(now, key);
             }
@@ -134,6 +139,9 @@ impl DatagramEndpoint for Endpoint {
     }
 
     fn event(&mut self) -> Option<(ConnectionId, Event)> {
+        if let Some(peer) = self.turned_away.pop_front() {
+            return Some((NOBODY, Event::Failed { peer, fault: Fault::new(FaultKind::Refused, "too many connections") }));
+        }
         while let Some(&key) = self.news.front() {
             if let Some(event) = self.news_of(key) {
                 return Some((id_of(key), event));
@@ -150,10 +158,7 @@ impl DatagramEndpoint for Endpoint {
 
     fn read(&mut self, now: Instant, id: ConnectionId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(key_of(id))?;
-        let count = match &mut connection.kind {
-            Kind::First(first) => first.read(buffer),
-            Kind::Second(peer) => peer.read(now, buffer),
-        };
+        let count = connection.kind.read(now, buffer);
         if count.is_some() {
             self.settle(now, key_of(id));
         }
@@ -162,30 +167,21 @@ impl DatagramEndpoint for Endpoint {
 
     fn write(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> usize {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return 0 };
-        let count = match &mut connection.kind {
-            Kind::First(first) => first.write(bytes),
-            Kind::Second(peer) => peer.write(bytes),
-        };
+        let count = connection.kind.write(bytes);
         self.settle(now, key_of(id));
         count
     }
 
     fn finish(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
-        match &mut connection.kind {
-            Kind::First(first) => first.finish(now),
-            Kind::Second(peer) => peer.finish(now),
-        }
+        connection.kind.finish(now);
         self.settle(now, key_of(id));
     }
 
     fn close(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
         connection.is_released = true;
-        match &mut connection.kind {
-            Kind::First(first) => first.close(),
-            Kind::Second(peer) => peer.close(now, Reason::Normal),
-        }
+        connection.kind.close(now);
         self.settle(now, key_of(id));
     }
 
@@ -229,6 +225,9 @@ impl DatagramEndpoint for Endpoint {
             refused: own.refused + own.first_refused,
             resets: own.resets,
             replies_dropped: own.replies_dropped,
+            not_kept: own.not_kept,
+            packets_missing: own.packets_missing,
+            silent: own.silent,
         }
     }
 
