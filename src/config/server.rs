@@ -76,8 +76,16 @@ const RUDP_KEYS: &[&str] = &[
     "rudp_congestion",
     "rudp_redundancy",
     "rudp_reset_key",
+    "rudp_max_half_open",
+    "rudp_max_half_open_per_source",
+    "rudp_rate_resets",
+    "rudp_gap_timeout_ms",
     "rudp_raw",
 ];
+
+/// Keys of generation 1 and of bare packets.
+#[cfg(feature = "rudp")]
+const UNPROVEN_KEYS: &[&str] = &["rudp_max_unproven", "rudp_rate_newcomers", "rudp_silent_timeout_s"];
 
 /// A key that says nothing here, and why.
 #[cfg(feature = "rudp")]
@@ -85,8 +93,9 @@ fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'s
     let (is_rudp, is_raw) = (listener.transport.underlay == Underlay::Rudp, listener.transport.underlay == Underlay::Udp);
     let of_rudp = is_set(RUDP_KEYS).filter(|_| !is_rudp).map(|key| (key, "is of reliable UDP"));
     let of_raw = is_set(&["rudp_raw_trusted"]).filter(|_| !is_raw && !listener.rudp.raw).map(|key| (key, "is of udp://, or goes with rudp_raw"));
+    let of_both = is_set(UNPROVEN_KEYS).filter(|_| !is_rudp && !is_raw).map(|key| (key, "is of reliable UDP and udp://"));
     let without_tls = is_set(&["rudp_raw"]).filter(|_| listener.transport.tls).map(|key| (key, "is without TLS"));
-    of_rudp.or(of_raw).or(without_tls)
+    of_rudp.or(of_raw).or(of_both).or(without_tls)
 }
 
 /// No option is there in vain.

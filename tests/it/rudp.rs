@@ -55,9 +55,8 @@ fn a_client_of_generation_1_is_served_by_the_broker() {
 
 #[test]
 fn bare_packets_go_both_ways_at_a_port_of_their_own_or_beside_reliable_udp() {
-    let broker = Broker::at(2, "udp://127.0.0.1:0", &[]);
     for version in ["3.1.1", "5"] {
-        broker.carries_both_ways(&[("version", version)], 8_000, 2);
+        Broker::at(2, "udp://127.0.0.1:0", &[]).carries_both_ways(&[("version", version)], 8_000, 2);
     }
     let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
     broker.carries_both_ways(&[("version", "3.1.1")], 8_000, 1);
@@ -305,6 +304,68 @@ fn an_endpoint_counts_what_comes_from_strangers() {
     assert_eq!(broker.stat("datagrams_malformed"), 2);
     assert_eq!((broker.stat("datagrams_unknown"), broker.stat("datagram_resets")), (1, 1));
     assert_eq!(broker.stat("connections_accepted"), 0);
+}
+
+/// Bytes written as hexadecimal digits.
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).expect("digits"), 16).expect("hexadecimal")).collect()
+}
+
+#[test]
+fn limits_of_newcomers_have_keys_and_are_counted() {
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_max_unproven=1&rudp_max_half_open=1&rudp_rate_resets=1", &[]);
+    // Two sessions of generation 1 without a proof.
+    let strangers = [udp(), udp()];
+    for stranger in &strangers {
+        stranger.send_to(&hex("01 0001 00 100C 0004 4D515454 04 02 0000 0000"), broker.address).expect("sent");
+    }
+    broker.wait_for("datagram_newcomers_refused", |count| count == 1);
+    // Two of generation 2 that say nothing: each is given an id, and comes back with it.
+    let mut closed = 0;
+    for (stranger, own) in strangers.iter().zip([1_u64, 2]) {
+        let call = |receiver: &[u8]| {
+            let mut frame = hex("03000080 0000000000000000 0000000000000000 0200 04b0 00004000 0078 0000 0000000000000000");
+            frame[4..12].copy_from_slice(receiver);
+            frame[12..20].copy_from_slice(&own.to_be_bytes());
+            nlmqtt::stack::rudp::frame::seal(&mut frame, 0);
+            stranger.send_to(&frame, broker.address).expect("sent");
+            let (end, mut buffer) = (Instant::now() + PATIENCE, [0; 100]);
+            loop {
+                assert!(Instant::now() < end, "nothing came");
+                // Those of generation 1 are in between.
+                if let Ok(count @ 22..) = stranger.recv(&mut buffer) {
+                    return buffer[..count].to_vec();
+                }
+            }
+        };
+        let given = call(&[0; 8]);
+        assert_eq!((given[0], given[3]), (4, 0x80));
+        closed += usize::from(call(&given[12..20])[0] == 0x25);
+    }
+    assert_eq!(closed, 1);
+    broker.wait_for("datagram_newcomers_refused", |count| count == 2);
+    // DATA of nobody's connection: one in a second is told so.
+    for _ in 0..20 {
+        strangers[0].send_to(&hex("210001000f1e2d3c4b5a6978000000000000c0002982690c"), broker.address).expect("sent");
+    }
+    broker.wait_for("datagrams_unknown", |count| count >= 20);
+    assert!(broker.stat("datagram_replies_dropped") >= 1);
+}
+
+#[test]
+fn a_missing_packet_and_a_silent_peer_of_generation_1_are_counted() {
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_gap_timeout_ms=50&rudp_silent_timeout_s=4", &[]);
+    let stock = Stock(udp());
+    stock.0.connect(broker.address).expect("a way");
+    // Without a keep-alive in MQTT, which would let it be silent for longer.
+    stock.send("01 0001 00 100C 0004 4D515454 04 02 0000 0000");
+    assert_eq!(stock.receive(), [1, 0, 1, 0, 0x20, 2, 0, 0]);
+    stock.send("01 0003 00 C000");
+    assert_eq!(stock.receive(), [1, 0, 2, 0, 0xD0, 0], "the one before it never came");
+    broker.wait_for("datagram_packets_missing", |count| count == 1);
+    broker.wait_for("datagram_peers_silent", |count| count == 1);
+    broker.wait_for("clients_connected", |count| count == 0);
 }
 
 #[test]
