@@ -1088,6 +1088,12 @@ typedef struct {
    * The connection goes on over another path.
    */
   void (*path_moved)(void *user_data, const nlmqtt_path_moved *moved);
+  /**
+   * This server (in the order they were added) does not know the protocol it was asked for first, so the connection is one of an older one,
+   * `protocol`, one of NLMQTT_DATAGRAMS_*: generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the connection
+   * is there, before `connected`; what carries any other connection says nlmqtt_client_datagram_stats, also inside `connected`.
+   */
+  void (*fell_back)(void *user_data, size_t server, int32_t protocol);
 } nlmqtt_client_callbacks;
 
 /**

@@ -43,6 +43,15 @@ pub struct nlmqtt_datagram_statistics {
     pub path_changes: u64,
 }
 
+pub(crate) fn number_of(protocol: DatagramProtocol) -> i32 {
+    match protocol {
+        DatagramProtocol::ReliableUdpOne => NLMQTT_DATAGRAMS_RUDP_1,
+        DatagramProtocol::ReliableUdpTwo => NLMQTT_DATAGRAMS_RUDP_2,
+        DatagramProtocol::Quic => NLMQTT_DATAGRAMS_QUIC,
+        DatagramProtocol::BareUdp => NLMQTT_DATAGRAMS_UDP,
+    }
+}
+
 const NO_DATAGRAMS: nlmqtt_datagram_statistics = nlmqtt_datagram_statistics {
     struct_size: size_of::<nlmqtt_datagram_statistics>(),
     protocol: 0,
@@ -62,12 +71,7 @@ impl From<DatagramStatistics> for nlmqtt_datagram_statistics {
     fn from(all: DatagramStatistics) -> Self {
         Self {
             struct_size: size_of::<Self>(),
-            protocol: match all.protocol {
-                DatagramProtocol::ReliableUdpOne => NLMQTT_DATAGRAMS_RUDP_1,
-                DatagramProtocol::ReliableUdpTwo => NLMQTT_DATAGRAMS_RUDP_2,
-                DatagramProtocol::Quic => NLMQTT_DATAGRAMS_QUIC,
-                DatagramProtocol::BareUdp => NLMQTT_DATAGRAMS_UDP,
-            },
+            protocol: number_of(all.protocol),
             datagram_bytes_max: all.datagram_bytes_max,
             round_trip_us: all.round_trip_us(),
             window_bytes: all.window_bytes,

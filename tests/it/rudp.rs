@@ -226,6 +226,33 @@ impl ClientHandler for Paths {
     }
 }
 
+/// What a client tells of a server that is behind it.
+struct Fallbacks(std::sync::mpsc::Sender<(usize, DatagramProtocol)>);
+
+impl ClientHandler for Fallbacks {
+    fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {
+        self.0.send((server, protocol)).expect("the test listens");
+    }
+}
+
+#[test]
+fn a_client_that_falls_back_tells_it_and_one_that_does_not_is_silent() {
+    let runtime = runtime();
+    let patience = nlmqtt::base::Duration::from_secs(PATIENCE.as_secs());
+    for (listener, generation, expected) in [("1", "auto", Some((0, DatagramProtocol::ReliableUdpOne))), ("1", "1", None), ("auto", "auto", None)] {
+        let broker = Broker::at(1, &format!("rudp://127.0.0.1:0?rudp_generation={listener}"), &[]);
+        let (sender, told) = channel();
+        let config = client_config(&broker.uri(), &[("version", "3.1.1"), ("rudp_generation", generation)]);
+        let client = client(&runtime, &config, Box::new(Fallbacks(sender)));
+        client.start();
+        client.wait_connected(patience).expect("let in");
+        assert_eq!(told.try_recv().ok(), expected, "{listener} {generation}");
+        let protocol = if listener == "auto" { DatagramProtocol::ReliableUdpTwo } else { DatagramProtocol::ReliableUdpOne };
+        assert_eq!(client.datagram_statistics().map(|all| all.protocol), Some(protocol));
+        client.stop_and_wait(StopRequest::default()).expect("stopped");
+    }
+}
+
 /// What a server tells of a client's path: where it is, and where it was.
 struct Places(std::sync::mpsc::Sender<(String, String)>);
 

@@ -535,6 +535,11 @@ fn what_stock_peers_ignore_is_ignored() {
     let mut second = Table::new(&Options { generation: Generation::Two, ..Options::default() }, true);
     assert!(second.comes(&hex("03 00 00 00")).is_empty() && second.comes(&data(1, HELLO)).is_empty());
     assert_eq!(second.endpoint.connections(), 0);
+    // Nor does a listener of generation 1 see anything in a CONNECT of the second but a CONNECT.
+    let mut first = Table::new(&one(), true);
+    let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
+    assert_eq!(first.comes(&connect), [hex("04 00 00 00")]);
+    assert_eq!(first.endpoint.connections(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::base::{Bucket, Instant};
 use crate::stack::rudp::Reason;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::{Close, Frame, Hello, One, VERSION};
+use crate::stack::rudp::options::Generation;
 use crate::stack::rudp::packet::is_connect;
 use crate::stack::rudp::peer::{Peer, Role, Way};
 use crate::stack::rudp::raw::{Raw, Took};
@@ -12,6 +13,10 @@ use crate::stack::rudp::raw::{Raw, Took};
 impl Endpoint {
     /// A CONNECT of generation 2. No state is made before it bears the id that was given to its address.
     pub(super) fn connect_second(&mut self, now: Instant, way: Way, hello: &Hello, datagram_bytes: usize) {
+        if self.limits.is_some() && self.options.generation == Generation::One {
+            // As a stock listener takes it, and a client that speaks both finds out.
+            return self.one(now, way, &One::Connect, datagram_bytes);
+        }
         if self.limits.is_none() || hello.version < VERSION || hello.sender == 0 || !self.options.has_second() {
             self.counters.unknown += 1;
             return;

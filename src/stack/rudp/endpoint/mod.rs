@@ -62,6 +62,7 @@ struct Connection {
     is_released: bool,
     /// When a client falls back to generation 1, unless a better answer comes.
     fallback_at: Option<Instant>,
+    has_fallen_back: bool,
     /// What of it was counted.
     losses: Losses,
     memory_bytes: usize,
@@ -195,6 +196,7 @@ impl Endpoint {
             is_told: false,
             is_released: false,
             fallback_at: None,
+            has_fallen_back: false,
             losses: Losses::default(),
             memory_bytes: 0,
         };
@@ -287,6 +289,7 @@ impl Endpoint {
         if peer.is_calling() {
             let (own_id, way) = (peer.own_id(), peer.way());
             connection.kind = Kind::First(Box::new(First::calling(now, way, true, &self.options, self.keys.fork(&mut self.rng))));
+            connection.has_fallen_back = true;
             self.by_id.remove(&own_id);
             self.counters.fallbacks += 1;
         }
@@ -362,7 +365,7 @@ impl Endpoint {
         let (marks, ending) = connection.kind.said();
         if core::mem::take(&mut marks.is_opened) {
             connection.is_told = true;
-            let about = Box::new(About { packet_bytes_max, ..About::default() });
+            let about = Box::new(About { packet_bytes_max, is_fallback: connection.has_fallen_back, ..About::default() });
             return Some(if role == Role::Client { Event::Opened(about) } else { Event::Accepted { peer: way.remote, local: way.local, about } });
         }
         if !connection.is_told && role == Role::Listener {
