@@ -4,14 +4,12 @@ use core::any::Any;
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, Key, Kind, count_flaw, id_of, key_of};
+use super::{Endpoint, Key, Kind, id_of, key_of};
 use crate::base::Instant;
 use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
-use crate::stack::rudp::frame::Frame;
 use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
-use crate::stack::rudp::packet::may_begin;
 use crate::stack::rudp::peer::{Peer, Role, Way};
 use crate::stack::rudp::raw::Raw;
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, DatagramStatistics};
@@ -81,16 +79,16 @@ impl DatagramEndpoint for Endpoint {
         }
         self.counters.datagrams += 1;
         let way = Way { remote: datagram.from, local: datagram.to };
-        if may_begin(datagram.bytes[0]) && self.options.has_raw() {
-            return self.bare(now, way, datagram.bytes);
-        }
-        match Frame::read(datagram.bytes) {
-            Ok(frame) => self.frame(now, way, &frame, datagram.bytes.len()),
-            Err(flaw) => count_flaw(&mut self.counters, flaw),
-        }
+        self.take_datagram(now, way, datagram.bytes, self.limits.is_some());
     }
 
     fn transmit(&mut self, now: Instant, segments_max: usize, out: &mut Transmit) -> bool {
+        // All that came has been taken: now those whom nobody knows.
+        if !self.strangers.is_empty() {
+            for (way, bytes) in self.strangers.take() {
+                self.take_datagram(now, way, &bytes, false);
+            }
+        }
         out.bytes.clear();
         (out.segment_bytes, out.ecn) = (None, 0);
         if let Some((way, bytes)) = self.replies.pop_front() {
@@ -234,6 +232,6 @@ impl DatagramEndpoint for Endpoint {
     fn memory_bytes(&self) -> usize {
         let tables = self.connections.capacity() * size_of::<super::Connection>() + self.timers.len() * size_of::<(Instant, Key)>() * 2;
         let maps = (self.by_id.capacity() + self.by_address.capacity() + self.by_listener.capacity()) * (size_of::<SocketAddr>() + size_of::<Key>());
-        size_of::<Self>() + tables + maps + self.memory_bytes + self.throttle.memory_bytes()
+        size_of::<Self>() + tables + maps + self.memory_bytes + self.throttle.memory_bytes() + self.strangers.memory_bytes()
     }
 }

@@ -9,11 +9,13 @@
 //! news, what it may have to send into the list of those that are ready, its next deadline into the one ordered set, and if it
 //! is over and released, it is forgotten. Every list holds a connection at most once.
 //!
-//! In `listener` is what concerns those who come in, in `face` the trait.
+//! What is of no connection waits until all that came is taken (`strangers`). In `listener` is what concerns those who come in, in `face` the
+//! trait.
 
 mod face;
 mod kind;
 mod listener;
+mod strangers;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeSet, VecDeque};
@@ -27,12 +29,14 @@ use super::first::First;
 use super::frame::{Flaw, Frame, One};
 use super::known::KnownServers;
 use super::options::{Generation, Options};
+use super::packet::may_begin;
 use super::peer::{Role, Way};
 use super::throttle::Throttle;
 use crate::base::{Bucket, Instant, PeerMap, Rng, peer_map};
 use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, Transmit};
 
 use kind::{Kind, Losses};
+use strangers::{Strangers, receiver_of};
 
 pub use face::Maker;
 
@@ -123,6 +127,7 @@ pub struct Endpoint {
     news: VecDeque<Key>,
     /// Who was turned away because there are too many connections, of whom the host is to hear.
     turned_away: VecDeque<SocketAddr>,
+    strangers: Strangers,
     replies: VecDeque<(Way, heapless::Vec<u8, 44>)>,
     /// A datagram that did not fit the batch before.
     spare: Option<(Way, Vec<u8>)>,
@@ -161,6 +166,7 @@ impl Endpoint {
             ready: VecDeque::new(),
             news: VecDeque::new(),
             turned_away: VecDeque::new(),
+            strangers: Strangers::default(),
             replies: VecDeque::new(),
             spare: None,
             resets: None,
@@ -208,6 +214,26 @@ impl Endpoint {
             self.by_address.insert(way.remote, key);
         }
         key
+    }
+
+    /// Takes a datagram; `may_wait`: one of nobody's connection waits for what else came.
+    fn take_datagram(&mut self, now: Instant, way: Way, bytes: &[u8], may_wait: bool) {
+        let is_raw = may_begin(bytes[0]) && self.options.has_raw();
+        let frame = match (!is_raw).then(|| Frame::read(bytes)).transpose() {
+            Ok(frame) => frame,
+            Err(flaw) => return count_flaw(&mut self.counters, flaw),
+        };
+        let id = frame.as_ref().and_then(receiver_of);
+        let is_known = || id.map_or_else(|| self.by_address.contains_key(&way.remote), |id| self.by_id.contains_key(&id));
+        match &frame {
+            _ if may_wait && !is_known() => {
+                if !self.strangers.keep(way, bytes, id.is_some()) {
+                    *(if id.is_some() { &mut self.counters.refused } else { &mut self.counters.first_refused }) += 1;
+                }
+            }
+            Some(frame) => self.frame(now, way, frame, bytes.len()),
+            None => self.bare(now, way, bytes),
+        }
     }
 
     fn frame(&mut self, now: Instant, way: Way, frame: &Frame<'_>, datagram_bytes: usize) {
