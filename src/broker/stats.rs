@@ -118,7 +118,7 @@ stats! {
     datagrams_not_kept,
     /// Packets of the first generation of reliable UDP that were waited for in vain.
     datagram_packets_missing,
-    /// Connections over reliable UDP and udp:// that ended because nothing was heard of the client any more.
+    /// Connections over reliable UDP and udp:// that ended because nothing was heard of the client any more, or it had begun anew.
     datagram_peers_silent,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,

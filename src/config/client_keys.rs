@@ -372,7 +372,7 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         "rudp_keepalive_s",
         keep_alive,
         0,
-        "reliable UDP: after so long without sending, a frame shows the server that, and where, the client is; 0: none does"
+        "reliable UDP: after so long without sending, a frame shows the server that, and where, the client is; 0: none does, MQTT's keep-alive has to"
     ),
     #[cfg(feature = "rudp")]
     row!(

@@ -303,7 +303,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
         name: "rudp_idle_timeout_s",
         aliases: &[],
         expected: "a number from 1 to 65535",
-        doc: "reliable UDP: a client that is silent for so long is given up; the smaller value of both sides counts",
+        doc: "reliable UDP: a client that is silent for so long is given up; the smaller value of both sides counts, unless the client shows itself by MQTT only",
         read: |listener| listener.rudp.idle_timeout.as_secs().to_string(),
         write: |listener, text| Some(listener.rudp.idle_timeout = core::time::Duration::from_secs(number(1, 65_535, text)?)),
     },
@@ -335,7 +335,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
         "rudp_max_half_open",
         rudp.half_open_max,
         1,
-        1000000,
+        10000,
         "reliable UDP: clients of generation 2 at one time whose first packet is not there yet, at most max_handshakes"
     ),
     #[cfg(feature = "rudp")]
@@ -343,11 +343,11 @@ pub(super) static KEYS: &[ListenerKey] = &[
         "rudp_max_half_open_per_source",
         rudp.half_open_per_source_max,
         1,
-        1000000,
+        10000,
         "reliable UDP: such clients of one address, at most max_handshakes_per_address"
     ),
     #[cfg(feature = "rudp")]
-    plain!("rudp_max_unproven", rudp.unproven_max, 1, 1000000, "generation 1 and udp://: clients at one time whose address is not proved"),
+    plain!("rudp_max_unproven", rudp.unproven_max, 1, 100000, "generation 1 and udp://: clients at one time whose address is not proved"),
     #[cfg(feature = "rudp")]
     plain!(
         "rudp_rate_newcomers",

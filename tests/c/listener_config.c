@@ -489,7 +489,7 @@ static void what_cannot_be_used_says_what_its_key_says(void)
     expect_error(nlmqtt_listener_config_set_backlog(listener, 0), "backlog: ");
     expect_error(nlmqtt_listener_config_set_tcp(listener, 1, 86400001), "tcp_user_timeout_ms: ");
     expect_value(listener, "tcp_keepalive_s", "0");
-    expect_error(nlmqtt_listener_config_set_rudp_newcomers(listener, 0, 1000001, 0), "rudp_max_half_open_per_source: ");
+    expect_error(nlmqtt_listener_config_set_rudp_newcomers(listener, 0, 10001, 0), "rudp_max_half_open_per_source: ");
     expect_error(nlmqtt_listener_config_set_rudp_rates(listener, 0, 0), "rudp_rate_newcomers: ");
     expect_error(nlmqtt_listener_config_set_rudp_patience(listener, 60001, 0), "rudp_gap_timeout_ms: ");
     expect_error(nlmqtt_listener_config_set_rudp_raw(listener, false, "here"), "rudp_raw_trusted: ");

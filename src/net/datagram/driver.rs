@@ -10,6 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
 use rustix::io::Errno;
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::stream::{SharedSide, Stream};
@@ -48,6 +49,7 @@ pub struct Bound {
     socket: Socket,
     state: UdpSocketState,
     local: SocketAddr,
+    may_fragment: bool,
 }
 
 /// A UDP socket that is bound.
@@ -70,13 +72,25 @@ pub fn bind(address: SocketAddr, options: &DialOptions) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     let state = UdpSocketState::new((&socket).into())?;
     let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(Bound { socket, state, local })
+    Ok(Bound { socket, state, local, may_fragment: false })
 }
 
 impl Bound {
     /// Where it is.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// From now on datagrams that are larger than the path takes are cut, and not dropped.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn let_fragment(&mut self) -> io::Result<()> {
+        self.may_fragment = true;
+        match self.local.is_ipv6() {
+            true => Ok(set_ipv6_mtu_discover(&self.socket, Ipv6PathMtuDiscovery::WANT)?),
+            false => Ok(set_ip_mtu_discover(&self.socket, Ipv4PathMtuDiscovery::WANT)?),
+        }
     }
 
     /// For the poll.
@@ -378,7 +392,10 @@ impl Driver {
     }
 
     /// Goes on over another socket.
-    pub fn rebind(&mut self, now: Instant, bound: Bound, shared: &Shared) {
+    pub fn rebind(&mut self, now: Instant, mut bound: Bound, shared: &Shared) {
+        if self.bound.may_fragment && bound.let_fragment().is_err() {
+            return;
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
         if shared.registry.register(&mut SourceFd(&bound.socket.as_raw_fd()), Token(self.place as usize), interest).is_err() {
             return;
@@ -525,5 +542,22 @@ impl Inner {
             self.is_finished = true;
             machine.finish(now, id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::{ip_mtu_discover, ipv6_mtu_discover};
+
+    #[test]
+    fn a_socket_cuts_datagrams_only_where_it_was_told_to() {
+        let mut four = bind(([127, 0, 0, 1], 0).into(), &DialOptions::default()).expect("bound");
+        assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::PROBE);
+        four.let_fragment().expect("an option");
+        assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::WANT);
+        let mut six = bind((Ipv6Addr::LOCALHOST, 0).into(), &DialOptions::default()).expect("bound");
+        six.let_fragment().expect("an option");
+        assert!(ipv6_mtu_discover(six.socket()).expect("an option") == Ipv6PathMtuDiscovery::WANT);
     }
 }

@@ -47,6 +47,12 @@ impl MakeDatagrams for Maker {
         Box::new(endpoint)
     }
 
+    fn may_fragment(&self) -> bool {
+        // A packet of generation 1 is one datagram, whatever the path takes. Who tries larger frames of generation 2 has to see them get lost.
+        let tries = self.options.has_second() && self.options.probe_bytes_max > self.options.frame_bytes;
+        (self.options.has_first() || self.options.has_raw()) && !tries
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -237,18 +237,16 @@ impl Endpoint {
     }
 
     fn frame(&mut self, now: Instant, way: Way, frame: &Frame<'_>, datagram_bytes: usize) {
-        let id = match frame {
+        match frame {
             Frame::One(one) => return self.one(now, way, one, datagram_bytes),
             Frame::Connect(hello) => return self.connect_second(now, way, hello, datagram_bytes),
-            Frame::Connack { hello, .. } => hello.receiver,
-            Frame::Data(data) => data.id,
-            Frame::Ack { id, .. } | Frame::Ping { id, .. } => *id,
-            Frame::Close(close) => close.id,
             Frame::Reset { id, .. } => {
                 let Some(&key) = self.by_listener.get(id) else { return };
                 return self.second(now, key, way, frame, datagram_bytes);
             }
-        };
+            Frame::Connack { .. } | Frame::Data(_) | Frame::Ack { .. } | Frame::Ping { .. } | Frame::Close(_) => {}
+        }
+        let Some(id) = receiver_of(frame) else { return };
         let key = self.by_id.get(&id).copied().filter(|key| self.connections.get(*key).is_some_and(|connection| !connection.kind.is_over()));
         match key {
             Some(key) => self.second(now, key, way, frame, datagram_bytes),
@@ -418,6 +416,7 @@ impl Endpoint {
     /// Fills `out` with a datagram of this connection, and more of the same size.
     fn batch(&mut self, now: Instant, key: Key, segments_max: usize, out: &mut Transmit) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
+        let has_segments = connection.kind.own_id().is_some();
         let token = connection.kind.own_id().map_or(0, |id| self.keys.token(id));
         let mut next = |bytes: &mut Vec<u8>| connection.kind.transmit(now, token, bytes);
         let Some(way) = next(&mut out.bytes) else { return false };
@@ -425,7 +424,7 @@ impl Endpoint {
         let segment = out.bytes.len();
         for _ in 1..segments_max {
             let start = out.bytes.len();
-            if start + segment > BATCH_BYTES_MAX {
+            if start + segment > BATCH_BYTES_MAX || (!has_segments && segment > SEGMENT_BYTES_MAX) {
                 break;
             }
             let Some(following) = next(&mut out.bytes) else { break };
@@ -443,6 +442,8 @@ impl Endpoint {
     }
 }
 
+/// What may have to be cut by IP (IPv6 takes 1,280 bytes everywhere) is no part of a batch: the kernel takes no such segments.
+const SEGMENT_BYTES_MAX: usize = 1_232;
 /// A batch is no larger than what one send takes.
 const BATCH_BYTES_MAX: usize = 60_000;
 
