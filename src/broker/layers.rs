@@ -106,7 +106,7 @@ impl Shard {
         stats.datagram_packets_missing += counters.packets_missing;
         stats.datagram_peers_silent += counters.silent;
         if counters.refused > 0 {
-            self.hooks.log(2, &|| format!("{listener}: {} newcomers were turned away", counters.refused));
+            self.hooks.log(2, &|| format!("{listener}: newcomers turned away: {}", counters.refused));
         }
     }
 

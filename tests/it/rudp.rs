@@ -339,15 +339,29 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).expect("digits"), 16).expect("hexadecimal")).collect()
 }
 
+/// The log of a server.
+struct Log(std::sync::mpsc::Sender<String>);
+
+impl Hooks for Log {
+    fn log(&mut self, _: u8, text: &dyn Fn() -> String) {
+        // The server may be heard for longer than the test.
+        let _ = self.0.send(text());
+    }
+}
+
 #[test]
 fn limits_of_newcomers_have_keys_and_are_counted() {
-    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_max_unproven=1&rudp_max_half_open=1&rudp_rate_resets=1", &[]);
+    let (log, told) = channel();
+    let uri = "rudp://127.0.0.1:0?rudp_max_unproven=1&rudp_max_half_open=1&rudp_rate_resets=1";
+    let broker = Broker::with_hooks(1, uri, &[], |_| Some(Box::new(Log(log.clone()))));
     // Two sessions of generation 1 without a proof.
     let strangers = [udp(), udp()];
     for stranger in &strangers {
         stranger.send_to(&hex("01 0001 00 100C 0004 4D515454 04 02 0000 0000"), broker.address).expect("sent");
     }
     broker.wait_for("datagram_newcomers_refused", |count| count == 1);
+    let is_told = |text: &String| *text == format!("{}: newcomers turned away: 1", Endpoint::Udp(broker.address));
+    assert!(told.try_iter().any(|text| is_told(&text)), "and the log says so");
     // Two of generation 2 that say nothing: each is given an id, and comes back with it.
     let mut closed = 0;
     for (stranger, own) in strangers.iter().zip([1_u64, 2]) {
