@@ -72,5 +72,9 @@ for scheme in mqtts ws wss rudp rudps; do
         check "$name over $scheme" env NLMQTT_TEST_SCHEME=$scheme "$out/$name"
     done
 done
+# Bare packets have no good-bye: without client_messages, in which a client of MQTT 3.1.1 has to learn at once that it was thrown out.
+for name in client_auth client_callbacks client_life client_request; do
+    check "$name over udp" env NLMQTT_TEST_SCHEME=udp "$out/$name"
+done
 echo "c: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

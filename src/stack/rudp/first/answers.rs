@@ -20,7 +20,8 @@ pub struct Answers {
 impl Answers {
     /// A packet leaves for the first time.
     pub fn asked(&mut self, packet: &[u8]) {
-        if let Some(answer) = answer_to(packet) {
+        // One answer does for the same question asked twice.
+        if let Some(answer) = answer_to(packet).filter(|answer| self.waiting.iter().all(|(waiting, _)| waiting != answer)) {
             self.waiting.push_back((answer, None));
         }
     }
@@ -116,6 +117,7 @@ mod tests {
     #[test]
     fn an_answer_that_overtakes_the_acknowledgement_is_not_waited_for_any_more() {
         let mut answers = Answers::default();
+        answers.asked(&[0xC0, 0]);
         answers.asked(&[0xC0, 0]);
         answers.came(&[0xD0, 0]);
         answers.arrived(Instant::START, &[0xC0, 0]);
