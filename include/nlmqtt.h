@@ -227,6 +227,11 @@
 #define NLMQTT_DATAGRAMS_QUIC 3
 
 /**
+ * Bare packets of MQTT in datagrams (`udp://`).
+ */
+#define NLMQTT_DATAGRAMS_UDP 4
+
+/**
  * Go on, with what the decision changes (authentication data, filters).
  */
 #define NLMQTT_ALLOW 0
@@ -947,11 +952,11 @@ typedef struct {
    */
   uint32_t datagram_bytes_max;
   /**
-   * The smoothed round trip in microseconds; 0: not measured (the first generation does not).
+   * The smoothed round trip in microseconds; 0: not measured (the first generation and bare packets do not).
    */
   uint64_t round_trip_us;
   /**
-   * The congestion window in bytes: so much may be on its way without an acknowledgement. 0: there is none (the first generation).
+   * The congestion window in bytes: so much may be on its way without an acknowledgement. 0: there is none (the first generation, bare packets).
    */
   uint64_t window_bytes;
   /**
@@ -1083,6 +1088,12 @@ typedef struct {
    * The connection goes on over another path.
    */
   void (*path_moved)(void *user_data, const nlmqtt_path_moved *moved);
+  /**
+   * This server (in the order they were added) does not know the protocol it was asked for first, so the connection is one of an older one,
+   * `protocol`, one of NLMQTT_DATAGRAMS_*: generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the connection
+   * is there, before `connected`; what carries any other connection says nlmqtt_client_datagram_stats, also inside `connected`.
+   */
+  void (*fell_back)(void *user_data, size_t server, int32_t protocol);
 } nlmqtt_client_callbacks;
 
 /**
@@ -2100,7 +2111,7 @@ typedef struct {
   nlmqtt_free_fn free_fn;
   /**
    * Begins a connection to the host and port of the server's URI, or of key `proxy_uri` (borrowed until it returns; names are not looked
-   * up before); unix:// and inproc:// are not asked for, quic:// is refused beside it. TLS and WebSocket of the URI lie above this
+   * up before); unix:// and inproc:// are not asked for, quic://, rudp:// and udp:// are refused beside it. TLS and WebSocket of the URI lie above this
    * stream: for a TLS library of your own use mqtt://. OK: `connection_out` is
    * set, and `descriptor_out` to a descriptor that epoll knows (a socket, an eventfd, a pipe), open until `close`, not closed by this
    * library. Whenever it becomes readable or writable, or an eventfd is written to, what waits is tried again: `opened`, `read`,
@@ -2464,8 +2475,9 @@ void nlmqtt_client_config_free(nlmqtt_client_config *config);
 
 /**
  * Adds a server, `SCHEME://user:password@host:port?key=value`: mqtt or tcp (TCP, port 1883 if there is none), mqtts, tls or ssl (TLS, 8883), ws and
- * wss (WebSocket, 80 and 443), rudp and rudps (reliable UDP, 14567), quic (with that feature, 14567), unix:///PATH, inproc://NAME. A user name,
- * password or key counts for the whole client. Several servers are a ladder: the one with the lowest `priority` is tried
+ * wss (WebSocket, 80 and 443), rudp and rudps (reliable UDP, 14567), udp (bare packets in datagrams, 1883), quic (with that feature, 14567),
+ * unix:///PATH, inproc://NAME. A user name, password or key counts for the whole client.
+ * Several servers are a ladder: the one with the lowest `priority` is tried
  * first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
  * is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not
  * such a URI; UNSUPPORTED: a transport this build does not have. Nothing changes then.
@@ -3263,6 +3275,43 @@ nlmqtt_status nlmqtt_listener_config_set_tcp(nlmqtt_listener_config *config,
                                              uint32_t user_timeout_ms);
 
 /**
+ * Keys rudp_max_half_open, rudp_max_half_open_per_source and rudp_max_unproven: clients of reliable UDP at one time whose first packet is not there
+ * yet, in all and of one address, and those of generation 1 and of udp:// whose address is not proved. 0: the default (256, 32, 64). Who is
+ * above that is turned away and counted (`datagram_newcomers_refused`). CONFIG: more than 10,000, 10,000, 100,000, or a build without reliable UDP.
+ */
+nlmqtt_status nlmqtt_listener_config_set_rudp_newcomers(nlmqtt_listener_config *config,
+                                                        uint32_t half_open_max,
+                                                        uint32_t half_open_per_source_max,
+                                                        uint32_t unproven_max);
+
+/**
+ * Keys rudp_rate_newcomers and rudp_rate_resets: CONNECTs of generation 1 and udp:// of one address in a second, and answers in a second to who believes in a
+ * connection that is not there. What is above that is dropped and counted. CONFIG: 0 newcomers, more than 1,000,000, or a build without reliable
+ * UDP.
+ */
+nlmqtt_status nlmqtt_listener_config_set_rudp_rates(nlmqtt_listener_config *config,
+                                                    uint32_t newcomers,
+                                                    uint32_t resets);
+
+/**
+ * Keys rudp_gap_timeout_ms and rudp_silent_timeout_s, of generation 1: milliseconds a missing packet is waited for before those behind it are handed on,
+ * and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (5,000, 300).
+ * CONFIG: more than a minute, or than a day; or a build without reliable UDP.
+ */
+nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *config,
+                                                       uint32_t gap_timeout_ms,
+                                                       uint32_t silent_timeout_s);
+
+/**
+ * Keys rudp_raw and rudp_raw_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
+ * that are believed to be where such packets come from, while others get no more bytes than they send (NULL: those of this host only). Copied. CONFIG: not
+ * such a list, or a build without reliable UDP.
+ */
+nlmqtt_status nlmqtt_listener_config_set_rudp_raw(nlmqtt_listener_config *config,
+                                                  bool enabled,
+                                                  const char *trusted);
+
+/**
  * Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.
  */
 nlmqtt_status nlmqtt_listener_config_set_dscp(nlmqtt_listener_config *config, uint8_t dscp);
@@ -3851,8 +3900,8 @@ nlmqtt_status nlmqtt_server_config_load_environment(nlmqtt_server_config *config
 
 /**
  * Adds a listener, `SCHEME://ADDRESS:PORT`: mqtt or tcp (TCP, port 1883 if there is none), mqtts, tls or ssl (TLS, 8883), ws and wss (WebSocket, 8083
- * and 8084), rudp and rudps (reliable UDP, 14567), quic (with that feature, 14567); `inproc://NAME` inside the process; or `unix:///PATH` for a Unix
- * socket, whose file is made at the start and removed at the stop (one that is there is
+ * and 8084), rudp and rudps (reliable UDP, 14567), udp (bare packets in datagrams, 1883), quic (with that feature, 14567); `inproc://NAME` inside
+ * the process; or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
  * replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has
  * the table. Port 0 takes a free one, no address or `*` is every address, `localhost` is 127.0.0.1 and ::1. UNSUPPORTED:
  * a transport this build does not have; CONFIG: not a URI of a listener, or there already.

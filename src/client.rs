@@ -158,12 +158,18 @@ pub struct ClientParts {
     pub receive: Option<ReceiveOptions>,
 }
 
-/// Stock peers of reliable UDP's first generation speak MQTT 3.1.1: whoever wants 5.0 does not fall back to it.
+/// What MQTT's options mean for reliable UDP. Stock peers of the first generation speak MQTT 3.1.1: whoever wants 5.0 does not fall back to
+/// it. And without a keep-alive of its own, it may not give up before MQTT's does.
 #[cfg(feature = "rudp")]
-fn of_version(mut way: WaySettings, version: crate::codec::Version) -> Result<WaySettings, Error> {
+fn of_options(mut way: WaySettings, version: crate::codec::Version, keep_alive_s: u16) -> Result<WaySettings, Error> {
     use crate::stack::rudp::Generation;
+    way.rudp.mqtt_silence = Duration::from_millis(u64::from(keep_alive_s) * 1_500);
+    if way.rudp.keep_alive == Duration::ZERO {
+        way.rudp.idle_timeout = way.rudp.idle_timeout.max(way.rudp.mqtt_silence);
+    }
     match way.rudp.generation {
         _ if version != crate::codec::Version::V5 => {}
+        Generation::Raw => {}
         Generation::One => return Err(Error::Invalid("rudp_generation=1 is spoken with MQTT 3.1.1 only".to_owned())),
         Generation::Auto | Generation::Two => way.rudp.generation = Generation::Two,
     }
@@ -178,15 +184,15 @@ impl Client {
     pub fn new(runtime: &Runtime, parts: ClientParts, handler: Box<dyn ClientHandler>) -> Result<Self, Error> {
         let ClientParts { options, servers, dial, tls, way, receive } = parts;
         #[cfg(feature = "rudp")]
-        let version = options.version;
+        let (version, keep_alive_s) = (options.version, options.keep_alive_s);
         let queue = options.queue;
         let has_method = options.authentication.is_some();
         let machine = machine::Client::new(options, runtime.budget().clone(), runtime.rng())?;
         #[cfg(feature = "rudp")]
-        let way = of_version(way, version)?;
+        let way = of_options(way, version, keep_alive_s)?;
         let remotes = net::remotes(servers, &tls, &way)?;
-        if dial.transport.is_some() && remotes.iter().any(|remote| matches!(remote.address.transport.underlay, net::Underlay::Quic | net::Underlay::Rudp)) {
-            return Err(Error::Invalid("quic:// and rudp:// go over UDP, and a transport of the application is a stream".to_owned()));
+        if dial.transport.is_some() && remotes.iter().any(|remote| remote.address.transport.underlay.is_datagrams()) {
+            return Err(Error::Invalid("quic://, rudp:// and udp:// go over UDP, and a transport of the application is a stream".to_owned()));
         }
         if let Some(remote) = remotes.iter().find(|remote| !remote.is_literal()).filter(|_| !runtime.can_resolve() && dial.transport.is_none()) {
             let name = remote.dialled().0;

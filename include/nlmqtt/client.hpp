@@ -52,6 +52,7 @@ struct client_callbacks {
     std::function<void(uint8_t reason, bytes data)> auth;                        ///< The server sent AUTH.
     std::function<void(message_view message, nlmqtt_status status)> dropped;     ///< A message was given up.
     std::function<void(const nlmqtt_path_moved &moved)> path_moved;              ///< The connection goes another way (QUIC, reliable UDP).
+    std::function<void(size_t server, int32_t protocol)> fell_back;              ///< The server knows generation 1 of reliable UDP only.
     /** Is told what left these callbacks and those given to the client later; empty: it is ignored. */
     escaped_function escaped;
 };
@@ -322,6 +323,7 @@ private:
         NLMQTT_TELL(auth);
         NLMQTT_TELL(dropped);
         NLMQTT_TELL(path_moved);
+        NLMQTT_TELL(fell_back);
 #undef NLMQTT_TELL
 /** @endcond */
         client made;

@@ -101,6 +101,26 @@ public:
     {
         return detail::answer(nlmqtt_listener_config_set_tcp(get(), keepalive_s, user_timeout_ms));
     }
+    /** Keys rudp_max_half_open, rudp_max_half_open_per_source and rudp_max_unproven; 0: the default. */
+    returns<void> set_rudp_newcomers(uint32_t half_open_max, uint32_t half_open_per_source_max, uint32_t unproven_max)
+    {
+        return detail::answer(nlmqtt_listener_config_set_rudp_newcomers(get(), half_open_max, half_open_per_source_max, unproven_max));
+    }
+    /** Keys rudp_rate_newcomers and rudp_rate_resets. */
+    returns<void> set_rudp_rates(uint32_t newcomers, uint32_t resets)
+    {
+        return detail::answer(nlmqtt_listener_config_set_rudp_rates(get(), newcomers, resets));
+    }
+    /** Keys rudp_gap_timeout_ms and rudp_silent_timeout_s; 0: the default. */
+    returns<void> set_rudp_patience(uint32_t gap_timeout_ms, uint32_t silent_timeout_s)
+    {
+        return detail::answer(nlmqtt_listener_config_set_rudp_patience(get(), gap_timeout_ms, silent_timeout_s));
+    }
+    /** Keys rudp_raw and rudp_raw_trusted. */
+    returns<void> set_rudp_raw(bool enabled, c_text trusted = nullptr)
+    {
+        return detail::answer(nlmqtt_listener_config_set_rudp_raw(get(), enabled, trusted));
+    }
     /** Key dscp. */
     returns<void> set_dscp(uint8_t dscp) { return detail::answer(nlmqtt_listener_config_set_dscp(get(), dscp)); }
     /** Keys mode and owner of a Unix socket's file. */

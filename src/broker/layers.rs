@@ -91,9 +91,9 @@ impl Shard {
         }
     }
 
-    /// A listener over datagrams has counted so much more.
+    /// A listener over datagrams has counted so much more; it says so once a second at most.
     #[cfg(feature = "datagram")]
-    pub fn count_datagrams(&mut self, counters: &DatagramCounters) {
+    pub fn count_datagrams(&mut self, listener: &str, counters: &DatagramCounters) {
         let stats = &mut self.stats;
         stats.datagrams_received += counters.received;
         stats.datagrams_malformed += counters.malformed;
@@ -105,6 +105,12 @@ impl Shard {
         stats.handshakes_crowded += counters.crowded;
         stats.handshakes_delayed += counters.delayed;
         stats.datagram_words_lost += counters.words_lost;
+        stats.datagrams_not_kept += counters.not_kept;
+        stats.datagram_packets_missing += counters.packets_missing;
+        stats.datagram_peers_silent += counters.silent;
+        if counters.refused > 0 {
+            self.hooks.log(2, &|| format!("{listener}: newcomers turned away: {}", counters.refused));
+        }
     }
 
     /// Somebody did not come as far as a connection.

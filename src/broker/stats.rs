@@ -116,6 +116,12 @@ stats! {
     datagram_replies_dropped,
     /// Connections over datagrams that were closed here and whose last bytes were given up: not acknowledged within 5 s, or too many of these.
     datagram_words_lost,
+    /// Datagrams of connections for which there was no place; most come again (reliable UDP).
+    datagrams_not_kept,
+    /// Packets of the first generation of reliable UDP that were waited for in vain.
+    datagram_packets_missing,
+    /// Connections over reliable UDP and udp:// that ended because nothing was heard of the client any more, or it had begun anew.
+    datagram_peers_silent,
     /// Connections closed because nothing came for 1.5 times the keep-alive.
     keep_alive_timeouts,
     /// Clients of MQTT 5 that were told a shorter keep-alive than they asked for.

@@ -9,6 +9,7 @@ use crate::base::{Duration, IdMap, Instant};
 use crate::net::{ClientGauge, ClientHandler, MessageIntake, PathMoved};
 use crate::proto;
 use crate::proto::client::{self as machine, ReceiveRoom};
+use crate::stack::DatagramProtocol;
 
 /// Failed requests whose end is remembered for a later wait.
 const FAILURES_KEPT: usize = 1_024;
@@ -290,6 +291,11 @@ impl ClientHandler for Tracking {
         self.handler.refused(token, error);
         self.complete(token, Completion::Refused(error));
         self.told();
+    }
+
+    fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {
+        self.told();
+        self.handler.fell_back(server, protocol);
     }
 
     fn path_moved(&mut self, moved: PathMoved) {

@@ -372,7 +372,15 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         "rudp_keepalive_s",
         keep_alive,
         0,
-        "reliable UDP: after so long without sending, a frame shows the server that, and where, the client is; 0: none does"
+        "reliable UDP: after so long without sending, a frame shows the server that, and where, the client is; 0: none does, MQTT's keep-alive has to"
+    ),
+    #[cfg(feature = "rudp")]
+    row!(
+        Kind::Number(1, DAY_MS),
+        "rudp_answer_timeout_ms",
+        "generation 1: a server that has taken a packet and does not answer it for so long is left, because it would never repeat its answer",
+        |c| Value::Number(u64::try_from(c.way.rudp.answer_timeout.as_millis()).unwrap_or(u64::MAX)),
+        |c, v| c.way.rudp.answer_timeout = Duration::from_millis(v.into_number())
     ),
     #[cfg(feature = "rudp")]
     rudp_number!("rudp_window", window_bytes_max, Kind::Bytes(8_192, 16 << 20), "reliable UDP: bytes the server may send before the first of them was read"),

@@ -310,7 +310,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
         name: "rudp_idle_timeout_s",
         aliases: &[],
         expected: "a number from 1 to 65535",
-        doc: "reliable UDP: a client that is silent for so long is given up; the smaller value of both sides counts",
+        doc: "reliable UDP: a client that is silent for so long is given up; the smaller value of both sides counts, unless the client shows itself by MQTT only",
         read: |listener| listener.rudp.idle_timeout.as_secs().to_string(),
         write: |listener, text| Some(listener.rudp.idle_timeout = core::time::Duration::from_secs(number(1, 65_535, text)?)),
     },
@@ -337,6 +337,66 @@ pub(super) static KEYS: &[ListenerKey] = &[
             Some(listener.rudp.reset_key = Some(ResetKey([(key >> 64) as u64, key as u64])))
         },
     },
+    #[cfg(feature = "rudp")]
+    plain!(
+        "rudp_max_half_open",
+        rudp.half_open_max,
+        1,
+        10000,
+        "reliable UDP: clients of generation 2 at one time whose first packet is not there yet, at most max_handshakes"
+    ),
+    #[cfg(feature = "rudp")]
+    plain!(
+        "rudp_max_half_open_per_source",
+        rudp.half_open_per_source_max,
+        1,
+        10000,
+        "reliable UDP: such clients of one address, at most max_handshakes_per_address"
+    ),
+    #[cfg(feature = "rudp")]
+    plain!("rudp_max_unproven", rudp.unproven_max, 1, 100000, "generation 1 and udp://: clients at one time whose address is not proved"),
+    #[cfg(feature = "rudp")]
+    plain!(
+        "rudp_rate_newcomers",
+        rudp.first_generation_per_second,
+        1,
+        1000000,
+        "generation 1 and udp://: CONNECTs of one address in a second; beyond, they are dropped"
+    ),
+    #[cfg(feature = "rudp")]
+    plain!(
+        "rudp_rate_resets",
+        rudp.resets_per_second,
+        0,
+        1000000,
+        "reliable UDP: answers in a second to who believes in a connection that is not there; beyond, they find out by silence"
+    ),
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_gap_timeout_ms",
+        aliases: &[],
+        expected: "a number from 1 to 60000",
+        doc: "generation 1: how long a missing packet is waited for before those behind it are handed on",
+        read: |listener| listener.rudp.gap_timeout.as_millis().to_string(),
+        write: |listener, text| Some(listener.rudp.gap_timeout = core::time::Duration::from_millis(number(1, 60_000, text)?)),
+    },
+    #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_silent_timeout_s",
+        aliases: &[],
+        expected: "a number from 1 to 86400",
+        doc: "generation 1 and udp://: a client that is silent for so long is forgotten, unless 1.5 times its MQTT keep-alive is longer",
+        read: |listener| listener.rudp.silent_timeout.as_secs().to_string(),
+        write: |listener, text| Some(listener.rudp.silent_timeout = core::time::Duration::from_secs(number(1, 86_400, text)?)),
+    },
+    #[cfg(feature = "rudp")]
+    flag!("rudp_raw", rudp.raw, "reliable UDP: bare packets are taken at this port, too (udp://), which anybody can forge"),
+    #[cfg(feature = "rudp")]
+    networks!(
+        "rudp_raw_trusted",
+        rudp.raw_trusted,
+        "udp:// and rudp_raw: from there addresses are believed, as those of this host are; others get no more bytes than come from them"
+    ),
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {
         name: "mode",

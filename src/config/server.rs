@@ -65,9 +65,38 @@ fn is_local(listener: &ListenerOptions) -> bool {
     listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
+/// Keys of generation 2, or of the question which one is spoken.
 #[cfg(feature = "rudp")]
-const RUDP_KEYS: &[&str] =
-    &["rudp_generation", "rudp_idle_timeout_s", "rudp_window", "rudp_frame_bytes", "rudp_probe_bytes", "rudp_congestion", "rudp_redundancy", "rudp_reset_key"];
+const RUDP_KEYS: &[&str] = &[
+    "rudp_generation",
+    "rudp_idle_timeout_s",
+    "rudp_window",
+    "rudp_frame_bytes",
+    "rudp_probe_bytes",
+    "rudp_congestion",
+    "rudp_redundancy",
+    "rudp_reset_key",
+    "rudp_max_half_open",
+    "rudp_max_half_open_per_source",
+    "rudp_rate_resets",
+    "rudp_gap_timeout_ms",
+    "rudp_raw",
+];
+
+/// Keys of generation 1 and of bare packets.
+#[cfg(feature = "rudp")]
+const UNPROVEN_KEYS: &[&str] = &["rudp_max_unproven", "rudp_rate_newcomers", "rudp_silent_timeout_s"];
+
+/// A key that says nothing here, and why.
+#[cfg(feature = "rudp")]
+fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'static str>) -> Option<(&'static str, &'static str)> {
+    let (is_rudp, is_raw) = (listener.transport.underlay == Underlay::Rudp, listener.transport.underlay == Underlay::Udp);
+    let of_rudp = is_set(RUDP_KEYS).filter(|_| !is_rudp).map(|key| (key, "is of reliable UDP"));
+    let of_raw = is_set(&["rudp_raw_trusted"]).filter(|_| !is_raw && !listener.rudp.raw).map(|key| (key, "is of udp://, or goes with rudp_raw"));
+    let of_both = is_set(UNPROVEN_KEYS).filter(|_| !is_rudp && !is_raw).map(|key| (key, "is of reliable UDP and udp://"));
+    let without_tls = is_set(&["rudp_raw"]).filter(|_| listener.transport.tls).map(|key| (key, "is without TLS"));
+    of_rudp.or(of_raw).or(of_both).or(without_tls)
+}
 
 /// No option is there in vain.
 fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
@@ -87,8 +116,8 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
         return Err(Error::Together(format!("listener {}: {key} is of QUIC", listener.endpoint)));
     }
     #[cfg(feature = "rudp")]
-    if let (true, Some(key)) = (listener.transport.underlay != Underlay::Rudp, is_set(RUDP_KEYS)) {
-        return Err(Error::Together(format!("listener {}: {key} is of reliable UDP", listener.endpoint)));
+    if let Some((key, what)) = check_rudp(listener, is_set) {
+        return Err(Error::Together(format!("listener {}: {key} {what}", listener.endpoint)));
     }
     let in_vain = match listener.endpoint {
         Endpoint::Tcp(_) => unix(),
@@ -130,7 +159,7 @@ impl ServerConfig {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
             #[cfg(feature = "datagram")]
-            Underlay::Quic | Underlay::Rudp => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
+            Underlay::Quic | Underlay::Rudp | Underlay::Udp => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
             _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
         };
         self.add_endpoints(endpoints, listener, &uri)

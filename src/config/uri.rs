@@ -49,7 +49,7 @@ const SCHEMES: [Scheme; 15] = [
     scheme("mqtt+quic", Underlay::Quic, TLS, (14567, 14567), HAS_QUIC),
     scheme("rudp", Underlay::Rudp, PLAIN, (14567, 14567), HAS_RUDP),
     scheme("rudps", Underlay::Rudp, TLS, (14567, 14567), HAS_RUDP && HAS_TLS),
-    scheme("udp", Underlay::Rudp, PLAIN, (14567, 14567), false),
+    scheme("udp", Underlay::Udp, PLAIN, (DEFAULT_PORT, DEFAULT_PORT), HAS_RUDP),
 ];
 
 /// Transports of this build, to be named in an error.

@@ -3,7 +3,8 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use super::log::{LogSink, NLMQTT_LOG_INFO};
+use super::datagrams::number_of;
+use super::log::{LogSink, NLMQTT_LOG_INFO, NLMQTT_LOG_WARNING};
 use super::properties::terminated;
 use super::{
     Failure, NLMQTT_CANCELLED, NLMQTT_NOT_FOUND, NLMQTT_OK, NLMQTT_QUEUE_FULL, NLMQTT_REFUSED, NLMQTT_REPLACED, NLMQTT_TIMEOUT, NLMQTT_TOO_LARGE,
@@ -17,6 +18,7 @@ use crate::client::{
 };
 use crate::net::{ClientHandler, MessageCallback, PathMoved};
 use crate::proto;
+use crate::stack::DatagramProtocol;
 
 /// Not started, stopped, or given up.
 pub const NLMQTT_CLIENT_STOPPED: i32 = 0;
@@ -225,6 +227,10 @@ pub struct nlmqtt_client_callbacks {
     pub dropped: Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, status: nlmqtt_status)>,
     /// The connection goes on over another path.
     pub path_moved: Option<unsafe extern "C" fn(user_data: *mut c_void, moved: *const nlmqtt_path_moved)>,
+    /// This server (in the order they were added) does not know the protocol it was asked for first, so the connection is one of an older one,
+    /// `protocol`, one of NLMQTT_DATAGRAMS_*: generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the connection
+    /// is there, before `connected`; what carries any other connection says nlmqtt_client_datagram_stats, also inside `connected`.
+    pub fell_back: Option<unsafe extern "C" fn(user_data: *mut c_void, server: usize, protocol: i32)>,
 }
 
 impl nlmqtt_client_callbacks {
@@ -245,6 +251,7 @@ impl nlmqtt_client_callbacks {
         auth: None,
         dropped: None,
         path_moved: None,
+        fell_back: None,
     };
 }
 
@@ -407,6 +414,13 @@ impl ClientHandler for Callbacks {
             }
             // The driver's own, and what its own callback has told.
             Event::Dial { .. } | Event::HangUp | Event::HandlerReleased(_) | Event::Responded { .. } => {}
+        }
+    }
+
+    fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {
+        self.log(NLMQTT_LOG_WARNING, || format!("client: the server does not know generation 2 of reliable UDP, goes on over {}", protocol.name()));
+        if let Some(call) = self.table.fell_back {
+            unsafe { call(self.user.data, server, number_of(protocol)) }
         }
     }
 

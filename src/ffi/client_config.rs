@@ -59,8 +59,9 @@ pub unsafe extern "C" fn nlmqtt_client_config_free(config: *mut nlmqtt_client_co
 }
 
 /// Adds a server, `SCHEME://user:password@host:port?key=value`: mqtt or tcp (TCP, port 1883 if there is none), mqtts, tls or ssl (TLS, 8883), ws and
-/// wss (WebSocket, 80 and 443), rudp and rudps (reliable UDP, 14567), quic (with that feature, 14567), unix:///PATH, inproc://NAME. A user name,
-/// password or key counts for the whole client. Several servers are a ladder: the one with the lowest `priority` is tried
+/// wss (WebSocket, 80 and 443), rudp and rudps (reliable UDP, 14567), udp (bare packets in datagrams, 1883), quic (with that feature, 14567),
+/// unix:///PATH, inproc://NAME. A user name, password or key counts for the whole client.
+/// Several servers are a ladder: the one with the lowest `priority` is tried
 /// first, the others in turn when it fails, whatever their transports. The one that worked is tried first again when its connection
 /// is lost, and the best one again when that is ladder_probe_interval_s ago; nlmqtt_connected tells of each switch. Copied. CONFIG: not
 /// such a URI; UNSUPPORTED: a transport this build does not have. Nothing changes then.

@@ -10,6 +10,8 @@ pub const NLMQTT_DATAGRAMS_RUDP_1: i32 = 1;
 pub const NLMQTT_DATAGRAMS_RUDP_2: i32 = 2;
 /// QUIC (RFC 9000).
 pub const NLMQTT_DATAGRAMS_QUIC: i32 = 3;
+/// Bare packets of MQTT in datagrams (`udp://`).
+pub const NLMQTT_DATAGRAMS_UDP: i32 = 4;
 
 /// What happened on one connection over datagrams since it began, and where it stands; at most a second old. Bytes are those inside UDP.
 #[repr(C)]
@@ -21,9 +23,9 @@ pub struct nlmqtt_datagram_statistics {
     pub protocol: i32,
     /// The largest datagram that is sent, in bytes: what the path is known to take.
     pub datagram_bytes_max: u32,
-    /// The smoothed round trip in microseconds; 0: not measured (the first generation does not).
+    /// The smoothed round trip in microseconds; 0: not measured (the first generation and bare packets do not).
     pub round_trip_us: u64,
-    /// The congestion window in bytes: so much may be on its way without an acknowledgement. 0: there is none (the first generation).
+    /// The congestion window in bytes: so much may be on its way without an acknowledgement. 0: there is none (the first generation, bare packets).
     pub window_bytes: u64,
     /// Datagrams sent, all kinds.
     pub datagrams_sent: u64,
@@ -39,6 +41,15 @@ pub struct nlmqtt_datagram_statistics {
     pub retransmissions: u64,
     /// How often the connection went on over another path.
     pub path_changes: u64,
+}
+
+pub(crate) fn number_of(protocol: DatagramProtocol) -> i32 {
+    match protocol {
+        DatagramProtocol::ReliableUdpOne => NLMQTT_DATAGRAMS_RUDP_1,
+        DatagramProtocol::ReliableUdpTwo => NLMQTT_DATAGRAMS_RUDP_2,
+        DatagramProtocol::Quic => NLMQTT_DATAGRAMS_QUIC,
+        DatagramProtocol::BareUdp => NLMQTT_DATAGRAMS_UDP,
+    }
 }
 
 const NO_DATAGRAMS: nlmqtt_datagram_statistics = nlmqtt_datagram_statistics {
@@ -60,11 +71,7 @@ impl From<DatagramStatistics> for nlmqtt_datagram_statistics {
     fn from(all: DatagramStatistics) -> Self {
         Self {
             struct_size: size_of::<Self>(),
-            protocol: match all.protocol {
-                DatagramProtocol::ReliableUdpOne => NLMQTT_DATAGRAMS_RUDP_1,
-                DatagramProtocol::ReliableUdpTwo => NLMQTT_DATAGRAMS_RUDP_2,
-                DatagramProtocol::Quic => NLMQTT_DATAGRAMS_QUIC,
-            },
+            protocol: number_of(all.protocol),
             datagram_bytes_max: all.datagram_bytes_max,
             round_trip_us: all.round_trip_us(),
             window_bytes: all.window_bytes,

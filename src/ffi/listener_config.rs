@@ -269,6 +269,48 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_tcp(config: *mut nlmqtt_list
     set(config, &[("tcp_keepalive_s", Some(keepalive_s.to_string())), ("tcp_user_timeout_ms", Some(user_timeout_ms.to_string()))])
 }
 
+/// Keys rudp_max_half_open, rudp_max_half_open_per_source and rudp_max_unproven: clients of reliable UDP at one time whose first packet is not there
+/// yet, in all and of one address, and those of generation 1 and of udp:// whose address is not proved. 0: the default (256, 32, 64). Who is
+/// above that is turned away and counted (`datagram_newcomers_refused`). CONFIG: more than 10,000, 10,000, 100,000, or a build without reliable UDP.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_newcomers(
+    config: *mut nlmqtt_listener_config,
+    half_open_max: u32,
+    half_open_per_source_max: u32,
+    unproven_max: u32,
+) -> nlmqtt_status {
+    let settings = [("rudp_max_half_open", half_open_max), ("rudp_max_half_open_per_source", half_open_per_source_max), ("rudp_max_unproven", unproven_max)];
+    set(config, &settings.map(|(key, number)| (key, unless_zero(number))))
+}
+
+/// Keys rudp_rate_newcomers and rudp_rate_resets: CONNECTs of generation 1 and udp:// of one address in a second, and answers in a second to who believes in a
+/// connection that is not there. What is above that is dropped and counted. CONFIG: 0 newcomers, more than 1,000,000, or a build without reliable
+/// UDP.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_rates(config: *mut nlmqtt_listener_config, newcomers: u32, resets: u32) -> nlmqtt_status {
+    set(config, &[("rudp_rate_newcomers", Some(newcomers.to_string())), ("rudp_rate_resets", Some(resets.to_string()))])
+}
+
+/// Keys rudp_gap_timeout_ms and rudp_silent_timeout_s, of generation 1: milliseconds a missing packet is waited for before those behind it are handed on,
+/// and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (5,000, 300).
+/// CONFIG: more than a minute, or than a day; or a build without reliable UDP.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_patience(
+    config: *mut nlmqtt_listener_config,
+    gap_timeout_ms: u32,
+    silent_timeout_s: u32,
+) -> nlmqtt_status {
+    set(config, &[("rudp_gap_timeout_ms", unless_zero(gap_timeout_ms)), ("rudp_silent_timeout_s", unless_zero(silent_timeout_s))])
+}
+
+/// Keys rudp_raw and rudp_raw_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
+/// that are believed to be where such packets come from, while others get no more bytes than they send (NULL: those of this host only). Copied. CONFIG: not
+/// such a list, or a build without reliable UDP.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_raw(config: *mut nlmqtt_listener_config, enabled: bool, trusted: *const c_char) -> nlmqtt_status {
+    change(config, |listener| put(listener, &[("rudp_raw", Some(enabled.to_string())), unsafe { setting("rudp_raw_trusted", trusted, "trusted") }?]))
+}
+
 /// Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_dscp(config: *mut nlmqtt_listener_config, dscp: u8) -> nlmqtt_status {

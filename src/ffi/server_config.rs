@@ -71,8 +71,8 @@ pub unsafe extern "C" fn nlmqtt_server_config_load_environment(config: *mut nlmq
 }
 
 /// Adds a listener, `SCHEME://ADDRESS:PORT`: mqtt or tcp (TCP, port 1883 if there is none), mqtts, tls or ssl (TLS, 8883), ws and wss (WebSocket, 8083
-/// and 8084), rudp and rudps (reliable UDP, 14567), quic (with that feature, 14567); `inproc://NAME` inside the process; or `unix:///PATH` for a Unix
-/// socket, whose file is made at the start and removed at the stop (one that is there is
+/// and 8084), rudp and rudps (reliable UDP, 14567), udp (bare packets in datagrams, 1883), quic (with that feature, 14567); `inproc://NAME` inside
+/// the process; or `unix:///PATH` for a Unix socket, whose file is made at the start and removed at the stop (one that is there is
 /// replaced only if nobody listens behind it). Options of its own are in the query, `?max_connections=10&rate_messages=100`; the README has
 /// the table. Port 0 takes a free one, no address or `*` is every address, `localhost` is 127.0.0.1 and ::1. UNSUPPORTED:
 /// a transport this build does not have; CONFIG: not a URI of a listener, or there already.

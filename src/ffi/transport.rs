@@ -24,7 +24,7 @@ pub struct nlmqtt_transport {
     /// Releases `user_data`; may be NULL.
     pub free_fn: nlmqtt_free_fn,
     /// Begins a connection to the host and port of the server's URI, or of key `proxy_uri` (borrowed until it returns; names are not looked
-    /// up before); unix:// and inproc:// are not asked for, quic:// is refused beside it. TLS and WebSocket of the URI lie above this
+    /// up before); unix:// and inproc:// are not asked for, quic://, rudp:// and udp:// are refused beside it. TLS and WebSocket of the URI lie above this
     /// stream: for a TLS library of your own use mqtt://. OK: `connection_out` is
     /// set, and `descriptor_out` to a descriptor that epoll knows (a socket, an eventfd, a pipe), open until `close`, not closed by this
     /// library. Whenever it becomes readable or writable, or an eventfd is written to, what waits is tried again: `opened`, `read`,

@@ -16,7 +16,7 @@ use super::worker::{After, Owner, Worker};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
 use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, StopRequest, SubscribeRequest, SubscriptionKey, Token};
-use crate::stack::{Recipe, Stack};
+use crate::stack::{DatagramProtocol, Recipe, Stack};
 
 slotmap::new_key_type! {
     /// Names a client of a worker.
@@ -118,6 +118,9 @@ pub trait ClientHandler: Send {
 
     /// A request was refused before it was queued; it has no other completion.
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
+
+    /// This server (index in the list) does not know the protocol it was asked for first; the connection is one of this older one.
+    fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {}
 
     /// The connection goes on over another path.
     fn path_moved(&mut self, moved: PathMoved) {}

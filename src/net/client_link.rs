@@ -37,8 +37,13 @@ impl<N: Net> Worker<N> {
             host.connection = Connection::Open(link);
             host.machine.handle_dialed(self.now);
             #[cfg(feature = "datagram")]
-            if let Some(bytes) = self.net.about(link).and_then(|about| about.packet_bytes_max) {
-                host.machine.limit_packets(bytes as usize);
+            if let Some(about) = self.net.about(link) {
+                if let Some(bytes) = about.packet_bytes_max {
+                    host.machine.limit_packets(bytes as usize);
+                }
+                if about.is_fallback {
+                    host.handler.fell_back(host.server, host.gauge.datagrams().unwrap_or_default().protocol);
+                }
             }
             return self.drain_events(client);
         }

@@ -23,6 +23,15 @@ pub enum Underlay {
     Quic,
     /// Reliable UDP.
     Rudp,
+    /// Bare packets of MQTT in datagrams.
+    Udp,
+}
+
+impl Underlay {
+    /// It has a UDP socket, and a machine of datagrams on it.
+    pub fn is_datagrams(self) -> bool {
+        matches!(self, Self::Quic | Self::Rudp | Self::Udp)
+    }
 }
 
 /// What MQTT runs over.
@@ -144,7 +153,7 @@ pub fn listener_recipe(options: &ListenerOptions) -> Result<Recipe, Error> {
         Some(tls) if options.transport.tls => listener_tls(recipe, tls)?,
         _ => recipe,
     };
-    let recipe = if options.transport.underlay == Underlay::Rudp { layers_rudp::listener(recipe, options)? } else { recipe };
+    let recipe = if matches!(options.transport.underlay, Underlay::Rudp | Underlay::Udp) { layers_rudp::listener(recipe, options)? } else { recipe };
     layers_above::listener(recipe, options)
 }
 
@@ -166,13 +175,14 @@ pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySe
         false => Recipe::default(),
     };
     let with_rudps = match servers.iter().any(|server| is_rudp(server) && server.transport.tls) {
-        true => layers_rudp::client(layers_rudp::client_tls(tls)?, way, true)?,
+        true => layers_rudp::client(layers_rudp::client_tls(tls)?, way, Transport { underlay: Underlay::Rudp, tls: true, websocket: false })?,
         false => Recipe::default(),
     };
-    let with_rudp = match servers.iter().any(|server| is_rudp(server) && !server.transport.tls) {
-        true => layers_rudp::client(Recipe::default(), way, false)?,
-        false => Recipe::default(),
+    let without_tls = |underlay| match servers.iter().any(|server| is_over(server, underlay) && !server.transport.tls) {
+        true => layers_rudp::client(Recipe::default(), way, Transport { underlay, ..Transport::default() }),
+        false => Ok(Recipe::default()),
     };
+    let (with_rudp, with_udp) = (without_tls(Underlay::Rudp)?, without_tls(Underlay::Udp)?);
     // A proxy goes on over TCP; what is on this host is reached straight.
     let straight = layers_below::client(Recipe::default(), &WaySettings { proxy: None, ..way.clone() })?;
     let remote = |address: ServerAddress| {
@@ -181,6 +191,7 @@ pub fn remotes(servers: Vec<ServerAddress>, tls: &ClientTlsSettings, way: &WaySe
             _ if is_quic(&address) => with_quic.clone(),
             (true, _) if is_rudp(&address) => with_rudps.clone(),
             (false, _) if is_rudp(&address) => with_rudp.clone(),
+            _ if is_over(&address, Underlay::Udp) => with_udp.clone(),
             (true, _) => with_tls.clone(),
             (false, true) => below.clone(),
             (false, false) => straight.clone(),

@@ -1,9 +1,11 @@
-//! Reliable UDP below all layers, as the options want it.
+//! Reliable UDP, and bare packets in datagrams, below all layers, as the options want it.
 
 #[cfg(feature = "rudp")]
 use std::sync::{Arc, OnceLock};
 
-use super::{ClientTlsSettings, Error, WaySettings};
+#[cfg(feature = "rudp")]
+use super::Underlay;
+use super::{ClientTlsSettings, Error, Transport, WaySettings};
 #[cfg(feature = "server")]
 use super::{ListenerOptions, ListenerTls};
 use crate::stack::Recipe;
@@ -18,23 +20,23 @@ pub(super) fn listener(_: Recipe, _: &ListenerOptions) -> Result<Recipe, Error> 
 }
 
 #[cfg(not(feature = "rudp"))]
-pub(super) fn client(_: Recipe, _: &WaySettings, _: bool) -> Result<Recipe, Error> {
+pub(super) fn client(_: Recipe, _: &WaySettings, _: Transport) -> Result<Recipe, Error> {
     Err(Error::Unsupported("rudp://"))
 }
 
 #[cfg(all(feature = "server", feature = "rudp"))]
 pub(super) fn listener(recipe: Recipe, options: &ListenerOptions) -> Result<Recipe, Error> {
-    Ok(recipe.over(Arc::new(maker(&options.rudp, options.transport.tls))))
+    Ok(recipe.over(Arc::new(maker(&options.rudp, options.transport))))
 }
 
 #[cfg(feature = "rudp")]
-pub(super) fn client(recipe: Recipe, way: &WaySettings, has_tls: bool) -> Result<Recipe, Error> {
+pub(super) fn client(recipe: Recipe, way: &WaySettings, transport: Transport) -> Result<Recipe, Error> {
     if way.proxy.is_some() || way.proxy_protocol.is_some() {
-        return Err(Error::Unsupported("a proxy, or its header, on the way of reliable UDP"));
+        return Err(Error::Unsupported("a proxy, or its header, on the way of datagrams"));
     }
     // Who has heard a server speak generation 2 knows it for all clients of this process, and their next connections.
     static KNOWN: OnceLock<Arc<KnownServers>> = OnceLock::new();
-    let maker = maker(&way.rudp, has_tls).knowing(KNOWN.get_or_init(Arc::default));
+    let maker = maker(&way.rudp, transport).knowing(KNOWN.get_or_init(Arc::default));
     Ok(recipe.over(Arc::new(maker)))
 }
 
@@ -68,15 +70,18 @@ pub(super) fn client_tls(_: &ClientTlsSettings) -> Result<Recipe, Error> {
     Err(Error::Unsupported("rudps://"))
 }
 
-/// TLS is a stream, which generation 1 has not.
+/// TLS is a stream, which generation 1 has not; and `udp://` is neither.
 #[cfg(feature = "rudp")]
-fn maker(options: &crate::stack::rudp::Options, has_tls: bool) -> Maker {
+fn maker(options: &crate::stack::rudp::Options, transport: Transport) -> Maker {
     use std::collections::hash_map::RandomState;
     use std::hash::{BuildHasher as _, Hasher as _};
 
     let mut options = options.clone();
-    if has_tls {
+    if transport.tls {
         (options.generation, options.is_plain) = (Generation::Two, false);
+    }
+    if transport.underlay == Underlay::Udp {
+        options.generation = Generation::Raw;
     }
     // The keys of the standard library's maps come from the system: what is hashed with one cannot be foreseen.
     let number = || RandomState::new().build_hasher().finish();

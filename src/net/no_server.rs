@@ -89,7 +89,7 @@ impl<N: Net> Worker<N> {
     pub(super) fn moved(&mut self, _: LinkId, _: std::net::SocketAddr) {}
 
     #[cfg(feature = "datagram")]
-    pub(super) fn counted(&mut self, _: ServerKey, _: &crate::stack::DatagramCounters) {}
+    pub(super) fn counted(&mut self, _: ServerKey, _: ListenerId, _: &crate::stack::DatagramCounters) {}
 
     #[cfg(feature = "datagram")]
     pub(super) fn came_to_nothing(&mut self, _: ServerKey, _: std::net::SocketAddr, _: &crate::stack::Fault) {}

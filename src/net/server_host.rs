@@ -359,9 +359,10 @@ impl<N: Net> Worker<N> {
 
     /// A listener over datagrams has counted.
     #[cfg(feature = "datagram")]
-    pub(super) fn counted(&mut self, server: ServerKey, counters: &crate::stack::DatagramCounters) {
+    pub(super) fn counted(&mut self, server: ServerKey, listener: ListenerId, counters: &crate::stack::DatagramCounters) {
         if let Some(host) = self.servers.get_mut(server) {
-            host.shard.count_datagrams(counters);
+            let bound = host.listeners.iter().find(|entry| entry.id == listener).map(|entry| entry.bound.to_string());
+            host.shard.count_datagrams(&bound.unwrap_or_default(), counters);
         }
     }
 

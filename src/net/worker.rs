@@ -281,7 +281,7 @@ impl<N: Net> Worker<N> {
             #[cfg(feature = "datagram")]
             Ready::Counted { listener, counters } => {
                 if let Some(&server) = self.listeners.get(&listener.0) {
-                    self.counted(server, &counters);
+                    self.counted(server, listener, &counters);
                 }
             }
             #[cfg(feature = "datagram")]

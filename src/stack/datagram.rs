@@ -190,6 +190,12 @@ pub trait MakeDatagrams: Send + Sync {
     /// A new endpoint.
     fn make(&self, birth: &Birth) -> Box<dyn DatagramEndpoint>;
 
+    /// Its datagrams may be larger than what the path takes in one piece, and IP is to cut them (RFC 791 section 3.2): it does not find out by
+    /// itself what gets through.
+    fn may_fragment(&self) -> bool {
+        false
+    }
+
     /// For [`DatagramEndpoint::renew`], which has to know its own kind.
     fn as_any(&self) -> &dyn Any;
 }

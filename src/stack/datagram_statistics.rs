@@ -14,6 +14,8 @@ pub enum DatagramProtocol {
     ReliableUdpTwo,
     /// QUIC (RFC 9000).
     Quic,
+    /// Bare packets of MQTT in datagrams.
+    BareUdp,
 }
 
 impl DatagramProtocol {
@@ -23,6 +25,7 @@ impl DatagramProtocol {
             Self::ReliableUdpOne => "rudp1",
             Self::ReliableUdpTwo => "rudp2",
             Self::Quic => "quic",
+            Self::BareUdp => "udp",
         }
     }
 }
@@ -85,6 +88,12 @@ pub struct DatagramCounters {
     pub delayed: u64,
     /// Connections closed by this side whose last bytes were given up: not acknowledged in time, or no place for them.
     pub words_lost: u64,
+    /// Datagrams of connections for which there was no place; most come again.
+    pub not_kept: u64,
+    /// Reliable UDP of the first generation: packets that were waited for in vain.
+    pub packets_missing: u64,
+    /// Reliable UDP: connections that came in, and ended because nothing was heard of their peers any more.
+    pub silent: u64,
 }
 
 impl DatagramCounters {
@@ -101,6 +110,9 @@ impl DatagramCounters {
             crowded: self.crowded - before.crowded,
             delayed: self.delayed - before.delayed,
             words_lost: self.words_lost - before.words_lost,
+            not_kept: self.not_kept - before.not_kept,
+            packets_missing: self.packets_missing - before.packets_missing,
+            silent: self.silent - before.silent,
         }
     }
 }

@@ -154,6 +154,9 @@ pub struct About {
     /// The largest packet that fits what carries it, if there is such a thing.
     #[cfg(feature = "datagram")]
     pub packet_bytes_max: Option<u32>,
+    /// The other side was asked for a newer protocol than this one, and does not know it.
+    #[cfg(feature = "datagram")]
+    pub is_fallback: bool,
     /// TLS went on with an earlier session: no certificate was shown again.
     pub is_tls_resumed: bool,
     /// What it asked for a WebSocket with.

@@ -62,6 +62,76 @@ static void both_generations_are_served_at_one_socket(void)
     nlmqtt_server_free(server);
 }
 
+struct fallback {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int count;
+    size_t server;
+    int32_t protocol;
+};
+
+static void on_fallback(void *user_data, size_t server, int32_t protocol)
+{
+    struct fallback *fallback = (struct fallback *)user_data;
+    pthread_mutex_lock(&fallback->lock);
+    fallback->count++;
+    fallback->server = server;
+    fallback->protocol = protocol;
+    pthread_cond_broadcast(&fallback->changed);
+    pthread_mutex_unlock(&fallback->lock);
+}
+
+/* A client of both generations, where the server knows the first one only. */
+static void a_fallback_is_told(void)
+{
+    uint16_t port;
+    nlmqtt_server *server = server_at(NULL, "rudp://127.0.0.1:0?rudp_generation=1", &port);
+    nlmqtt_client_config *config = config_at("rudp", port, "version=3.1.1");
+    nlmqtt_client_callbacks callbacks;
+    nlmqtt_datagram_statistics statistics;
+    nlmqtt_client *client = NULL;
+    struct fallback fallback;
+    memset(&fallback, 0, sizeof fallback);
+    pthread_mutex_init(&fallback.lock, NULL);
+    pthread_cond_init(&fallback.changed, NULL);
+    nlmqtt_client_callbacks_init(&callbacks);
+    callbacks.user_data = &fallback;
+    callbacks.fell_back = on_fallback;
+    CHECK_OK(nlmqtt_client_new(NULL, config, &callbacks, &client));
+    nlmqtt_client_config_free(config);
+    CHECK_OK(nlmqtt_client_start(client));
+    CHECK_OK(nlmqtt_client_connect_wait(client, 20000));
+    pthread_mutex_lock(&fallback.lock);
+    while (fallback.count == 0)
+        pthread_cond_wait(&fallback.changed, &fallback.lock);
+    CHECK(fallback.count == 1 && fallback.server == 0 && fallback.protocol == NLMQTT_DATAGRAMS_RUDP_1);
+    pthread_mutex_unlock(&fallback.lock);
+    nlmqtt_datagram_statistics_init(&statistics);
+    CHECK_OK(nlmqtt_client_datagram_stats(client, &statistics));
+    CHECK(statistics.protocol == NLMQTT_DATAGRAMS_RUDP_1);
+    nlmqtt_client_free(client);
+    nlmqtt_server_free(server);
+    pthread_cond_destroy(&fallback.changed);
+    pthread_mutex_destroy(&fallback.lock);
+}
+
+/* Bare packets in datagrams: at a port of their own, or beside reliable UDP where that is asked for. */
+static void bare_packets_are_served_where_they_are_asked_for(void)
+{
+    uint16_t port;
+    nlmqtt_server *server = server_at(NULL, "udp://127.0.0.1:0", &port);
+    speaks(config_at("udp", port, "version=3.1.1"), 8000);
+    speaks(config_at("udp", port, "version=5"), 8000);
+    nlmqtt_server_free(server);
+    server = server_at(NULL, "rudp://127.0.0.1:0?rudp_raw=true", &port);
+    speaks(config_at("udp", port, "version=3.1.1"), 8000);
+    speaks(config_at("rudp", port, "version=3.1.1"), 8000);
+    nlmqtt_server_free(server);
+    server = server_at(NULL, "rudp://127.0.0.1:0", &port);
+    is_kept_out(config_at("udp", port, "connect_timeout_ms=500"), NLMQTT_CAUSE_TIMEOUT, NLMQTT_OK);
+    nlmqtt_server_free(server);
+}
+
 static void tls_goes_inside(void)
 {
     struct server_files files;
@@ -96,9 +166,8 @@ static void what_cannot_be_is_refused(void)
         CHECK(strstr(text, wrong[i][0]) != NULL);
     }
     CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "mqtt://127.0.0.1:0?rudp_window=65536"));
-    /* Bare packets in datagrams are another thing, and not there. */
-    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_client_config_add_server(config, "udp://127.0.0.1", 0));
-    CHECK_STATUS(NLMQTT_UNSUPPORTED, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0"));
+    CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_window=65536"));
+    CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_raw=true"));
     /* The first generation carries MQTT 3.1.1. */
     CHECK_OK(nlmqtt_client_config_add_server(config, "rudp://127.0.0.1:1?version=5&rudp_generation=1", 0));
     CHECK(nlmqtt_client_new(NULL, config, NULL, &client) != NLMQTT_OK && client == NULL);
@@ -120,6 +189,8 @@ static void nobody_at_the_port_is_told(void)
 int main(void)
 {
     both_generations_are_served_at_one_socket();
+    a_fallback_is_told();
+    bare_packets_are_served_where_they_are_asked_for();
     tls_goes_inside();
     what_cannot_be_is_refused();
     nobody_at_the_port_is_told();

@@ -387,6 +387,26 @@ static int number_of(int descriptor, int level, int option)
     return number;
 }
 
+static void limits_of_reliable_udp_are_set_and_held(void)
+{
+    nlmqtt_listener_config *listener = listener_at("rudp://127.0.0.1:0");
+    uint16_t port;
+    OK(nlmqtt_listener_config_set_rudp_newcomers(listener, 7, 0, 9));
+    OK(nlmqtt_listener_config_set_rudp_rates(listener, 11, 0));
+    OK(nlmqtt_listener_config_set_rudp_patience(listener, 0, 12));
+    OK(nlmqtt_listener_config_set_rudp_raw(listener, true, "10.0.0.0/8"));
+    expect_value(listener, "rudp_max_half_open", "7");
+    expect_value(listener, "rudp_max_half_open_per_source", "32");
+    expect_value(listener, "rudp_max_unproven", "9");
+    expect_value(listener, "rudp_rate_newcomers", "11");
+    expect_value(listener, "rudp_rate_resets", "0");
+    expect_value(listener, "rudp_gap_timeout_ms", "5000");
+    expect_value(listener, "rudp_silent_timeout_s", "12");
+    expect_value(listener, "rudp_raw", "true");
+    expect_value(listener, "rudp_raw_trusted", "10.0.0.0/8");
+    nlmqtt_server_free(serve_with(listener, &port));
+}
+
 static void sockets_get_their_options(void)
 {
     nlmqtt_listener_config *listener = listener_at("mqtt://127.0.0.1:0");
@@ -471,6 +491,10 @@ static void what_cannot_be_used_says_what_its_key_says(void)
     expect_error(nlmqtt_listener_config_set_backlog(listener, 0), "backlog: ");
     expect_error(nlmqtt_listener_config_set_tcp(listener, 1, 86400001), "tcp_user_timeout_ms: ");
     expect_value(listener, "tcp_keepalive_s", "0");
+    expect_error(nlmqtt_listener_config_set_rudp_newcomers(listener, 0, 10001, 0), "rudp_max_half_open_per_source: ");
+    expect_error(nlmqtt_listener_config_set_rudp_rates(listener, 0, 0), "rudp_rate_newcomers: ");
+    expect_error(nlmqtt_listener_config_set_rudp_patience(listener, 60001, 0), "rudp_gap_timeout_ms: ");
+    expect_error(nlmqtt_listener_config_set_rudp_raw(listener, false, "here"), "rudp_raw_trusted: ");
     expect_error(nlmqtt_listener_config_set_unix_file(listener, 01000, NULL), "mode: ");
     expect_error(nlmqtt_listener_config_set_uri(listener, "mqtt://127.0.0.1?colour=red"), "unknown key 'colour'");
     CHECK_EQ(nlmqtt_listener_config_set_uri(listener, "smoke://127.0.0.1"), NLMQTT_CONFIG);
@@ -498,6 +522,7 @@ int main(void)
     tls_and_certificates_are_asked_for();
     paths_and_origins_of_websockets_are_judged();
     proxies_say_who_is_behind_them();
+    limits_of_reliable_udp_are_set_and_held();
     sockets_get_their_options();
     the_file_of_a_unix_socket_has_mode_and_owner();
     what_cannot_be_used_says_what_its_key_says();

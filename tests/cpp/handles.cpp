@@ -165,6 +165,17 @@ static void listeners(nlmqtt::server_config &server)
     const size_t before = server.listener_count();
     server.add_listener(listener);
     CHECK(server.listener_count() == before + 1);
+    nlmqtt::listener_config datagrams;
+    datagrams.set_uri("rudp://127.0.0.1:0");
+    datagrams.set_rudp_newcomers(2, 3, 4);
+    datagrams.set_rudp_rates(5, 6);
+    datagrams.set_rudp_patience(7, 8);
+    datagrams.set_rudp_raw(true, "10.0.0.0/8");
+    const char *const limits[][2] = {{"rudp_max_half_open", "2"}, {"rudp_max_half_open_per_source", "3"}, {"rudp_max_unproven", "4"},
+        {"rudp_rate_newcomers", "5"}, {"rudp_rate_resets", "6"}, {"rudp_gap_timeout_ms", "7"}, {"rudp_silent_timeout_s", "8"},
+        {"rudp_raw", "true"}, {"rudp_raw_trusted", "10.0.0.0/8"}};
+    for (const auto &row : limits)
+        CHECK(datagrams.value(row[0]) == row[1]);
     listener.set_unix_file(0640);
     CHECK(listener.value("mode") == "0640");
     CHECK(thrown_by([&] { server.add_listener(listener); }) == NLMQTT_CONFIG); // the file of a Unix socket, over TCP

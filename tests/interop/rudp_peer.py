@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Peers of reliable UDP, written from src/stack/rudp/WIRE.md alone and on nothing but sockets: a client of generation 1 as stock ones
-are, and the least client of generation 2 (section 8: one frame at a time, no window, no sizes to try).
+are, the least client of generation 2 (section 8: one frame at a time, no window, no sizes to try), and one of bare packets (section 10).
 
-    rudp_peer.py PORT [SEED]    speaks MQTT with a broker at this port of the loopback interface, in both generations, with losses
+    rudp_peer.py PORT [SEED]    speaks MQTT with a broker at this port of the loopback interface (rudp://, rudp_raw=true), in both
+                                generations, with losses, and in bare packets
 
 tests/it/rudp.rs runs it against the broker of the library."""
 
@@ -133,6 +134,20 @@ class First:
         while self.waiting and not self.is_closed and time.monotonic() < end:
             self.turn(0.01)
         self.way.send(bytes.fromhex("05000000"))
+
+
+class Bare:
+    """A packet in a datagram, and nothing else."""
+
+    def __init__(self, way):
+        self.way, self.read_bytes, self.is_closed = way, b"", False
+
+    def write(self, packet):
+        assert len(packet) <= 8192
+        self.way.send(packet)
+
+    def turn(self, wait_s):
+        self.read_bytes += self.way.receive(wait_s)
 
 
 class Second:
@@ -330,6 +345,13 @@ def main():
             second.close()
             assert second.is_closed
             print(f"loss {loss}: MQTT {version}: {second.number - 1} DATA, {second.probes} of them probes, {second.duplicates} came twice")
+    for version in (3, 4, 5):
+        speak(Bare(Way(port, 0, seed)), version, f"bare{version}", large[:8000]).send(raw.disconnect())
+    # A client that begins anew at its address, by the CONNECT it began with, is let in again; a copy of that CONNECT is not.
+    stream = Stream(Bare(Way(port, 0, seed))).open(4, "again")
+    time.sleep(2.1)
+    stream.open(4, "again").send(raw.packet(0xC0)).expect("PINGRESP")
+    stream.send(raw.disconnect())
     print(f"rudp_peer: all said (seed {seed})")
 
 

@@ -54,6 +54,40 @@ fn a_client_of_generation_1_is_served_by_the_broker() {
 }
 
 #[test]
+fn bare_packets_go_both_ways_at_a_port_of_their_own_or_beside_reliable_udp() {
+    for version in ["3.1.1", "5"] {
+        Broker::at(2, "udp://127.0.0.1:0", &[]).carries_both_ways(&[("version", version)], 8_000, 2);
+    }
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
+    broker.carries_both_ways(&[("version", "3.1.1")], 8_000, 1);
+    let runtime = runtime();
+    let bare = Peer::new(&runtime, &format!("udp://{}", broker.address), &[("client_id", "bare"), ("version", "3.1.1")]);
+    bare.outcome().expect("let in");
+    let end = Instant::now() + PATIENCE;
+    while bare.client.datagram_statistics().expect("over datagrams").protocol != DatagramProtocol::BareUdp {
+        assert!(Instant::now() < end, "{:?}", bare.client.datagram_statistics());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // What does not fit a datagram is refused, and holds nothing up.
+    for size in [9_000, 100] {
+        let payload = vec![size as u8; size];
+        broker.server.publish_to("bare", &Publication { topic: "x", payload: &payload, ..Publication::default() }).expect("room");
+    }
+    assert_eq!(bare.message().len(), 100);
+    assert_eq!(broker.stat("dropped_too_large"), 1);
+}
+
+#[test]
+fn nothing_answers_bare_packets_unless_they_were_asked_for() {
+    let broker = plain(1);
+    let runtime = runtime();
+    let stranger = Peer::new(&runtime, &format!("udp://{}", broker.address), &[("connect_timeout_ms", "300")]);
+    stranger.outcome().expect_err("nobody answers");
+    broker.wait_for("datagrams_malformed", |count| count >= 1);
+    assert_eq!(broker.stat("connections_accepted"), 0);
+}
+
+#[test]
 fn what_is_too_large_for_a_frame_of_generation_1_is_refused_and_counted_and_holds_nothing_up() {
     let broker = plain(1);
     let runtime = runtime();
@@ -192,6 +226,33 @@ impl ClientHandler for Paths {
     }
 }
 
+/// What a client tells of a server that is behind it.
+struct Fallbacks(std::sync::mpsc::Sender<(usize, DatagramProtocol)>);
+
+impl ClientHandler for Fallbacks {
+    fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {
+        self.0.send((server, protocol)).expect("the test listens");
+    }
+}
+
+#[test]
+fn a_client_that_falls_back_tells_it_and_one_that_does_not_is_silent() {
+    let runtime = runtime();
+    let patience = nlmqtt::base::Duration::from_secs(PATIENCE.as_secs());
+    for (listener, generation, expected) in [("1", "auto", Some((0, DatagramProtocol::ReliableUdpOne))), ("1", "1", None), ("auto", "auto", None)] {
+        let broker = Broker::at(1, &format!("rudp://127.0.0.1:0?rudp_generation={listener}"), &[]);
+        let (sender, told) = channel();
+        let config = client_config(&broker.uri(), &[("version", "3.1.1"), ("rudp_generation", generation)]);
+        let client = client(&runtime, &config, Box::new(Fallbacks(sender)));
+        client.start();
+        client.wait_connected(patience).expect("let in");
+        assert_eq!(told.try_recv().ok(), expected, "{listener} {generation}");
+        let protocol = if listener == "auto" { DatagramProtocol::ReliableUdpTwo } else { DatagramProtocol::ReliableUdpOne };
+        assert_eq!(client.datagram_statistics().map(|all| all.protocol), Some(protocol));
+        client.stop_and_wait(StopRequest::default()).expect("stopped");
+    }
+}
+
 /// What a server tells of a client's path: where it is, and where it was.
 struct Places(std::sync::mpsc::Sender<(String, String)>);
 
@@ -272,6 +333,82 @@ fn an_endpoint_counts_what_comes_from_strangers() {
     assert_eq!(broker.stat("connections_accepted"), 0);
 }
 
+/// Bytes written as hexadecimal digits.
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).expect("digits"), 16).expect("hexadecimal")).collect()
+}
+
+/// The log of a server.
+struct Log(std::sync::mpsc::Sender<String>);
+
+impl Hooks for Log {
+    fn log(&mut self, _: u8, text: &dyn Fn() -> String) {
+        // The server may be heard for longer than the test.
+        let _ = self.0.send(text());
+    }
+}
+
+#[test]
+fn limits_of_newcomers_have_keys_and_are_counted() {
+    let (log, told) = channel();
+    let uri = "rudp://127.0.0.1:0?rudp_max_unproven=1&rudp_max_half_open=1&rudp_rate_resets=1";
+    let broker = Broker::with_hooks(1, uri, &[], |_| Some(Box::new(Log(log.clone()))));
+    // Two sessions of generation 1 without a proof.
+    let strangers = [udp(), udp()];
+    for stranger in &strangers {
+        stranger.send_to(&hex("01 0001 00 100C 0004 4D515454 04 02 0000 0000"), broker.address).expect("sent");
+    }
+    broker.wait_for("datagram_newcomers_refused", |count| count == 1);
+    let is_told = |text: &String| *text == format!("{}: newcomers turned away: 1", Endpoint::Udp(broker.address));
+    assert!(told.try_iter().any(|text| is_told(&text)), "and the log says so");
+    // Two of generation 2 that say nothing: each is given an id, and comes back with it.
+    let mut closed = 0;
+    for (stranger, own) in strangers.iter().zip([1_u64, 2]) {
+        let call = |receiver: &[u8]| {
+            let mut frame = hex("03000080 0000000000000000 0000000000000000 0200 04b0 00004000 0078 0000 0000000000000000");
+            frame[4..12].copy_from_slice(receiver);
+            frame[12..20].copy_from_slice(&own.to_be_bytes());
+            nlmqtt::stack::rudp::frame::seal(&mut frame, 0);
+            stranger.send_to(&frame, broker.address).expect("sent");
+            let (end, mut buffer) = (Instant::now() + PATIENCE, [0; 100]);
+            loop {
+                assert!(Instant::now() < end, "nothing came");
+                // Those of generation 1 are in between.
+                if let Ok(count @ 22..) = stranger.recv(&mut buffer) {
+                    return buffer[..count].to_vec();
+                }
+            }
+        };
+        let given = call(&[0; 8]);
+        assert_eq!((given[0], given[3]), (4, 0x80));
+        closed += usize::from(call(&given[12..20])[0] == 0x25);
+    }
+    assert_eq!(closed, 1);
+    broker.wait_for("datagram_newcomers_refused", |count| count == 2);
+    // DATA of nobody's connection: one in a second is told so.
+    for _ in 0..20 {
+        strangers[0].send_to(&hex("210001000f1e2d3c4b5a6978000000000000c0002982690c"), broker.address).expect("sent");
+    }
+    broker.wait_for("datagrams_unknown", |count| count >= 20);
+    assert!(broker.stat("datagram_replies_dropped") >= 1);
+}
+
+#[test]
+fn a_missing_packet_and_a_silent_peer_of_generation_1_are_counted() {
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_gap_timeout_ms=50&rudp_silent_timeout_s=4", &[]);
+    let stock = Stock(udp());
+    stock.0.connect(broker.address).expect("a way");
+    // Without a keep-alive in MQTT, which would let it be silent for longer.
+    stock.send("01 0001 00 100C 0004 4D515454 04 02 0000 0000");
+    assert_eq!(stock.receive(), [1, 0, 1, 0, 0x20, 2, 0, 0]);
+    stock.send("01 0003 00 C000");
+    assert_eq!(stock.receive(), [1, 0, 2, 0, 0xD0, 0], "the one before it never came");
+    broker.wait_for("datagram_packets_missing", |count| count == 1);
+    broker.wait_for("datagram_peers_silent", |count| count == 1);
+    broker.wait_for("clients_connected", |count| count == 0);
+}
+
 #[test]
 fn no_client_of_this_process_falls_back_where_one_has_heard_generation_2() {
     // One after the other at the same address: a server of generation 2, then somebody who knows generation 1 only.
@@ -349,7 +486,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 
 #[test]
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
-    let broker = plain(1);
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
     let told = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output().expect("python3 is there");
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
@@ -360,7 +497,13 @@ fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
 
 #[test]
 fn what_does_not_go_together_is_refused_with_a_reason() {
-    for uri in ["mqtt://127.0.0.1:0?rudp_window=65536", "rudp://127.0.0.1:0?rudp_window=1", "rudp://127.0.0.1:0?rudp_reset_key=xyz", "udp://127.0.0.1:0"] {
+    for uri in [
+        "mqtt://127.0.0.1:0?rudp_window=65536",
+        "rudp://127.0.0.1:0?rudp_window=1",
+        "rudp://127.0.0.1:0?rudp_reset_key=xyz",
+        "udp://127.0.0.1:0?rudp_generation=2",
+        "rudp://127.0.0.1:0?rudp_raw_trusted=::1",
+    ] {
         let mut config = ServerConfig::default();
         let error = config.add_listener_uri(uri).expect_err(uri);
         assert!(error.to_string().contains("udp"), "{uri}: {error}");

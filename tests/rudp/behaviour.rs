@@ -40,6 +40,43 @@ fn an_idle_subscriber_is_found_again_after_its_address_has_changed() {
 }
 
 #[test]
+fn without_a_keep_alive_the_idle_time_is_that_of_mqtt() {
+    // A client with a keep-alive of 600 s in MQTT, and none below it.
+    let silent = Options { keep_alive: Duration::ZERO, mqtt_silence: Duration::from_secs(900), idle_timeout: Duration::from_secs(900), ..Options::default() };
+    let mut world = World::new(4, Way::default(), [&silent, &Options::default()]);
+    let (client, server) = connected(&mut world);
+    world.run(Duration::from_secs(5));
+    let before = world.sent_datagrams;
+    world.run(Duration::from_secs(885));
+    assert_eq!(world.sent_datagrams, before, "nobody says a word");
+    transfer(&mut world, (SERVER, server), (CLIENT, client), 1_000);
+    // Both notice when that has passed, too.
+    world.is_down = true;
+    world.run(Duration::from_secs(905));
+    for side in [CLIENT, SERVER] {
+        let (_, event) = world.wait(side, |event| matches!(event, Event::Ended(_)));
+        assert!(matches!(event, Event::Ended(Some(fault)) if fault.kind == FaultKind::Silent));
+    }
+    assert_eq!(world.endpoints[SERVER].counters().silent, 1);
+    // Who has a keep-alive is missed after the idle time, whatever MQTT's is (600 s here).
+    let mut world = World::new(4, Way::default(), [&Options::default(), &Options::default()]);
+    connected(&mut world);
+    world.is_down = true;
+    world.run(Duration::from_secs(125));
+    world.wait(SERVER, |event| matches!(event, Event::Ended(_)));
+}
+
+#[test]
+fn a_client_shows_itself_after_all_where_the_listener_cannot_see_mqtts_keep_alive() {
+    let sealed = Options { is_plain: false, ..Options::default() };
+    let silent = Options { keep_alive: Duration::ZERO, mqtt_silence: Duration::from_secs(900), idle_timeout: Duration::from_secs(900), ..sealed.clone() };
+    let mut world = World::new(4, Way::default(), [&silent, &sealed]);
+    let (client, server) = connected(&mut world);
+    world.run(Duration::from_secs(890));
+    transfer(&mut world, (SERVER, server), (CLIENT, client), 1_000);
+}
+
+#[test]
 fn a_rebound_socket_is_told_at_once() {
     let mut world = world(Way::default(), &Options::default());
     let (client, server) = connected(&mut world);

@@ -173,6 +173,7 @@ fn a_client_speaks_the_golden_frames_of_generation_1() {
     assert_eq!(table.after(Duration::from_millis(1_100)), [data(2, &packets[..10]), data(3, &packets[10..])], "sent again");
     table.comes(&ack(3));
     table.comes(&ack(2));
+    assert_eq!(table.comes(&data(2, &hex("90 03 00 01 01"))), [ack(2)]);
     assert!(table.after(Duration::from_secs(20)).is_empty());
     table.endpoint.finish(table.now, id);
     assert_eq!(table.sent(), [hex("05 00 00 00")]);
@@ -228,7 +229,8 @@ fn exchange(way: Way, drop: Option<u64>) -> (World, u64) {
     world.write(CLIENT, client, HELLO);
     let (server, _) = world.wait(SERVER, |event| matches!(event, Event::Accepted { .. }));
     let packet = |tag: u8| [0x30, 2, tag, tag ^ 0xFF];
-    let (mut up, mut down) = (Vec::new(), HELLO.to_vec());
+    world.write(SERVER, server, &hex("20 02 00 00"));
+    let (mut up, mut down) = (hex("20 02 00 00"), HELLO.to_vec());
     let mut got = [Vec::new(), Vec::new()];
     for tag in 0..8 {
         world.write(SERVER, server, &packet(tag));
@@ -346,12 +348,13 @@ fn a_live_peer_is_replaced_after_a_connect_and_a_proof_only() {
     assert_eq!(table.comes(&hex("03 00 00 00")), [hex("04 00 00 00")]);
     assert_eq!(table.comes(&data(3, &hex("C0 00"))), [ack(3)]);
     assert_eq!(table.read(id), hex("C0 00"));
-    // With a session behind it, a proof is asked for, and the old peer goes on meanwhile.
+    // With its session behind it, a proof is asked for, and the old peer goes on meanwhile.
+    table.after(Duration::from_secs(10));
     let probes = table.comes(&data(1, HELLO));
     assert_eq!(probes.len(), 2);
     assert_eq!(table.comes(&data(4, &hex("C0 00"))), [ack(4)]);
     table.comes(&[2, probes[0][1], probes[0][2], 0]);
-    assert!(table.events.iter().all(|(_, event)| !matches!(event, Event::Ended(_))));
+    assert!(!has_ended(&table));
     assert_eq!(table.comes(&[2, probes[1][1], probes[1][2], 0]), [ack(1)]);
     assert_eq!(table.ended(), Some(FaultKind::Silent));
     let newcomer = table.accepted();
@@ -359,6 +362,130 @@ fn a_live_peer_is_replaced_after_a_connect_and_a_proof_only() {
     assert_eq!(table.read(newcomer), HELLO);
     table.endpoint.close(table.now, id);
     assert_eq!(table.comes(&data(2, &hex("C0 00"))), [ack(2)], "the address is the newcomer's");
+}
+
+fn has_ended(table: &Table) -> bool {
+    table.events.iter().any(|(_, event)| matches!(event, Event::Ended(_)))
+}
+
+/// The session of somebody else.
+fn other_hello() -> Vec<u8> {
+    let mut other = HELLO.to_vec();
+    *other.last_mut().expect("bytes") = b'2';
+    other
+}
+
+#[test]
+fn who_does_not_know_the_session_of_a_live_peer_does_not_take_its_place() {
+    // The peer acknowledges whatever comes to its address; so what is sent there in a forger's name would be its proof.
+    let mut table = Table::new(&Options::default(), true);
+    let id = table.joined();
+    table.after(Duration::from_secs(20));
+    for sequence in [1, 2, 500] {
+        assert_eq!(table.comes(&hex("03 00 00 00")), [hex("04 00 00 00")]);
+        assert!(table.comes(&data(sequence, &other_hello())).is_empty(), "neither asked for a proof nor acknowledged");
+    }
+    assert!(table.after(Duration::from_secs(5)).is_empty() && !has_ended(&table));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (1, 3));
+    assert_eq!(table.comes(&data(2, &hex("C0 00"))), [ack(2)]);
+    assert_eq!(table.read(id), hex("C0 00"), "and nothing of it was delivered");
+}
+
+#[test]
+fn a_late_copy_of_the_first_packet_begins_nothing() {
+    let mut table = Table::new(&Options::default(), true);
+    table.joined();
+    table.comes(&hex("03 00 00 00"));
+    assert_eq!(table.comes(&data(1, HELLO)), [ack(1)]);
+    // Nor does one whose CONNECT was long ago: it is a packet of the peer's.
+    table.after(Duration::from_secs(16));
+    assert_eq!(table.comes(&data(1, HELLO)), [ack(1)]);
+    assert!(!has_ended(&table));
+    // A stock client that reconnects goes on counting: its session is known by what it says, whatever the sequence.
+    table.comes(&hex("03 00 00 00"));
+    assert_eq!(table.comes(&data(700, HELLO)).len(), 2);
+}
+
+#[test]
+fn a_newcomer_that_gives_no_proof_goes_and_has_to_call_again() {
+    let mut table = Table::new(&Options::default(), true);
+    table.joined();
+    table.after(Duration::from_secs(10));
+    let before = table.endpoint.memory_bytes();
+    table.comes(&hex("03 00 00 00"));
+    let probes = table.comes(&data(1, HELLO));
+    assert!(table.endpoint.memory_bytes() > before);
+    let repeated = table.after(Duration::from_secs(9));
+    assert!(!repeated.is_empty() && repeated.iter().all(|frame| probes.contains(frame)), "it is asked again");
+    assert!(table.after(Duration::from_secs(60)).len() <= 2, "and no more when its time is over");
+    assert_eq!((table.endpoint.memory_bytes(), table.endpoint.counters().first_refused), (before, 1));
+    for probe in &probes {
+        table.comes(&[2, probe[1], probe[2], 0]);
+    }
+    assert_eq!(table.comes(&data(1, HELLO)), [ack(1)], "one more packet of the peer's");
+    // Nor does one who guesses.
+    table.comes(&hex("03 00 00 00"));
+    let probes = table.comes(&data(1, HELLO));
+    for guess in [1, 2, 3] {
+        table.comes(&ack(0x7000 + guess));
+    }
+    assert_eq!(table.endpoint.counters().first_refused, 2);
+    for probe in &probes {
+        table.comes(&[2, probe[1], probe[2], 0]);
+    }
+    assert!(!has_ended(&table));
+}
+
+/// A client of generation 1 whose session has begun.
+fn called(table: &mut Table) -> ConnectionId {
+    let stock = table.stock;
+    let id = table.endpoint.connect(table.now, stock, "").expect("it begins");
+    table.sent();
+    table.comes(&hex("04 00 00 00"));
+    table.write(id, HELLO);
+    table.comes(&ack(1));
+    id
+}
+
+#[test]
+fn an_answer_of_mqtt_that_is_missing_for_10_s_ends_a_client_of_generation_1() {
+    let mut table = Table::new(&one(), false);
+    called(&mut table);
+    table.after(Duration::from_millis(9_900));
+    assert!(!has_ended(&table));
+    assert_eq!(table.after(Duration::from_millis(200)), [hex("05 00 00 00")], "CONNECT was not answered");
+    assert_eq!(table.ended(), Some(FaultKind::Silent));
+    let mut table = Table::new(&one(), false);
+    let id = called(&mut table);
+    table.comes(&data(1, &hex("20 02 00 00")));
+    table.write(id, &hex("32 07 00 01 74 00 05 68 69 C0 00"));
+    // The answer to one, while the acknowledgement of the other is waited for.
+    table.comes(&ack(2));
+    table.comes(&data(2, &hex("40 02 00 05")));
+    table.after(Duration::from_millis(500));
+    table.comes(&ack(3));
+    table.after(Duration::from_secs(9));
+    table.comes(&data(3, &hex("D0 00")));
+    table.after(Duration::from_secs(30));
+    assert!(!has_ended(&table), "nothing is missing");
+}
+
+#[test]
+fn a_client_of_generation_1_that_has_nothing_to_say_shows_that_it_is_there() {
+    let mut table = Table::new(&one(), false);
+    let id = called(&mut table);
+    table.comes(&data(1, &hex("20 02 00 00")));
+    for _ in 0..5 {
+        let sent = table.after(Duration::from_secs(101));
+        assert!(matches!(&sent[..], [frame] if frame.len() == 4 && frame[0] == 1 && frame[1] >= 0x80), "an empty DATA of a sequence far away: {sent:?}");
+        table.comes(&[2, sent[0][1], sent[0][2], 0]);
+    }
+    assert_eq!(table.write(id, &hex("E0 00")), [data(2, &hex("E0 00"))], "it has taken no sequence");
+    let mut table = Table::new(&Options { keep_alive: Duration::ZERO, ..one() }, false);
+    called(&mut table);
+    table.comes(&data(1, &hex("20 02 00 00")));
+    assert!(table.after(Duration::from_secs(899)).is_empty(), "it does not have to, and its MQTT keep-alive is 600 s");
+    assert!(!has_ended(&table));
 }
 
 #[test]
@@ -377,15 +504,23 @@ fn unproven_max_and_the_rate_of_a_source_are_limits() {
 }
 
 #[test]
-fn a_silent_peer_of_generation_1_is_forgotten_after_five_minutes() {
-    let mut table = Table::new(&Options::default(), true);
-    let id = table.joined();
-    table.after(Duration::from_secs(299));
-    assert!(table.events.iter().all(|(_, event)| !matches!(event, Event::Ended(_))));
-    assert_eq!(table.after(Duration::from_secs(2)), [hex("05 00 00 00")]);
-    assert_eq!(table.ended(), Some(FaultKind::Silent));
-    table.endpoint.close(table.now, id);
-    assert_eq!(table.endpoint.connections(), 0);
+fn a_silent_peer_of_generation_1_is_forgotten_after_five_minutes_or_what_its_keep_alive_allows() {
+    let mut quick = HELLO.to_vec();
+    quick[10..12].copy_from_slice(&[0, 60]);
+    for (connect, seconds) in [(&quick[..], 300), (HELLO, 900)] {
+        let mut table = Table::new(&Options::default(), true);
+        table.comes(&data(1, connect));
+        let id = table.accepted();
+        for probe in table.write(id, &hex("20 02 00 00")) {
+            table.comes(&[2, probe[1], probe[2], 0]);
+        }
+        table.after(Duration::from_secs(seconds - 1));
+        assert!(!has_ended(&table));
+        assert_eq!(table.after(Duration::from_secs(2)), [hex("05 00 00 00")]);
+        assert_eq!((table.ended(), table.endpoint.counters().silent), (Some(FaultKind::Silent), 1));
+        table.endpoint.close(table.now, id);
+        assert_eq!(table.endpoint.connections(), 0);
+    }
 }
 
 #[test]
@@ -400,6 +535,11 @@ fn what_stock_peers_ignore_is_ignored() {
     let mut second = Table::new(&Options { generation: Generation::Two, ..Options::default() }, true);
     assert!(second.comes(&hex("03 00 00 00")).is_empty() && second.comes(&data(1, HELLO)).is_empty());
     assert_eq!(second.endpoint.connections(), 0);
+    // Nor does a listener of generation 1 see anything in a CONNECT of the second but a CONNECT.
+    let mut first = Table::new(&one(), true);
+    let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
+    assert_eq!(first.comes(&connect), [hex("04 00 00 00")]);
+    assert_eq!(first.endpoint.connections(), 0);
 }
 
 #[test]

@@ -142,6 +142,15 @@ fn connections_max_refuses_one_more_with_a_reason() {
     assert_eq!(id, second);
     assert!(matches!(event, Event::Ended(Some(fault)) if fault.kind == FaultKind::Refused));
     assert_eq!(world.endpoints[SERVER].counters().refused, 1);
+    let (_, told) = world.wait(SERVER, |event| matches!(event, Event::Failed { .. }));
+    assert!(matches!(told, Event::Failed { peer, fault } if peer == world.client_address && fault.kind == FaultKind::Refused));
+    // Of a flood all are counted, and some are told of.
+    for number in 0..1_000 {
+        world.inject(SERVER, address(number), &[&[1, 0, 1, 0], HELLO].concat());
+    }
+    world.run(Duration::from_millis(1));
+    assert_eq!(world.events[SERVER].iter().filter(|(_, event)| matches!(event, Event::Failed { .. })).count(), 64);
+    assert_eq!(world.endpoints[SERVER].counters().first_refused, 1_000);
 }
 
 #[test]
@@ -263,7 +272,7 @@ fn an_old_frame_from_elsewhere_moves_nobody_and_a_new_one_asks_first() {
 
 #[test]
 fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
-    let mut world = world();
+    let mut world = World::new(3, Way::default(), [&Options::default(), &Options { raw: true, ..Options::default() }]);
     let tape = taped(&mut world, CLIENT);
     let (client, server) = connected(&mut world);
     for side in [CLIENT, SERVER] {
@@ -271,7 +280,9 @@ fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
         world.write(side, id, &[0x30; 5_000]);
     }
     world.run(Duration::from_secs(2));
-    let known = tape.borrow().clone();
+    let mut known = tape.borrow().clone();
+    // And bare packets, with sessions of their own.
+    known.extend([HELLO.to_vec(), vec![0xC0, 0], [&[1, 0, 1, 0], HELLO].concat()]);
     world.tap = None;
     let mut rng = Rng::with_seed(number("RUDP_SEED", 1));
     let (mut before, count) = (None, number("RUDP_FRAMES", 100_000));
@@ -279,7 +290,7 @@ fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
         let mut frame = match rng.below(4) {
             0 => (0..rng.below(80)).map(|_| rng.u64() as u8).collect(),
             1 => {
-                let kinds = [1, 2, 3, 4, 5, 0x21, 0x22, 0x25, 0x26, 0x27, 0x28];
+                let kinds = [1, 2, 3, 4, 5, 0x10, 0x30, 0xC0, 0x21, 0x22, 0x25, 0x26, 0x27, 0x28];
                 let mut frame: Vec<u8> = (0..4 + rng.below(60)).map(|_| rng.u64() as u8).collect();
                 frame[0] = kinds[rng.below(kinds.len() as u64) as usize];
                 frame[3] &= 0x83;
@@ -306,7 +317,11 @@ fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
         let (side, from) = if rng.chance(500) { (CLIENT, world.server_address) } else { (SERVER, address(rng.below(2_000) as u32)) };
         let from = if side == SERVER && rng.chance(300) { world.client_address } else { from };
         world.inject(side, from, &frame);
-        world.events = [Vec::new(), Vec::new()];
+        // Nobody reads what a session out of noise has to say: it is closed.
+        let events = core::mem::take(&mut world.events);
+        for (id, _) in events[SERVER].iter().filter(|(_, event)| matches!(event, Event::Accepted { .. } | Event::Ended(_))) {
+            world.close(SERVER, *id);
+        }
         if round % 64 == 0 {
             world.run(Duration::from_millis(50));
         }
@@ -327,6 +342,52 @@ fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
     assert_eq!(id, fresh);
     world.write(CLIENT, fresh, HELLO);
     world.wait(SERVER, |event| matches!(event, Event::Accepted { .. }));
+}
+
+#[test]
+fn a_flood_of_generation_1_turns_away_nobody_of_generation_2() {
+    let options = Options { first_generation_per_second: 1_000, ..Options::default() };
+    let mut endpoint = endpoint(1, &options, true);
+    let now = nlmqtt::base::Instant::START + Duration::from_secs(1);
+    let mut comes = |from, bytes: &[u8]| endpoint.receive(now, &nlmqtt::stack::Received { from, to: None, ecn: 0, bytes });
+    for number in 0..5_000 {
+        comes(address(number), &[3, 0, 0, 0]);
+        comes(address(number), &[&[1, 0, 1, 0], HELLO].concat());
+    }
+    for number in 0..100 {
+        comes(address(number), &bytes(&Frame::Connect(hello(0, u64::from(number) + 1))));
+    }
+    let (mut out, mut answers) = (nlmqtt::stack::Transmit::default(), [0, 0]);
+    while endpoint.transmit(now, 1, &mut out) {
+        answers[usize::from(out.bytes.len() == 44)] += 1;
+    }
+    let [of_first, of_second] = answers;
+    assert!(of_second == 100 && (64..=256).contains(&of_first), "{answers:?}");
+    let counters = endpoint.counters();
+    assert!(counters.first_refused >= 9_000 && counters.refused == 0, "{counters:?}");
+}
+
+#[test]
+fn those_who_are_there_are_served_before_newcomers_of_the_same_turn() {
+    let mut world = world();
+    let tape = taped(&mut world, CLIENT);
+    let (client, server) = connected(&mut world);
+    world.is_down = true;
+    world.write(CLIENT, client, b"\xC0\x00");
+    world.flush();
+    let frame = tape.borrow().last().expect("a frame").clone();
+    // All in one turn: thousands of newcomers, and somebody who is there behind them.
+    let (before, from) = (world.endpoints[SERVER].counters(), world.client_address);
+    for number in 0..3_000 {
+        world.inject(SERVER, address(number), &bytes(&Frame::Connect(hello(0, u64::from(number) + 1))));
+    }
+    world.inject(SERVER, from, &frame);
+    let mut buffer = [0; 8];
+    assert_eq!(world.read(SERVER, server, &mut buffer), Some(2), "it has arrived");
+    assert_eq!(world.endpoints[SERVER].counters().cookies, before.cookies, "and no newcomer has cost anything yet");
+    world.flush();
+    let after = world.endpoints[SERVER].counters();
+    assert_eq!((after.cookies - before.cookies, after.refused - before.refused), (1_024, 3_000 - 1_024));
 }
 
 #[test]

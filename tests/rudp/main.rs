@@ -5,6 +5,7 @@ mod behaviour;
 mod bench;
 mod first;
 mod hostile;
+mod raw;
 mod stream;
 mod vectors;
 mod world;

@@ -323,7 +323,10 @@ impl Driver {
     }
 
     /// Goes on over another socket.
-    pub fn rebind(&mut self, now: Instant, bound: Bound, shared: &Shared) {
+    pub fn rebind(&mut self, now: Instant, mut bound: Bound, shared: &Shared) {
+        if self.bound.may_fragment && bound.let_fragment().is_err() {
+            return;
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
         if shared.registry.register(&mut SourceFd(&bound.socket.as_raw_fd()), Token(self.place as usize), interest).is_err() {
             return;

@@ -33,7 +33,10 @@ impl MioNet {
         if let Some(place) = self.datagrams.listen_again(address, make, limits, options.backlog) {
             return Ok((ListenerId(place), Endpoint::Udp(address)));
         }
-        let bound = bind(address, &DialOptions::default())?;
+        let mut bound = bind(address, &DialOptions::default())?;
+        if make.may_fragment() {
+            bound.let_fragment()?;
+        }
         let local = bound.local();
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
         let place = self.insert_udp(bound.socket())?;
@@ -59,7 +62,10 @@ impl MioNet {
 
     /// As [`Net::dial_datagrams`].
     pub fn dial_udp(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, (seed, charge): (u64, Charge)) -> io::Result<LinkId> {
-        let bound = plan.bind()?;
+        let mut bound = plan.bind()?;
+        if make.may_fragment() {
+            bound.let_fragment()?;
+        }
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
         let place = self.insert_udp(bound.socket())?;
         match self.datagrams.dial(self.now(), place, (bound, charge), machine, plan) {

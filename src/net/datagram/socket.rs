@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use quinn_udp::UdpSocketState;
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::DialOptions;
@@ -16,6 +17,7 @@ pub struct Bound {
     pub(super) socket: Socket,
     pub(super) state: UdpSocketState,
     pub(super) local: SocketAddr,
+    pub(super) may_fragment: bool,
 }
 
 /// A UDP socket that is bound.
@@ -38,13 +40,25 @@ pub fn bind(address: SocketAddr, options: &DialOptions) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     let state = UdpSocketState::new((&socket).into())?;
     let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(Bound { socket, state, local })
+    Ok(Bound { socket, state, local, may_fragment: false })
 }
 
 impl Bound {
     /// Where it is.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// From now on datagrams that are larger than the path takes are cut, and not dropped.
+    ///
+    /// # Errors
+    /// As the system's.
+    pub fn let_fragment(&mut self) -> io::Result<()> {
+        self.may_fragment = true;
+        match self.local.is_ipv6() {
+            true => Ok(set_ipv6_mtu_discover(&self.socket, Ipv6PathMtuDiscovery::WANT)?),
+            false => Ok(set_ip_mtu_discover(&self.socket, Ipv4PathMtuDiscovery::WANT)?),
+        }
     }
 
     /// For the poll.
@@ -75,5 +89,22 @@ impl DialPlan {
         bound.socket.connect(&self.remote.into())?;
         bound.local = bound.socket.local_addr()?.as_socket().unwrap_or(bound.local);
         Ok(bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::{ip_mtu_discover, ipv6_mtu_discover};
+
+    #[test]
+    fn a_socket_cuts_datagrams_only_where_it_was_told_to() {
+        let mut four = bind(([127, 0, 0, 1], 0).into(), &DialOptions::default()).expect("bound");
+        assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::PROBE);
+        four.let_fragment().expect("an option");
+        assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::WANT);
+        let mut six = bind((Ipv6Addr::LOCALHOST, 0).into(), &DialOptions::default()).expect("bound");
+        six.let_fragment().expect("an option");
+        assert!(ipv6_mtu_discover(six.socket()).expect("an option") == Ipv6PathMtuDiscovery::WANT);
     }
 }

@@ -8,6 +8,7 @@ use crate::net::client_gauge::ClientGauge;
 use crate::net::client_host::{ClientHandler, Credentials, MessageCallback};
 use crate::net::client_path::PathMoved;
 use crate::proto::client::{Event, Incoming, Token};
+use crate::stack::DatagramProtocol;
 
 /// The handler of a client.
 pub(in crate::net) struct ClientSide {
@@ -63,6 +64,17 @@ impl ClientSide {
 
     pub fn refused(&mut self, token: Token, error: crate::proto::Error) {
         self.handler.call(move |handler| handler.refused(token, error));
+    }
+
+    /// The server knows an older protocol only.
+    #[cfg_attr(not(feature = "datagram"), allow(dead_code))]
+    pub fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {
+        let gauge = self.gauge.clone();
+        self.handler.call(move |handler| {
+            if !gauge.is_closed() {
+                handler.fell_back(server, protocol);
+            }
+        });
     }
 
     /// The connection goes on over another path.

@@ -5,6 +5,7 @@
 //!                         ┌ CONNECT ─ `cookie`: no state ─┐
 //!   datagram ─ `frame` ─> │ id ──────> `peer`  (gen. 2)   │ <─> bytes of the stream
 //!                         │ address ─> `first` (gen. 1)   │
+//!                         │            `raw` (no frames)  │
 //!                         └───────── `endpoint` ──────────┘
 //!   peer:  `incoming` numbers, order, limit · `outgoing` records, loss · `rtt` · `congestion` · `pacer` · `mtu` · `path`
 //! ```
@@ -13,11 +14,14 @@
 //! addresses, a cookie before any state. `WIRE.md` beside this file is the document from which somebody else can write a
 //! peer; `tests/rudp/vectors` has its vectors.
 //!
+//! `udp://` is neither: bare packets of MQTT in datagrams, as stock peers send them, too.
+//!
 //! Everything here is pure: time and randomness are handed in, sockets are the host's. [`Endpoint`] is the
 //! [`DatagramEndpoint`](super::DatagramEndpoint).
 
 mod congestion;
 mod cookie;
+mod cutter;
 mod endpoint;
 mod first;
 pub mod frame;
@@ -30,6 +34,7 @@ mod pacer;
 pub mod packet;
 mod path;
 mod peer;
+mod raw;
 mod ring;
 mod rtt;
 mod throttle;
@@ -87,7 +92,7 @@ impl Reason {
 /// What happened on one connection, and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Statistics {
-    /// 1 or 2.
+    /// 1 or 2; 0: bare packets.
     pub generation: u8,
     /// The smoothed round trip.
     pub rtt: Duration,
@@ -126,7 +131,11 @@ pub struct Statistics {
 impl From<Statistics> for DatagramStatistics {
     fn from(from: Statistics) -> Self {
         Self {
-            protocol: if from.generation == 1 { DatagramProtocol::ReliableUdpOne } else { DatagramProtocol::ReliableUdpTwo },
+            protocol: match from.generation {
+                0 => DatagramProtocol::BareUdp,
+                1 => DatagramProtocol::ReliableUdpOne,
+                _ => DatagramProtocol::ReliableUdpTwo,
+            },
             round_trip: from.rtt,
             window_bytes: from.window_bytes.into(),
             datagram_bytes_max: from.frame_bytes.into(),

@@ -1,7 +1,10 @@
 //! What can be chosen for the connections of one endpoint. Every number of the specification's table is here.
 
+use core::net::IpAddr;
+
 use super::packet::FIRST_PACKET_BYTES_MAX;
 use crate::base::Duration;
+use crate::stack::Networks;
 
 /// Which generation a client speaks, and a listener takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -13,6 +16,8 @@ pub enum Generation {
     One,
     /// The second only: what a hostile network asks for.
     Two,
+    /// Neither: bare packets in datagrams (`udp://`).
+    Raw,
 }
 
 /// How the congestion window moves.
@@ -48,6 +53,9 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// A client shows that it is there when it sent nothing for so long; zero: never.
     pub keep_alive: Duration,
+    /// How long MQTT lets a client be silent, one and a half times its keep-alive: so long the idle time is where `keep_alive` is off. Zero: not
+    /// known, or without end.
+    pub mqtt_silence: Duration,
     /// A peer that has not sent its first packet after so long makes room: what the endpoint's limits say of handshakes.
     pub half_open_timeout: Duration,
     /// Such peers at a time.
@@ -78,13 +86,19 @@ pub struct Options {
     pub reset_key: Option<ResetKey>,
     /// RESETs a second.
     pub resets_per_second: u32,
-    /// Generation 1: peers whose address was not proved.
+    /// A listener takes bare packets in datagrams, too.
+    pub raw: bool,
+    /// Bare packets: from there addresses are believed, which otherwise get no more bytes than came from them.
+    pub raw_trusted: Networks,
+    /// Generation 1 and bare packets: peers whose address was not proved.
     pub unproven_max: usize,
-    /// Generation 1: a peer that was silent for so long has gone.
+    /// Generation 1 and bare packets: a peer that was silent for so long has gone, if its MQTT keep-alive does not let it be silent longer.
     pub silent_timeout: Duration,
+    /// Generation 1: a client waits so long for MQTT's answer to a packet that has arrived.
+    pub answer_timeout: Duration,
     /// Generation 1: how long a missing packet is waited for.
     pub gap_timeout: Duration,
-    /// Generation 1: bare CONNECTs and first packets a second and (hashed) source.
+    /// Generation 1 and bare packets: bare CONNECTs and first packets a second and (hashed) source.
     pub first_generation_per_second: u32,
 }
 
@@ -92,6 +106,26 @@ impl Options {
     /// Bytes a peer may send at first: a first packet is looked at before anything is read.
     pub fn first_window_bytes(&self) -> u32 {
         self.window_bytes.max(FIRST_PACKET_BYTES_MAX as u32)
+    }
+
+    /// Whether generation 1 is spoken.
+    pub fn has_first(&self) -> bool {
+        matches!(self.generation, Generation::Auto | Generation::One)
+    }
+
+    /// Whether generation 2 is.
+    pub fn has_second(&self) -> bool {
+        matches!(self.generation, Generation::Auto | Generation::Two)
+    }
+
+    /// Whether bare packets are.
+    pub fn has_raw(&self) -> bool {
+        self.raw || self.generation == Generation::Raw
+    }
+
+    /// Who sends bare packets from there is there: no datagram comes from elsewhere with an address of this host.
+    pub fn is_believed(&self, ip: IpAddr) -> bool {
+        ip.to_canonical().is_loopback() || self.raw_trusted.contains(ip)
     }
 
     /// The largest frame that is taken.
@@ -108,6 +142,7 @@ impl Default for Options {
             fallback_hold: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(120),
             keep_alive: Duration::from_secs(20),
+            mqtt_silence: Duration::ZERO,
             half_open_timeout: Duration::from_secs(10),
             half_open_max: 256,
             half_open_per_source_max: 32,
@@ -123,8 +158,11 @@ impl Default for Options {
             redundancy: false,
             reset_key: None,
             resets_per_second: 100,
+            raw: false,
+            raw_trusted: Networks::default(),
             unproven_max: 64,
             silent_timeout: Duration::from_secs(300),
+            answer_timeout: Duration::from_secs(10),
             gap_timeout: Duration::from_secs(5),
             first_generation_per_second: 50,
         }

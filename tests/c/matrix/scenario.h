@@ -345,6 +345,27 @@ static void a_path_moves(void)
     udp_relay_end(&relay);
 }
 
+/* A client that speaks both generations of reliable UDP, and a listener that knows the first one only. */
+static void a_client_falls_back(void)
+{
+    nlmqtt_client_config *config = nlmqtt_client_config_new();
+    nlmqtt_client_callbacks callbacks;
+    nlmqtt_client *client = NULL;
+    uint16_t port = 0;
+    char uri[64];
+    OK(nlmqtt_server_add_listener(world.server, "rudp://127.0.0.1:0?rudp_generation=1", &port));
+    snprintf(uri, sizeof uri, "rudp://127.0.0.1:%u", (unsigned)port);
+    OK(nlmqtt_client_config_add_server(config, uri, 0));
+    OK(nlmqtt_client_config_load_connstr(config, "client_id=older;version=3.1.1"));
+    nlmqtt_client_callbacks_init(&callbacks);
+    callbacks.fell_back = on_client_callbacks_fell_back;
+    OK(nlmqtt_client_new(world.runtime, config, &callbacks, &client));
+    nlmqtt_client_config_free(config);
+    OK(nlmqtt_client_start(client));
+    await(IN_CLIENT_CALLBACKS_FELL_BACK);
+    nlmqtt_client_free(client);
+}
+
 static void a_client_does_not_read(uint16_t port)
 {
     enum { LARGE = 1 << 20 };
@@ -513,6 +534,7 @@ static void run(int32_t mode)
     a_client_is_asked_to_sign();
     sessions_come_and_go(port);
     a_path_moves();
+    a_client_falls_back();
     a_client_does_not_read(port);
     questions_are_answered(options);
     everything_ends();

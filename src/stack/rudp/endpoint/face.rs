@@ -4,17 +4,19 @@ use core::any::Any;
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, Key, Kind, count_flaw, id_of, key_of};
+use super::{Endpoint, Key, Kind, id_of, key_of};
 use crate::base::Instant;
-use crate::stack::rudp::Reason;
 use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
-use crate::stack::rudp::frame::Frame;
 use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
+use crate::stack::rudp::raw::Raw;
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, DatagramStatistics};
 use crate::stack::{Fault, FaultKind, MakeDatagrams, Received, Transmit};
+
+/// The number of nobody's connection.
+const NOBODY: ConnectionId = ConnectionId(u64::MAX);
 
 /// Makes endpoints with the same options, out of a secret.
 #[derive(Clone)]
@@ -45,6 +47,12 @@ impl MakeDatagrams for Maker {
         Box::new(endpoint)
     }
 
+    fn may_fragment(&self) -> bool {
+        // A packet of generation 1 is one datagram, whatever the path takes. Who tries larger frames of generation 2 has to see them get lost.
+        let tries = self.options.has_second() && self.options.probe_bytes_max > self.options.frame_bytes;
+        (self.options.has_first() || self.options.has_raw()) && !tries
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -53,8 +61,8 @@ impl MakeDatagrams for Maker {
 impl DatagramEndpoint for Endpoint {
     fn connect(&mut self, now: Instant, remote: SocketAddr, _host: &str) -> Result<ConnectionId, Fault> {
         let is_there = self.by_address.get(&remote).and_then(|key| self.connections.get(*key)).is_some_and(|connection| match &connection.kind {
-            // Generation 1 knows one peer of an address.
-            Kind::First(first) => !first.is_over(),
+            // Neither generation 1 nor who sends bare packets tells two of an address apart.
+            Kind::First(_) | Kind::Raw(_) => !connection.kind.is_over(),
             Kind::Second(peer) => peer.is_calling() && self.options.generation != Generation::Two,
         });
         if is_there {
@@ -62,6 +70,7 @@ impl DatagramEndpoint for Endpoint {
         }
         let (way, rng) = (Way { remote, local: None }, self.keys.fork(&mut self.rng));
         let kind = match self.options.generation {
+            Generation::Raw => Kind::Raw(Box::new(Raw::calling(now, way, &self.options))),
             Generation::One => Kind::First(Box::new(First::calling(now, way, false, &self.options, rng))),
             Generation::Auto | Generation::Two => Kind::Second(Box::new(Peer::calling(now, way, self.keys.number(&mut self.rng).max(1), &self.options, rng))),
         };
@@ -76,13 +85,16 @@ impl DatagramEndpoint for Endpoint {
         }
         self.counters.datagrams += 1;
         let way = Way { remote: datagram.from, local: datagram.to };
-        match Frame::read(datagram.bytes) {
-            Ok(frame) => self.frame(now, way, &frame, datagram.bytes.len()),
-            Err(flaw) => count_flaw(&mut self.counters, flaw),
-        }
+        self.take_datagram(now, way, datagram.bytes, self.limits.is_some());
     }
 
     fn transmit(&mut self, now: Instant, segments_max: usize, out: &mut Transmit) -> bool {
+        // All that came has been taken: now those whom nobody knows.
+        if !self.strangers.is_empty() {
+            for (way, bytes) in self.strangers.take() {
+                self.take_datagram(now, way, &bytes, false);
+            }
+        }
         out.bytes.clear();
         (out.segment_bytes, out.ecn) = (None, 0);
         if let Some((way, bytes)) = self.replies.pop_front() {
@@ -122,10 +134,7 @@ impl DatagramEndpoint for Endpoint {
             if let Some(timer) = connection.timer.take() {
                 self.timers.remove(&(timer, key));
             }
-            match &mut connection.kind {
-                Kind::First(first) => first.expire(now),
-                Kind::Second(peer) => peer.expire(now),
-            }
+            connection.kind.expire(now);
             if connection.fallback_at.is_some_and(|at| at <= now) {
                 self.fall_back(now, key);
             }
@@ -134,6 +143,9 @@ impl DatagramEndpoint for Endpoint {
     }
 
     fn event(&mut self) -> Option<(ConnectionId, Event)> {
+        if let Some(peer) = self.turned_away.pop_front() {
+            return Some((NOBODY, Event::Failed { peer, fault: Fault::new(FaultKind::Refused, "too many connections") }));
+        }
         while let Some(&key) = self.news.front() {
             if let Some(event) = self.news_of(key) {
                 return Some((id_of(key), event));
@@ -150,10 +162,7 @@ impl DatagramEndpoint for Endpoint {
 
     fn read(&mut self, now: Instant, id: ConnectionId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(key_of(id))?;
-        let count = match &mut connection.kind {
-            Kind::First(first) => first.read(buffer),
-            Kind::Second(peer) => peer.read(now, buffer),
-        };
+        let count = connection.kind.read(now, buffer);
         if count.is_some() {
             self.settle(now, key_of(id));
         }
@@ -162,30 +171,21 @@ impl DatagramEndpoint for Endpoint {
 
     fn write(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> usize {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return 0 };
-        let count = match &mut connection.kind {
-            Kind::First(first) => first.write(bytes),
-            Kind::Second(peer) => peer.write(bytes),
-        };
+        let count = connection.kind.write(bytes);
         self.settle(now, key_of(id));
         count
     }
 
     fn finish(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
-        match &mut connection.kind {
-            Kind::First(first) => first.finish(now),
-            Kind::Second(peer) => peer.finish(now),
-        }
+        connection.kind.finish(now);
         self.settle(now, key_of(id));
     }
 
     fn close(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
         connection.is_released = true;
-        match &mut connection.kind {
-            Kind::First(first) => first.close(),
-            Kind::Second(peer) => peer.close(now, Reason::Normal),
-        }
+        connection.kind.close(now);
         self.settle(now, key_of(id));
     }
 
@@ -229,6 +229,9 @@ impl DatagramEndpoint for Endpoint {
             refused: own.refused + own.first_refused,
             resets: own.resets,
             replies_dropped: own.replies_dropped,
+            not_kept: own.not_kept,
+            packets_missing: own.packets_missing,
+            silent: own.silent,
             ..DatagramCounters::default()
         }
     }
@@ -236,6 +239,6 @@ impl DatagramEndpoint for Endpoint {
     fn memory_bytes(&self) -> usize {
         let tables = self.connections.capacity() * size_of::<super::Connection>() + self.timers.len() * size_of::<(Instant, Key)>() * 2;
         let maps = (self.by_id.capacity() + self.by_address.capacity() + self.by_listener.capacity()) * (size_of::<SocketAddr>() + size_of::<Key>());
-        size_of::<Self>() + tables + maps + self.memory_bytes + self.throttle.memory_bytes()
+        size_of::<Self>() + tables + maps + self.memory_bytes + self.throttle.memory_bytes() + self.strangers.memory_bytes()
     }
 }

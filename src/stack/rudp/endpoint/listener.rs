@@ -1,6 +1,6 @@
 //! Those who come in, and those nobody knows.
 
-use super::{Endpoint, Kind, REPLIES_MAX};
+use super::{Endpoint, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
 use crate::base::{Bucket, Instant};
 use crate::stack::rudp::Reason;
 use crate::stack::rudp::first::First;
@@ -8,11 +8,17 @@ use crate::stack::rudp::frame::{Close, Frame, Hello, One, VERSION};
 use crate::stack::rudp::options::Generation;
 use crate::stack::rudp::packet::is_connect;
 use crate::stack::rudp::peer::{Peer, Role, Way};
+use crate::stack::rudp::raw::{Raw, Took};
 
 impl Endpoint {
     /// A CONNECT of generation 2. No state is made before it bears the id that was given to its address.
     pub(super) fn connect_second(&mut self, now: Instant, way: Way, hello: &Hello, datagram_bytes: usize) {
-        if self.limits.is_none() || hello.version < VERSION || hello.sender == 0 || self.options.generation == Generation::One {
+        if self.limits.is_some() && self.options.generation == Generation::One {
+            // As a stock listener takes it, and a client that speaks both finds out.
+            return self.one(now, way, &One::Connect, datagram_bytes);
+        }
+        if self.limits.is_none() || hello.version < VERSION || hello.sender == 0 || !self.options.has_second() {
+            self.counters.unknown += 1;
             return;
         }
         let known = self.by_id.get(&hello.receiver).and_then(|key| self.connections.get(*key).map(|connection| (*key, &connection.kind)));
@@ -32,12 +38,11 @@ impl Endpoint {
         }
         if let Some(reason) = self.refusal(way) {
             self.counters.refused += 1;
+            self.turn_away(way);
             return self.reply(way, &Frame::Close(Close { id: hello.sender, is_answer: false, reason: reason as u16, offset: 0 }));
         }
         let peer = Peer::called(now, way, hello.receiver, hello, &self.options, self.keys.fork(&mut self.rng));
-        let key = self.insert(Kind::Second(Box::new(peer)), Role::Listener);
-        self.counters.accepted += 1;
-        self.settle(now, key);
+        self.take_in(now, Kind::Second(Box::new(peer)));
     }
 
     /// What a client hears that calls itself so, and us by this id.
@@ -51,6 +56,14 @@ impl Endpoint {
             limit: self.options.first_window_bytes(),
             idle_s: u16::try_from(self.options.idle_timeout.as_secs()).unwrap_or(u16::MAX),
             token: self.keys.token(id),
+        }
+    }
+
+    /// There is no place for somebody. If no more connections may be at all, the host hears of it, as of those over TCP.
+    fn turn_away(&mut self, way: Way) {
+        let is_full = self.limits.is_some_and(|limits| self.connections.len() >= limits.connections_max);
+        if is_full && !self.is_refusing && self.turned_away.len() < TURNED_AWAY_MAX {
+            self.turned_away.push_back(way.remote);
         }
     }
 
@@ -70,34 +83,73 @@ impl Endpoint {
 
     /// A frame of generation 1 from an address nobody has.
     pub(super) fn stranger(&mut self, now: Instant, way: Way, one: &One<'_>) {
-        let Some(limits) = self.limits else {
-            self.counters.unknown += 1;
-            return;
-        };
-        if self.options.generation == Generation::Two {
-            self.counters.unknown += 1;
-            return;
-        }
         match one {
+            _ if self.limits.is_none() || !self.options.has_first() => self.counters.unknown += 1,
             One::Connect => self.bare_connack(now, way),
             One::Data { sequence, payload } if is_connect(payload) => {
-                let is_full = self.is_refusing || self.connections.len() >= limits.connections_max || self.unproven.len() >= self.options.unproven_max;
-                if is_full || !self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second) {
-                    self.counters.first_refused += 1;
-                    return;
+                if self.admits_unproven(now, way, true) {
+                    let first = First::called(now, way, *sequence, payload, &self.options, self.keys.fork(&mut self.rng));
+                    self.take_in(now, Kind::First(Box::new(first)));
                 }
-                let first = First::called(now, way, *sequence, payload, &self.options, self.keys.fork(&mut self.rng));
-                let key = self.insert(Kind::First(Box::new(first)), Role::Listener);
-                self.counters.accepted += 1;
-                self.settle(now, key);
             }
             _ => self.counters.unknown += 1,
         }
     }
 
+    /// A bare packet.
+    pub(super) fn bare(&mut self, now: Instant, way: Way, packet: &[u8]) {
+        let known = self.by_address.get(&way.remote).and_then(|key| self.connections.get_mut(*key).map(|connection| (*key, &mut connection.kind)));
+        match known.filter(|(_, kind)| !kind.is_over()) {
+            None => self.bare_stranger(now, way, packet),
+            Some((key, Kind::Raw(raw))) => {
+                let took = raw.receive(now, packet);
+                match took {
+                    Took::Taken | Took::NotKept => {}
+                    Took::Malformed => self.counters.malformed += 1,
+                    Took::Refused => self.counters.first_refused += 1,
+                    Took::Anew => raw.replaced(),
+                }
+                self.settle(now, key);
+                if took == Took::Anew {
+                    self.bare_stranger(now, way, packet);
+                }
+            }
+            // One address, one way to speak.
+            Some(_) => self.counters.unknown += 1,
+        }
+    }
+
+    fn bare_stranger(&mut self, now: Instant, way: Way, packet: &[u8]) {
+        if self.limits.is_none() || !is_connect(packet) {
+            self.counters.unknown += 1;
+        } else if self.admits_unproven(now, way, !self.options.is_believed(way.remote.ip())) {
+            self.take_in(now, Kind::Raw(Box::new(Raw::called(now, way, packet, &self.options))));
+        }
+    }
+
+    /// Whether there is a place for somebody from an address without a proof; `must_prove`: among those who have to give one.
+    fn admits_unproven(&mut self, now: Instant, way: Way, must_prove: bool) -> bool {
+        let is_full = self.limits.is_some_and(|limits| self.connections.len() >= limits.connections_max);
+        let has_no_place = self.is_refusing || is_full || (must_prove && self.unproven.len() >= self.options.unproven_max);
+        let is_admitted = !has_no_place && self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second);
+        if !is_admitted {
+            self.counters.first_refused += 1;
+            self.turn_away(way);
+        }
+        is_admitted
+    }
+
+    fn take_in(&mut self, now: Instant, kind: Kind) {
+        let key = self.insert(kind, Role::Listener);
+        self.counters.accepted += 1;
+        self.settle(now, key);
+    }
+
     /// Four bytes for four bytes, and no state.
     pub(super) fn bare_connack(&mut self, now: Instant, way: Way) {
-        if self.is_refusing || !self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second) {
+        // Half of the answers that may wait are for generation 2: under a flood of this one its newcomers still come in.
+        let has_room = !self.is_refusing && self.replies.len() < REPLIES_MAX / 2;
+        if !has_room || !self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second) {
             self.counters.first_refused += 1;
             return;
         }

@@ -1,7 +1,7 @@
 //! One UDP socket: addresses and ids to connections, and what has to be answered without one.
 //!
 //! # Theory of operation
-//! Generation 2 is found by id, generation 1 by address; a client that calls is found by both, because it does not know yet whom
+//! Generation 2 is found by id, generation 1 and bare packets by address; a client that calls is found by both, because it does not know yet whom
 //! it will meet. A CONNECT is answered out of two keys (`cookie`), without state, until it bears the id that was given
 //! to its address; then there is a peer, and it is told to nobody before its first packet is there.
 //!
@@ -9,10 +9,13 @@
 //! news, what it may have to send into the list of those that are ready, its next deadline into the one ordered set, and if it
 //! is over and released, it is forgotten. Every list holds a connection at most once.
 //!
-//! In `listener` is what concerns those who come in, in `face` the trait.
+//! What is of no connection waits until all that came is taken (`strangers`). In `listener` is what concerns those who come in, in `face` the
+//! trait.
 
 mod face;
+mod kind;
 mod listener;
+mod strangers;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeSet, VecDeque};
@@ -20,30 +23,31 @@ use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData, SlotMap};
 
+use super::Statistics;
 use super::cookie::{Keys, Secret};
-use super::first::{First, PACKET_BYTES_MAX};
+use super::first::First;
 use super::frame::{Flaw, Frame, One};
 use super::known::KnownServers;
 use super::options::{Generation, Options};
-use super::peer::{Peer, Role, Way};
+use super::packet::may_begin;
+use super::peer::{Role, Way};
 use super::throttle::Throttle;
-use super::{Marks, Statistics};
 use crate::base::{Bucket, Instant, PeerMap, Rng, peer_map};
 use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, Transmit};
 
+use kind::{Kind, Losses};
+use strangers::{Strangers, receiver_of};
+
 pub use face::Maker;
+
+/// Newcomers turned away that wait to be told of; all are counted.
+const TURNED_AWAY_MAX: usize = 64;
 
 /// Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
 pub(crate) const REPLIES_MAX: usize = 256;
 
 slotmap::new_key_type! {
     struct Key;
-}
-
-#[derive(Debug)]
-enum Kind {
-    First(Box<First>),
-    Second(Box<Peer>),
 }
 
 #[derive(Debug)]
@@ -62,44 +66,10 @@ struct Connection {
     is_released: bool,
     /// When a client falls back to generation 1, unless a better answer comes.
     fallback_at: Option<Instant>,
+    has_fallen_back: bool,
+    /// What of it was counted.
+    losses: Losses,
     memory_bytes: usize,
-}
-
-impl Kind {
-    fn way(&self) -> Way {
-        match self {
-            Self::First(first) => first.way(),
-            Self::Second(peer) => peer.way(),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        match self {
-            Self::First(first) => first.is_over(),
-            Self::Second(peer) => peer.is_over(),
-        }
-    }
-
-    fn deadline(&self, now: Instant) -> Option<Instant> {
-        match self {
-            Self::First(first) => first.deadline(now),
-            Self::Second(peer) => peer.deadline(now),
-        }
-    }
-
-    fn said(&mut self) -> (&mut Marks, &mut Option<Option<Fault>>) {
-        match self {
-            Self::First(first) => (&mut first.marks, &mut first.ending),
-            Self::Second(peer) => (&mut peer.marks, &mut peer.ending),
-        }
-    }
-
-    fn memory_bytes(&self) -> usize {
-        match self {
-            Self::First(first) => size_of::<First>() + first.memory_bytes(),
-            Self::Second(peer) => size_of::<Peer>() + peer.memory_bytes(),
-        }
-    }
 }
 
 /// What happened at one endpoint. Every limit has its counter here.
@@ -125,10 +95,16 @@ pub struct Counters {
     pub half_open_lost: u64,
     /// Clients that fell back to generation 1.
     pub fallbacks: u64,
-    /// Newcomers of generation 1 that were turned away: no place, or too many.
+    /// Newcomers of generation 1 and with bare packets that were turned away: no place, or too many.
     pub first_refused: u64,
     /// Connections that came in.
     pub accepted: u64,
+    /// Frames of connections for which there was no place.
+    pub not_kept: u64,
+    /// Generation 1: packets that were waited for in vain.
+    pub packets_missing: u64,
+    /// Connections that came in and of whose peers nothing was heard any more.
+    pub silent: u64,
 }
 
 /// One UDP socket's connections.
@@ -149,6 +125,9 @@ pub struct Endpoint {
     timers: BTreeSet<(Instant, Key)>,
     ready: VecDeque<Key>,
     news: VecDeque<Key>,
+    /// Who was turned away because there are too many connections, of whom the host is to hear.
+    turned_away: VecDeque<SocketAddr>,
+    strangers: Strangers,
     replies: VecDeque<(Way, heapless::Vec<u8, 44>)>,
     /// A datagram that did not fit the batch before.
     spare: Option<(Way, Vec<u8>)>,
@@ -186,6 +165,8 @@ impl Endpoint {
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
+            turned_away: VecDeque::new(),
+            strangers: Strangers::default(),
             replies: VecDeque::new(),
             spare: None,
             resets: None,
@@ -205,15 +186,11 @@ impl Endpoint {
 
     /// What happened on one connection.
     pub fn statistics(&self, id: ConnectionId) -> Option<Statistics> {
-        self.connections.get(key_of(id)).map(|connection| match &connection.kind {
-            Kind::First(first) => first.statistics(),
-            Kind::Second(peer) => Statistics { generation: 2, ..peer.statistics() },
-        })
+        self.connections.get(key_of(id)).map(|connection| connection.kind.statistics())
     }
 
     fn insert(&mut self, kind: Kind, role: Role) -> Key {
-        let (way, is_first) = (kind.way(), matches!(kind, Kind::First(_)));
-        let own_id = if let Kind::Second(peer) = &kind { peer.own_id() } else { 0 };
+        let (way, own_id) = (kind.way(), kind.own_id());
         let connection = Connection {
             kind,
             role,
@@ -225,31 +202,51 @@ impl Endpoint {
             is_told: false,
             is_released: false,
             fallback_at: None,
+            has_fallen_back: false,
+            losses: Losses::default(),
             memory_bytes: 0,
         };
         let key = self.connections.insert(connection);
-        if own_id != 0 {
-            self.by_id.insert(own_id, key);
+        if let Some(id) = own_id {
+            self.by_id.insert(id, key);
         }
-        if is_first || role == Role::Client {
+        if own_id.is_none() || role == Role::Client {
             self.by_address.insert(way.remote, key);
         }
         key
     }
 
+    /// Takes a datagram; `may_wait`: one of nobody's connection waits for what else came.
+    fn take_datagram(&mut self, now: Instant, way: Way, bytes: &[u8], may_wait: bool) {
+        let is_raw = may_begin(bytes[0]) && self.options.has_raw();
+        let frame = match (!is_raw).then(|| Frame::read(bytes)).transpose() {
+            Ok(frame) => frame,
+            Err(flaw) => return count_flaw(&mut self.counters, flaw),
+        };
+        let id = frame.as_ref().and_then(receiver_of);
+        let is_known = || id.map_or_else(|| self.by_address.contains_key(&way.remote), |id| self.by_id.contains_key(&id));
+        match &frame {
+            _ if may_wait && !is_known() => {
+                if !self.strangers.keep(way, bytes, id.is_some()) {
+                    *(if id.is_some() { &mut self.counters.refused } else { &mut self.counters.first_refused }) += 1;
+                }
+            }
+            Some(frame) => self.frame(now, way, frame, bytes.len()),
+            None => self.bare(now, way, bytes),
+        }
+    }
+
     fn frame(&mut self, now: Instant, way: Way, frame: &Frame<'_>, datagram_bytes: usize) {
-        let id = match frame {
+        match frame {
             Frame::One(one) => return self.one(now, way, one, datagram_bytes),
             Frame::Connect(hello) => return self.connect_second(now, way, hello, datagram_bytes),
-            Frame::Connack { hello, .. } => hello.receiver,
-            Frame::Data(data) => data.id,
-            Frame::Ack { id, .. } | Frame::Ping { id, .. } => *id,
-            Frame::Close(close) => close.id,
             Frame::Reset { id, .. } => {
                 let Some(&key) = self.by_listener.get(id) else { return };
                 return self.second(now, key, way, frame, datagram_bytes);
             }
-        };
+            Frame::Connack { .. } | Frame::Data(_) | Frame::Ack { .. } | Frame::Ping { .. } | Frame::Close(_) => {}
+        }
+        let Some(id) = receiver_of(frame) else { return };
         let key = self.by_id.get(&id).copied().filter(|key| self.connections.get(*key).is_some_and(|connection| !connection.kind.is_over()));
         match key {
             Some(key) => self.second(now, key, way, frame, datagram_bytes),
@@ -287,7 +284,8 @@ impl Endpoint {
                     connection.fallback_at = Some(now + self.options.fallback_hold);
                 }
             }
-            Kind::First(first) if first.is_over() => return self.stranger(now, way, one),
+            Kind::Raw(raw) if !raw.is_over() => self.counters.unknown += 1,
+            kind if kind.is_over() => return self.stranger(now, way, one),
             Kind::First(first) => {
                 first.receive(now, one, datagram_bytes);
                 if let Some(newcomer) = first.take_newcomer() {
@@ -303,6 +301,7 @@ impl Endpoint {
                     self.bare_connack(now, way);
                 }
             }
+            Kind::Raw(_) => {}
         }
         self.settle(now, key);
     }
@@ -314,6 +313,7 @@ impl Endpoint {
         if peer.is_calling() {
             let (own_id, way) = (peer.own_id(), peer.way());
             connection.kind = Kind::First(Box::new(First::calling(now, way, true, &self.options, self.keys.fork(&mut self.rng))));
+            connection.has_fallen_back = true;
             self.by_id.remove(&own_id);
             self.counters.fallbacks += 1;
         }
@@ -323,10 +323,7 @@ impl Endpoint {
     fn settle(&mut self, now: Instant, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_over = connection.kind.is_over();
-        let (is_half_open, is_unproven) = match &connection.kind {
-            Kind::Second(peer) => (peer.is_half_open() && !is_over, false),
-            Kind::First(first) => (false, first.is_unproven() && !is_over),
-        };
+        let (is_half_open, is_unproven) = (connection.kind.is_half_open() && !is_over, connection.kind.is_unproven() && !is_over);
         for (list, is_in, was_in) in
             [(&mut self.half_open, is_half_open, &mut connection.is_half_open), (&mut self.unproven, is_unproven, &mut connection.is_unproven)]
         {
@@ -334,6 +331,11 @@ impl Endpoint {
                 keep_in(list, key, is_in);
             }
         }
+        let (losses, before) = (connection.kind.losses(), connection.losses);
+        connection.losses = losses;
+        self.counters.not_kept += losses.not_kept - before.not_kept;
+        self.counters.packets_missing += losses.packets_missing - before.packets_missing;
+        self.counters.first_refused += connection.kind.take_refused();
         let (marks, ending) = connection.kind.said();
         let has_news = marks.is_opened || marks.is_readable || marks.is_writable || marks.is_moved || ending.is_some();
         if has_news && !connection.is_released && !core::mem::replace(&mut connection.has_news, true) {
@@ -383,11 +385,11 @@ impl Endpoint {
     fn news_of(&mut self, key: Key) -> Option<Event> {
         let connection = self.connections.get_mut(key).filter(|connection| !connection.is_released)?;
         let (way, role) = (connection.kind.way(), connection.role);
-        let packet_bytes_max = matches!(connection.kind, Kind::First(_)).then_some(PACKET_BYTES_MAX as u32);
+        let packet_bytes_max = connection.kind.packet_bytes_max();
         let (marks, ending) = connection.kind.said();
         if core::mem::take(&mut marks.is_opened) {
             connection.is_told = true;
-            let about = Box::new(About { packet_bytes_max, ..About::default() });
+            let about = Box::new(About { packet_bytes_max, is_fallback: connection.has_fallen_back, ..About::default() });
             return Some(if role == Role::Client { Event::Opened(about) } else { Event::Accepted { peer: way.remote, local: way.local, about } });
         }
         if !connection.is_told && role == Role::Listener {
@@ -405,23 +407,24 @@ impl Endpoint {
         if core::mem::take(&mut marks.is_moved) {
             return Some(Event::Moved(way.remote));
         }
-        ending.take().map(Event::Ended)
+        let ended = ending.take()?;
+        let is_silent = ended.as_ref().is_some_and(|fault| fault.kind == FaultKind::Silent);
+        self.counters.silent += u64::from(is_silent && role == Role::Listener);
+        Some(Event::Ended(ended))
     }
 
     /// Fills `out` with a datagram of this connection, and more of the same size.
     fn batch(&mut self, now: Instant, key: Key, segments_max: usize, out: &mut Transmit) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
-        let token = if let Kind::Second(peer) = &connection.kind { self.keys.token(peer.own_id()) } else { 0 };
-        let mut next = |bytes: &mut Vec<u8>| match &mut connection.kind {
-            Kind::First(first) => first.transmit(now, bytes).then(|| first.way()),
-            Kind::Second(peer) => peer.transmit(now, token, bytes),
-        };
+        let has_segments = connection.kind.own_id().is_some();
+        let token = connection.kind.own_id().map_or(0, |id| self.keys.token(id));
+        let mut next = |bytes: &mut Vec<u8>| connection.kind.transmit(now, token, bytes);
         let Some(way) = next(&mut out.bytes) else { return false };
         (out.to, out.from) = (way.remote, way.local);
         let segment = out.bytes.len();
         for _ in 1..segments_max {
             let start = out.bytes.len();
-            if start + segment > BATCH_BYTES_MAX {
+            if start + segment > BATCH_BYTES_MAX || (!has_segments && segment > SEGMENT_BYTES_MAX) {
                 break;
             }
             let Some(following) = next(&mut out.bytes) else { break };
@@ -439,6 +442,8 @@ impl Endpoint {
     }
 }
 
+/// What may have to be cut by IP (IPv6 takes 1,280 bytes everywhere) is no part of a batch: the kernel takes no such segments.
+const SEGMENT_BYTES_MAX: usize = 1_232;
 /// A batch is no larger than what one send takes.
 const BATCH_BYTES_MAX: usize = 60_000;
 

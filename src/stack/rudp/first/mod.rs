@@ -8,24 +8,28 @@
 //! A frame carries one packet, or is an acknowledgement. What the user writes is cut into packets (`sender`), what arrives is
 //! put into order (`order`). Nothing but the address says who somebody is, so a listener's side asks for a proof (`proof`).
 //!
-//! A stock client begins anew with CONNECT. Anybody can send that, so a peer that is there stays, until after a CONNECT a packet
-//! comes that begins a session, and whoever sent it can be reached at this address (`Newcomer`).
+//! A stock client begins anew with CONNECT. Anybody can send that, so a peer that is there stays unless more is known of who sent it
+//! (`succession`). A client's side waits for the answers of MQTT itself (`answers`): stock listeners never send them again.
 
+mod answers;
 mod order;
 mod proof;
 mod sender;
+mod succession;
 
 pub(super) use sender::PACKET_BYTES_MAX;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use self::answers::Answers;
 use self::order::{Order, Taken};
 use self::proof::Proof;
-use self::sender::Sender;
+use self::sender::{Acked, Sender};
+use self::succession::{Caller, Newcomer, Succession};
 use super::frame::{HEADER_BYTES, One, checksum};
 use super::options::Options;
-use super::packet::is_connect;
+use super::packet::{is_connect, packet_bytes, silence_allowed};
 use super::peer::{Role, Way};
 use super::{Marks, Statistics};
 use crate::base::{Duration, Instant, Rng};
@@ -35,6 +39,8 @@ use crate::stack::{Fault, FaultKind};
 const ACKS_MAX: usize = 64;
 /// CONNECT is repeated after 1, 2, 4 s and then every 4 s.
 const REPEAT_MAX: Duration = Duration::from_secs(4);
+/// A client that has sent no DATA for so long sends an empty one: stock listeners forget who is silent for five minutes.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -43,14 +49,6 @@ enum Stage {
     /// CLOSE is to be sent.
     Closing,
     Over,
-}
-
-/// Who wants to take the place of a peer at its address.
-#[derive(Debug)]
-pub struct Newcomer {
-    pub sequence: u16,
-    pub packet: Box<[u8]>,
-    proof: Proof,
 }
 
 /// One connection of generation 1.
@@ -64,9 +62,14 @@ pub struct First {
     sender: Sender,
     acks: VecDeque<u16>,
     proof: Option<Box<Proof>>,
-    newcomer: Option<Box<Newcomer>>,
+    succession: Succession,
+    answers: Answers,
     opened_at: Instant,
     received_at: Instant,
+    /// When DATA left last.
+    data_at: Instant,
+    /// It ends after so much silence.
+    silence: Duration,
     repeat_at: Instant,
     repeats: u32,
     connect_due: bool,
@@ -74,8 +77,6 @@ pub struct First {
     may_begin_anew: bool,
     /// The checksum of the last packet with sequence 1.
     first_packet: Option<u32>,
-    /// A CONNECT came that may be somebody else's.
-    connect_seen: bool,
     finish_at: Option<Instant>,
     is_finished: bool,
     rng: Rng,
@@ -88,7 +89,7 @@ impl First {
     /// A client's side: it calls, unless a CONNACK is there already.
     pub fn calling(now: Instant, way: Way, is_answered: bool, options: &Arc<Options>, mut rng: Rng) -> Self {
         let repeat_at = now + rng.jitter(Duration::from_secs(1)) + Duration::from_millis(250);
-        let mut first = Self::new(now, Role::Client, way, 1, options, rng);
+        let mut first = Self::new(now, Role::Client, way, (1, &[]), options, rng);
         (first.stage, first.connect_due, first.repeat_at) = (Stage::Calling, !is_answered, repeat_at);
         if is_answered {
             first.open();
@@ -98,7 +99,7 @@ impl First {
 
     /// A listener's side, for the DATA that holds an MQTT CONNECT.
     pub fn called(now: Instant, way: Way, sequence: u16, packet: &[u8], options: &Arc<Options>, rng: Rng) -> Self {
-        let mut first = Self::new(now, Role::Listener, way, sequence, options, rng);
+        let mut first = Self::new(now, Role::Listener, way, (sequence, packet), options, rng);
         let mut proof = Proof::new(now, &mut first.rng);
         proof.earn(HEADER_BYTES + packet.len());
         first.proof = Some(Box::new(proof));
@@ -114,7 +115,7 @@ impl First {
         first
     }
 
-    fn new(now: Instant, role: Role, way: Way, base: u16, options: &Arc<Options>, rng: Rng) -> Self {
+    fn new(now: Instant, role: Role, way: Way, (base, packet): (u16, &[u8]), options: &Arc<Options>, rng: Rng) -> Self {
         Self {
             role,
             stage: Stage::Open,
@@ -124,15 +125,17 @@ impl First {
             sender: Sender::new(options.send_bytes_max as usize),
             acks: VecDeque::new(),
             proof: None,
-            newcomer: None,
+            succession: Succession::new(now, base, packet),
+            answers: Answers::default(),
             opened_at: now,
             received_at: now,
+            data_at: now,
+            silence: silence_allowed(options.silent_timeout, packet),
             repeat_at: now,
             repeats: 0,
             connect_due: false,
             may_begin_anew: false,
             first_packet: None,
-            connect_seen: false,
             finish_at: None,
             is_finished: false,
             rng,
@@ -162,14 +165,15 @@ impl First {
         }
         self.statistics.frames_received += 1;
         self.statistics.bytes_received += datagram_bytes as u64;
-        for proof in self.proof.iter_mut().map(|proof| &mut **proof).chain(self.newcomer.iter_mut().map(|newcomer| &mut newcomer.proof)) {
+        self.succession.earn(datagram_bytes);
+        if let Some(proof) = &mut self.proof {
             proof.earn(datagram_bytes);
         }
         match one {
             One::Data { .. } if self.stage == Stage::Calling => {}
             One::Data { sequence, payload } => self.data(now, *sequence, payload),
             One::Ack { sequence } => self.acked(now, *sequence),
-            One::Connect if self.role == Role::Listener => self.connect_seen = true,
+            One::Connect if self.role == Role::Listener => self.succession.connect_came(now),
             One::Connack if self.role == Role::Client => match self.stage {
                 Stage::Calling => {
                     self.open();
@@ -198,13 +202,7 @@ impl First {
         if self.role == Role::Client && sequence == 1 && !payload.is_empty() {
             self.first_again(checksum(payload));
         }
-        if self.connect_seen && is_connect(payload) {
-            if self.newcomer.is_none() {
-                let mut proof = Proof::new(now, &mut self.rng);
-                proof.earn(HEADER_BYTES + payload.len());
-                proof.begin(now);
-                self.newcomer = Some(Box::new(Newcomer { sequence, packet: payload.into(), proof }));
-            }
+        if self.role == Role::Listener && is_connect(payload) && self.succession.consider(now, sequence, payload, &mut self.rng) != Caller::Peer {
             return;
         }
         self.take(now, sequence, payload);
@@ -226,6 +224,7 @@ impl First {
                 return;
             }
             Taken::Again => self.statistics.duplicates += 1,
+            Taken::Kept if self.role == Role::Client => self.answered(payload),
             Taken::Kept => {}
         }
         self.marks.is_readable |= self.order.take_edge();
@@ -234,30 +233,49 @@ impl First {
         }
     }
 
+    fn answered(&mut self, mut packets: &[u8]) {
+        while let Ok(Some(bytes)) = packet_bytes(packets) {
+            let (packet, rest) = packets.split_at(bytes.min(packets.len()));
+            self.answers.came(packet);
+            packets = rest;
+        }
+    }
+
     fn acked(&mut self, now: Instant, sequence: u16) {
         self.received_at = now;
-        if let Some(newcomer) = &mut self.newcomer {
-            if newcomer.proof.acked(sequence) {
-                return;
-            }
+        if self.succession.acked(sequence) {
+            return;
         }
         let is_proof = self.proof.as_mut().is_some_and(|proof| proof.acked(sequence));
         self.proof.take_if(|proof| proof.is_given());
         if is_proof {
             return;
         }
-        if self.sender.acked(sequence) {
-            self.marks.is_writable |= self.sender.take_edge();
-            self.close_if_done(now);
-        } else if self.proof.as_mut().is_some_and(|proof| proof.wrong()) {
-            self.end(Some(Fault::new(FaultKind::Datagram, "what was never sent was acknowledged")));
-            self.stage = Stage::Over;
+        match self.sender.acked(sequence) {
+            Acked::Now(packet) => {
+                self.answers.arrived(now, &packet);
+                self.marks.is_writable |= self.sender.take_edge();
+                self.close_if_done(now);
+            }
+            Acked::Before => {}
+            Acked::Never => {
+                self.succession.wrong();
+                if self.proof.as_mut().is_some_and(|proof| proof.wrong()) {
+                    self.end(Some(Fault::new(FaultKind::Datagram, "what was never sent was acknowledged")));
+                    self.stage = Stage::Over;
+                }
+            }
         }
+    }
+
+    /// Who was turned away since this was asked last, of those who wanted its place.
+    pub fn take_refused(&mut self) -> u64 {
+        self.succession.take_refused()
     }
 
     /// Who takes its place now: proof was given.
     pub fn take_newcomer(&mut self) -> Option<Box<Newcomer>> {
-        self.newcomer.take_if(|newcomer| newcomer.proof.is_given())
+        self.succession.take()
     }
 
     /// Another connection has taken its place.
@@ -296,8 +314,10 @@ impl First {
             }
         }
         let asked = self.proof.as_mut().and_then(|proof| proof.next(now));
-        let asked = asked.or_else(|| self.newcomer.as_mut().and_then(|newcomer| newcomer.proof.next(now)));
+        let asked = asked.or_else(|| self.succession.next(now));
+        let asked = asked.or_else(|| self.keep_alive_at().filter(|at| *at <= now).map(|_| self.sender.far_sequence()));
         if let Some(sequence) = asked {
+            self.data_at = now;
             One::Data { sequence, payload: &[] }.write(out);
             return true;
         }
@@ -319,6 +339,11 @@ impl First {
         }
         let Some((sequence, payload, is_repeat)) = self.sender.next(now) else { return false };
         One::Data { sequence, payload }.write(out);
+        if self.role == Role::Client && !is_repeat {
+            self.answers.asked(payload);
+            self.silence = silence_allowed(self.silence, payload);
+        }
+        self.data_at = now;
         self.statistics.repeats += u64::from(is_repeat);
         if let Some(proof) = &mut self.proof {
             proof.begin(now);
@@ -331,13 +356,18 @@ impl First {
         self.proof.as_mut().is_none_or(|proof| proof.spend(bytes))
     }
 
+    fn keep_alive_at(&self) -> Option<Instant> {
+        let is_due = self.role == Role::Client && self.stage == Stage::Open && self.options.keep_alive > Duration::ZERO && self.finish_at.is_none();
+        is_due.then(|| self.data_at + KEEP_ALIVE)
+    }
+
     /// When it has something to do; `None`: it is over.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let mut first = match self.stage {
             Stage::Over => return None,
             Stage::Closing => now,
             Stage::Calling => self.repeat_at.min(self.opened_at + self.options.connect_timeout),
-            Stage::Open => self.received_at + self.options.silent_timeout,
+            Stage::Open => self.received_at + self.silence,
         };
         let mut consider = |at: Option<Instant>| first = at.map_or(first, |at| at.min(first));
         consider(self.order.gap_at().map(|at| at + self.options.gap_timeout));
@@ -345,8 +375,10 @@ impl First {
             consider(Some(self.opened_at + self.options.half_open_timeout));
             consider(Some(proof.next_at()).filter(|at| *at > now));
         }
-        consider(self.newcomer.as_ref().map(|newcomer| newcomer.proof.next_at()).filter(|at| *at > now));
+        consider(self.succession.deadline(now, self.options.half_open_timeout));
         if self.stage == Stage::Open {
+            consider(self.keep_alive_at());
+            consider(self.answers.since().map(|since| since + self.options.answer_timeout));
             consider(self.finish_at);
             // What the proof holds back now waits for what comes, and not for a time.
             consider(self.sender.next_at(now).filter(|at| *at > now || self.proof.is_none()));
@@ -358,6 +390,7 @@ impl First {
     pub fn expire(&mut self, now: Instant) {
         self.order.expire(now, self.options.gap_timeout);
         self.marks.is_readable |= self.order.take_edge();
+        self.succession.expire(now, self.options.half_open_timeout);
         match self.stage {
             Stage::Calling if self.opened_at + self.options.connect_timeout <= now => {
                 self.fail(FaultKind::Timeout, "nobody has answered");
@@ -368,7 +401,7 @@ impl First {
                 let wait = Duration::from_secs(1 << self.repeats.min(2)).min(REPEAT_MAX);
                 self.repeat_at = now + wait * 3 / 4 + self.rng.jitter(wait / 2);
             }
-            Stage::Open if self.received_at + self.options.silent_timeout <= now => {
+            Stage::Open if self.received_at + self.silence <= now => {
                 self.fail(FaultKind::Silent, "nothing was heard for too long");
             }
             Stage::Open if self.proof.is_some() && self.opened_at + self.options.half_open_timeout <= now => {
@@ -376,6 +409,9 @@ impl First {
             }
             Stage::Open if self.sender.has_failed(now) => {
                 self.fail(FaultKind::Silent, "a packet was not acknowledged");
+            }
+            Stage::Open if self.answers.is_missing(now, self.options.answer_timeout) => {
+                self.fail(FaultKind::Silent, "a packet has arrived, and its answer has not come");
             }
             Stage::Open => self.close_if_done(now),
             Stage::Calling | Stage::Closing | Stage::Over => {}
@@ -436,14 +472,19 @@ impl First {
     /// What it holds beside itself.
     pub fn memory_bytes(&self) -> usize {
         let proof = self.proof.as_ref().map_or(0, |_| size_of::<Proof>());
-        let newcomer = self.newcomer.as_ref().map_or(0, |newcomer| size_of::<Newcomer>() + newcomer.packet.len());
-        self.order.memory_bytes() + self.sender.memory_bytes() + self.acks.capacity() * 2 + proof + newcomer
+        let asked = self.succession.memory_bytes() + self.answers.memory_bytes();
+        self.order.memory_bytes() + self.sender.memory_bytes() + self.acks.capacity() * 2 + proof + asked
+    }
+
+    /// Frames that were not kept, and packets that were waited for in vain.
+    pub fn losses(&self) -> (u64, u64) {
+        (self.statistics.frames_not_kept, self.order.missed)
     }
 
     /// The statistics, with what stands elsewhere.
     pub fn statistics(&self) -> Statistics {
         Statistics {
-            packets_refused: self.sender.refused,
+            packets_refused: self.sender.refused(),
             packets_missing: self.order.missed,
             packets_late: self.order.late,
             frame_bytes: (HEADER_BYTES + PACKET_BYTES_MAX) as u16,

@@ -85,6 +85,8 @@ pub struct Peer {
     pacer: Pacer,
     mtu: Mtu,
     idle: Duration,
+    /// What the peer would let pass, if it were asked alone.
+    peer_idle: Duration,
     opened_at: Instant,
     received_at: Instant,
     sent_at: Instant,
@@ -158,7 +160,8 @@ impl Peer {
             congestion: Congestion::new(options.congestion, options.frame_bytes),
             pacer: Pacer::default(),
             mtu: Mtu::new(now, options.frame_bytes, options.probe_bytes_max, hello.frame_bytes_max),
-            idle: options.idle_timeout.min(Duration::from_secs(hello.idle_s.max(1).into())),
+            idle: options.idle_timeout.min(idle_of(hello)),
+            peer_idle: idle_of(hello),
             opened_at: now,
             received_at: now,
             sent_at: now,
@@ -292,6 +295,11 @@ impl Peer {
             self.ending = Some(fault);
         }
     }
+}
+
+/// What the other side lets pass in silence.
+fn idle_of(hello: &Hello) -> Duration {
+    Duration::from_secs(hello.idle_s.max(1).into())
 }
 
 /// A CLOSE is sent so often.

@@ -1,12 +1,12 @@
 //! What a connection makes of frames that bear its id.
 
-use super::{Peer, Role, Stage, Way};
+use super::{Peer, Role, Stage, Way, idle_of};
 use crate::base::{Duration, Instant};
 use crate::stack::rudp::congestion::Congestion;
 use crate::stack::rudp::frame::{AckBlock, Close, Data, Frame, Hello, VERSION};
 use crate::stack::rudp::incoming::Taken;
 use crate::stack::rudp::mtu::Mtu;
-use crate::stack::rudp::packet::begins_with_packet;
+use crate::stack::rudp::packet::{begins_with_packet, silence_allowed};
 use crate::stack::rudp::path::{Challenge, REPEAT};
 use crate::stack::rudp::rtt::Rtt;
 use crate::stack::rudp::{Reason, serial};
@@ -14,6 +14,9 @@ use crate::stack::{Fault, FaultKind};
 
 /// So long after a CONNECT no RESET is believed: if it is true, the next frame brings another one.
 const RESET_DOUBT: Duration = Duration::from_secs(2);
+
+/// In so many bytes of a CONNECT is its keep-alive.
+const CONNECT_FRONT_BYTES: usize = 20;
 
 /// So long after a listener gave us an id, it has not forgotten it.
 const NAME_DOUBT: Duration = Duration::from_secs(3);
@@ -59,7 +62,11 @@ impl Peer {
         }
         self.named_at = now;
         (self.peer_id, self.token) = (hello.sender, hello.token);
-        self.idle = self.options.idle_timeout.min(Duration::from_secs(hello.idle_s.max(1).into()));
+        self.idle = self.options.idle_timeout.min(idle_of(hello));
+        if self.options.keep_alive.is_zero() && self.options.is_plain {
+            // The listener sees MQTT's keep-alive, and lets as much pass.
+            self.idle = self.idle.max(self.options.mqtt_silence.min(self.options.idle_timeout));
+        }
         self.mtu = Mtu::new(now, self.options.frame_bytes, self.options.probe_bytes_max, hello.frame_bytes_max);
         self.outgoing.set_limit(hello.limit);
         if is_first {
@@ -118,8 +125,21 @@ impl Peer {
                 return;
             }
             (self.is_half_open, self.marks.is_opened) = (false, true);
+            self.let_pass();
         }
         self.marks.is_readable |= self.incoming.take_edge();
+    }
+
+    /// A client whose keep-alive is off says that it may be silent for longer than we would let it: then MQTT's keep-alive counts.
+    fn let_pass(&mut self) {
+        let mut front = [0; CONNECT_FRONT_BYTES];
+        let (first, second) = self.incoming.front();
+        for (slot, byte) in front.iter_mut().zip(first.iter().chain(second)) {
+            *slot = *byte;
+        }
+        if self.options.is_plain {
+            self.idle = self.idle.max(silence_allowed(self.idle, &front).min(self.peer_idle));
+        }
     }
 
     fn ack(&mut self, now: Instant, block: &AckBlock) {

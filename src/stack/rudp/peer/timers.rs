@@ -121,8 +121,17 @@ impl Peer {
     }
 
     fn keep_alive_at(&self) -> Option<Instant> {
-        let is_due = self.role == Role::Client && self.options.keep_alive > Duration::ZERO && self.probes_due == 0 && !self.outgoing.waits();
-        is_due.then_some(self.sent_at + self.options.keep_alive)
+        let is_due = self.role == Role::Client && self.probes_due == 0 && !self.outgoing.waits();
+        self.keep_alive().filter(|_| is_due).map(|time| self.sent_at + time)
+    }
+
+    /// How often a client shows that it is there. One that does not want to has to, all the same, if MQTT lets it be silent for longer than the
+    /// listener does.
+    fn keep_alive(&self) -> Option<Duration> {
+        match self.options.keep_alive {
+            Duration::ZERO => (self.idle < self.options.mqtt_silence).then(|| self.idle / 3),
+            time => Some(time),
+        }
     }
 
     fn half_open_at(&self) -> Option<Instant> {
