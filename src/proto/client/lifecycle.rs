@@ -35,6 +35,7 @@ impl Client {
         }
         self.reconnect.reset();
         self.has_connected = false;
+        self.stop_until = None;
         self.dial(now);
         Ok(())
     }
