@@ -79,7 +79,7 @@ c_tests() {
 
 # Client and server in C over quic://, with the archive that the Rust tests have left: what is installed has no QUIC.
 quic_test() {
-    check "$1: builds, with QUIC" "$gnu-gcc" "${c_flags[@]}" -o "$out/$1-quic" "tests/c/$1.c" "$out/cargo/$rust_target/debug/libnlmqtt.a" -lpthread -lm -ldl &&
+    check "$1: builds, with QUIC" "$gnu-gcc" "${c_flags[@]}" -o "$out/$1-quic" "tests/c/$1.c" "$out/cargo/$rust_target/debug/deps/libnlmqtt.a" -lpthread -lm -ldl &&
         check "$1 over quic" env NLMQTT_TEST_SCHEME=quic timeout 300 $run "$out/$1-quic"
 }
 

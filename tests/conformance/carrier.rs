@@ -12,12 +12,17 @@ mod datagrams;
 mod line;
 mod streams;
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use nlmqtt::config::{ClientConfig, ServerConfig};
 use nlmqtt::net::{ListenerOptions, listener_recipe, remotes};
 use rcgen::{CertificateParams, KeyPair};
+
+/// So long a new connection waits at most for what older ones have to say first.
+const ORDER_WAIT: Duration = Duration::from_secs(2);
 
 /// What the rows run over; `None`: TCP.
 pub fn transport() -> Option<String> {
@@ -80,16 +85,35 @@ pub fn in_front_of(transport: &str, broker: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
+        let mut earlier = Vec::new();
         for (number, judge) in listener.incoming().flatten().enumerate() {
+            wait_for_earlier(&mut earlier);
+            let Ok(watched) = judge.set_nonblocking(true).and_then(|()| judge.try_clone()).map(Arc::new) else { continue };
+            earlier.push(Arc::downgrade(&watched));
             let recipe = recipe.clone();
             // What fails is the end of both connections, and the judge sees it.
-            std::thread::spawn(move || match recipe.datagrams() {
-                Some(_) => datagrams::carry_out(judge, broker, recipe, number as u64),
-                None => streams::carry_out(judge, broker, &recipe, number as u64),
+            std::thread::spawn(move || {
+                let _ = match recipe.datagrams() {
+                    Some(_) => datagrams::carry_out(judge, broker, recipe, number as u64),
+                    None => streams::carry_out(judge, broker, &recipe, number as u64),
+                };
+                drop(watched);
             });
         }
     });
     address
+}
+
+/// What the judge has written to older connections, and that it has closed them, is there before a new connection is, as it is over TCP.
+fn wait_for_earlier(earlier: &mut Vec<Weak<TcpStream>>) {
+    let end = Instant::now() + ORDER_WAIT;
+    let is_drained = |judge: &TcpStream| judge.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    earlier.retain(|watched| {
+        while watched.upgrade().is_some_and(|judge| !is_drained(&judge)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        watched.strong_count() > 0
+    });
 }
 
 /// Takes connections of the client under test and carries them to the judge, until it is dropped.
