@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     nlmqtt_runtime *runtime = NULL;
     nlmqtt_client **clients;
     uint64_t count = argc == 3 ? number("COUNT", argv[2]) : 0, i;
-    char byte, name[32];
+    char byte, name[64];
     if (!count || nlmqtt_runtime_new(NULL, &runtime) != NLMQTT_OK || !(clients = calloc(count, sizeof *clients)))
         die("idle: URI COUNT");
     for (i = 0; i < count; i++) {

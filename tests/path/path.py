@@ -18,7 +18,7 @@ FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 BARE = ("emulator", "flood")
 PROGRAMS = ("send", "receive", "idle", "counted")
 ADDRESSES = {"left": "10.77.0.2", "right": "10.77.0.1"}
-NETWORK_BITS = 16
+NETWORK, NETWORK_BITS = "10.77.0.0/16", 16
 READY_S, END_S = 20, 10
 EXIT_NOT_PERMITTED = 3
 
@@ -178,9 +178,9 @@ class Path:
         return {key: int(value) for key, value in (word.split("=") for word in self.tell("count").split()[1:])}
 
     def use_tcp(self, congestion):
-        """The congestion control of all TCP in both namespaces from now on."""
-        for side in ADDRESSES:
-            self.run(side, "sh", "-ec", f"echo {congestion} >/proc/sys/net/ipv4/tcp_congestion_control")
+        """The congestion control of all TCP over the path from now on. By its routes: a namespace of its own may not make each one the default."""
+        for side, address in ADDRESSES.items():
+            self.run(side, "ip", "route", "replace", NETWORK, "dev", "path", "proto", "kernel", "scope", "link", "src", address, "congctl", congestion)
 
     def broker(self, program, schemes, query="", more=()):
         """nlmqttd on the right with a listener for each scheme: itself, and their URIs without queries."""

@@ -103,6 +103,9 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--delays") != 0 || !(judge.delays = fopen(argv[i + 1], "w")))
             die("receive: bad option %s %s", argv[i], argv[i + 1]);
     }
+    /* Whoever waits for the first message looks into it. */
+    if (judge.delays)
+        setvbuf(judge.delays, NULL, _IOLBF, 0);
     config = config_of(argv[1]);
     if (nlmqtt_client_new(NULL, config, NULL, &client) != NLMQTT_OK ||
         nlmqtt_client_subscribe(client, argv[2], 1, on_message, &judge, NULL, &token) != NLMQTT_OK || nlmqtt_client_start(client) != NLMQTT_OK ||

@@ -8,6 +8,7 @@ says so and counts every case as not run."""
 
 import argparse
 import concurrent.futures
+import contextlib
 import pathlib
 import re
 import shutil
@@ -22,8 +23,8 @@ import path as way
 LOSS_PERMILLE = 100
 # Nobody's radio only loses.
 WEATHER = {"loss": LOSS_PERMILLE, "duplicate": 20, "reorder": 20, "reorder_us": 60_000}
-MESSAGES, PERIOD_S = 600, 0.1
-DOWN_AT_S, DOWN_S = 15, 30
+MESSAGES, PERIOD_S = 400, 0.125
+DOWN_AT_S, DOWN_S = 10, 30
 DELIVERED_S = 120
 MOVES = ("10.77.0.3", "10.77.0.4")
 READINGS_MS = 100
@@ -35,7 +36,8 @@ class Flow:
     def __init__(self, title, scheme, query, version, qos):
         self.title, self.scheme, self.query, self.version, self.qos = title, scheme, query, version, qos
         self.topic = "up/" + re.sub(r"\W+", "-", title)
-        self.may_reconnect = scheme == "mqtt" or "generation=1" in query
+        self.is_first_generation = "generation=1" in query
+        self.may_reconnect = scheme == "mqtt" or self.is_first_generation
 
     def start(self, path, dist, uri, side="left"):
         uri = way.with_query(uri, self.query)
@@ -60,19 +62,17 @@ class Flow:
         return len(re.findall(r"^publish: ", self.program.text(), re.M))
 
 
-def judged(numbers, wanted, qos, reconnects):
-    """What is wrong with the arrivals; None: nothing. At QoS 1 a client that has had to connect again sends again what was not acknowledged
-    (MQTT 3.1.1 §4.4), and the receiver cannot know it."""
+def judge_arrivals(numbers, wanted, may_double=False, is_first_generation=False):
+    """Fails for what may not be, and says what may. A client that has had to connect again sends again what was not acknowledged (MQTT 3.1.1
+    §4.4), and at QoS 1 the receiver cannot know it. Generation 1 waits 5 s for a frame that is missing, then hands on what came after it: that
+    one then comes late."""
     first = list(dict.fromkeys(numbers))
-    missing = wanted - len(first)
-    doubled = len(numbers) - len(first)
-    if missing:
-        return f"{missing} of {wanted} did not arrive"
-    if first != sorted(first):
-        return "not in order: " + str(next(pair for pair in zip(first, first[1:]) if pair[0] > pair[1]))
-    if doubled and not (qos == 1 and reconnects):
-        return f"{doubled} came twice"
-    return None
+    missing, doubled = wanted - len(first), len(numbers) - len(first)
+    late = [number for index, number in enumerate(first) if index and number < max(first[:index])]
+    assert not missing, f"{missing} of {wanted} did not arrive"
+    assert not late or is_first_generation, f"not in order: {late}"
+    assert not doubled or may_double, f"{doubled} came twice"
+    return [f"{count} {what}" for count, what in ((len(late), "late"), (doubled, "twice")) if count]
 
 
 def arrivals(judge, topic):
@@ -111,10 +111,10 @@ def delivery(bench):
             time.sleep(max(0, start + at_s - time.monotonic()))
             assert path.tell(command) == "ok"
         for flow in FLOWS:
-            bench.check(f"{flow.title}: all arrive, in order, none twice", lambda flow=flow: delivered(flow, judge, start))
+            bench.check(f"{flow.title}: all arrive", lambda flow=flow: delivered(flow, judge, start))
         source.program.finish(DELIVERED_S)
         for title, program in listeners:
-            bench.check(f"{title}, to a subscriber behind the path", lambda program=program: heard(program))
+            bench.check(f"{title}, to a subscriber behind the path", lambda title=title, program=program: heard(program, "generation 1" in title, start))
         counts = path.counts()
         bench.check("the path was lossy, and down", lambda: lossy(counts))
         bench.keep(path)
@@ -132,20 +132,23 @@ def subscribed(path, bench, uris, program):
 
 def delivered(flow, judge, start):
     flow.program.finish(max(1, start + MESSAGES * PERIOD_S + DELIVERED_S - time.monotonic()))
-    way.hold_open(10, lambda: len(set(arrivals(judge, flow.topic))) == MESSAGES, f"{MESSAGES - len(set(arrivals(judge, flow.topic)))} did not arrive")
-    reconnects = flow.disconnects()
-    fault = judged(arrivals(judge, flow.topic), MESSAGES, flow.qos, reconnects)
-    assert fault is None, f"{fault} ({reconnects} disconnects)"
-    assert flow.may_reconnect or not reconnects, f"the connection was lost: {flow.program.text().strip()[-500:]}"
-    return f"{reconnects} disconnects"
+    all_arrived(judge, flow.topic, 10)
+    disconnects = flow.disconnects()
+    assert flow.may_reconnect or not disconnects, f"the connection was lost: {flow.program.text().strip()[-500:]}"
+    notes = judge_arrivals(arrivals(judge, flow.topic), MESSAGES, flow.qos == 1 and disconnects > 0, flow.is_first_generation)
+    return ", ".join([*notes, f"{disconnects} disconnects", f"{time.monotonic() - start:.0f} s"])
 
 
-def heard(program):
-    way.hold_open(DELIVERED_S, lambda: len(set(arrivals(program, DOWN_TOPIC))) == MESSAGES,
-                  f"{MESSAGES - len(set(arrivals(program, DOWN_TOPIC)))} did not arrive")
-    fault = judged(arrivals(program, DOWN_TOPIC), MESSAGES, 2, 0)
-    assert fault is None, fault
-    return None
+def all_arrived(program, topic, seconds):
+    with contextlib.suppress(way.PathError):  # what is missing is told by whoever judges
+        way.hold_open(seconds, lambda: len(set(arrivals(program, topic))) == MESSAGES, "")
+
+
+def heard(program, is_first_generation, start):
+    all_arrived(program, DOWN_TOPIC, DELIVERED_S)
+    notes = judge_arrivals(arrivals(program, DOWN_TOPIC), MESSAGES, is_first_generation=is_first_generation)
+    disconnects = len(re.findall(r"^subscribe: ", program.text(), re.M))
+    return ", ".join([*notes, f"{disconnects} disconnects", f"{time.monotonic() - start:.0f} s"])
 
 
 def lossy(counts):
@@ -162,7 +165,7 @@ def readings(judge, name):
 
 def moves(bench):
     """The sensor's address goes away, and after two seconds it has another one: its connection and its readings go on."""
-    schemes = ("rudp", "rudps", *(("quic",) if bench.has_quic() else ()))
+    schemes = ("rudp", "rudps")
     with bench.path(seed=7, **WEATHER) as path:
         broker, uris = path.broker(bench.dist / "bin/nlmqttd", ("mqtt", *schemes), more=("-v",))
         judge = path.start("right", "judge", bench.dist / "bin/subscribe", "-h", uris["mqtt"], "-i", "judge", "-q", 2, "-v", "-t", "sensors/#", "-t", "ready")
@@ -197,8 +200,7 @@ def commanded(path, bench, uris, judge, sensor, scheme):
     sensor.finish(60)
     way.hold_open(30, lambda: f"sensors/{scheme}/status offline" in judge.text(), "it did not say good-bye")
     numbers = readings(judge, scheme)
-    fault = judged(numbers, numbers[-1], 2, 0)
-    assert fault is None, fault
+    judge_arrivals(numbers, numbers[-1])
     connects = len(re.findall("^connected", sensor.text(), re.M))
     assert connects == 1, f"{connects} connections: {sensor.text()[-1000:]}"
     return f"{len(numbers)} readings"
@@ -216,11 +218,6 @@ class Bench:
 
     def path(self, **settings):
         return way.Path(self.programs, **settings)
-
-    def has_quic(self):
-        """Whether this build has it: the library says so when it is asked for."""
-        done = subprocess.run([self.dist / "bin/nlmqttd", "--check", "-l", "quic://127.0.0.1:0"], capture_output=True, text=True, check=False)
-        return "quic" not in done.stderr or "cert" in done.stderr
 
     def check(self, name, case):
         try:
@@ -271,10 +268,7 @@ def main():
         print(f"path: 0 passed, 0 failed, {len(parts)} not run")
         return
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        # The flood wants the processors for itself.
-        list(pool.map(lambda name: run(bench, name), [name for name in parts if name != "flood"]))
-    if "flood" in parts:
-        run(bench, "flood")
+        list(pool.map(lambda name: run(bench, name), parts))
     print(f"path: {bench.passed} passed, {bench.failed} failed")
     sys.exit(1 if bench.failed else 0)
 
