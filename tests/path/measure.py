@@ -16,6 +16,8 @@ import resource
 import statistics
 import subprocess
 import sys
+import textwrap
+import threading
 
 import figure
 import flood
@@ -29,6 +31,8 @@ LARGE_BYTES = 4096
 FRAME_MESSAGE_BYTES = 1150
 WARM_CONNECTIONS = 200
 TIMEOUT_S = 240
+# Of a line of prose.
+COLUMNS = 140
 # From where, and forged frames a second that are tried.
 FLOODS = (("left", 10_000), ("left", 30_000), ("right", 30_000), ("right", 60_000), ("right", 1_000_000))
 
@@ -36,15 +40,17 @@ Row = collections.namedtuple("Row", "title scheme query congestion colour", defa
 
 SECOND = "rudp_generation=2"
 FULL = SECOND + "&rudp_congestion=cubic&rudp_probe_bytes=1452&rudp_redundancy=true"
+RENO, QUIC = "TCP reno", "QUIC"
+SECOND_ROW, FULL_ROW = "reliable UDP, NewReno, frames of 1,200 bytes", "reliable UDP, CUBIC, frames up to 1,452 bytes, redundancy"
 ROWS = [
-    Row("TCP reno", "mqtt", congestion="reno", colour="#cc0000"),
+    Row(RENO, "mqtt", congestion="reno", colour="#cc0000"),
     Row("TCP cubic", "mqtt", congestion="cubic", colour="#f57900"),
     Row("TCP bbr", "mqtt", congestion="bbr", colour="#c4a000"),
-    Row("QUIC", "quic", colour="#73d216"),
-    Row("reliable UDP, NewReno, frames of 1,200 bytes", "rudp", SECOND, colour="#3465a4"),
-    Row("reliable UDP, CUBIC, frames up to 1,452 bytes, redundancy", "rudp", FULL, colour="#75507b"),
+    Row(QUIC, "quic", colour="#73d216"),
+    Row(SECOND_ROW, "rudp", SECOND, colour="#3465a4"),
+    Row(FULL_ROW, "rudp", FULL, colour="#75507b"),
 ]
-COSTS = [Row("TCP", "mqtt"), Row("TCP with TLS", "mqtts"), Row("reliable UDP", "rudp", SECOND), Row("reliable UDP with TLS", "rudps"), Row("QUIC", "quic")]
+COSTS = [Row("TCP", "mqtt"), Row("TCP with TLS", "mqtts"), Row("reliable UDP", "rudp", SECOND), Row("reliable UDP with TLS", "rudps"), Row(QUIC, "quic")]
 
 
 class Measured:
@@ -54,6 +60,8 @@ class Measured:
         self.goodputs = collections.defaultdict(list)  # (row, loss): Mbit/s of each seed
         self.delays = collections.defaultdict(list)    # (row, loss): ms of every message of every seed
         self.costs, self.idle, self.floods = {}, {}, []
+        self.failures = []
+        self.lock = threading.Lock()
 
     def goodput(self, row, loss):
         return statistics.mean(self.goodputs[row.title, loss])
@@ -103,7 +111,9 @@ class Bench:
             _, _, got = self.pair(path, row, "left", ["--bytes", LARGE_BYTES, "--seconds", seconds + 1, "--cut"], ["--seconds", seconds])
         if got["disorder"]:
             raise way.PathError(f"{row.title}: messages out of order or lost: {got}")
-        return got["bytes"] * 8 / seconds / 1e6
+        goodput = got["bytes"] * 8 / seconds
+        assert goodput <= RATE, f"{row.title}: {goodput:.0f} bit/s: no path of {RATE}"
+        return goodput / 1e6
 
     def delays(self, row, loss, seed):
         with self.path(loss, seed) as path:
@@ -112,7 +122,9 @@ class Bench:
             _, _, got = self.pair(path, row, "left", sender, ["--delays", file])
             if got["disorder"] or got["missing"]:
                 raise way.PathError(f"{row.title}: messages out of order or lost: {got}")
-            return [int(line) / 1000 for line in file.read_text().split()]
+            delays = [int(line) / 1000 for line in file.read_text().split()]
+            assert min(delays) >= DELAY_US / 1000, f"{row.title}: {min(delays)} ms: no path of {DELAY_US} us"
+            return delays
 
     def cost(self, row):
         """Microseconds of processor time a message costs sender and broker, and datagrams it takes; beside each other on the loopback interface."""
@@ -146,7 +158,7 @@ def install():
 
 
 def has_quic(nlmqttd):
-    _, cert, key = way.certificate.files(way.ADDRESSES["right"])
+    _, cert, key = way.certificates()
     return subprocess.run([nlmqttd, "--check", "-l", f"quic://127.0.0.1:0?cert={cert}&key={key}"], capture_output=True, check=False).returncode == 0
 
 
@@ -157,9 +169,18 @@ def measure(bench):
 
     def one(run):
         row, loss, seed = run
-        measured.goodputs[row.title, loss].append(bench.goodput(*run))
-        measured.delays[row.title, loss] += bench.delays(*run)
-        print(f"{row.title}, {loss / 10:g} % loss, seed {seed}: {measured.goodputs[row.title, loss][-1]:.2f} Mbit/s", file=sys.stderr, flush=True)
+        name = f"{row.title}, {loss / 10:g} % loss, seed {seed}"
+        try:
+            goodput, delays = bench.goodput(*run), bench.delays(*run)
+        except (way.PathError, AssertionError) as error:
+            # One of hundreds of runs shall not cost the hours of the others; it is told, and the whole has failed.
+            measured.failures.append(f"{name}: {error}")
+            print("FAIL " + measured.failures[-1], file=sys.stderr, flush=True)
+            return
+        with measured.lock:
+            measured.goodputs[row.title, loss].append(goodput)
+            measured.delays[row.title, loss] += delays
+        print(f"{name}: {goodput:.2f} Mbit/s", file=sys.stderr, flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(one, runs))
@@ -181,11 +202,12 @@ def table(bench, measured, cell):
     return "\n".join(lines)
 
 
-def conditions(bench):
+def conditions(bench, measured):
     options = bench.options
-    load = " " + options.note if options.note else ""
-    return (f"{options.seeds} seeds of {options.seconds} s for each cell, {options.jobs} at a time, on {os.cpu_count()} processors "
-            f"({platform.machine()}, Linux {platform.release()}), {datetime.date.today()}.{load}")
+    text = (f"{options.seeds} seed{'s'[:options.seeds > 1]} of {options.seconds} s for each cell, {options.jobs} at a time, on {os.cpu_count()} processors "
+            f"({platform.machine()}, Linux {platform.release()}), {datetime.date.today()}. {options.note}"
+            + (f" {len(measured.failures)} runs failed and are not in it." if measured.failures else ""))
+    return textwrap.fill(text.strip(), COLUMNS)
 
 
 def report(bench, measured):
@@ -193,7 +215,9 @@ def report(bench, measured):
     parts = [f"""# Over a lossy path
 
 Written by `tests/path/measure.py --seeds {options.seeds} --seconds {options.seconds} --save tests/path/results`; do not edit. [README.md](README.md) says
-what is measured. {conditions(bench)}
+what is measured.
+
+{conditions(bench, measured)}
 
 The path: {RATE // 1_000_000} Mbit/s, {DELAY_US // 1000} ms each way, a queue of {QUEUE_BYTES / 1000:g} kB that drops what does not fit, independent loss both ways.
 
@@ -204,12 +228,32 @@ The path: {RATE // 1_000_000} Mbit/s, {DELAY_US // 1000} ms each way, a queue of
              table(bench, measured, lambda row, loss: _spread(measured.goodputs[row.title, loss])),
              f"\n## Delay in ms of messages of {SMALL_BYTES} bytes, {SMALL_PER_SECOND} a second: p50 / p99 of the messages of all seeds\n",
              table(bench, measured, lambda row, loss: f"{measured.delay(row, loss, 50):.0f} / {measured.delay(row, loss, 99):.0f}"),
-             costs_of(bench, measured), floods_of(measured)]
+             aims_of(bench, measured), costs_of(bench, measured), floods_of(measured)]
     return "\n".join(parts) + "\n"
 
 
 def _spread(values):
     return f"{statistics.mean(values):.2f}" + (f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else "")
+
+
+def aims_of(bench, measured):
+    """What issue 6 aims at, as quotients of these tables."""
+    rows = {row.title: row for row in bench.rows}
+    if not {QUIC, SECOND_ROW, FULL_ROW, RENO} <= set(rows):
+        return ""
+    lines = ["""
+## What was aimed at
+
+| | aim |""" + "".join(f" {loss / 10:g} % |" for loss in bench.options.losses) + "\n|---|---" + "|---" * len(bench.options.losses) + "|"]
+    for title, aim, one, other, quantity in (
+            ("goodput with CUBIC, probing and redundancy / QUIC's", "at least 1", FULL_ROW, QUIC, measured.goodput),
+            ("p99 of the same / QUIC's", "at most 1", FULL_ROW, QUIC, lambda row, loss: measured.delay(row, loss, 99)),
+            ("goodput with NewReno at 1,200 bytes / QUIC's with all it has", "-", SECOND_ROW, QUIC, measured.goodput),
+            ("p99 of the same / QUIC's", "at most 1.05", SECOND_ROW, QUIC, lambda row, loss: measured.delay(row, loss, 99)),
+            ("p99 of the same / TCP reno's", "at most 0.33 at 5 and 10 %", SECOND_ROW, RENO, lambda row, loss: measured.delay(row, loss, 99))):
+        cells = (f"{quantity(rows[one], loss) / quantity(rows[other], loss):.2f}" for loss in bench.options.losses)
+        lines.append(f"| {title} | {aim} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def costs_of(bench, measured):
@@ -252,7 +296,7 @@ def readme_table(bench, measured):
     """Short: goodput and p99 in one cell."""
     return ("Each cell: Mbit/s · p99 in ms.\n\n"
             + table(bench, measured, lambda row, loss: f"{measured.goodput(row, loss):.2f} · {measured.delay(row, loss, 99):.0f}")
-            + f"\n\n{conditions(bench)}")
+            + f"\n\n{conditions(bench, measured)}")
 
 
 def save(bench, measured, name):
@@ -278,7 +322,7 @@ def parse_arguments():
     parser.add_argument("--flood-seconds", type=int, default=10)
     parser.add_argument("--note", default="", help="a sentence about the conditions, for the results")
     parser.add_argument("--save", metavar="NAME", help="write NAME.md, NAME.svg and the README's table")
-    parser.add_argument("--smoke", action="store_true", help="seconds; fails when a number does not come, never on what it is")
+    parser.add_argument("--smoke", action="store_true", help="seconds; fails when a number does not come, or the path is not what it should be")
     options = parser.parse_args()
     options.losses, options.floods = LOSSES, FLOODS
     if options.smoke:
@@ -300,11 +344,13 @@ def main():
         print("measure: 0 passed, 0 failed, 1 not run")
         return
     measured = measure(bench)
-    print(report(bench, measured))
-    if options.save:
-        save(bench, measured, options.save)
-    if options.smoke:
-        print("measure: 1 passed, 0 failed")
+    if all(measured.goodputs[row.title, loss] for row in bench.rows for loss in options.losses):
+        print(report(bench, measured))
+        if options.save:
+            save(bench, measured, options.save)
+    failed = len(measured.failures)
+    print(f"measure: {int(not failed)} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -32,6 +33,15 @@ class NotPermitted(Exception):
 
 class PathError(Exception):
     """A program did not start, or ended as it should not."""
+
+
+_MAKING = threading.Lock()
+
+
+def certificates():
+    """Files of the authority, the certificate of the right side and its key: the same for all, whoever asks first."""
+    with _MAKING:
+        return certificate.files(ADDRESSES["right"])
 
 
 def build(prefix):
@@ -184,7 +194,7 @@ class Path:
 
     def broker(self, program, schemes, query="", more=()):
         """nlmqttd on the right with a listener for each scheme: itself, and their URIs without queries."""
-        _, cert, key = certificate.files(ADDRESSES["right"])
+        _, cert, key = certificates()
         command = [program, "--set", "allow_anonymous=true", *more]
         for scheme in schemes:
             parts = [f"cert={cert}&key={key}"] if scheme in SECURE else []
@@ -209,7 +219,7 @@ def with_query(uri, *parts):
     """A client's URI with options, and the authority to trust where there is TLS."""
     parts = [part for part in parts if part]
     if uri.split("://")[0] in SECURE:
-        parts.append("ca_file=" + certificate.files(ADDRESSES["right"])[0])
+        parts.append("ca_file=" + certificates()[0])
     return uri + ("?" + "&".join(parts) if parts else "")
 
 
