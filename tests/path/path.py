@@ -153,12 +153,13 @@ class Path:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _set_up(self, side):
-        """Addresses and routes, and no memory of earlier connections in the kernel's TCP."""
+        """Addresses and routes; nothing goes on to elsewhere, whatever the machine does, and the kernel's TCP remembers no earlier connections."""
         self.run(side, "sh", "-ec", f"""
             ip link set lo up
             ip address add {ADDRESSES[side]}/{NETWORK_BITS} dev path
             ip link set path mtu 1500 txqueuelen 2000 up
             ip route add default dev path
+            echo 0 >/proc/sys/net/ipv4/ip_forward
             echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save
             test ! -e /proc/sys/net/ipv6/conf/path/disable_ipv6 || echo 1 >/proc/sys/net/ipv6/conf/path/disable_ipv6""")
 
