@@ -35,7 +35,7 @@ class Told:
         lines = self.program.text().count("\n")
         self.program.process.stdin.write(b"\n")
         self.program.process.stdin.flush()
-        way.hold_open(10, lambda: self.program.text().count("\n") > lines, "no counters")
+        way.wait_until(10, lambda: self.program.text().count("\n") > lines, "no counters")
         return {key: int(value) for key, value in (word.split("=") for word in self.program.text().splitlines()[-1].split())}
 
 
@@ -51,7 +51,7 @@ def run(programs, kinds, frames_per_second=FRAMES_PER_SECOND, quiet_s=QUIET_S, f
         receiver.wait_for("ready")
         sender = path.start("left", "send", programs / "send", told.uris["rudp"] + "?rudp_generation=2", "t", "--bytes", MESSAGE_BYTES,
                             "--rate", MESSAGES_PER_SECOND, "--seconds", quiet_s + flood_s)
-        way.hold_open(20, lambda: delays.stat().st_size > 0, "the peer did not begin")
+        way.wait_until(20, lambda: delays.stat().st_size > 0, "the peer did not begin")
         start = time.monotonic()
         time.sleep(SETTLED_S)
         before, bytes_before = told.counters(), told.program.anonymous_bytes()
@@ -95,6 +95,7 @@ def test(bench):
         for name in STATE:
             # The newcomer has come and gone.
             assert did["after"][name] <= did["before"][name] and did["middle"][name] <= did["before"][name] + 1, (name, did["before"], did["middle"], did["after"])
+        assert did["after"]["connections_accepted"] == did["before"]["connections_accepted"] + 1, "somebody forged was let in"
         assert did["growth_bytes"] < GROWTH_BYTES_MAX, did["growth_bytes"]
         assert did["after"]["datagram_cookies"] > did["before"]["datagram_cookies"], "nothing was answered: it was no flood"
         return summary(did)

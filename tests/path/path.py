@@ -229,7 +229,7 @@ def kernel_offers():
     return pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
 
 
-def hold_open(seconds, condition, what):
+def wait_until(seconds, condition, what):
     """Waits until `condition` is true."""
     end = time.monotonic() + seconds
     while not condition():

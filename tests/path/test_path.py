@@ -153,7 +153,7 @@ def delivered(flow, judge, start):
 
 def all_arrived(program, topic, seconds):
     with contextlib.suppress(way.PathError):  # what is missing is told by whoever judges
-        way.hold_open(seconds, lambda: len(set(arrivals(program, topic))) == MESSAGES, "")
+        way.wait_until(seconds, lambda: len(set(arrivals(program, topic))) == MESSAGES, "")
 
 
 def heard(program, is_first_generation, start):
@@ -186,7 +186,7 @@ def moves(bench):
                                        "--interval", READINGS_MS)) for scheme in schemes]
         for scheme, sensor in sensors:
             sensor.wait_for("connected")
-            way.hold_open(20, lambda scheme=scheme: len(readings(judge, scheme)) > 10, f"no readings of {scheme}")
+            way.wait_until(20, lambda scheme=scheme: len(readings(judge, scheme)) > 10, f"no readings of {scheme}")
         for old, new in zip((way.ADDRESSES["left"], *MOVES), MOVES):
             path.run("left", "ip", "address", "del", f"{old}/{way.NETWORK_BITS}", "dev", "path")
             time.sleep(2)
@@ -200,17 +200,18 @@ def moves(bench):
 
 def moved(sensor, broker, judge, scheme, address):
     sensor.wait_for(f"path moved: from {address}:", 60)
-    way.hold_open(60, lambda: re.search(rf"goes on from {re.escape(address)}:", broker.text()), f"the broker does not know {address}: {broker.text()[-1000:]}")
+    told = re.findall(rf"path moved: from ({re.escape(address)}:\d+)", sensor.text())
+    way.wait_until(60, lambda: any(f"goes on from {place}\n" in broker.text() for place in told), f"the broker does not know {told}: {broker.text()[-1000:]}")
     before = len(readings(judge, scheme))
-    way.hold_open(60, lambda: len(readings(judge, scheme)) > before + 10, "no readings come any more")
+    way.wait_until(60, lambda: len(readings(judge, scheme)) > before + 10, "no readings come any more")
 
 
 def commanded(path, bench, uris, judge, sensor, scheme):
     path.run("right", bench.dist / "bin/publish", "-h", uris["mqtt"], "-q", 1, "-t", f"sensors/{scheme}/command", "-m", "status")
-    way.hold_open(60, lambda: f"sensors/{scheme}/reply interval is {READINGS_MS} ms" in judge.text(), "no reply")
+    way.wait_until(60, lambda: f"sensors/{scheme}/reply interval is {READINGS_MS} ms" in judge.text(), "no reply")
     path.run("right", bench.dist / "bin/publish", "-h", uris["mqtt"], "-q", 1, "-t", f"sensors/{scheme}/command", "-m", "stop")
     sensor.finish(60)
-    way.hold_open(30, lambda: f"sensors/{scheme}/status offline" in judge.text(), "it did not say good-bye")
+    way.wait_until(30, lambda: f"sensors/{scheme}/status offline" in judge.text(), "it did not say good-bye")
     numbers = readings(judge, scheme)
     judge_arrivals(numbers, numbers[-1])
     connects = len(re.findall("^connected", sensor.text(), re.M))
