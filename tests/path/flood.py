@@ -94,7 +94,8 @@ def test(bench):
         did = told["did"] = run(bench.programs, "new,guessed,bare")
         for name in STATE:
             # The newcomer has come and gone.
-            assert did["after"][name] <= did["before"][name] and did["middle"][name] <= did["before"][name] + 1, (name, did["before"], did["middle"], did["after"])
+            before, middle, after = (did[moment][name] for moment in ("before", "middle", "after"))
+            assert after <= before and middle <= before + 1, (name, before, middle, after)
         assert did["after"]["connections_accepted"] == did["before"]["connections_accepted"] + 1, "somebody forged was let in"
         assert did["growth_bytes"] < GROWTH_BYTES_MAX, did["growth_bytes"]
         assert did["after"]["datagram_cookies"] > did["before"]["datagram_cookies"], "nothing was answered: it was no flood"

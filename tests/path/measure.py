@@ -150,10 +150,10 @@ class Bench:
 
 
 def install():
-    """The library with all transports, and its programs, built as they ship."""
+    """The library with all transports, and its programs, built as they ship, beside the build without QUIC and not over it."""
     prefix = way.ROOT / "target/dist-path"
     subprocess.run([str(way.ROOT / "cmake/install.sh"), "--prefix", str(prefix), "--features", "quic", "--programs"], check=True, stdout=subprocess.DEVNULL,
-                   env={**os.environ, "LDFLAGS": "-Wl,-rpath,$ORIGIN/../lib"})
+                   env={**os.environ, "CARGO_TARGET_DIR": str(way.BUILD / "cargo"), "LDFLAGS": "-Wl,-rpath,$ORIGIN/../lib"})
     return prefix
 
 
@@ -214,8 +214,8 @@ def report(bench, measured):
     options = bench.options
     parts = [f"""# Over a lossy path
 
-Written by `tests/path/measure.py --seeds {options.seeds} --seconds {options.seconds} --save tests/path/results`; do not edit. [README.md](README.md) says
-what is measured.
+Written by `tests/path/measure.py --seeds {options.seeds} --seconds {options.seconds} --save tests/path/results`; do not edit.
+[README.md](README.md) says what is measured.
 
 {conditions(bench, measured)}
 
@@ -260,9 +260,9 @@ def costs_of(bench, measured):
     lines = [f"""
 ## Cost on the loopback interface, without the emulator
 
-{bench.options.messages} messages of {FRAME_MESSAGE_BYTES} bytes at QoS 0, as fast as they go, one process to another; the median of {bench.options.rounds} rounds. Such a message with
-its header fills a frame of reliable UDP, so this is seconds of processor time for 10^6 frames. Bytes: what the broker's heap grows for each of {bench.options.connections}
-idle connections, MQTT session included.
+{bench.options.messages} messages of {FRAME_MESSAGE_BYTES} bytes at QoS 0, as fast as they go, one process to another; the median of
+{bench.options.rounds} rounds. Such a message with its header fills a frame of reliable UDP, so this is seconds of processor time for
+10^6 frames. Bytes: what the broker's heap grows for each of {bench.options.connections} idle connections, MQTT session included.
 
 | | sender, s per 10^6 | broker, s per 10^6 | both | datagrams per message | messages/s | bytes per idle connection |
 |---|---|---|---|---|---|---|"""]

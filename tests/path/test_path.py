@@ -77,7 +77,8 @@ def judge_arrivals(numbers, wanted, may_double=False, is_first_generation=False)
 
 def is_awake():
     """The judge finds what it looks for."""
-    for numbers, may_double, is_first_generation in (([1, 2], False, False), ([1, 2, 4, 3], False, False), ([1, 2, 3, 4, 2], False, True), ([1, 3, 4], True, True)):
+    wrong = (([1, 2], False, False), ([1, 2, 4, 3], False, False), ([1, 2, 3, 4, 2], False, True), ([1, 3, 4], True, True))
+    for numbers, may_double, is_first_generation in wrong:
         try:
             judge_arrivals(numbers, 4, may_double, is_first_generation)
         except AssertionError:
@@ -194,7 +195,8 @@ def moves(bench):
             for scheme, sensor in sensors:
                 bench.check(f"{scheme} goes on from {new}", lambda sensor=sensor, scheme=scheme, new=new: moved(sensor, broker, judge, scheme, new))
         for scheme, sensor in sensors:
-            bench.check(f"{scheme} still takes commands, and lost no reading", lambda sensor=sensor, scheme=scheme: commanded(path, bench, uris, judge, sensor, scheme))
+            bench.check(f"{scheme} still takes commands, and lost no reading",
+                        lambda sensor=sensor, scheme=scheme: commanded(path, bench, uris, judge, sensor, scheme))
         bench.keep(path)
 
 
