@@ -23,7 +23,7 @@ import path as way
 LOSS_PERMILLE = 100
 # Nobody's radio only loses.
 WEATHER = {"loss": LOSS_PERMILLE, "duplicate": 20, "reorder": 20, "reorder_us": 60_000}
-MESSAGES, PERIOD_S = 400, 0.125
+MESSAGES, PERIOD_S = 320, 0.15
 DOWN_AT_S, DOWN_S = 10, 30
 DELIVERED_S = 240
 MOVES = ("10.77.0.3", "10.77.0.4")
