@@ -1,4 +1,4 @@
-"""An authority and a server's certificate for 127.0.0.1, made by openssl when a case first asks for them."""
+"""An authority and a server's certificate for an address, made by openssl when a case first asks for them."""
 
 import atexit
 import functools
@@ -13,7 +13,7 @@ NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
 @functools.cache
-def files():
+def files(address="127.0.0.1"):
     """Paths of the authority, the certificate and its key; any user may read them, and they go when this process ends."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="nlmqtt-bench-tls-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -21,7 +21,7 @@ def files():
     folder.chmod(0o755)
     authority, certificate, key, request = (str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem", "request.pem"))
     extensions = folder / "extensions"
-    extensions.write_text("subjectAltName=IP:127.0.0.1\n")
+    extensions.write_text(f"subjectAltName=IP:{address}\n")
     for command in (["req", "-x509", *NEW_KEY, "-keyout", str(folder / "ca.key"), "-out", authority, "-subj", "/CN=bench authority", "-days", "2"],
                     ["req", *NEW_KEY, "-keyout", key, "-out", request, "-subj", "/CN=bench"],
                     ["x509", "-req", "-in", request, "-CA", authority, "-CAkey", str(folder / "ca.key"), "-CAcreateserial", "-days", "2",
