@@ -1,8 +1,12 @@
 //! What is attainable, in the same world as the table of the specification: 10 Mbit/s, 25 ms each way, a queue of 62.5 kB that drops
 //! what does not fit, independent loss both ways. Virtual time: the numbers are the same on every machine.
 //!
-//! By default one seed of 20 s; `RUDP_BENCH=n` runs n seeds of 60 s and prints the whole table:
-//! `RUDP_BENCH=20 cargo test --test rudp bench -- --nocapture`.
+//! Five seeds of 60 s, or as many as `RUDP_BENCH` says; the whole table is printed by
+//! `RUDP_BENCH=20 cargo test --features quic --test rudp bench -- --nocapture`.
+//!
+//! What has to be reached is QUIC's: what quinn-proto did in this world with 100 seeds of 60 s stands here as numbers, so that the
+//! gate is the same on every machine and in a build without QUIC. QUIC draws randomness of its own; where it is
+//! built in, it is run, too, and held against these numbers.
 
 use std::collections::VecDeque;
 
@@ -77,28 +81,77 @@ fn mean_goodput<E: DatagramEndpoint>(make: Make<'_, E>, seeds: u64, loss_permill
 }
 
 /// A row of the table, printed.
-fn row<E: DatagramEndpoint>(name: &str, make: Make<'_, E>, seeds: u64, time: Duration) -> ([f64; 4], [f64; 4]) {
+fn row<E: DatagramEndpoint>(name: &str, make: Make<'_, E>, seeds: u64, time: Duration) -> Row {
     let goodputs = LOSSES_PERMILLE.map(|loss| mean_goodput(make, seeds, loss, time));
     let delays = LOSSES_PERMILLE.map(|loss| p99_ms(make, seeds, loss, time));
-    println!("{name}: Mbit/s {goodputs:.2?}; p99 ms {delays:.0?}");
+    println!("{name}: Mbit/s {goodputs:.3?}; p99 ms {delays:.0?}");
     (goodputs, delays)
+}
+
+/// Mbit/s and p99 in ms for [`LOSSES_PERMILLE`].
+type Row = ([f64; 4], [f64; 4]);
+
+/// quinn-proto 0.11.19: NewReno, 1,200 bytes.
+const QUIC_NEWRENO: Row = ([9.36, 2.14, 0.784, 0.448], [25.0, 96.0, 116.0, 179.0]);
+/// As it comes: CUBIC, datagrams of up to 1,452 bytes.
+const QUIC_DEFAULT: Row = ([9.45, 2.67, 1.166, 0.779], [25.0, 96.0, 116.0, 176.0]);
+
+/// How far each figure of `row` is from that of `other`.
+fn ratios(row: &Row, other: &Row) -> Row {
+    let divided = |left: [f64; 4], right: [f64; 4]| core::array::from_fn(|loss| left[loss] / right[loss]);
+    (divided(row.0, other.0), divided(row.1, other.1))
 }
 
 #[test]
 fn bench_of_goodput_and_delay_in_virtual_time() {
-    let is_long = std::env::var_os("RUDP_BENCH").is_some();
-    let (seeds, time) = (number("RUDP_BENCH", 1), Duration::from_secs(if is_long { 60 } else { 20 }));
+    let (seeds, time) = (number("RUDP_BENCH", 5), Duration::from_secs(60));
     let reno = Options::default();
     let cubic = Options { congestion: CongestionControl::Cubic, ..Options::default() };
     let all = Options { redundancy: true, probe_bytes_max: 1_452, ..cubic.clone() };
     println!("{seeds} seeds of {} s; losses 0, 1, 5, 10 %", time.as_secs());
-    for (name, options) in [("NewReno, 1,200 B", &reno), ("CUBIC, 1,200 B", &cubic), ("CUBIC, 1,452 B probed, redundancy", &all)] {
-        let (goodputs, delays) = row(name, &|seed, loss| world(seed, loss, options), seeds, time);
-        assert!(goodputs[0] > 8.0 && goodputs.is_sorted_by(|left, right| left >= right), "{goodputs:?}");
-        assert!(delays[0] < 40.0 && delays[3] < 1_000.0, "{delays:?}");
+    let run = |name, options| row(name, &|seed, loss| world(seed, loss, options), seeds, time);
+    let (reno, cubic, all) = (run("NewReno, 1,200 B", &reno), run("CUBIC, 1,200 B", &cubic), run("CUBIC, 1,452 B probed, redundancy", &all));
+    for (goodputs, _) in [&reno, &cubic, &all] {
+        assert!(goodputs[0] > 9.4 && goodputs.is_sorted_by(|left, right| left >= right), "{goodputs:?}");
     }
+    let (goodputs, delays) = ratios(&reno, &QUIC_NEWRENO);
+    assert!(goodputs.iter().all(|ratio| *ratio >= 0.95), "the aim is 0.95: {goodputs:.3?}");
+    assert!(delays.iter().all(|ratio| *ratio <= 1.05), "the aim is 1.05: {delays:.3?}");
+    let (goodputs, delays) = ratios(&all, &QUIC_DEFAULT);
+    // At 10 % windows have four frames, in which quinn-proto grows faster than RFC 9438 says.
+    assert!(goodputs[..3].iter().all(|ratio| *ratio > 1.0) && goodputs[3] >= 0.98, "ahead, and level at 10 %: {goodputs:.3?}");
+    assert!(delays[0] <= 1.05 && delays[1..].iter().all(|ratio| *ratio <= 0.75), "far ahead with losses: {delays:.3?}");
     #[cfg(feature = "quic")]
-    row("QUIC of this library (quinn-proto)", &|seed, loss| quic::world(seed, way(loss)), seeds, time);
+    for (name, is_least, known) in [("QUIC, NewReno, 1,200 B", true, QUIC_NEWRENO), ("QUIC as it comes", false, QUIC_DEFAULT)] {
+        let told = row(name, &|seed, loss| quic::world(seed, way(loss), is_least), seeds, time);
+        let (goodputs, delays) = ratios(&told, &known);
+        // Five seeds of one minute are within 4 % with 1 % loss.
+        let is_near = |ratio: &f64| (0.8..1.25).contains(ratio);
+        assert!(goodputs.iter().all(is_near) && delays.iter().all(is_near), "{name} is not what it was: {goodputs:.3?} {delays:.3?}");
+    }
+}
+
+/// A connection on a slow radio link: 100 kbit/s. The queue takes 1.6 s, and a loss now and then says nothing about it.
+#[test]
+fn on_a_slow_link_frames_do_not_wait_for_long() {
+    let slow = |loss_permille| Way { loss_permille, rate: 100_000, queue_bytes: 20_000, ..Way::default() };
+    let options = Options::default();
+    let mut waits = Vec::new();
+    for seed in 0..5 {
+        let mut world = World::new(seed, slow(10), [&options, &options]);
+        let (client, server) = connected(&mut world);
+        let (mut read, mut buffer, start) = (0, vec![0; 65_536], world.now);
+        while world.now < start + Duration::from_secs(120) {
+            while world.write(CLIENT, client, &[7; 16_384]) > 0 {}
+            world.step(start + Duration::from_secs(120));
+            read += core::iter::from_fn(|| world.read(SERVER, server, &mut buffer)).sum::<usize>();
+            waits.push(world.statistics(CLIENT, client).rtt);
+        }
+        assert!(read * 8 > 120 * 90_000, "{read} bytes");
+    }
+    waits.sort();
+    let median = waits[waits.len() / 2];
+    assert!(median < Duration::from_millis(800), "half of what the queue would take: {median:?}");
 }
 
 /// QUIC in the same world.
@@ -141,7 +194,8 @@ mod quic {
     }
 
     /// Two endpoints that trust each other; what they draw is their library's, so that a seed repeats the network only.
-    pub fn world(seed: u64, way: Way) -> World<Boxed> {
+    /// `is_least`: NewReno, and datagrams of 1,200 bytes.
+    pub fn world(seed: u64, way: Way, is_least: bool) -> World<Boxed> {
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = rcgen::CertificateParams::new(vec!["server".to_owned()]).expect("a name").self_signed(&key).expect("signed").pem();
         let (epoch, key) = (std::time::Instant::now(), key.serialize_pem());
@@ -170,8 +224,9 @@ mod quic {
             clock,
             clock_floor_s: 0,
         };
-        let server = ServerQuic::new(&server, &QuicOptions::of_listener()).expect("it can be made");
-        let client = ClientQuic::new(&client, &QuicOptions::default()).expect("it can be made");
+        let quic = |options| QuicOptions { probes_mtu: !is_least, is_newreno: is_least, ..options };
+        let server = ServerQuic::new(&server, &quic(QuicOptions::of_listener())).expect("it can be made");
+        let client = ClientQuic::new(&client, &quic(QuicOptions::default())).expect("it can be made");
         let mut rng = Rng::with_seed(seed);
         let mut make = |make: &dyn MakeDatagrams, limits| Boxed(make.make(&Birth { seed: rng.u64(), epoch, limits }));
         let endpoints = [make(&client, None), make(&server, Some(limits()))];

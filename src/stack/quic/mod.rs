@@ -33,6 +33,7 @@ use core::any::Any;
 use core::time::Duration;
 use std::sync::Arc;
 
+use quinn_proto::congestion::NewRenoConfig;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
@@ -58,19 +59,23 @@ pub struct QuicOptions {
     pub keepalive: Duration,
     /// Early data is sent, or taken.
     pub early_data: bool,
+    /// Datagrams of more than 1,200 bytes are tried (RFC 8899).
+    pub probes_mtu: bool,
+    /// NewReno (RFC 9002, appendix B) in place of CUBIC.
+    pub is_newreno: bool,
 }
 
 impl Default for QuicOptions {
     /// Of a client: it notices within a minute that its server is gone, and keeps the ways through translated addresses open.
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(60), keepalive: Duration::from_secs(20), early_data: true }
+        Self { idle_timeout: Duration::from_secs(60), keepalive: Duration::from_secs(20), ..Self::of_listener() }
     }
 }
 
 impl QuicOptions {
     /// Of a listener: how long a client may be silent is MQTT's to say, and the client's.
     pub fn of_listener() -> Self {
-        Self { idle_timeout: Duration::ZERO, keepalive: Duration::ZERO, early_data: true }
+        Self { idle_timeout: Duration::ZERO, keepalive: Duration::ZERO, early_data: true, probes_mtu: true, is_newreno: false }
     }
 
     /// `streams`: how many the peer may open.
@@ -87,6 +92,12 @@ impl QuicOptions {
             .receive_window(VarInt::from(RECEIVE_BYTES_FIRST))
             .send_window(SEND_BYTES_MAX)
             .datagram_receive_buffer_size(None);
+        if !self.probes_mtu {
+            config.mtu_discovery_config(None);
+        }
+        if self.is_newreno {
+            config.congestion_controller_factory(Arc::new(NewRenoConfig::default()));
+        }
         Arc::new(config)
     }
 }

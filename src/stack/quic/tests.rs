@@ -399,7 +399,7 @@ fn connections_have_a_limit_of_their_own() {
 fn a_path_that_moves_is_told_and_a_silent_one_ends() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
-    let options = QuicOptions { idle_timeout: Duration::from_secs(3), keepalive: Duration::ZERO, early_data: false };
+    let options = QuicOptions { idle_timeout: Duration::from_secs(3), early_data: false, ..QuicOptions::of_listener() };
     let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     let mut here = End::new(&client(&pems, options), 2, None, start);
     let id = here.machine.connect(world.now, there.address, "server.example").expect("begun");

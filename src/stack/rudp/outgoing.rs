@@ -5,8 +5,9 @@
 //!           on their way, or lost      written           the peer takes no more
 //! ```
 //! A record moves one way: in flight, then arrived or lost; a lost one is done with when its bytes left again in another
-//! frame. Records are kept in the order of their numbers, and leave at the front. Loss is what RFC 9002 §6.1 calls loss.
-//! Bytes that another record carries, or that arrived, are not sent again.
+//! frame. Records are kept in the order of their numbers, and leave at the front. Loss is what RFC 9002 §6.1 calls loss: a frame
+//! that nobody names is lost even if another one has brought its bytes. Bytes that another record carries, or that arrived, are
+//! not sent again.
 //!
 //! Now and then a number is left out. Whoever acknowledges it guesses.
 
@@ -23,6 +24,10 @@ use crate::base::{Duration, Instant, Rng};
 const RECORDS_MAX: usize = 128;
 /// So many later numbers arrived: it is lost (RFC 9002 §6.1.1).
 const LATER_NUMBERS: i32 = 3;
+/// So many numbers before the largest have a bit in an ACK block.
+const NUMBERS_TOLD: i32 = 64;
+/// No frame has it.
+const NO_NUMBER: u32 = 0;
 /// After so many numbers at least, and twice as many at most, one is left out.
 const NUMBERS_PER_GAP: u64 = 128;
 /// Losses over so many probe time-outs, with nothing between them that arrived, empty the window (§7.6.1).
@@ -46,9 +51,18 @@ struct Record {
     sent_micros: u32,
     length: u16,
     fate: Fate,
-    is_probe: bool,
+    leaving: Leaving,
+}
+
+/// What is to be known of a frame when its fate is.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Leaving {
+    /// It is larger than any that was proved.
+    pub is_size_probe: bool,
+    /// The same bytes left just before, and it waited behind them: no round trip is told by it.
+    pub is_copy: bool,
     /// The congestion window was full when it left, or nearly.
-    was_full: bool,
+    pub was_full: bool,
 }
 
 impl Record {
@@ -90,6 +104,8 @@ pub struct Lost {
     pub frames: u32,
     /// One of them was a probe of a larger frame.
     pub probe: bool,
+    /// The window was lowered for them.
+    pub is_new: bool,
 }
 
 /// What the next DATA carries.
@@ -122,6 +138,8 @@ pub struct Outgoing {
     /// When the first one that is not lost yet will be, without another ACK.
     loss_at: Option<Instant>,
     wants_room: bool,
+    /// Some record may be lost: otherwise nobody looks for one.
+    looks_for_lost: bool,
     rng: Rng,
 }
 
@@ -145,6 +163,7 @@ impl Outgoing {
             last_sent_at: None,
             loss_at: None,
             wants_room: false,
+            looks_for_lost: false,
             rng,
         }
     }
@@ -214,7 +233,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// It acknowledges what was never sent: the peer guesses, or somebody in its place.
-    pub fn acked(&mut self, now: Instant, block: &AckBlock, congestion: &mut Congestion, rtt: &Rtt, frame_bytes: u16) -> Result<Acked, ()> {
+    pub fn acked(&mut self, now: Instant, block: &AckBlock, congestion: &mut Congestion, rtt: &Rtt) -> Result<Acked, ()> {
         let is_known = block.largest == 0 || serial(block.largest, self.number) < 0;
         if !is_known || serial(block.next, self.next) > 0 || (self.left_out != 0 && block.has(self.left_out)) {
             return Err(());
@@ -228,21 +247,25 @@ impl Outgoing {
             for record in records.iter_mut() {
                 let is_named = block.has(record.number);
                 let is_passed = record.length > 0 && serial(record.end(), block.next) <= 0;
-                if !matches!(record.fate, Fate::InFlight | Fate::Lost) || !(is_named || is_passed) {
-                    continue;
+                // The bitmap ends before it: its bytes arrived, whichever frame brought them.
+                let is_untold = is_passed && serial(block.largest, record.number) > NUMBERS_TOLD;
+                match record.fate {
+                    Fate::InFlight if is_named || is_untold => {
+                        self.in_flight -= record.bytes();
+                        if is_named {
+                            congestion.acked(now, record.number, record.bytes(), rtt, record.leaving.was_full);
+                        }
+                    }
+                    Fate::Lost if is_named || is_passed => {}
+                    _ => continue,
                 }
-                let sent_at = record.sent_at(now);
-                if record.fate == Fate::InFlight {
-                    self.in_flight -= record.bytes();
-                    congestion.acked(now, sent_at, record.bytes(), rtt, frame_bytes, record.was_full);
+                if record.number == block.largest && !record.leaving.is_copy {
+                    acked.rtt = Some(now.since(record.sent_at(now)));
                 }
-                if record.number == block.largest {
-                    acked.rtt = Some(now.since(sent_at));
-                }
-                if record.is_probe {
+                if record.leaving.is_size_probe && record.fate == Fate::InFlight {
                     acked.probe = Some(is_named);
                 }
-                record.fate = Fate::Arrived;
+                record.fate = if is_named { Fate::Arrived } else { Fate::Done };
                 acked.progress = true;
             }
         }
@@ -256,7 +279,7 @@ impl Outgoing {
     }
 
     /// Finds what is lost by now.
-    pub fn find_lost(&mut self, now: Instant, congestion: &mut Congestion, rtt: &Rtt, frame_bytes: u16) -> Lost {
+    pub fn find_lost(&mut self, now: Instant, congestion: &mut Congestion, rtt: &Rtt) -> Lost {
         self.loss_at = None;
         let mut lost = Lost::default();
         let Some(records) = &mut self.records else { return lost };
@@ -283,19 +306,19 @@ impl Outgoing {
             }
             self.in_flight -= record.bytes();
             record_at(records, index).fate = if is_needless(records, index, self.acknowledged) { Fate::Done } else { Fate::Lost };
-            lost.frames += 1;
-            if record.is_probe {
+            (lost.frames, self.looks_for_lost) = (lost.frames + 1, true);
+            if record.leaving.is_size_probe {
                 // It says something about its size, and nothing about the way's load.
                 lost.probe = true;
                 continue;
             }
-            congestion.lost(now, sent_at, frame_bytes);
+            lost.is_new |= congestion.lost(record.number, self.number);
             first_lost.get_or_insert(sent_at);
             last_lost = Some(sent_at);
         }
         if let (Some(first), Some(last)) = (first_lost, last_lost) {
             if rtt.is_known() && last.since(first) > rtt.probe_timeout(Duration::from_millis(25), 0) * PERSISTENT_TIMEOUTS {
-                congestion.collapse(frame_bytes);
+                congestion.collapse();
             }
         }
         self.forget_done();
@@ -311,7 +334,7 @@ impl Outgoing {
                 record_at(records, index).fate = if is_needless(records, index, self.acknowledged) { Fate::Done } else { Fate::Lost };
             }
         }
-        self.loss_at = None;
+        (self.loss_at, self.looks_for_lost) = (None, true);
         self.forget_done();
     }
 
@@ -325,6 +348,7 @@ impl Outgoing {
                 record_at(records, index).fate = Fate::Lost;
             }
         }
+        self.looks_for_lost = true;
     }
 
     /// The largest frame on its way.
@@ -335,28 +359,51 @@ impl Outgoing {
 
     /// What the next DATA with room for so many bytes carries: what is lost first, then what is new.
     pub fn next_segment(&self, room: u16, redundancy: bool) -> Option<Segment> {
+        let is_full = self.records.as_ref().is_some_and(|records| records.is_full());
+        // Lost ones become fewer by being sent again, or [`make_room`] makes one of several.
+        if is_full && self.count(Fate::InFlight) > RECORDS_MAX / 2 {
+            return None;
+        }
         if let Some(segment) = self.lost_segment(room) {
             return Some(segment);
         }
         let length = self.fresh_bytes().min(room.into());
-        if length == 0 || self.records.as_ref().is_some_and(|records| records.is_full()) {
+        if length == 0 || is_full {
             return None;
         }
         let before = if redundancy { self.repeatable(u32::from(room) - length) } else { 0 };
         Some(Segment { offset: self.next.wrapping_sub(before), length: (length + before) as u16, is_repeat: false })
     }
 
-    /// For a probe: the oldest bytes that did not arrive, and what follows them.
-    pub fn probe_segment(&self, room: u16) -> Segment {
+    /// For a probe: the oldest bytes that did not arrive; behind `from`, if that is farther, the oldest of those that are on their way,
+    /// or new ones. There are none: the oldest of all. And what follows them.
+    pub fn probe_segment(&self, from: u32, room: u16) -> Segment {
+        let offset = if serial(from, self.acknowledged) <= 0 { self.acknowledged } else { self.open_behind(from).unwrap_or(self.acknowledged) };
         let fresh_end = self.next.wrapping_add(self.fresh_bytes());
-        let length = fresh_end.wrapping_sub(self.acknowledged).min(room.into());
-        let is_repeat = serial(self.acknowledged.wrapping_add(length), self.next) <= 0;
-        Segment { offset: self.acknowledged, length: length as u16, is_repeat }
+        let length = fresh_end.wrapping_sub(offset).min(room.into());
+        let is_repeat = serial(offset.wrapping_add(length), self.next) <= 0;
+        Segment { offset, length: length as u16, is_repeat }
     }
 
-    /// There is something for a DATA.
-    pub fn has_segment(&self) -> bool {
-        self.next_segment(u16::MAX, false).is_some()
+    fn open_behind(&self, from: u32) -> Option<u32> {
+        let is_open = |record: &&Record| matches!(record.fate, Fate::InFlight | Fate::Lost) && serial(record.end(), from) > 0;
+        let open = self.records.iter().flat_map(|records| records.iter()).filter(is_open);
+        let starts = open.map(|record| if serial(record.offset, from) > 0 { record.offset } else { from });
+        starts.min_by(|left, right| serial(*left, *right).cmp(&0)).or_else(|| (self.fresh_bytes() > 0).then_some(self.next))
+    }
+
+    /// The first byte that is not known to have arrived.
+    pub fn acknowledged(&self) -> u32 {
+        self.acknowledged
+    }
+
+    /// Lost bytes wait to be sent again.
+    pub fn has_lost(&self) -> bool {
+        self.looks_for_lost && self.count(Fate::Lost) > 0
+    }
+
+    fn count(&self, fate: Fate) -> usize {
+        self.records.iter().flat_map(|records| records.iter()).filter(|record| record.fate == fate).count()
     }
 
     /// Bytes that were never sent and may be.
@@ -365,26 +412,26 @@ impl Outgoing {
         serial(end, self.next).max(0) as u32
     }
 
-    /// The bytes of a segment, which leaves now in a frame with this number. `was_full`: the window holds the sender back.
-    pub fn take(&mut self, now: Instant, segment: Segment, is_probe: bool, was_full: bool, out: &mut Vec<u8>) {
+    /// The bytes of a segment, which leaves now in a frame with this number.
+    pub fn take(&mut self, now: Instant, segment: Segment, leaving: Leaving, out: &mut Vec<u8>) {
         let (first, second) = self.ring.pieces(segment.offset.wrapping_sub(self.acknowledged) as usize, segment.length.into());
         out.extend_from_slice(first);
         out.extend_from_slice(second);
         let end = segment.offset.wrapping_add(segment.length.into());
         let records = self.records.get_or_insert_default();
-        settle(records, segment.offset, end);
-        if records.is_full() {
-            self.in_flight -= records.pop_front().filter(|record| record.fate == Fate::InFlight).map_or(0, |record| record.bytes());
+        if self.looks_for_lost {
+            settle(records, segment.offset, end);
+            self.looks_for_lost = records.iter().any(|record| record.fate == Fate::Lost);
         }
-        let record = Record {
-            number: self.number,
-            offset: segment.offset,
-            sent_micros: now.as_micros() as u32,
-            length: segment.length,
-            fate: Fate::InFlight,
-            is_probe,
-            was_full,
-        };
+        if records.is_full() {
+            make_room(records, false);
+        }
+        if records.is_full() {
+            // A probe, which has to leave: others will come to the bytes of what is given up.
+            self.in_flight -= make_room(records, true);
+        }
+        let record =
+            Record { number: self.number, offset: segment.offset, sent_micros: now.as_micros() as u32, length: segment.length, fate: Fate::InFlight, leaving };
         self.in_flight += record.bytes();
         let is_kept = records.push_back(record).is_ok();
         debug_assert!(is_kept, "there was room for a record");
@@ -415,6 +462,9 @@ impl Outgoing {
 
     /// The first lost bytes, and lost or new ones right behind them.
     fn lost_segment(&self, room: u16) -> Option<Segment> {
+        if !self.looks_for_lost {
+            return None;
+        }
         let mut found: Option<(u32, u32)> = None;
         for record in self.records.iter().flat_map(|records| records.iter()).filter(|record| record.fate == Fate::Lost) {
             let start = if serial(record.offset, self.acknowledged) < 0 { self.acknowledged } else { record.offset };
@@ -451,6 +501,29 @@ impl Outgoing {
             self.records = None;
         }
     }
+}
+
+/// Drops what is done with between others, and makes one of lost neighbours: what is told about their numbers is too late.
+/// `gives_up`: drops another one in any case, the first one in flight if there is one, and says how many bytes that was.
+fn make_room(records: &mut Records, gives_up: bool) -> u32 {
+    let mut given_up = 0;
+    for _ in 0..records.len() {
+        let Some(record) = records.pop_front() else { break };
+        let joins = |last: &&mut Record| last.fate == Fate::Lost && last.end() == record.offset && last.length.checked_add(record.length).is_some();
+        match record.fate {
+            Fate::Arrived | Fate::Done => {}
+            Fate::InFlight if gives_up && given_up == 0 => given_up = record.bytes(),
+            Fate::Lost => match records.back_mut().filter(joins) {
+                Some(last) => (last.number, last.length) = (NO_NUMBER, last.length + record.length),
+                None => _ = records.push_back(record),
+            },
+            Fate::InFlight => _ = records.push_back(record),
+        }
+    }
+    if gives_up && records.is_full() {
+        records.pop_front();
+    }
+    given_up
 }
 
 fn record_at(records: &mut Records, index: usize) -> &mut Record {
@@ -506,14 +579,14 @@ mod tests {
         fn send(&mut self, room: u16) -> Option<(u32, Segment, Vec<u8>)> {
             let segment = self.outgoing.next_segment(room, false)?;
             let (number, mut bytes) = (self.outgoing.number(), Vec::new());
-            self.outgoing.take(self.now, segment, false, true, &mut bytes);
+            self.outgoing.take(self.now, segment, Leaving { was_full: true, ..Leaving::default() }, &mut bytes);
             Some((number, segment, bytes))
         }
 
         fn ack(&mut self, largest: u32, bitmap: u64, next: u32) -> Result<(Acked, Lost), ()> {
             let block = AckBlock { largest, bitmap, next, limit: self.outgoing.limit, delay_ms: 0 };
-            let acked = self.outgoing.acked(self.now, &block, &mut self.congestion, &self.rtt, 1_200)?;
-            Ok((acked, self.outgoing.find_lost(self.now, &mut self.congestion, &self.rtt, 1_200)))
+            let acked = self.outgoing.acked(self.now, &block, &mut self.congestion, &self.rtt)?;
+            Ok((acked, self.outgoing.find_lost(self.now, &mut self.congestion, &self.rtt)))
         }
     }
 
@@ -566,6 +639,44 @@ mod tests {
         assert_eq!(side.outgoing.in_flight(), 32 * RECORDS_MAX as u32);
         side.outgoing.resend_all();
         assert_eq!((side.outgoing.in_flight(), side.send(1_000).expect("again").1.length), (0, 1_000));
+    }
+
+    #[test]
+    fn whatever_is_lost_leaves_again_however_many_frames_it_takes() {
+        let mut side = Side::new(1 << 20);
+        side.outgoing.write(&vec![1; RECORDS_MAX * 1_000]);
+        assert_eq!((0..).take_while(|_| side.send(1_000).is_some()).count(), RECORDS_MAX);
+        side.outgoing.resend_all();
+        let mut next = 0;
+        while next < RECORDS_MAX as u32 * 1_000 {
+            let sent: Vec<_> = core::iter::from_fn(|| side.send(300)).collect();
+            assert!(!sent.is_empty(), "nothing leaves behind {next}");
+            for (number, segment, _) in sent {
+                assert_eq!(segment.offset, next, "in order, and nothing is left out");
+                next += u32::from(segment.length);
+                side.ack(number, 0, next).expect("legal");
+            }
+        }
+        assert!(side.outgoing.is_done());
+        assert_eq!(side.outgoing.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_loss_is_a_loss_even_if_other_frames_brought_the_bytes() {
+        let mut side = Side::new(1 << 16);
+        side.outgoing.write(&[0; 3_000]);
+        (0..3).for_each(|_| _ = side.send(1_000));
+        let leaving = Leaving { was_full: true, ..Leaving::default() };
+        for from in [0, 1_000] {
+            let segment = side.outgoing.probe_segment(from, 1_000);
+            assert_eq!((segment.offset, segment.length), (from, 1_000), "a second probe carries what is behind the first");
+            side.outgoing.take(side.now, segment, leaving, &mut Vec::new());
+        }
+        let before = side.congestion.window();
+        let (acked, lost) = side.ack(5, 0b0011, 3_000).expect("legal");
+        assert!(acked.progress && lost.is_new && lost.frames == 2, "{lost:?}");
+        assert!(side.congestion.window() < before && side.outgoing.is_done() && !side.outgoing.has_lost());
+        assert_eq!(side.outgoing.in_flight(), 0);
     }
 
     #[test]

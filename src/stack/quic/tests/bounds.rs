@@ -5,7 +5,7 @@ use super::*;
 /// A client with a connection to a server that listens there.
 fn connected(world: &mut World, pems: &Pems) -> (End, End, ConnectionId, ConnectionId) {
     let start = epoch();
-    let options = QuicOptions { idle_timeout: Duration::from_secs(300), keepalive: Duration::from_secs(5), early_data: false };
+    let options = QuicOptions { idle_timeout: Duration::from_secs(300), keepalive: Duration::from_secs(5), early_data: false, ..QuicOptions::of_listener() };
     let mut there = End::new(&server(pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
     let mut here = End::new(&client(pems, options), 2, None, start);
     let id = here.machine.connect(world.now, there.address, "server.example").expect("begun");

@@ -104,6 +104,12 @@ pub struct Peer {
     is_half_open: bool,
     /// Frames to be sent whatever the window says.
     probes_due: u8,
+    /// Where the next of them begins to look for bytes.
+    probe_from: u32,
+    /// A loss has just lowered the window: one frame of what is lost leaves all the same (RFC 9002 §7.3.2).
+    repeat_due: bool,
+    /// The last DATA asked for an answer at once.
+    asked_at_once: bool,
     /// Probe time-outs since something arrived.
     failures: u32,
     /// The same for a sender that the limit stops.
@@ -146,6 +152,7 @@ impl Peer {
     }
 
     fn new(now: Instant, role: Role, way: Way, own_id: u64, hello: &Hello, options: &Arc<Options>, mut rng: Rng) -> Self {
+        let mtu = Mtu::new(now, options.frame_bytes, options.probe_bytes_max, hello.frame_bytes_max);
         Self {
             role,
             stage: Stage::Open,
@@ -157,9 +164,9 @@ impl Peer {
             incoming: Incoming::new(now, options),
             outgoing: Outgoing::new(hello.limit, options.send_bytes_max, rng.fork()),
             rtt: Rtt::default(),
-            congestion: Congestion::new(options.congestion, options.frame_bytes),
+            congestion: Congestion::new(options.congestion, mtu.frame_bytes()),
             pacer: Pacer::default(),
-            mtu: Mtu::new(now, options.frame_bytes, options.probe_bytes_max, hello.frame_bytes_max),
+            mtu,
             idle: options.idle_timeout.min(idle_of(hello)),
             peer_idle: idle_of(hello),
             opened_at: now,
@@ -173,6 +180,9 @@ impl Peer {
             is_confirmed: false,
             is_half_open: false,
             probes_due: 0,
+            probe_from: 0,
+            repeat_due: false,
+            asked_at_once: false,
             failures: 0,
             blocked_probes: 0,
             pong: None,
@@ -250,7 +260,7 @@ impl Peer {
     /// The own address is another one: the peer has to hear of it.
     pub fn rebound(&mut self) {
         if self.stage == Stage::Open {
-            self.probes_due = self.probes_due.max(1);
+            self.send_probes(1);
         }
     }
 

@@ -68,6 +68,7 @@ impl Peer {
             self.idle = self.idle.max(self.options.mqtt_silence.min(self.options.idle_timeout));
         }
         self.mtu = Mtu::new(now, self.options.frame_bytes, self.options.probe_bytes_max, hello.frame_bytes_max);
+        self.congestion = Congestion::new(self.options.congestion, self.mtu.frame_bytes());
         self.outgoing.set_limit(hello.limit);
         if is_first {
             if self.repeats == 0 {
@@ -147,9 +148,8 @@ impl Peer {
             return;
         }
         self.is_confirmed = true;
-        let frame_bytes = self.mtu.frame_bytes();
         let was_blocked = self.outgoing.is_blocked();
-        let Ok(acked) = self.outgoing.acked(now, block, &mut self.congestion, &self.rtt, frame_bytes) else {
+        let Ok(acked) = self.outgoing.acked(now, block, &mut self.congestion, &self.rtt) else {
             return self.fail(now, Reason::Protocol, Fault::new(FaultKind::Datagram, "what was never sent was acknowledged"));
         };
         if let Some(latest) = acked.rtt {
@@ -162,7 +162,10 @@ impl Peer {
             self.blocked_probes = 0;
         }
         match acked.probe {
-            Some(true) => self.mtu.arrived(),
+            Some(true) => {
+                self.mtu.arrived();
+                self.congestion.resized(self.mtu.frame_bytes());
+            }
             Some(false) => self.mtu.lost(now),
             None => {}
         }
@@ -172,11 +175,12 @@ impl Peer {
     }
 
     pub(super) fn find_lost(&mut self, now: Instant) {
-        let lost = self.outgoing.find_lost(now, &mut self.congestion, &self.rtt, self.mtu.frame_bytes());
+        let lost = self.outgoing.find_lost(now, &mut self.congestion, &self.rtt);
         self.statistics.frames_lost += u64::from(lost.frames);
         if lost.probe {
             self.mtu.lost(now);
         }
+        self.repeat_due |= lost.is_new && self.outgoing.has_lost();
     }
 
     fn closed(&mut self, now: Instant, close: &Close) {

@@ -9,6 +9,9 @@ use crate::stack::{Fault, FaultKind};
 /// CONNECT is repeated after 1, 2, 4 s and then every 4 s.
 const REPEAT_MAX: Duration = Duration::from_secs(4);
 
+/// Frames of a probe: two, because a single one is lost as easily as what it is sent for (RFC 9002 §6.2.4).
+const PROBES: u8 = 2;
+
 impl Peer {
     /// When [`Self::expire`] or [`Self::transmit`] has something to do; `None`: it is over.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
@@ -29,7 +32,7 @@ impl Peer {
                 if !self.is_confirmed {
                     consider(Some(self.repeat_at.min(self.opened_at + self.options.connect_timeout)));
                 }
-                if self.has_window() && self.outgoing.has_segment() {
+                if self.next_segment().is_some() {
                     consider(self.pacing(now));
                 }
                 Some(first)
@@ -85,7 +88,7 @@ impl Peer {
         }
         if self.keep_alive_at().is_some_and(|at| at <= now) {
             // An empty DATA has a number: it is repeated if need be, and shows where we are now.
-            self.probes_due = self.probes_due.max(1);
+            self.send_probes(1);
         }
         if self.challenge.as_ref().is_some_and(|challenge| challenge.is_in_vain(now)) {
             self.challenge = None;
@@ -95,19 +98,25 @@ impl Peer {
 
     /// An answer is overdue.
     fn probe(&mut self, now: Instant) {
-        self.probes_due = self.probes_due.max(1);
         if self.outgoing.is_blocked() && !self.outgoing.waits() {
             self.blocked_probes += 1;
-            return;
+            return self.send_probes(1);
         }
         self.failures += 1;
+        self.send_probes(if self.outgoing.is_done() { 1 } else { PROBES });
         // A listener that has not made its side knows nothing of DATA.
         self.hello_due |= !self.is_confirmed;
         if self.failures == TIMEOUTS_MAX && self.outgoing.largest_in_flight() > FRAME_BYTES_MIN.into() {
             self.mtu.step_down(now);
+            self.congestion.resized(FRAME_BYTES_MIN);
             self.outgoing.resend_larger(FRAME_BYTES_MIN.into());
             self.statistics.steps_down += 1;
         }
+    }
+
+    /// So many frames leave now, whatever the window says.
+    pub(super) fn send_probes(&mut self, count: u8) {
+        (self.probes_due, self.probe_from) = (self.probes_due.max(count), self.outgoing.acknowledged());
     }
 
     fn probe_at(&self) -> Option<Instant> {
@@ -117,7 +126,8 @@ impl Peer {
             return None;
         }
         let failures = if self.outgoing.waits() { self.failures } else { self.blocked_probes };
-        Some(since + self.rtt.probe_timeout(self.options.ack_delay, failures))
+        let delay = if self.asked_at_once { Duration::ZERO } else { self.options.ack_delay };
+        Some(since + self.rtt.probe_timeout(delay, failures))
     }
 
     fn keep_alive_at(&self) -> Option<Instant> {
