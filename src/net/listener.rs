@@ -69,7 +69,7 @@ impl ListenerOptions {
             #[cfg(feature = "quic")]
             quic_max_connections: 1_000,
             #[cfg(feature = "rudp")]
-            rudp: crate::stack::rudp::Options::default(),
+            rudp: crate::stack::rudp::Options::of_listener(),
             socket: SocketOptions::default(),
             rules: Rules::default(),
         }

@@ -400,7 +400,7 @@ static void limits_of_reliable_udp_are_set_and_held(void)
     expect_value(listener, "rudp_max_unproven", "9");
     expect_value(listener, "rudp_rate_newcomers", "11");
     expect_value(listener, "rudp_rate_resets", "0");
-    expect_value(listener, "rudp_gap_timeout_ms", "5000");
+    expect_value(listener, "rudp_gap_timeout_ms", "20000");
     expect_value(listener, "rudp_silent_timeout_s", "12");
     expect_value(listener, "rudp_raw", "true");
     expect_value(listener, "rudp_raw_trusted", "10.0.0.0/8");

@@ -103,6 +103,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// Of a listener: clients of generation 1 send what was lost again after up to 8 s, and that may be lost, too. A stock listener never
+    /// does, so a client waits less for what will not come.
+    pub fn of_listener() -> Self {
+        Self { gap_timeout: Duration::from_secs(20), ..Self::default() }
+    }
+
     /// Bytes a peer may send at first: a first packet is looked at before anything is read.
     pub fn first_window_bytes(&self) -> u32 {
         self.window_bytes.max(FIRST_PACKET_BYTES_MAX as u32)
