@@ -4,7 +4,7 @@
 # traffic over loopback against the x86 build: ARM publishes, x86 serves, ARM subscribes, and the other way round.
 #
 # Both targets are worked on at the same time, each in target/arm/TARGET, beside the x86 build in target/dist. run.sh [--long]: the
-# small profile for aarch64, too, which is there for boards of 32 bits first; and every C test in both linkages.
+# small profile for aarch64, too, which is there for boards of 32 bits first; every C test in both linkages; WebSocket's cases.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 . tests/arm/common.sh
@@ -20,18 +20,16 @@ features=(--features quic)
 # These two compare numbers of threads; qemu-user has threads of its own, and one that ended is seen for a while.
 not_under_qemu=(runtime_options runtime_dlopen)
 
-# Compiled while the C programs run, which wait more than they compute.
-rust_built() {
-    for_target cargo test --locked --no-run "${features[@]}" --target "$rust_target" --lib --test codec_random --test rudp --test websocket
-}
+# Compiled while the C programs run, which wait more than they compute. WebSocket's cases move so many megabytes that they are for --long.
+rust_targets=(--lib --test codec_random --test rudp ${long:+--test websocket})
+rust_built() { for_target cargo test --locked --no-run "${features[@]}" --target "$rust_target" "${rust_targets[@]}"; }
 
 rust_tests() {
-    local log=$out/rust.log sum
-    for_target cargo test --locked --no-fail-fast "${features[@]}" --target "$rust_target" --lib -- "${pure[@]}" >"$log" 2>&1
-    local status=$?
-    # Seeds and frames are fewer: qemu is slow, and more of the same is run on x86.
-    RUDP_SEEDS=20 RUDP_FRAMES=10000 for_target cargo test --locked --no-fail-fast "${features[@]}" --target "$rust_target" --test codec_random --test rudp --test websocket \
-        >>"$log" 2>&1 || status=1
+    local log=$out/rust.log status=0 sum
+    local tests=(for_target cargo test --locked --no-fail-fast "${features[@]}" --target "$rust_target")
+    "${tests[@]}" --lib -- "${pure[@]}" >"$log" 2>&1 || status=1
+    # Seeds and frames are fewer: qemu is slow, and more of the same is run on x86. What is measured in virtual time is the same everywhere.
+    RUDP_SEEDS=20 RUDP_FRAMES=10000 "${tests[@]}" "${rust_targets[@]:1}" -- --skip bench:: >>"$log" 2>&1 || status=1
     sum() { grep '^test result' "$log" | grep -oE "[0-9]+ $1" | awk '{s += $1} END {print s + 0}'; }
     passed=$((passed + $(sum passed))) failed=$((failed + $(sum failed)))
     if [ $status -ne 0 ]; then
@@ -77,10 +75,11 @@ c_tests() {
     done
 }
 
-# Client and server in C over quic://, with the archive that the Rust tests have left: what is installed has no QUIC.
-quic_test() {
-    check "$1: builds, with QUIC" "$gnu-gcc" "${c_flags[@]}" -o "$out/$1-quic" "tests/c/$1.c" "$out/cargo/$rust_target/debug/deps/libnlmqtt.a" -lpthread -lm -ldl &&
-        check "$1 over quic" env NLMQTT_TEST_SCHEME=quic timeout 300 $run "$out/$1-quic"
+# Client and server in C over every transport, with the archive that the Rust tests have left: what is installed has no QUIC.
+transports_test() {
+    local program=$out/$1-all scheme
+    check "$1: builds, with QUIC" "$gnu-gcc" "${c_flags[@]}" -o "$program" "tests/c/$1.c" "$out/cargo/$rust_target/debug/deps/libnlmqtt.a" -lpthread -lm -ldl || return
+    for scheme in mqtts ws wss rudp rudps quic; do check "$1 over $scheme" env NLMQTT_TEST_SCHEME=$scheme timeout 300 $run "$program"; done
 }
 
 # qemu-user has one thread of its own.
@@ -142,7 +141,7 @@ target() {
     fi
     [ -z "${building:-}" ] || wait "$building"
     rust_tests
-    quic_test client_messages
+    transports_test client_messages
     echo "$rust_target: $(du -L -k "$out/dist/lib/libnlmqtt.so.1" | cut -f 1) KiB shared object, $("$rust_for_arm/bin/rustc" --version)"
     echo "arm: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]
