@@ -269,7 +269,7 @@ def run(bench, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dist", default=str(way.ROOT / "target/dist"), help="where the library and the C programs are")
+    parser.add_argument("--dist", default=str(way.ROOT / "target/dist"), help="where the library and the C programs are, made by c-examples/run.sh --build-only")
     parser.add_argument("--only", default="", help="parts whose name has this: " + ", ".join(PARTS))
     parser.add_argument("--keep-logs", metavar="FOLDER", help="what all programs said is copied there")
     options = parser.parse_args()
