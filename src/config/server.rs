@@ -65,7 +65,7 @@ fn is_local(listener: &ListenerOptions) -> bool {
     listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
-/// Keys of generation 2, or of the question which one is spoken.
+/// Keys of reliable UDP that say nothing at a port of bare packets.
 #[cfg(feature = "rudp")]
 const RUDP_KEYS: &[&str] = &[
     "rudp_generation",
@@ -83,7 +83,7 @@ const RUDP_KEYS: &[&str] = &[
     "rudp_raw",
 ];
 
-/// Keys of generation 1 and of bare packets.
+/// Keys of generation 1 that bare packets have, too.
 #[cfg(feature = "rudp")]
 const UNPROVEN_KEYS: &[&str] = &["rudp_max_unproven", "rudp_rate_newcomers", "rudp_silent_timeout_s"];
 
