@@ -4359,8 +4359,8 @@ uint32_t nlmqtt_version_number(void);
 const char *nlmqtt_build_info(void);
 
 /**
- * True if this build has a feature, such as "mqtt5", "server" or "tcp". NULL and unknown names are
- * false. `feature` is borrowed for the call. Any thread.
+ * True if this build has a feature: "mqtt3.1", "mqtt3.1.1", "mqtt5", "client" and "tcp", which every build has, or "server", "tls", "websocket",
+ * "proxy", "rudp", "quic", "json", "toml". NULL and unknown names are false. `feature` is borrowed for the call. Any thread.
  */
 bool nlmqtt_has_feature(const char *feature);
 
