@@ -8,7 +8,8 @@
  * sensors/NAME/reply      what it says to that
  *
  * With -h rudp://HOST (reliable UDP, rudps:// with TLS inside) or quic://HOST the connection lives on when the sensor's address changes, in
- * another network or behind a NAT that forgot it: it says "path moved" then, and nothing is lost.
+ * another network or behind a NAT that forgot it: it says "path moved" then, and nothing is lost. A server that knows only the first generation
+ * of reliable UDP knows a sensor by its address: there it says "fell back", and has to connect again when that changes.
  *
  * Readings go on while there is no connection: they wait in a bounded queue, and when that is full the oldest go. */
 #define _POSIX_C_SOURCE 200809L
@@ -58,6 +59,14 @@ static void on_path_moved(void *user_data, const nlmqtt_path_moved *moved)
     printf("path moved: from %s, round trip %.1f ms, %lu of %lu datagrams lost, %lu moves\n", moved->local.data,
            (double)moved->statistics->round_trip_us / 1000.0, (unsigned long)moved->statistics->datagrams_lost,
            (unsigned long)moved->statistics->datagrams_sent, (unsigned long)moved->statistics->path_changes);
+    fflush(stdout);
+}
+
+/* The connection is one that a change of address ends: worth a line, too, for whoever wonders why. */
+static void on_fell_back(void *user_data, size_t server, int32_t protocol)
+{
+    (void)user_data, (void)server;
+    printf("fell back: the server speaks %s\n", protocol == NLMQTT_DATAGRAMS_RUDP_1 ? "generation 1 of reliable UDP" : "an older protocol");
     fflush(stdout);
 }
 
@@ -183,6 +192,7 @@ int main(int argc, char **argv)
     callbacks.connected = on_connected;
     callbacks.disconnected = on_disconnected;
     callbacks.path_moved = on_path_moved;
+    callbacks.fell_back = on_fell_back;
     sensor.client = make_client(&arguments, &callbacks, &runtime);
     if (!sensor.client)
         return 1;

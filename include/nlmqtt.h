@@ -1089,9 +1089,9 @@ typedef struct {
    */
   void (*path_moved)(void *user_data, const nlmqtt_path_moved *moved);
   /**
-   * This server (in the order they were added) does not know the protocol it was asked for first, so the connection is one of an older one,
-   * `protocol`, one of NLMQTT_DATAGRAMS_*: generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the connection
-   * is there, before `connected`; what carries any other connection says nlmqtt_client_datagram_stats, also inside `connected`.
+   * This server (in the order they were added) does not know the protocol it was asked for first, so the connection speaks an older one:
+   * `protocol`, one of NLMQTT_DATAGRAMS_*. That is generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the
+   * connection is there, before `connected`; nlmqtt_client_datagram_stats tells what carries any other connection, also inside `connected`.
    */
   void (*fell_back)(void *user_data, size_t server, int32_t protocol);
 } nlmqtt_client_callbacks;
@@ -3285,9 +3285,9 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_newcomers(nlmqtt_listener_config *
                                                         uint32_t unproven_max);
 
 /**
- * Keys rudp_rate_newcomers and rudp_rate_resets: CONNECTs of generation 1 and udp:// of one address in a second, and answers in a second to who believes in a
- * connection that is not there. What is above that is dropped and counted. CONFIG: 0 newcomers, more than 1,000,000, or a build without reliable
- * UDP.
+ * Keys rudp_rate_newcomers and rudp_rate_resets: CONNECTs of generation 1 and udp:// of one address in a second, and answers in a second to those who believe
+ * in a connection that is not there; 0: none is given. What is above that is dropped and counted (`datagram_newcomers_refused`,
+ * `datagram_replies_dropped`). CONFIG: 0 newcomers, more than 1,000,000, or a build without reliable UDP.
  */
 nlmqtt_status nlmqtt_listener_config_set_rudp_rates(nlmqtt_listener_config *config,
                                                     uint32_t newcomers,
@@ -3295,7 +3295,7 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_rates(nlmqtt_listener_config *conf
 
 /**
  * Keys rudp_gap_timeout_ms and rudp_silent_timeout_s, of generation 1: milliseconds a missing packet is waited for before those behind it are handed on,
- * and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (5,000, 300).
+ * and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (20,000, 300).
  * CONFIG: more than a minute, or than a day; or a build without reliable UDP.
  */
 nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *config,
@@ -4042,7 +4042,7 @@ nlmqtt_status nlmqtt_server_metrics(const nlmqtt_server *server,
  * | method | parameters | result |
  * |---|---|---|
  * | `clients` | `limit` (1,000), `offset` | `total`, `clients` |
- * | `client` | `client_id` | the client, with its `subscriptions` |
+ * | `client` | `client_id` | the client, with its `subscriptions`, and `datagrams` (`protocol` rudp1, rudp2, quic or udp) or null |
  * | `kick` | `client_id`, `reason` (152), `end_session` | - |
  * | `ban` | `client_id`, `username` or `address`; `seconds` (0: for good) | - |
  * | `unban` | `client_id`, `username` or `address` | - |
@@ -4359,8 +4359,8 @@ uint32_t nlmqtt_version_number(void);
 const char *nlmqtt_build_info(void);
 
 /**
- * True if this build has a feature, such as "mqtt5", "server" or "tcp". NULL and unknown names are
- * false. `feature` is borrowed for the call. Any thread.
+ * True if this build has a feature: "mqtt3.1", "mqtt3.1.1", "mqtt5", "client" and "tcp", which every build has, or "server", "tls", "websocket",
+ * "proxy", "rudp", "quic", "json", "toml". NULL and unknown names are false. `feature` is borrowed for the call. Any thread.
  */
 bool nlmqtt_has_feature(const char *feature);
 

@@ -17,6 +17,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 total_passed=0 total_failed=0 total_not_run=0
+parts=() has_run=''
 
 install_missing() {
     local missing=() pair sudo=''
@@ -55,7 +56,9 @@ aside_ended() { # NAME
 part() {
     local name=$1 log status passed failed not_run start=$SECONDS
     shift
+    parts+=("$name")
     [ -z "$only" ] || [ "$only" = "$name" ] || return 0
+    has_run=1
     [ ! -e "$asides/$name.next" ] || set -- aside_ended "$name"
     log=$(mktemp)
     echo "== $name"
@@ -128,6 +131,7 @@ else
 fi
 [ "$only" != arm ] || part arm tests/arm/run.sh ${long:+--long}
 
+[ -n "$has_run" ] || { echo "tests/run.sh: no part '$only'; there are: ${parts[*]}" >&2; exit 2; }
 [ "$total_not_run" -eq 0 ] || echo "$total_not_run not run on this machine, see NOT RUN above"
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" -eq 0 ]

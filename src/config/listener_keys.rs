@@ -361,7 +361,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
         rudp.first_generation_per_second,
         1,
         1000000,
-        "generation 1 and udp://: CONNECTs of one address in a second; beyond, they are dropped"
+        "generation 1 and udp://: CONNECTs, those of MQTT and generation 1's own, of one address in a second; beyond, they are dropped"
     ),
     #[cfg(feature = "rudp")]
     plain!(

@@ -65,10 +65,9 @@ fn is_local(listener: &ListenerOptions) -> bool {
     listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
-/// Keys of generation 2, or of the question which one is spoken.
+/// Keys of generation 2 of reliable UDP alone.
 #[cfg(feature = "rudp")]
-const RUDP_KEYS: &[&str] = &[
-    "rudp_generation",
+const SECOND_KEYS: &[&str] = &[
     "rudp_idle_timeout_s",
     "rudp_window",
     "rudp_frame_bytes",
@@ -79,23 +78,31 @@ const RUDP_KEYS: &[&str] = &[
     "rudp_max_half_open",
     "rudp_max_half_open_per_source",
     "rudp_rate_resets",
-    "rudp_gap_timeout_ms",
-    "rudp_raw",
 ];
 
-/// Keys of generation 1 and of bare packets.
+/// Keys of generation 1 that bare packets have, too.
 #[cfg(feature = "rudp")]
 const UNPROVEN_KEYS: &[&str] = &["rudp_max_unproven", "rudp_rate_newcomers", "rudp_silent_timeout_s"];
 
 /// A key that says nothing here, and why.
 #[cfg(feature = "rudp")]
 fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'static str>) -> Option<(&'static str, &'static str)> {
-    let (is_rudp, is_raw) = (listener.transport.underlay == Underlay::Rudp, listener.transport.underlay == Underlay::Udp);
-    let of_rudp = is_set(RUDP_KEYS).filter(|_| !is_rudp).map(|key| (key, "is of reliable UDP"));
-    let of_raw = is_set(&["rudp_raw_trusted"]).filter(|_| !is_raw && !listener.rudp.raw).map(|key| (key, "is of udp://, or goes with rudp_raw"));
-    let of_both = is_set(UNPROVEN_KEYS).filter(|_| !is_rudp && !is_raw).map(|key| (key, "is of reliable UDP and udp://"));
-    let without_tls = is_set(&["rudp_raw"]).filter(|_| listener.transport.tls).map(|key| (key, "is without TLS"));
-    of_rudp.or(of_raw).or(of_both).or(without_tls)
+    let (is_rudp, is_bare) = (listener.transport.underlay == Underlay::Rudp, listener.transport.underlay == Underlay::Udp);
+    let (options, has_tls) = (&listener.rudp, listener.transport.tls);
+    // TLS is a stream, which generation 1 has not.
+    let (has_first, has_bare) = (is_rudp && !has_tls && options.has_first(), is_bare || options.raw);
+    let all = [
+        (SECOND_KEYS, is_rudp, "is of reliable UDP"),
+        (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_raw"][..], is_rudp, "is of reliable UDP"),
+        (&["rudp_raw_trusted"][..], has_bare, "is of udp://, or goes with rudp_raw"),
+        (UNPROVEN_KEYS, is_rudp || is_bare, "is of reliable UDP and udp://"),
+        (&["rudp_raw"][..], !has_tls, "is without TLS"),
+        (&["rudp_generation"][..], !has_tls || options.has_second(), "1 is without TLS"),
+        (SECOND_KEYS, options.has_second(), "is of generation 2"),
+        (&["rudp_gap_timeout_ms"][..], has_first, "is of generation 1"),
+        (UNPROVEN_KEYS, has_first || has_bare, "is of generation 1 and udp://"),
+    ];
+    all.into_iter().find_map(|(keys, is_heard, what)| is_set(keys).filter(|_| !is_heard).map(|key| (key, what)))
 }
 
 /// No option is there in vain.

@@ -227,9 +227,9 @@ pub struct nlmqtt_client_callbacks {
     pub dropped: Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, status: nlmqtt_status)>,
     /// The connection goes on over another path.
     pub path_moved: Option<unsafe extern "C" fn(user_data: *mut c_void, moved: *const nlmqtt_path_moved)>,
-    /// This server (in the order they were added) does not know the protocol it was asked for first, so the connection is one of an older one,
-    /// `protocol`, one of NLMQTT_DATAGRAMS_*: generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the connection
-    /// is there, before `connected`; what carries any other connection says nlmqtt_client_datagram_stats, also inside `connected`.
+    /// This server (in the order they were added) does not know the protocol it was asked for first, so the connection speaks an older one:
+    /// `protocol`, one of NLMQTT_DATAGRAMS_*. That is generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the
+    /// connection is there, before `connected`; nlmqtt_client_datagram_stats tells what carries any other connection, also inside `connected`.
     pub fell_back: Option<unsafe extern "C" fn(user_data: *mut c_void, server: usize, protocol: i32)>,
 }
 

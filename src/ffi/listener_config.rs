@@ -283,16 +283,16 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_newcomers(
     set(config, &settings.map(|(key, number)| (key, unless_zero(number))))
 }
 
-/// Keys rudp_rate_newcomers and rudp_rate_resets: CONNECTs of generation 1 and udp:// of one address in a second, and answers in a second to who believes in a
-/// connection that is not there. What is above that is dropped and counted. CONFIG: 0 newcomers, more than 1,000,000, or a build without reliable
-/// UDP.
+/// Keys rudp_rate_newcomers and rudp_rate_resets: CONNECTs of generation 1 and udp:// of one address in a second, and answers in a second to those who believe
+/// in a connection that is not there; 0: none is given. What is above that is dropped and counted (`datagram_newcomers_refused`,
+/// `datagram_replies_dropped`). CONFIG: 0 newcomers, more than 1,000,000, or a build without reliable UDP.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_rates(config: *mut nlmqtt_listener_config, newcomers: u32, resets: u32) -> nlmqtt_status {
     set(config, &[("rudp_rate_newcomers", Some(newcomers.to_string())), ("rudp_rate_resets", Some(resets.to_string()))])
 }
 
 /// Keys rudp_gap_timeout_ms and rudp_silent_timeout_s, of generation 1: milliseconds a missing packet is waited for before those behind it are handed on,
-/// and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (5,000, 300).
+/// and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (20,000, 300).
 /// CONFIG: more than a minute, or than a day; or a build without reliable UDP.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_patience(

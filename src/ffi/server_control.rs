@@ -44,7 +44,7 @@ pub unsafe extern "C" fn nlmqtt_server_metrics(server: *const nlmqtt_server, for
 /// | method | parameters | result |
 /// |---|---|---|
 /// | `clients` | `limit` (1,000), `offset` | `total`, `clients` |
-/// | `client` | `client_id` | the client, with its `subscriptions` |
+/// | `client` | `client_id` | the client, with its `subscriptions`, and `datagrams` (`protocol` rudp1, rudp2, quic or udp) or null |
 /// | `kick` | `client_id`, `reason` (152), `end_session` | - |
 /// | `ban` | `client_id`, `username` or `address`; `seconds` (0: for good) | - |
 /// | `unban` | `client_id`, `username` or `address` | - |

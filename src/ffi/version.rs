@@ -59,8 +59,8 @@ pub extern "C" fn nlmqtt_build_info() -> *const c_char {
     })
 }
 
-/// True if this build has a feature, such as "mqtt5", "server" or "tcp". NULL and unknown names are
-/// false. `feature` is borrowed for the call. Any thread.
+/// True if this build has a feature: "mqtt3.1", "mqtt3.1.1", "mqtt5", "client" and "tcp", which every build has, or "server", "tls", "websocket",
+/// "proxy", "rudp", "quic", "json", "toml". NULL and unknown names are false. `feature` is borrowed for the call. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_has_feature(feature: *const c_char) -> bool {
     fence_or(false, || {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::proto::client::{Client, State, Statistics};
-use crate::stack::DatagramWatch;
+use crate::stack::{DatagramStatistics, DatagramWatch};
 
 /// What a client holds, for threads that may not wait for the worker: a little late, never wrong.
 #[derive(Default, Debug)]
@@ -18,7 +18,7 @@ pub struct ClientGauge {
     is_closed: AtomicBool,
     statistics: Mutex<Statistics>,
     /// The connection, if it is one over datagrams.
-    pub(super) watch: Mutex<Option<Arc<dyn DatagramWatch>>>,
+    watch: Mutex<Option<Arc<dyn DatagramWatch>>>,
 }
 
 impl ClientGauge {
@@ -57,6 +57,16 @@ impl ClientGauge {
     /// Counters, as they were when the worker last had something to do for the client.
     pub fn statistics(&self) -> Statistics {
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the connection can be looked at by this.
+    pub(super) fn watch(&self, watch: Option<Arc<dyn DatagramWatch>>) {
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+    }
+
+    /// What happened on the connection; `None`: there is none, or not over datagrams.
+    pub fn datagrams(&self) -> Option<DatagramStatistics> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|watch| watch.statistics())
     }
 
     /// Messages and bytes that wait to be sent.

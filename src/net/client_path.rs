@@ -1,16 +1,14 @@
 //! The way of a client's datagrams: who wants to look at its connection from elsewhere, and who hears that it goes another way.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
 
-use super::client_gauge::ClientGauge;
 #[cfg(feature = "datagram")]
 use super::client_host::ClientKey;
 #[cfg(feature = "datagram")]
 use super::worker::Worker;
 #[cfg(feature = "datagram")]
 use super::{LinkId, Net};
-use crate::stack::{DatagramStatistics, DatagramWatch};
+use crate::stack::DatagramStatistics;
 
 /// The datagrams of a connection go another way: this end has another address, or the server has asked whether they come from where it is
 /// (the address of a NAT is another one). QUIC and reliable UDP of generation 2.
@@ -22,18 +20,6 @@ pub struct PathMoved {
     pub local: Option<SocketAddr>,
     /// What happened on the connection until then.
     pub statistics: DatagramStatistics,
-}
-
-impl ClientGauge {
-    /// From now on the connection can be looked at by this.
-    pub(super) fn watch(&self, watch: Option<Arc<dyn DatagramWatch>>) {
-        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
-    }
-
-    /// What happened on the connection; `None`: there is none, or not over datagrams.
-    pub fn datagrams(&self) -> Option<DatagramStatistics> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|watch| watch.statistics())
-    }
 }
 
 #[cfg(feature = "datagram")]

@@ -34,6 +34,9 @@ pub(super) fn client(recipe: Recipe, way: &WaySettings, transport: Transport) ->
     if way.proxy.is_some() || way.proxy_protocol.is_some() {
         return Err(Error::Unsupported("a proxy, or its header, on the way of datagrams"));
     }
+    if transport.tls && !way.rudp.has_second() {
+        return Err(Error::Invalid("rudp_generation=1 is without TLS: rudps:// is generation 2".to_owned()));
+    }
     // Who has heard a server speak generation 2 knows it for all clients of this process, and their next connections.
     static KNOWN: OnceLock<Arc<KnownServers>> = OnceLock::new();
     let maker = maker(&way.rudp, transport).knowing(KNOWN.get_or_init(Arc::default));

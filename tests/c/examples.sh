@@ -123,6 +123,20 @@ moves() {
     return "$status"
 }
 check "a sensor on reliable UDP survives another address" moves
+falls_back() {
+    "$bin/nlmqttd" -l 'rudp://127.0.0.1:0?rudp_generation=1' >"$work/older.log" 2>&1 &
+    local status=0 broker=$! sensor
+    children+=("$broker")
+    "$bin/sensor" -i older -h "rudp://127.0.0.1:$(ready_port "$work/older.log" 1)" --interval 50 >"$work/older-sensor.log" 2>&1 &
+    sensor=$!
+    children+=("$sensor")
+    waits_for "$work/older-sensor.log" '^connected' || status=1
+    [ "$(head -n 1 "$work/older-sensor.log")" = 'fell back: the server speaks generation 1 of reliable UDP' ] || status=1
+    kill -TERM "$sensor" && wait "$sensor" || status=1
+    kill -TERM "$broker" && wait "$broker" || status=1
+    return "$status"
+}
+check "a sensor tells that its server knows generation 1 only" falls_back
 chat() { printf '%s\n' first second third | timeout 20 "$bin/dispatch" "mqtt://127.0.0.1:$port" >"$work/chat" && printf '%s\n' '1: first' '2: second' '3: third' | diff - "$work/chat"; }
 check "dispatch hears what it says, in order" chat
 

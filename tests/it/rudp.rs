@@ -497,29 +497,42 @@ fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
 
 #[test]
 fn what_does_not_go_together_is_refused_with_a_reason() {
-    for uri in [
-        "mqtt://127.0.0.1:0?rudp_window=65536",
-        "rudp://127.0.0.1:0?rudp_window=1",
-        "rudp://127.0.0.1:0?rudp_reset_key=xyz",
-        "udp://127.0.0.1:0?rudp_generation=2",
-        "rudp://127.0.0.1:0?rudp_raw_trusted=::1",
-    ] {
-        let mut config = ServerConfig::default();
-        let error = config.add_listener_uri(uri).expect_err(uri);
-        assert!(error.to_string().contains("udp"), "{uri}: {error}");
+    let with_tls =
+        [("rudps", "rudp_generation=1", "rudp_generation 1 is without TLS"), ("rudps", "rudp_max_unproven=7", "rudp_max_unproven is of generation 1")];
+    let plain = [
+        ("mqtt", "rudp_window=65536", "rudp_window is of reliable UDP"),
+        ("rudp", "rudp_window=1", "rudp_window: '1' is not a number from 8192"),
+        ("rudp", "rudp_reset_key=xyz", "32 hexadecimal digits"),
+        ("udp", "rudp_generation=2", "rudp_generation is of reliable UDP"),
+        ("rudp", "rudp_raw_trusted=::1", "rudp_raw_trusted is of udp://"),
+        ("rudp", "rudp_generation=1&rudp_congestion=cubic", "rudp_congestion is of generation 2"),
+        ("rudp", "rudp_generation=2&rudp_gap_timeout_ms=7", "rudp_gap_timeout_ms is of generation 1"),
+        ("rudp", "rudp_generation=2&rudp_max_unproven=7", "rudp_max_unproven is of generation 1"),
+    ];
+    for (scheme, query, reason) in plain.into_iter().chain(with_tls.into_iter().filter(|_| cfg!(feature = "tls"))) {
+        let certificate = if scheme == "rudps" { "cert=c&key=k&" } else { "" };
+        let uri = format!("{scheme}://127.0.0.1:0?{certificate}{query}");
+        let error = ServerConfig::default().add_listener_uri(&uri).expect_err(&uri).to_string();
+        assert!(error.contains(reason), "{uri}: {error}");
     }
-    let mut config = nlmqtt::config::ClientConfig::default();
-    for (key, value) in [("server", "rudp://127.0.0.1"), ("version", "5"), ("rudp_generation", "1")] {
-        config.set(key, value).expect("a key");
-    }
-    let (options, servers, dial) = config.parts().expect("whole");
-    let parts = nlmqtt::client::ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
+    let with_bare_packets = "rudp://127.0.0.1:0?rudp_generation=2&rudp_raw=true&rudp_max_unproven=7";
+    ServerConfig::default().add_listener_uri(with_bare_packets).expect("they go together");
     struct Nobody;
     impl nlmqtt::net::ClientHandler for Nobody {
         fn event(&mut self, _: nlmqtt::base::Instant, _: Event) {}
     }
-    let error = nlmqtt::client::Client::new(&runtime(), parts, Box::new(Nobody)).map(|_| ()).expect_err("not together");
-    assert!(error.to_string().contains("3.1.1"), "{error}");
+    let plain = ("3.1.1", &[("server", "rudp://127.0.0.1"), ("version", "5")][..]);
+    let tls = ("without TLS", &[("server", "rudps://127.0.0.1"), ("danger_accept_any_certificate", "true")][..]);
+    for (reason, keys) in [plain].into_iter().chain(cfg!(feature = "tls").then_some(tls)) {
+        let mut config = nlmqtt::config::ClientConfig::default();
+        for (key, value) in keys.iter().chain(&[("rudp_generation", "1")]) {
+            config.set(key, value).expect("a key");
+        }
+        let (options, servers, dial) = config.parts().expect("whole");
+        let parts = nlmqtt::client::ClientParts { options, servers, dial, tls: config.tls.clone(), way: config.way.clone(), receive: None };
+        let error = nlmqtt::client::Client::new(&runtime(), parts, Box::new(Nobody)).map(|_| ()).expect_err("not together");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
 }
 
 #[test]

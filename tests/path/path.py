@@ -46,6 +46,8 @@ def certificates():
 
 def build(prefix):
     """Our programs, linked with the library installed at `prefix`: the folder they are in."""
+    if not (prefix / "include/nlmqtt.h").exists():
+        sys.exit(f"{prefix}: nothing is installed there; c-examples/run.sh --build-only makes {ROOT / 'target/dist'}")
     folder = BUILD / prefix.name
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*BARE, *PROGRAMS):

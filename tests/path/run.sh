@@ -27,7 +27,7 @@ fi
 [ -d "$dist/include" ] || { echo "$dist: nothing is installed there: c-examples/run.sh --build-only" >&2; exit 1; }
 status=0
 tests/path/test_path.py --dist "$dist" || status=1
-# With QUIC where tests/interop has left a build that has it.
+# With QUIC where a part before this one has left a build that has it (tests/quic_library.sh).
 smoke=$dist
 [ ! -x target/dist-quic/sbin/nlmqttd ] || smoke=target/dist-quic
 tests/path/measure.py --smoke --prefix "$smoke" 2>&1 || status=1

@@ -64,8 +64,8 @@ class Flow:
 
 def judge_arrivals(numbers, wanted, may_double=False, is_first_generation=False):
     """Fails for what may not be, and says what may. A client that has had to connect again sends again what was not acknowledged (MQTT 3.1.1
-    §4.4), and at QoS 1 the receiver cannot know it. Generation 1 waits 5 s for a frame that is missing, then hands on what came after it: that
-    one then comes late."""
+    §4.4), and at QoS 1 the receiver cannot know it. Generation 1 waits 20 s for a frame that is missing (a client 5 s), then hands on what came
+    after it: that one then comes late."""
     first = list(dict.fromkeys(numbers))
     missing, doubled = wanted - len(first), len(numbers) - len(first)
     late = [number for index, number in enumerate(first) if index and number < max(first[:index])]
@@ -269,12 +269,14 @@ def run(bench, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dist", default=str(way.ROOT / "target/dist"), help="where the library and the C programs are")
+    parser.add_argument("--dist", default=str(way.ROOT / "target/dist"), help="where the library and the C programs are, made by c-examples/run.sh --build-only")
     parser.add_argument("--only", default="", help="parts whose name has this: " + ", ".join(PARTS))
     parser.add_argument("--keep-logs", metavar="FOLDER", help="what all programs said is copied there")
     options = parser.parse_args()
-    bench = Bench(options)
     parts = [name for name in PARTS if options.only in name]
+    if not parts:
+        parser.error(f"--only {options.only}: there are {', '.join(PARTS)}")
+    bench = Bench(options)
     try:
         with bench.path():
             pass

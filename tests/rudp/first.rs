@@ -539,7 +539,8 @@ fn what_stock_peers_ignore_is_ignored() {
     let mut first = Table::new(&one(), true);
     let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
     assert_eq!(first.comes(&connect), [hex("04 00 00 00")]);
-    assert_eq!(first.endpoint.connections(), 0);
+    assert!(first.comes(&hex(crate::raw::PING)).is_empty(), "RESET is of generation 2");
+    assert_eq!((first.endpoint.connections(), first.endpoint.counters().unknown), (0, 1));
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::world::HELLO;
 const HEADERS: usize = 28;
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const PINGREQ: &[u8] = &[0xC0, 0];
+/// A frame of generation 2, of a connection that is not there.
+pub const PING: &str = "26000000a1b2c3d4e5f6071801020304050607083b20d35a";
 
 fn raw() -> Options {
     Options { generation: Generation::Raw, ..Options::default() }
@@ -105,7 +107,8 @@ fn nothing_answers_bare_packets_where_they_were_not_asked_for() {
     assert!(table.comes(&hex("03 00 00 00")).is_empty());
     let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
     assert!(table.comes(&connect).is_empty());
-    assert_eq!(table.endpoint.counters().unknown, 2);
+    assert!(table.comes(&hex(PING)).is_empty(), "no RESET, either");
+    assert_eq!(table.endpoint.counters().unknown, 3);
 }
 
 #[test]

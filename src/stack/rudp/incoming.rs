@@ -128,11 +128,8 @@ impl Incoming {
             self.wants_data = true;
             return None;
         }
-        let (first, second) = self.ring.pieces(0, count);
-        buffer[..first.len()].copy_from_slice(first);
-        buffer[first.len()..count].copy_from_slice(second);
         self.base = self.base.wrapping_add(count as u32);
-        self.ring.advance(count, self.base == self.next && self.islands.is_empty());
+        self.ring.take(&mut buffer[..count], self.base == self.next && self.islands.is_empty());
         self.credit(now, rtt);
         Some(count)
     }

@@ -44,7 +44,7 @@ pub use known::KnownServers;
 pub use options::{CongestionControl, Generation, Options, ResetKey};
 
 use super::{DatagramProtocol, DatagramStatistics, Fault, FaultKind};
-use crate::base::Duration;
+use crate::base::{Duration, Rng};
 
 /// Why a connection of generation 2 was closed, as CLOSE says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,6 +159,12 @@ struct Marks {
     is_moved: bool,
     /// It was said, or is about to be, how it ended.
     is_ended: bool,
+}
+
+/// How long a client waits before it repeats its CONNECT once more: about 2 s, then 4 s, not everybody at the same time.
+fn repeat_wait(repeats: u32, rng: &mut Rng) -> Duration {
+    let wait = Duration::from_secs(1 << repeats.min(2));
+    wait * 3 / 4 + rng.jitter(wait / 2)
 }
 
 /// How far `left` lies behind `right`, modulo 2^32 (RFC 1982).

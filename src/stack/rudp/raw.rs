@@ -213,11 +213,8 @@ impl Raw {
             self.wants_data = true;
             return None;
         }
-        let (first, second) = self.ring.pieces(0, count);
-        buffer[..first.len()].copy_from_slice(first);
-        buffer[first.len()..count].copy_from_slice(second);
         self.readable -= count;
-        self.ring.advance(count, self.readable == 0);
+        self.ring.take(&mut buffer[..count], self.readable == 0);
         Some(count)
     }
 

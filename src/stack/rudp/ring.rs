@@ -45,6 +45,14 @@ impl Ring {
         }
     }
 
+    /// Copies bytes from the front, which then are done with; `is_empty`: so are all.
+    pub fn take(&mut self, buffer: &mut [u8], is_empty: bool) {
+        let (first, second) = self.pieces(0, buffer.len());
+        buffer[..first.len()].copy_from_slice(first);
+        buffer[first.len()..].copy_from_slice(second);
+        self.advance(buffer.len(), is_empty);
+    }
+
     /// What it holds.
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity()
@@ -78,9 +86,12 @@ mod tests {
             model.extend(&piece);
             let count = rng.below(model.len() as u64 + 1).min(rng.below(900)) as usize;
             let (first, second) = ring.pieces(0, count);
+            let mut taken = [first, second].concat();
             let out: Vec<u8> = model.drain(..count).collect();
-            assert_eq!([first, second].concat(), out);
-            ring.advance(count, model.is_empty());
+            assert_eq!(taken, out);
+            taken.fill(0);
+            ring.take(&mut taken, model.is_empty());
+            assert_eq!(taken, out);
         }
         ring.advance(0, true);
         assert_eq!(ring.memory_bytes(), 0);

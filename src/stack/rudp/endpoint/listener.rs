@@ -158,7 +158,7 @@ impl Endpoint {
 
     /// A frame for an id nobody has: its sender need not wait for long.
     pub(super) fn reset(&mut self, now: Instant, way: Way, id: u64) {
-        if self.limits.is_none() {
+        if self.limits.is_none() || !self.options.has_second() {
             return;
         }
         let rate = self.options.resets_per_second;

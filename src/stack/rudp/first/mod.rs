@@ -31,14 +31,12 @@ use super::frame::{HEADER_BYTES, One, checksum};
 use super::options::Options;
 use super::packet::{is_connect, packet_bytes, silence_allowed};
 use super::peer::{Role, Way};
-use super::{Marks, Statistics};
+use super::{Marks, Statistics, repeat_wait};
 use crate::base::{Duration, Instant, Rng};
 use crate::stack::{Fault, FaultKind};
 
 /// Acknowledgements that wait to be sent; more are left out, and their packets come again.
 const ACKS_MAX: usize = 64;
-/// CONNECT is repeated after 1, 2, 4 s and then every 4 s.
-const REPEAT_MAX: Duration = Duration::from_secs(4);
 /// A client that has sent no DATA for so long sends an empty one: stock listeners forget who is silent for five minutes.
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
@@ -398,8 +396,7 @@ impl First {
             Stage::Calling if self.repeat_at <= now => {
                 self.connect_due = true;
                 self.repeats += 1;
-                let wait = Duration::from_secs(1 << self.repeats.min(2)).min(REPEAT_MAX);
-                self.repeat_at = now + wait * 3 / 4 + self.rng.jitter(wait / 2);
+                self.repeat_at = now + repeat_wait(self.repeats, &mut self.rng);
             }
             Stage::Open if self.received_at + self.silence <= now => {
                 self.fail(FaultKind::Silent, "nothing was heard for too long");

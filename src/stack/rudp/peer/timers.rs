@@ -2,12 +2,9 @@
 
 use super::{Peer, Role, Stage};
 use crate::base::{Duration, Instant};
-use crate::stack::rudp::Reason;
 use crate::stack::rudp::mtu::{FRAME_BYTES_MIN, TIMEOUTS_MAX};
+use crate::stack::rudp::{Reason, repeat_wait};
 use crate::stack::{Fault, FaultKind};
-
-/// CONNECT is repeated after 1, 2, 4 s and then every 4 s.
-const REPEAT_MAX: Duration = Duration::from_secs(4);
 
 /// Frames of a probe: two, because a single one is lost as easily as what it is sent for (RFC 9002 §6.2.4).
 const PROBES: u8 = 2;
@@ -62,8 +59,7 @@ impl Peer {
         if self.repeat_at <= now {
             self.hello_due = true;
             self.repeats += 1;
-            let wait = Duration::from_secs(1 << self.repeats.min(2)).min(REPEAT_MAX);
-            self.repeat_at = now + wait * 3 / 4 + self.rng.jitter(wait / 2);
+            self.repeat_at = now + repeat_wait(self.repeats, &mut self.rng);
         }
     }
 
