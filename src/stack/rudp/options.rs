@@ -90,7 +90,7 @@ pub struct Options {
     pub raw: bool,
     /// Bare packets: from there addresses are believed, which otherwise get no more bytes than came from them.
     pub raw_trusted: Networks,
-    /// Generation 1 and bare packets: peers whose address was not proved.
+    /// Generation 1, and bare packets likewise: peers whose address was not proved.
     pub unproven_max: usize,
     /// Generation 1 and bare packets: a peer that was silent for so long has gone, if its MQTT keep-alive does not let it be silent longer.
     pub silent_timeout: Duration,
