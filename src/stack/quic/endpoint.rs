@@ -1,6 +1,6 @@
 //! All connections of QUIC on one UDP socket: who is who, timers, and whose turn it is to send.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +9,7 @@ use quinn_proto::{ConnectionHandle, DatagramEvent as Found, EcnCodepoint, Incomi
 use super::connection::{Connection, GOOD_BYE, Phase};
 use super::{ClientQuic, ServerQuic, fault};
 use crate::base::{Duration, Instant};
+use crate::stack::datagram::source_of;
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics};
 use crate::stack::{Fault, FaultKind, Identity, MakeDatagrams, Received, Transmit};
 
@@ -309,14 +310,6 @@ impl Endpoint {
                 connection.lost(Some(Fault::new(FaultKind::Timeout, "the handshake was not done in time")), events);
             });
         }
-    }
-}
-
-/// Who is one to the limits: an address, or the network of 64 bits that a customer has.
-fn source_of(peer: SocketAddr) -> IpAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
     }
 }
 

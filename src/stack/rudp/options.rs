@@ -60,7 +60,7 @@ pub struct Options {
     pub half_open_timeout: Duration,
     /// Such peers at a time.
     pub half_open_max: usize,
-    /// Such peers of one address.
+    /// Such peers of one address, or network of 64 bits.
     pub half_open_per_source_max: usize,
     /// Whether the stream is MQTT, so that a first packet can be told; otherwise (TLS) the first bytes count.
     pub is_plain: bool,

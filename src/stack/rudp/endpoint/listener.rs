@@ -2,6 +2,7 @@
 
 use super::{Endpoint, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
 use crate::base::{Bucket, Instant};
+use crate::stack::datagram::source_of;
 use crate::stack::rudp::Reason;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::{Close, Frame, Hello, One, VERSION};
@@ -74,7 +75,7 @@ impl Endpoint {
             return Some(Reason::GoingDown);
         }
         let ways = self.half_open.iter().filter_map(|key| self.connections.get(*key)).map(|connection| connection.kind.way());
-        let of_source = ways.filter(|other| other.remote.ip() == way.remote.ip()).count();
+        let of_source = ways.filter(|other| source_of(other.remote) == source_of(way.remote)).count();
         let is_full = self.connections.len() >= limits.connections_max
             || self.half_open.len() >= self.options.half_open_max.min(limits.handshakes_max)
             || of_source >= self.options.half_open_per_source_max.min(limits.handshakes_per_source_max);
