@@ -32,8 +32,10 @@ pub(super) struct Endpoint {
     machine: quinn_proto::Endpoint,
     epoch: std::time::Instant,
     dialler: Option<Dialler>,
-    /// `None`: nobody is let in.
+    /// `None`: it dials.
     limits: Option<DatagramLimits>,
+    /// Nobody is let in; those who are half-made still have no more than their time.
+    is_refusing: bool,
     identity: Identity,
     /// By the machine's numbers, which it uses again.
     connections: Vec<Option<Box<Connection>>>,
@@ -74,6 +76,7 @@ impl Endpoint {
             epoch: birth.epoch,
             dialler: None,
             limits: None,
+            is_refusing: false,
             identity: Identity::None,
             connections: Vec::new(),
             serial: 0,
@@ -124,7 +127,7 @@ impl Endpoint {
     fn come_in(&mut self, now: Instant, incoming: Incoming) {
         let peer = incoming.remote_address();
         let mut buffer = Vec::new();
-        let Some(limits) = self.limits.filter(|limits| self.living < limits.connections_max) else {
+        let Some(limits) = self.limits.filter(|limits| !self.is_refusing && self.living < limits.connections_max) else {
             self.counters.refused += 1;
             let answer = self.machine.refuse(incoming, &mut buffer);
             self.respond(&answer, buffer);
@@ -439,13 +442,13 @@ impl DatagramEndpoint for Endpoint {
     }
 
     fn refuse_all(&mut self) {
-        self.limits = None;
+        self.is_refusing = true;
     }
 
     fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool {
         let Some(made) = make.as_any().downcast_ref::<ServerQuic>() else { return false };
         self.machine.set_server_config(Some(made.server.clone()));
-        (self.identity, self.limits) = (made.identity, Some(limits));
+        (self.identity, self.limits, self.is_refusing) = (made.identity, Some(limits), false);
         true
     }
 
