@@ -3295,7 +3295,7 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_rates(nlmqtt_listener_config *conf
 
 /**
  * Keys rudp_gap_timeout_ms and rudp_silent_timeout_s, of generation 1: milliseconds a missing packet is waited for before those behind it are handed on,
- * and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (5,000, 300).
+ * and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (20,000, 300).
  * CONFIG: more than a minute, or than a day; or a build without reliable UDP.
  */
 nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *config,

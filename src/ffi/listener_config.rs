@@ -292,7 +292,7 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_rates(config: *mut nlmq
 }
 
 /// Keys rudp_gap_timeout_ms and rudp_silent_timeout_s, of generation 1: milliseconds a missing packet is waited for before those behind it are handed on,
-/// and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (5,000, 300).
+/// and seconds of silence after which a client is forgotten (of udp://, too), unless 1.5 times its MQTT keep-alive is longer. 0: the default (20,000, 300).
 /// CONFIG: more than a minute, or than a day; or a build without reliable UDP.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_patience(
