@@ -235,13 +235,11 @@ impl Client {
 
     /// Starts or stops. Until the worker has done it, what is known of the state is of before.
     fn order(&self, act: impl FnOnce(&mut machine::Client, Instant) + Send + 'static) {
-        let (tracker, key) = (self.tracker.clone(), self.key);
+        let (tracker, gauge, key) = (self.tracker.clone(), self.gauge.clone(), self.key);
         tracker.lock().orders += 1;
         self.runtime.post(Box::new(move |worker| {
-            let state = worker.with_client(key, |client, now| {
-                act(client, now);
-                client.state()
-            });
+            // The machine may have stopped before its good-bye has arrived: what it is to everybody else counts.
+            let state = worker.with_client(key, act).map(|()| gauge.state());
             // After the events of it have been told.
             worker.tell_of_client(
                 key,

@@ -354,7 +354,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
         "reliable UDP: such clients of one address, at most max_handshakes_per_address"
     ),
     #[cfg(feature = "rudp")]
-    plain!("rudp_max_unproven", rudp.unproven_max, 1, 100000, "generation 1 and udp://: clients at one time whose address is not proved"),
+    plain!("rudp_max_unproven", rudp.unproven_max, 1, 100000, "generation 1, and udp:// likewise: clients at one time whose address is not proved"),
     #[cfg(feature = "rudp")]
     plain!(
         "rudp_rate_newcomers",

@@ -272,11 +272,19 @@ pub(super) fn is_secret(name: &str) -> bool {
 /// Without passwords and other secrets.
 fn shown(text: &str) -> String {
     let Some((place, query)) = text.split_once('?') else { return shown_place(text) };
+    match query.rsplit_once('@') {
+        // A '?' in a password ought to be written %3F: where it may be one, nothing before the '@' is shown.
+        Some((_, after)) => format!("{}...@{}", &place[..place.find("://").map_or(0, |at| at + 3)], shown_query(after)),
+        None => format!("{}?{}", shown_place(place), shown_query(query)),
+    }
+}
+
+fn shown_query(query: &str) -> String {
     let pair = |pair: &str| match pair.split_once('=') {
-        Some((key, _)) if is_secret(key) => format!("{key}=..."),
+        Some((key, _)) if is_secret(key.rsplit('?').next().unwrap_or(key)) => format!("{key}=..."),
         _ => pair.to_owned(),
     };
-    format!("{}?{}", shown_place(place), query.split('&').map(pair).collect::<Vec<_>>().join("&"))
+    query.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
 fn shown_place(text: &str) -> String {
@@ -360,6 +368,11 @@ mod tests {
         }
         let error = ServerUri::parse("mqtt://me:hidden@x:y").expect_err("bad port").to_string();
         assert!(error.contains("me:...@x:y") && !error.contains("hidden"), "{error}");
+        // A password with a '?' that was not written %3F.
+        for text in ["mqtt://me:hid?den@x", "mqtt://me:h@id?den@x?password=hidden&y", "me:hid?x://den@x"] {
+            let error = ServerUri::parse(text).expect_err("no such port").to_string();
+            assert!(error.contains("...@x") && !error.contains("hid") && !error.contains("den"), "{error}");
+        }
     }
 
     #[test]

@@ -164,8 +164,8 @@ pub(super) struct ClientHost {
     pub(super) dirty: bool,
     pub(super) gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
-    /// It has stopped, and waits for so long at most with telling so: its good-bye has not arrived.
-    pub(super) parting: Option<Instant>,
+    /// It has stopped, and waits with telling so: its good-bye has not arrived.
+    pub(super) is_parting: bool,
 }
 
 /// How far the way to the server is.
@@ -195,7 +195,7 @@ impl Connection {
 impl ClientHost {
     /// Its good-bye has not arrived.
     pub fn is_parting(&self) -> bool {
-        self.parting.is_some()
+        self.is_parting
     }
 
     /// Where it stands for everybody else: not stopped before its link is given up, and its good-bye has arrived.
@@ -207,7 +207,8 @@ impl ClientHost {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
+        let parting = self.machine.stop_until().filter(|_| self.is_parting);
+        [self.machine.poll_timeout(), parting].into_iter().flatten().min()
     }
 
     pub(super) fn note_queued(&self) {
@@ -246,7 +247,7 @@ impl<N: Net> Worker<N> {
             dirty: false,
             gauge,
             removing: None,
-            parting: None,
+            is_parting: false,
         })
     }
 

@@ -283,18 +283,15 @@ impl<N: Net> Worker<N> {
     /// A client that stops is not stopped before its good-bye has arrived, or its drain is over. Over sockets that is the kernel's affair.
     fn begin_parting(&mut self, client: ClientKey) {
         let Some(host) = self.clients.get_mut(client) else { return };
-        host.parting = host.machine.stop_until().filter(|until| host.machine.state() == State::Stopped && *until > self.now);
+        host.is_parting = true;
         self.goes_on_parting(client);
     }
 
     /// It waits for that. Afterwards its events go on.
     pub(super) fn goes_on_parting(&mut self, client: ClientKey) -> bool {
         let Some(host) = self.clients.get_mut(client) else { return false };
-        let Some(until) = host.parting else { return false };
-        let waits = until > self.now && host.machine.state() == State::Stopped && self.last_words.has(Speaker::Client(client));
-        if !waits {
-            host.parting = None;
-        }
-        waits
+        let may_wait = host.is_parting && host.machine.state() == State::Stopped && host.machine.stop_until().is_some_and(|until| until > self.now);
+        host.is_parting = may_wait && self.last_words.has(Speaker::Client(client));
+        host.is_parting
     }
 }

@@ -161,6 +161,15 @@ pub trait DatagramEndpoint: Send {
     fn memory_bytes(&self) -> usize;
 }
 
+/// Who is one to the limits: an address, or the network of 64 bits that a customer has.
+#[cfg(any(feature = "quic", feature = "rudp"))]
+pub(super) fn source_of(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(address) => core::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
 /// What one endpoint lets in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DatagramLimits {

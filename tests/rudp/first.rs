@@ -489,6 +489,19 @@ fn a_client_of_generation_1_that_has_nothing_to_say_shows_that_it_is_there() {
 }
 
 #[test]
+fn what_was_acknowledged_behind_a_gap_is_not_lost_with_the_end() {
+    let message = hex("30 04 00 01 74 31");
+    let mut table = Table::new(&Options::default(), true);
+    let id = table.joined();
+    // The first of three is missing. A stock client does not wait for acknowledgements before it goes.
+    assert_eq!(table.comes(&data(3, &message)), [ack(3)]);
+    assert_eq!(table.comes(&data(4, &hex("E0 00"))), [ack(4)]);
+    table.comes(&hex("05 00 00 00"));
+    assert_eq!(table.read(id), [&message[..], &hex("E0 00")].concat());
+    assert_eq!((table.ended(), table.endpoint.counters().packets_missing), (None, 1));
+}
+
+#[test]
 fn unproven_max_and_the_rate_of_a_source_are_limits() {
     let options = Options { unproven_max: 4, first_generation_per_second: 6, ..Options::default() };
     let mut table = Table::new(&options, true);

@@ -123,6 +123,9 @@ fn half_open_peers_are_limited_in_all_and_by_source_and_forgotten() {
     assert_eq!(crowd(&mut table, 40, |port| SocketAddr::from(([10, 0, 0, 1], 1_000 + port))), 32);
     assert_eq!(table.endpoint.counters().refused, 8);
     let mut table = Table::new(&Options::default(), true);
+    let neighbour = |number: u16| SocketAddr::from(([0x2001, 0xDB8, 0, 1, 0, 0, 0, number], 1_000));
+    assert_eq!(crowd(&mut table, 40, neighbour), 32, "a customer has a whole network of IPv6");
+    let mut table = Table::new(&Options::default(), true);
     assert_eq!(crowd(&mut table, 300, |number| address(number.into())), 256);
     table.after(Duration::from_secs(12));
     assert_eq!(table.endpoint.connections(), 0, "nobody sent a first packet");

@@ -165,6 +165,19 @@ fn those_who_are_not_believed_are_limited_and_one_source_has_a_rate() {
 }
 
 #[test]
+fn those_who_never_prove_their_address_leave_generation_1_its_places() {
+    let mut table = Table::new(&Options { raw: true, unproven_max: 4, ..Options::default() }, true);
+    for number in 0..10 {
+        table.stock = SocketAddr::from(([10, 0, 0, number], 1_000));
+        table.comes(HELLO);
+    }
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (4, 6));
+    table.stock.set_port(7);
+    assert_eq!(table.comes(&[&hex("01 00 01 00")[..], HELLO].concat()), [hex("02 00 01 00")]);
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (5, 6));
+}
+
+#[test]
 fn a_silent_client_of_bare_packets_is_forgotten_and_not_before_its_keep_alive_allows() {
     let mut quick = HELLO.to_vec();
     quick[10..12].copy_from_slice(&[0, 60]);

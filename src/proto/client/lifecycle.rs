@@ -47,11 +47,10 @@ impl Client {
         if !request.reason.is_valid_for(PacketType::Disconnect) {
             request.reason = Reason::NORMAL_DISCONNECTION;
         }
-        // Stopped twice: it does not wait any longer.
-        let drain = if self.stopping.is_some() { Duration::ZERO } else { request.drain };
-        if self.state != State::Stopped {
-            self.stop_until = Some(now + drain);
-        }
+        // Stopped twice: it does not wait any longer, not even for its good-bye to arrive.
+        let is_stopped_already = self.stopping.is_some() || self.state == State::Stopped;
+        let drain = if is_stopped_already { Duration::ZERO } else { request.drain };
+        self.stop_until = Some(now + drain);
         match self.state {
             // Subscribe requests may have been made before a start.
             State::Stopped => self.fail_all(Failure::Stopped),

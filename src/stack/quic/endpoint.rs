@@ -1,6 +1,6 @@
 //! All connections of QUIC on one UDP socket: who is who, timers, and whose turn it is to send.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +9,7 @@ use quinn_proto::{ConnectionHandle, DatagramEvent as Found, EcnCodepoint, Incomi
 use super::connection::{Connection, GOOD_BYE, Phase};
 use super::{ClientQuic, ServerQuic, fault};
 use crate::base::{Duration, Instant};
+use crate::stack::datagram::source_of;
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics};
 use crate::stack::{Fault, FaultKind, Identity, MakeDatagrams, Received, Transmit};
 
@@ -31,8 +32,10 @@ pub(super) struct Endpoint {
     machine: quinn_proto::Endpoint,
     epoch: std::time::Instant,
     dialler: Option<Dialler>,
-    /// `None`: nobody is let in.
+    /// `None`: it dials.
     limits: Option<DatagramLimits>,
+    /// Nobody is let in; those who are half-made still have no more than their time.
+    is_refusing: bool,
     identity: Identity,
     /// By the machine's numbers, which it uses again.
     connections: Vec<Option<Box<Connection>>>,
@@ -73,6 +76,7 @@ impl Endpoint {
             epoch: birth.epoch,
             dialler: None,
             limits: None,
+            is_refusing: false,
             identity: Identity::None,
             connections: Vec::new(),
             serial: 0,
@@ -123,7 +127,7 @@ impl Endpoint {
     fn come_in(&mut self, now: Instant, incoming: Incoming) {
         let peer = incoming.remote_address();
         let mut buffer = Vec::new();
-        let Some(limits) = self.limits.filter(|limits| self.living < limits.connections_max) else {
+        let Some(limits) = self.limits.filter(|limits| !self.is_refusing && self.living < limits.connections_max) else {
             self.counters.refused += 1;
             let answer = self.machine.refuse(incoming, &mut buffer);
             self.respond(&answer, buffer);
@@ -312,14 +316,6 @@ impl Endpoint {
     }
 }
 
-/// Who is one to the limits: an address, or the network of 64 bits that a customer has.
-fn source_of(peer: SocketAddr) -> IpAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
-    }
-}
-
 fn fill(out: &mut Transmit, from: &quinn_proto::Transmit) {
     out.to = from.destination;
     out.from = from.src_ip;
@@ -446,13 +442,13 @@ impl DatagramEndpoint for Endpoint {
     }
 
     fn refuse_all(&mut self) {
-        self.limits = None;
+        self.is_refusing = true;
     }
 
     fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool {
         let Some(made) = make.as_any().downcast_ref::<ServerQuic>() else { return false };
         self.machine.set_server_config(Some(made.server.clone()));
-        (self.identity, self.limits) = (made.identity, Some(limits));
+        (self.identity, self.limits, self.is_refusing) = (made.identity, Some(limits), false);
         true
     }
 

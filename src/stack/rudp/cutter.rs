@@ -8,6 +8,9 @@ use super::packet::packet_bytes;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unsendable;
 
+/// A packet's place in the list of those that wait.
+const PLACE_BYTES: usize = size_of::<Box<[u8]>>();
+
 #[derive(Debug)]
 pub struct Cutter {
     room: usize,
@@ -17,6 +20,7 @@ pub struct Cutter {
     /// Bytes of a packet that is left out.
     discard: usize,
     waiting: VecDeque<Box<[u8]>>,
+    /// With what the list of them takes, which is most of it if they are small.
     waiting_bytes: usize,
     wants_room: bool,
     /// Packets that were left out.
@@ -79,7 +83,7 @@ impl Cutter {
         let (packet, rest) = bytes.split_at((length - self.partial.len()).min(bytes.len()));
         self.partial.extend_from_slice(packet);
         if self.partial.len() == length {
-            self.waiting_bytes += length;
+            self.waiting_bytes += PLACE_BYTES + length;
             self.waiting.push_back(core::mem::take(&mut self.partial).into());
         }
         Ok(rest)
@@ -107,7 +111,7 @@ impl Cutter {
     /// The next packet.
     pub fn pop(&mut self) -> Option<Box<[u8]>> {
         let packet = self.waiting.pop_front()?;
-        self.waiting_bytes -= packet.len();
+        self.waiting_bytes -= PLACE_BYTES + packet.len();
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
@@ -116,7 +120,8 @@ impl Cutter {
 
     /// What it holds beside itself.
     pub fn memory_bytes(&self) -> usize {
-        self.waiting.capacity() * size_of::<Box<[u8]>>() + self.partial.capacity() + self.waiting_bytes
+        let unused = (self.waiting.capacity() - self.waiting.len()) * PLACE_BYTES;
+        unused + self.partial.capacity() + self.waiting_bytes
     }
 }
 
@@ -155,6 +160,15 @@ mod tests {
         large[0] = 0x82;
         assert_eq!(cutter.write(&large), Err(Unsendable));
         assert_eq!(cutter.write(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]), Err(Unsendable));
+    }
+
+    #[test]
+    fn the_smallest_packets_take_no_more_memory_than_large_ones() {
+        let mut cutter = Cutter::new(128 << 10, 8_188);
+        let taken = cutter.write(&[0xC0, 0].repeat(100_000)).expect("packets");
+        assert!(taken > 10_000 && cutter.memory_bytes() < 256 << 10, "{taken} {}", cutter.memory_bytes());
+        while cutter.pop().is_some() {}
+        assert_eq!(cutter.memory_bytes(), 0);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct Options {
     pub half_open_timeout: Duration,
     /// Such peers at a time.
     pub half_open_max: usize,
-    /// Such peers of one address.
+    /// Such peers of one address, or network of 64 bits.
     pub half_open_per_source_max: usize,
     /// Whether the stream is MQTT, so that a first packet can be told; otherwise (TLS) the first bytes count.
     pub is_plain: bool,
@@ -90,7 +90,7 @@ pub struct Options {
     pub raw: bool,
     /// Bare packets: from there addresses are believed, which otherwise get no more bytes than came from them.
     pub raw_trusted: Networks,
-    /// Generation 1 and bare packets: peers whose address was not proved.
+    /// Generation 1, and bare packets likewise: peers whose address was not proved.
     pub unproven_max: usize,
     /// Generation 1 and bare packets: a peer that was silent for so long has gone, if its MQTT keep-alive does not let it be silent longer.
     pub silent_timeout: Duration,

@@ -345,10 +345,11 @@ impl Outgoing {
             let record = *record_at(records, index);
             if record.fate == Fate::InFlight && record.bytes() > bytes_max {
                 self.in_flight -= record.bytes();
-                record_at(records, index).fate = Fate::Lost;
+                record_at(records, index).fate = if is_needless(records, index, self.acknowledged) { Fate::Done } else { Fate::Lost };
             }
         }
         self.looks_for_lost = true;
+        self.forget_done();
     }
 
     /// The largest frame on its way.
@@ -677,6 +678,20 @@ mod tests {
         assert!(acked.progress && lost.is_new && lost.frames == 2, "{lost:?}");
         assert!(side.congestion.window() < before && side.outgoing.is_done() && !side.outgoing.has_lost());
         assert_eq!(side.outgoing.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_arrived_in_another_frame_does_not_leave_again_in_smaller_ones() {
+        let mut side = Side::new(1 << 16);
+        side.outgoing.write(&[0; 1_000]);
+        side.send(1_000).expect("bytes");
+        let copy = side.outgoing.probe_segment(0, 1_000);
+        side.outgoing.take(side.now, copy, Leaving { is_copy: true, ..Leaving::default() }, &mut Vec::new());
+        side.ack(1, 0, 1_000).expect("legal");
+        assert!(side.outgoing.is_done() && side.outgoing.largest_in_flight() == 1_022, "nobody has named the copy");
+        side.outgoing.resend_larger(576);
+        assert_eq!(side.send(600), None, "there is nothing to be sent");
+        assert_eq!((side.outgoing.in_flight(), side.outgoing.memory_bytes()), (0, 0));
     }
 
     #[test]

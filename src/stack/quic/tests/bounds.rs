@@ -69,6 +69,21 @@ fn who_is_ignored_for_want_of_a_seat_is_counted() {
 }
 
 #[test]
+fn who_is_half_made_when_nobody_is_let_in_any_more_keeps_no_place_for_ever() {
+    let pems = pems();
+    let (mut world, start) = (World::new(1), epoch());
+    let mut there = End::new(&server(&pems, QuicOptions::of_listener()), 1, Some(LIMITS), start);
+    let mut gone = End::new(&client(&pems, QuicOptions { idle_timeout: Duration::ZERO, early_data: false, ..QuicOptions::default() }), 2, None, start);
+    gone.machine.connect(world.now, there.address, "server.example").expect("begun");
+    world.run(Duration::from_millis(15), &mut [&mut gone, &mut there]);
+    assert_eq!(there.machine.connections(), 1);
+    there.machine.refuse_all();
+    world.run(Duration::from_secs(600), &mut [&mut there]);
+    assert_eq!((there.machine.connections(), there.machine.memory_bytes()), (0, 0));
+    assert_eq!(there.failures(), [FaultKind::Timeout]);
+}
+
+#[test]
 fn a_connection_is_charged_with_what_it_may_hold_and_with_little_at_rest() {
     let pems = pems();
     let mut world = World::new(1);

@@ -2,6 +2,7 @@
 
 use super::{Endpoint, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
 use crate::base::{Bucket, Instant};
+use crate::stack::datagram::source_of;
 use crate::stack::rudp::Reason;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::{Close, Frame, Hello, One, VERSION};
@@ -74,7 +75,7 @@ impl Endpoint {
             return Some(Reason::GoingDown);
         }
         let ways = self.half_open.iter().filter_map(|key| self.connections.get(*key)).map(|connection| connection.kind.way());
-        let of_source = ways.filter(|other| other.remote.ip() == way.remote.ip()).count();
+        let of_source = ways.filter(|other| source_of(other.remote) == source_of(way.remote)).count();
         let is_full = self.connections.len() >= limits.connections_max
             || self.half_open.len() >= self.options.half_open_max.min(limits.handshakes_max)
             || of_source >= self.options.half_open_per_source_max.min(limits.handshakes_per_source_max);
@@ -87,7 +88,7 @@ impl Endpoint {
             _ if self.limits.is_none() || !self.options.has_first() => self.counters.unknown += 1,
             One::Connect => self.bare_connack(now, way),
             One::Data { sequence, payload } if is_connect(payload) => {
-                if self.admits_unproven(now, way, true) {
+                if self.admits_unproven(now, way, self.unproven.len()) {
                     let first = First::called(now, way, *sequence, payload, &self.options, self.keys.fork(&mut self.rng));
                     self.take_in(now, Kind::First(Box::new(first)));
                 }
@@ -122,15 +123,19 @@ impl Endpoint {
     fn bare_stranger(&mut self, now: Instant, way: Way, packet: &[u8]) {
         if self.limits.is_none() || !is_connect(packet) {
             self.counters.unknown += 1;
-        } else if self.admits_unproven(now, way, !self.options.is_believed(way.remote.ip())) {
+            return;
+        }
+        // Who is believed is none of them.
+        let others = if self.options.is_believed(way.remote.ip()) { 0 } else { self.unproven_raw.len() };
+        if self.admits_unproven(now, way, others) {
             self.take_in(now, Kind::Raw(Box::new(Raw::called(now, way, packet, &self.options))));
         }
     }
 
-    /// Whether there is a place for somebody from an address without a proof; `must_prove`: among those who have to give one.
-    fn admits_unproven(&mut self, now: Instant, way: Way, must_prove: bool) -> bool {
+    /// Whether there is a place for somebody from an address without a proof, beside so many others of his kind.
+    fn admits_unproven(&mut self, now: Instant, way: Way, others: usize) -> bool {
         let is_full = self.limits.is_some_and(|limits| self.connections.len() >= limits.connections_max);
-        let has_no_place = self.is_refusing || is_full || (must_prove && self.unproven.len() >= self.options.unproven_max);
+        let has_no_place = self.is_refusing || is_full || others >= self.options.unproven_max;
         let is_admitted = !has_no_place && self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second);
         if !is_admitted {
             self.counters.first_refused += 1;

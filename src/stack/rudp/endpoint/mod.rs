@@ -121,7 +121,9 @@ pub struct Endpoint {
     /// Clients, by the id of their listener: whom a RESET is for.
     by_listener: PeerMap<u64, Key>,
     half_open: Vec<Key>,
+    /// Of generation 1, where that lasts for seconds; and those of bare packets, which give no proof at all.
     unproven: Vec<Key>,
+    unproven_raw: Vec<Key>,
     timers: BTreeSet<(Instant, Key)>,
     ready: VecDeque<Key>,
     news: VecDeque<Key>,
@@ -162,6 +164,7 @@ impl Endpoint {
             by_listener: peer_map(&mut rng),
             half_open: Vec::new(),
             unproven: Vec::new(),
+            unproven_raw: Vec::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
@@ -324,9 +327,8 @@ impl Endpoint {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_over = connection.kind.is_over();
         let (is_half_open, is_unproven) = (connection.kind.is_half_open() && !is_over, connection.kind.is_unproven() && !is_over);
-        for (list, is_in, was_in) in
-            [(&mut self.half_open, is_half_open, &mut connection.is_half_open), (&mut self.unproven, is_unproven, &mut connection.is_unproven)]
-        {
+        let unproven = if matches!(connection.kind, Kind::Raw(_)) { &mut self.unproven_raw } else { &mut self.unproven };
+        for (list, is_in, was_in) in [(&mut self.half_open, is_half_open, &mut connection.is_half_open), (unproven, is_unproven, &mut connection.is_unproven)] {
             if core::mem::replace(was_in, is_in) != is_in {
                 keep_in(list, key, is_in);
             }

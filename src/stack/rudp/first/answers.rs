@@ -72,6 +72,8 @@ fn answer_to(packet: &[u8]) -> Option<Answer> {
         (1, _) => Some((CONNACK, 0)),
         (3, 1) => Some((PUBACK, identifier(packet)?)),
         (3, 2) => Some((PUBREC, identifier(packet)?)),
+        // A PUBREC that refuses is the end of it (MQTT 5, 4.3.3).
+        (5, _) if packet.get(4).is_some_and(|reason| *reason >= 0x80) => None,
         // PUBREC: PUBREL. PUBREL: PUBCOMP. SUBSCRIBE and UNSUBSCRIBE: theirs.
         (kind @ (5 | 6 | 8 | 10), _) => Some((kind + 1, identifier(packet)?)),
         (12, _) => Some((PINGRESP, 0)),
@@ -92,6 +94,7 @@ mod tests {
             (&[0x32, 5, 0, 1, b't', 1, 2], &[0x40, 2, 1, 2]),
             (&[0x34, 5, 0, 1, b't', 1, 2], &[0x50, 2, 1, 2]),
             (&[0x50, 2, 1, 2], &[0x62, 2, 1, 2]),
+            (&[0x50, 3, 1, 2, 0x10], &[0x62, 2, 1, 2]),
             (&[0x62, 2, 1, 2], &[0x70, 2, 1, 2]),
             (&[0x82, 6, 1, 2, 0, 1, b't', 0], &[0x90, 3, 1, 2, 0]),
             (&[0xA2, 5, 1, 2, 0, 1, b't'], &[0xB0, 2, 1, 2]),
@@ -108,7 +111,7 @@ mod tests {
             assert_eq!((answers.since(), answers.memory_bytes()), (None, 0), "{packet:?}");
         }
         let mut answers = Answers::default();
-        for packet in [&[0x30, 3, 0, 1, b't'][..], &[0x40, 2, 1, 2], &[0x70, 2, 1, 2], &[0xE0, 0], &[0x32, 1], &[]] {
+        for packet in [&[0x30, 3, 0, 1, b't'][..], &[0x40, 2, 1, 2], &[0x70, 2, 1, 2], &[0xE0, 0], &[0x50, 4, 1, 2, 0x97, 0], &[0x32, 1], &[]] {
             answers.asked(packet);
         }
         assert_eq!(answers.memory_bytes(), 0);

@@ -183,7 +183,6 @@ impl First {
             One::Close => {
                 self.received_at = now;
                 self.is_finished = true;
-                self.marks.is_readable |= self.order.take_edge();
                 self.end(None);
                 self.stage = Stage::Over;
             }
@@ -461,6 +460,8 @@ impl First {
 
     fn end(&mut self, fault: Option<Fault>) {
         if !self.marks.is_ended {
+            self.order.end();
+            self.marks.is_readable |= self.order.take_edge();
             self.marks.is_ended = true;
             self.ending = Some(fault);
         }

@@ -124,6 +124,13 @@ impl Order {
         }
     }
 
+    /// Nothing more comes: what waits for an earlier packet was acknowledged, and is handed on without it.
+    pub fn end(&mut self) {
+        while let Some(since) = self.gap_at {
+            self.skip(since);
+        }
+    }
+
     /// Copies out what is there in order. `None`: nothing now.
     pub fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let count = self.readable.min(buffer.len());
