@@ -202,6 +202,7 @@ class Path:
         for scheme in schemes:
             parts = [f"cert={cert}&key={key}"] if scheme in SECURE else []
             parts += [query] if scheme.startswith("rudp") and query else []
+            parts += [f"quic_max_connections={QUIC_CONNECTIONS_MAX}"] if scheme == "quic" else []
             command += ["-l", f"{scheme}://{ADDRESSES['right']}:0" + ("?" + "&".join(parts) if parts else "")]
         broker = self.start("right", "broker", *command)
         return broker, self.uris(broker, schemes)
@@ -216,6 +217,8 @@ class Path:
 
 
 SECURE = ("mqtts", "rudps", "quic")
+# More than a listener takes by itself: what one costs is measured with thousands.
+QUIC_CONNECTIONS_MAX = 100_000
 
 
 def with_query(uri, *parts):
