@@ -214,6 +214,7 @@ mod tests {
                 "socks5://x:1",
                 "/a",
                 "cubic",
+                "newreno",
             ];
             let mut config = default.clone();
             let changed = others.iter().any(|other| key.set(&mut config, other).is_ok() && key.print(&config) != key.print(&default));

@@ -9,8 +9,10 @@ use crate::base::Duration;
 use crate::codec::{PropertyId, Qos, Value as PropertyValue, Version};
 use crate::net::TunnelProxy;
 use crate::proto::client::{Authentication, Cause, OfflineQos0, Overflow, Resubscribe, Retry, Will};
+#[cfg(feature = "datagram")]
+use crate::stack::CongestionControl;
 #[cfg(feature = "rudp")]
-use crate::stack::rudp::{CongestionControl, Generation};
+use crate::stack::rudp::Generation;
 use crate::stack::{ProxyVersion, TlsVersion, TunnelKind};
 
 const MANY: u64 = u32::MAX as u64;
@@ -25,7 +27,7 @@ const PROXY_VERSION_WORDS: &[&str] = &["off", "v1", "v2"];
 const TLS_VERSION_WORDS: &[&str] = &["1.2", "1.3"];
 #[cfg(feature = "rudp")]
 const GENERATION_WORDS: &[&str] = &["auto", "1", "2"];
-#[cfg(feature = "rudp")]
+#[cfg(feature = "datagram")]
 const CONGESTION_WORDS: &[&str] = &["newreno", "cubic"];
 const RETRY_WORDS: &[&str] = &["soon", "slow", "stop"];
 
@@ -59,6 +61,13 @@ macro_rules! quic_seconds {
     ($name:literal, $field:ident, $doc:literal) => {
         row!(Kind::Number(0, 86_400), $name, $doc, |c| Value::Number(c.tls.quic.$field.as_secs()), |c, v| c.tls.quic.$field =
             Duration::from_secs(v.into_number()))
+    };
+}
+#[cfg(feature = "datagram")]
+macro_rules! congestion {
+    ($name:literal, $($field:ident).+, $doc:literal) => {
+        row!(Kind::Choice(CONGESTION_WORDS), $name, $doc, |c| Value::Number(c.$($field).+ as u64), |c, v| c.$($field).+ =
+            [CongestionControl::NewReno, CongestionControl::Cubic][v.into_number::<usize>()])
     };
 }
 #[cfg(feature = "rudp")]
@@ -352,6 +361,16 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
         |c| Value::Bool(c.tls.quic.early_data),
         |c, v| c.tls.quic.early_data = v.into_bool()
     ),
+    #[cfg(feature = "quic")]
+    row!(
+        Kind::Number(0, 65_527),
+        "quic_probe_bytes",
+        "QUIC: datagrams up to this size are tried; 0: none, all are of at most 1,200 bytes",
+        |c| Value::Number(c.tls.quic.probe_bytes_max.into()),
+        |c, v| c.tls.quic.probe_bytes_max = v.into_number()
+    ),
+    #[cfg(feature = "quic")]
+    congestion!("quic_congestion", tls.quic.congestion, "QUIC: congestion control"),
     #[cfg(feature = "rudp")]
     row!(
         Kind::Choice(GENERATION_WORDS),
@@ -389,11 +408,7 @@ pub(super) static KEYS: &[Key<ClientConfig>] = &[
     #[cfg(feature = "rudp")]
     rudp_number!("rudp_probe_bytes", probe_bytes_max, Kind::Number(0, 65_507), "reliable UDP: frames up to this size are tried; 0: none"),
     #[cfg(feature = "rudp")]
-    row!(Kind::Choice(CONGESTION_WORDS), "rudp_congestion", "reliable UDP: congestion control", |c| Value::Number(c.way.rudp.congestion as u64), |c, v| c
-        .way
-        .rudp
-        .congestion =
-        [CongestionControl::NewReno, CongestionControl::Cubic][v.into_number::<usize>()]),
+    congestion!("rudp_congestion", way.rudp.congestion, "reliable UDP: congestion control"),
     #[cfg(feature = "rudp")]
     row!(
         Kind::Bool,

@@ -9,8 +9,10 @@ use super::key::words;
 use super::{Error, Kind, Value};
 use crate::broker::MountPoint;
 use crate::net::{ListenerOptions, ListenerTls};
+#[cfg(feature = "datagram")]
+use crate::stack::CongestionControl;
 #[cfg(feature = "rudp")]
-use crate::stack::rudp::{CongestionControl, Generation, ResetKey};
+use crate::stack::rudp::{Generation, ResetKey};
 use crate::stack::{ClientCertificate, Identity, ProxyPolicy, TlsVersion, is_path};
 
 /// One option of a listener.
@@ -169,24 +171,24 @@ macro_rules! flag {
     };
 }
 
-/// One of some words, of reliable UDP.
-#[cfg(feature = "rudp")]
-macro_rules! rudp_choice {
-    ($name:literal, $field:ident, $words:ident, $expected:ident, $doc:literal) => {
+/// One of some words.
+#[cfg(feature = "datagram")]
+macro_rules! choice {
+    ($name:literal, $($field:ident).+, $words:ident, $expected:ident, $doc:literal) => {
         ListenerKey {
             name: $name,
             aliases: &[],
             expected: $expected,
             doc: $doc,
-            read: |listener| $words.iter().find(|(_, choice)| *choice == listener.rudp.$field).map_or("", |(word, _)| *word).to_owned(),
-            write: |listener, text| Some(listener.rudp.$field = $words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
+            read: |listener| $words.iter().find(|(_, choice)| *choice == listener.$($field).+).map_or("", |(word, _)| *word).to_owned(),
+            write: |listener, text| Some(listener.$($field).+ = $words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text))?.1),
         }
     };
 }
 
 #[cfg(feature = "rudp")]
 words!(GENERATION_WORDS, GENERATION_EXPECTED, Generation, ["auto" = Auto, "1" = One, "2" = Two]);
-#[cfg(feature = "rudp")]
+#[cfg(feature = "datagram")]
 words!(CONGESTION_WORDS, CONGESTION_EXPECTED, CongestionControl, ["newreno" = NewReno, "cubic" = Cubic]);
 
 fn tls(listener: &mut ListenerOptions) -> &mut ListenerTls {
@@ -303,8 +305,12 @@ pub(super) static KEYS: &[ListenerKey] = &[
     quic_seconds!("quic_keepalive_s", keepalive, "QUIC: a client that is silent for so long is asked whether it is there; 0: it is not"),
     #[cfg(feature = "quic")]
     flag!("quic_early_data", quic.early_data, "QUIC: a client that comes back may send its CONNECT with its first datagram (0-RTT)"),
+    #[cfg(feature = "quic")]
+    plain!("quic_probe_bytes", quic.probe_bytes_max, 0, 65527, "QUIC: datagrams up to this size are tried; 0: none, all are of at most 1,200 bytes"),
+    #[cfg(feature = "quic")]
+    choice!("quic_congestion", quic.congestion, CONGESTION_WORDS, CONGESTION_EXPECTED, "QUIC: congestion control"),
     #[cfg(feature = "rudp")]
-    rudp_choice!("rudp_generation", generation, GENERATION_WORDS, GENERATION_EXPECTED, "reliable UDP: the generations that are served; 2 on hostile networks"),
+    choice!("rudp_generation", rudp.generation, GENERATION_WORDS, GENERATION_EXPECTED, "reliable UDP: the generations that are served; 2 on hostile networks"),
     #[cfg(feature = "rudp")]
     ListenerKey {
         name: "rudp_idle_timeout_s",
@@ -321,7 +327,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     #[cfg(feature = "rudp")]
     plain!("rudp_probe_bytes", rudp.probe_bytes_max, 0, 65507, "reliable UDP: frames up to this size are tried; 0: none"),
     #[cfg(feature = "rudp")]
-    rudp_choice!("rudp_congestion", congestion, CONGESTION_WORDS, CONGESTION_EXPECTED, "reliable UDP: congestion control"),
+    choice!("rudp_congestion", rudp.congestion, CONGESTION_WORDS, CONGESTION_EXPECTED, "reliable UDP: congestion control"),
     #[cfg(feature = "rudp")]
     flag!("rudp_redundancy", rudp.redundancy, "reliable UDP: each frame repeats the small one before it, so that a single loss delays nothing"),
     #[cfg(feature = "rudp")]
@@ -457,6 +463,7 @@ mod tests {
             "1",
             "16384",
             "cubic",
+            "newreno",
             "00112233445566778899aabbccddeeff",
         ];
         let mut seen = vec![format!("{:?}", listener())];

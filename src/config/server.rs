@@ -65,6 +65,10 @@ fn is_local(listener: &ListenerOptions) -> bool {
     listener.endpoint.is_local() && listener.proxy_trusted.is_empty()
 }
 
+/// Keys of QUIC alone.
+#[cfg(feature = "quic")]
+const QUIC_KEYS: &[&str] = &["quic_max_connections", "quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data", "quic_probe_bytes", "quic_congestion"];
+
 /// Keys of generation 2 of reliable UDP alone.
 #[cfg(feature = "rudp")]
 const SECOND_KEYS: &[&str] = &[
@@ -117,9 +121,7 @@ fn check_place(listener: &ListenerOptions) -> Result<(), Error> {
     let tcp = || is_set(&of_tcp).map(|key| (key, "is of TCP"));
     let unix = || is_set(&of_unix).map(|key| (key, "is of a Unix socket"));
     #[cfg(feature = "quic")]
-    if let (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Memory(_), Some(key)) =
-        (&listener.endpoint, is_set(&["quic_max_connections", "quic_idle_timeout_s", "quic_keepalive_s", "quic_early_data"]))
-    {
+    if let (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Memory(_), Some(key)) = (&listener.endpoint, is_set(QUIC_KEYS)) {
         return Err(Error::Together(format!("listener {}: {key} is of QUIC", listener.endpoint)));
     }
     #[cfg(feature = "rudp")]
@@ -504,19 +506,22 @@ mod tests {
         let mut config = ServerConfig::default();
         config
             .add_listener_uri(
-                "quic://localhost?cert=c&key=k&quic_idle_timeout_s=90&quic_keepalive_s=30&quic_early_data=false&quic_max_connections=7&max_connections=5",
+                "quic://localhost?cert=c&key=k&quic_idle_timeout_s=90&quic_keepalive_s=30&quic_early_data=false&quic_probe_bytes=0&quic_congestion=newreno&quic_max_connections=7&max_connections=5",
             )
             .expect("legal");
         let places: Vec<_> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
         assert_eq!(places, ["udp://127.0.0.1:14567", "udp://[::1]:14567"]);
         let quic = config.listeners[0].quic;
         assert_eq!((quic.idle_timeout.as_secs(), quic.keepalive.as_secs(), quic.early_data), (90, 30, false));
+        assert_eq!((quic.probe_bytes_max, quic.congestion), (0, crate::stack::CongestionControl::NewReno));
         for uri in [
             "quic://127.0.0.1",
             "quic://*?cert=c",
             "quic://*?cert=c&key=k&dscp=4",
             "quic://*?cert=c&key=k&proxy=optional&proxy_trusted=::1",
             "quic://h?cert=c&key=k",
+            "quic://*?cert=c&key=k&quic_probe_bytes=65528",
+            "quic://*?cert=c&key=k&quic_congestion=reno",
         ] {
             assert!(config.add_listener_uri(uri).is_err(), "{uri}");
         }

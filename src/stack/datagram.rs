@@ -31,6 +31,18 @@ use core::net::{IpAddr, SocketAddr};
 use super::{About, DatagramCounters, DatagramStatistics, Fault};
 use crate::base::{Duration, Instant};
 
+/// What leaves for one peer at once is no larger than what one send takes.
+pub(super) const BATCH_BYTES_MAX: usize = 60_000;
+
+/// How much may be on its way before some of it is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CongestionControl {
+    /// RFC 9002, appendix B.
+    NewReno,
+    /// RFC 9438.
+    Cubic,
+}
+
 /// Names a connection of one endpoint; never given to another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionId(pub u64);
@@ -114,7 +126,8 @@ pub trait DatagramEndpoint: Send {
     /// Takes a datagram. Whatever is in it, a wrong one is dropped.
     fn receive(&mut self, now: Instant, datagram: &Received<'_>);
 
-    /// Puts into `out` what is to be sent next, at most `segments_max` datagrams, all for one peer. False: nothing now.
+    /// Puts into `out` what is to be sent next, at most `segments_max` datagrams, all for one peer. More than one
+    /// of them have at most [`BATCH_BYTES_MAX`] bytes. False: nothing now.
     fn transmit(&mut self, now: Instant, segments_max: usize, out: &mut Transmit) -> bool;
 
     /// When [`expire`](Self::expire) is due.

@@ -52,7 +52,7 @@ use std::io::IoSlice;
 
 pub use choices::{ProxyPolicy, ProxyVersion, TunnelKind, is_field, is_path};
 #[cfg(feature = "datagram")]
-pub use datagram::{Birth, ConnectionId, DatagramEndpoint, DatagramLimits, Event as DatagramEvent, MakeDatagrams, Received, Transmit};
+pub use datagram::{Birth, CongestionControl, ConnectionId, DatagramEndpoint, DatagramLimits, Event as DatagramEvent, MakeDatagrams, Received, Transmit};
 pub use datagram_statistics::{DatagramCounters, DatagramProtocol, DatagramStatistics, DatagramWatch};
 pub use fault::{Fault, FaultKind};
 pub use networks::Networks;

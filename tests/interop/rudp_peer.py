@@ -60,9 +60,10 @@ class Way:
         return b"" if self.random.random() < self.loss else datagram
 
     def move(self):
-        """From now on it comes from another port."""
-        self.socket.close()
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        """From now on it comes from another port: the old one is given back when the new one is known to be another."""
+        old, self.socket = self.socket, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        old.close()
 
 
 class Stream(raw.Raw):

@@ -152,6 +152,37 @@ fn a_client_that_goes_on_from_another_address_keeps_its_connection() {
 }
 
 #[test]
+fn datagrams_grow_as_far_as_the_keys_of_both_sides_say() {
+    let (authority, ca) = signed();
+    // The loopback interface carries them all; less than 20 bytes are not worth a trial.
+    for (tried, range) in [("0", 1_200..=1_200), ("1452", 1_432..=1_452), ("9000", 8_980..=9_000)] {
+        for congestion in ["cubic", "newreno"] {
+            let broker = broker(1, &authority, "server", &format!("&quic_probe_bytes={tried}&quic_congestion={congestion}"), &[]);
+            let runtime = runtime();
+            let keys = [("ca_file", ca.as_str()), ("client_id", "grower"), ("quic_probe_bytes", tried), ("quic_congestion", congestion)];
+            let peer = Peer::new(&runtime, &broker.uri(), &keys);
+            peer.outcome().expect("let in");
+            let payload = vec![b'x'; 200_000];
+            let end = Instant::now() + PATIENCE;
+            loop {
+                peer.client.publish(Publish { topic: "t", payload: &payload, qos: Qos::AtLeastOnce, ..Publish::default() }, None).expect("room");
+                let received = broker.stat("publish_received");
+                broker.server.publish_to("grower", &Publication { topic: "x", payload: &payload, ..Publication::default() }).expect("room");
+                assert!(peer.message() == payload);
+                broker.wait_for("publish_received", |count| count >= received);
+                let ours = peer.client.datagram_statistics().expect("over datagrams").datagram_bytes_max;
+                let theirs = broker.server.clients().expect("a list").remove(0).datagrams.expect("over datagrams").datagram_bytes_max;
+                assert!(ours <= *range.end() && theirs <= *range.end(), "{ours} {theirs}");
+                if range.contains(&ours) && range.contains(&theirs) {
+                    break;
+                }
+                assert!(Instant::now() < end, "{tried}: {ours} {theirs}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_silent_is_given_up() {
     let (authority, ca) = signed();
     let broker = broker(1, &authority, "server", "", &[]);

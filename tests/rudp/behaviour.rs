@@ -1,7 +1,8 @@
 //! What a connection of generation 2 does when the world changes under it, each change by itself.
 
 use nlmqtt::base::Duration;
-use nlmqtt::stack::rudp::{CongestionControl, Options};
+use nlmqtt::stack::CongestionControl;
+use nlmqtt::stack::rudp::Options;
 use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, DatagramEvent as Event, FaultKind};
 
 use crate::world::{CLIENT, SERVER, Way, World, connected};

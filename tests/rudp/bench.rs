@@ -11,8 +11,8 @@
 use std::collections::VecDeque;
 
 use nlmqtt::base::{Duration, Instant};
-use nlmqtt::stack::DatagramEndpoint;
-use nlmqtt::stack::rudp::{CongestionControl, Options};
+use nlmqtt::stack::rudp::Options;
+use nlmqtt::stack::{CongestionControl, DatagramEndpoint};
 
 use crate::stream::number;
 use crate::world::{CLIENT, SERVER, Way, World, connected};
@@ -163,7 +163,8 @@ mod quic {
     use nlmqtt::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
     use nlmqtt::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
     use nlmqtt::stack::{
-        Birth, ClientCertificate, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics, Fault, Identity,
+        Birth, ClientCertificate, CongestionControl, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics,
+        Fault, Identity,
     };
     use nlmqtt::stack::{MakeDatagrams, Received, TlsVersion, Transmit};
 
@@ -224,7 +225,11 @@ mod quic {
             clock,
             clock_floor_s: 0,
         };
-        let quic = |options| QuicOptions { probes_mtu: !is_least, is_newreno: is_least, ..options };
+        let quic = |options: QuicOptions| QuicOptions {
+            probe_bytes_max: if is_least { 0 } else { options.probe_bytes_max },
+            congestion: if is_least { CongestionControl::NewReno } else { options.congestion },
+            ..options
+        };
         let server = ServerQuic::new(&server, &quic(QuicOptions::of_listener())).expect("it can be made");
         let client = ClientQuic::new(&client, &quic(QuicOptions::default())).expect("it can be made");
         let mut rng = Rng::with_seed(seed);

@@ -3,7 +3,8 @@
 //! `RUDP_SEED=n` repeats one world, `RUDP_SEEDS=n` runs so many, `RUDP_FIRST=n` begins there.
 
 use nlmqtt::base::{Duration, Rng};
-use nlmqtt::stack::rudp::{CongestionControl, Options, ResetKey};
+use nlmqtt::stack::CongestionControl;
+use nlmqtt::stack::rudp::{Options, ResetKey};
 use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, DatagramEvent as Event, Fault, FaultKind};
 
 use crate::world::{CLIENT, HELLO, SERVER, Way, World, endpoint};

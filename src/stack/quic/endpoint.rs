@@ -9,7 +9,7 @@ use quinn_proto::{ConnectionHandle, DatagramEvent as Found, EcnCodepoint, Incomi
 use super::connection::{Connection, GOOD_BYE, Phase};
 use super::{ClientQuic, ServerQuic, fault};
 use crate::base::{Duration, Instant};
-use crate::stack::datagram::source_of;
+use crate::stack::datagram::{BATCH_BYTES_MAX, source_of};
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics};
 use crate::stack::{Fault, FaultKind, Identity, MakeDatagrams, Received, Transmit};
 
@@ -373,7 +373,8 @@ impl DatagramEndpoint for Endpoint {
             let Some(Some(connection)) = self.connections.get_mut(place as usize) else { continue };
             out.bytes.clear();
             connection.is_dirty = false;
-            let transmit = connection.machine.poll_transmit(then, segments_max.max(1), &mut out.bytes);
+            let room = segments_max.min(BATCH_BYTES_MAX / usize::from(connection.machine.current_mtu())).max(1);
+            let transmit = connection.machine.poll_transmit(then, room, &mut out.bytes);
             let has_told = self.settle(now, place as usize);
             if transmit.is_some() || has_told {
                 // Behind the others, if it has more.

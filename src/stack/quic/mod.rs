@@ -33,13 +33,13 @@ use core::any::Any;
 use core::time::Duration;
 use std::sync::Arc;
 
-use quinn_proto::congestion::NewRenoConfig;
+use quinn_proto::congestion::{CubicConfig, NewRenoConfig};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn_proto::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn_proto::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use self::windows::{RECEIVE_BYTES_FIRST, RECEIVE_BYTES_MAX, SEND_BYTES_MAX};
 use super::tls::{ClientTlsOptions, ServerTlsOptions, client_config, server_config};
-use super::{Birth, DatagramEndpoint, Identity, MakeDatagrams, TlsVersion};
+use super::{Birth, CongestionControl, DatagramEndpoint, Identity, MakeDatagrams, TlsVersion};
 
 /// The protocol's name in ALPN, if nobody says otherwise.
 const ALPN: &str = "mqtt";
@@ -47,6 +47,10 @@ const ALPN: &str = "mqtt";
 const VERSION: u32 = 1;
 /// Sessions a server remembers, so that their clients come back without a full handshake.
 const SESSIONS_KEPT: usize = 1_024;
+/// The largest datagram that is tried unless somebody says otherwise: what an Ethernet frame carries over IPv6, with room for a tunnel.
+const PROBE_BYTES: u16 = 1_452;
+/// The largest datagram that is taken: what UDP carries (RFC 9000 §18.2).
+const DATAGRAM_BYTES_MAX: u16 = 65_527;
 /// Tickets a client gets: one that was used is gone.
 const TICKETS: usize = 2;
 
@@ -59,10 +63,10 @@ pub struct QuicOptions {
     pub keepalive: Duration,
     /// Early data is sent, or taken.
     pub early_data: bool,
-    /// Datagrams of more than 1,200 bytes are tried (RFC 8899).
-    pub probes_mtu: bool,
-    /// NewReno (RFC 9002, appendix B) in place of CUBIC.
-    pub is_newreno: bool,
+    /// Datagrams up to this size are tried (RFC 8899), those of 1,200 bytes always pass; zero: none are.
+    pub probe_bytes_max: u16,
+    /// What decides how much is on its way.
+    pub congestion: CongestionControl,
 }
 
 impl Default for QuicOptions {
@@ -75,7 +79,7 @@ impl Default for QuicOptions {
 impl QuicOptions {
     /// Of a listener: how long a client may be silent is MQTT's to say, and the client's.
     pub fn of_listener() -> Self {
-        Self { idle_timeout: Duration::ZERO, keepalive: Duration::ZERO, early_data: true, probes_mtu: true, is_newreno: false }
+        Self { idle_timeout: Duration::ZERO, keepalive: Duration::ZERO, early_data: true, probe_bytes_max: PROBE_BYTES, congestion: CongestionControl::Cubic }
     }
 
     /// `streams`: how many the peer may open.
@@ -92,12 +96,15 @@ impl QuicOptions {
             .receive_window(VarInt::from(RECEIVE_BYTES_FIRST))
             .send_window(SEND_BYTES_MAX)
             .datagram_receive_buffer_size(None);
-        if !self.probes_mtu {
-            config.mtu_discovery_config(None);
-        }
-        if self.is_newreno {
-            config.congestion_controller_factory(Arc::new(NewRenoConfig::default()));
-        }
+        config.mtu_discovery_config((self.probe_bytes_max != 0).then(|| {
+            let mut probing = MtuDiscoveryConfig::default();
+            probing.upper_bound(self.probe_bytes_max);
+            probing
+        }));
+        match self.congestion {
+            CongestionControl::NewReno => config.congestion_controller_factory(Arc::new(NewRenoConfig::default())),
+            CongestionControl::Cubic => config.congestion_controller_factory(Arc::new(CubicConfig::default())),
+        };
         Arc::new(config)
     }
 }
@@ -111,6 +118,7 @@ fn endpoint_config() -> Result<Arc<EndpointConfig>, String> {
     let mut secret = [0; 64];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut secret).map_err(|_| "the system has no randomness".to_owned())?;
     let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret)));
+    config.max_udp_payload_size(DATAGRAM_BYTES_MAX).map_err(|error| error.to_string())?;
     config.grease_quic_bit(false).supported_versions(vec![VERSION]);
     Ok(Arc::new(config))
 }

@@ -3,10 +3,10 @@
 //! Beyond the books: while the smoothed round trip exceeds twice the least one by 50 ms, the window does not grow and slow
 //! start is over. On slow radio links that halves the delay and costs nothing.
 
-use super::options::CongestionControl;
 use super::rtt::Rtt;
 use super::serial;
 use crate::base::{Duration, Instant};
+use crate::stack::CongestionControl;
 
 /// Frames in the first window (RFC 9002 §7.2).
 const FIRST_FRAMES: u32 = 10;

@@ -41,7 +41,7 @@ mod throttle;
 
 pub use endpoint::{Counters, Endpoint, Maker};
 pub use known::KnownServers;
-pub use options::{CongestionControl, Generation, Options, ResetKey};
+pub use options::{Generation, Options, ResetKey};
 
 use super::{DatagramProtocol, DatagramStatistics, Fault, FaultKind};
 use crate::base::{Duration, Rng};

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::packet::FIRST_PACKET_BYTES_MAX;
 use crate::base::Duration;
-use crate::stack::Networks;
+use crate::stack::{CongestionControl, Networks};
 
 /// Which generation a client speaks, and a listener takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,16 +18,6 @@ pub enum Generation {
     Two,
     /// Neither: bare packets in datagrams (`udp://`).
     Raw,
-}
-
-/// How the congestion window moves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CongestionControl {
-    /// RFC 9002, appendix B.
-    #[default]
-    NewReno,
-    /// RFC 9438.
-    Cubic,
 }
 
 /// The key of reset tokens. Not shown: who has it can end anybody's connection.

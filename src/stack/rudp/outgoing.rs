@@ -560,7 +560,7 @@ fn settle(records: &mut Records, start: u32, end: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::rudp::options::CongestionControl;
+    use crate::stack::CongestionControl;
 
     struct Side {
         outgoing: Outgoing,

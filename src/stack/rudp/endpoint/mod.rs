@@ -33,6 +33,7 @@ use super::packet::may_begin;
 use super::peer::{Role, Way};
 use super::throttle::Throttle;
 use crate::base::{Bucket, Instant, PeerMap, Rng, peer_map};
+use crate::stack::datagram::BATCH_BYTES_MAX;
 use crate::stack::{About, Birth, ConnectionId, DatagramEvent as Event, DatagramLimits, Fault, FaultKind, Transmit};
 
 use kind::{Kind, Losses};
@@ -446,8 +447,6 @@ impl Endpoint {
 
 /// What may have to be cut by IP (IPv6 takes 1,280 bytes everywhere) is no part of a batch: the kernel takes no such segments.
 const SEGMENT_BYTES_MAX: usize = 1_232;
-/// A batch is no larger than what one send takes.
-const BATCH_BYTES_MAX: usize = 60_000;
 
 /// `key` comes into the list, or leaves it.
 fn keep_in(list: &mut Vec<Key>, key: Key, is_in: bool) {
