@@ -134,7 +134,9 @@ class First:
         end = time.monotonic() + 5
         while self.waiting and not self.is_closed and time.monotonic() < end:
             self.turn(0.01)
-        self.way.send(bytes.fromhex("05000000"))
+        # Stock peers say it once; if that is lost, too, the broker has to wait until the keep-alive of MQTT is over.
+        for _ in range(5):
+            self.way.send(bytes.fromhex("05000000"))
 
 
 class Bare:

@@ -50,7 +50,7 @@ impl Broker {
     pub fn wait_for(&self, name: &str, is_right: impl Fn(u64) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !is_right(self.stat(name)) {
-            assert!(Instant::now() < end, "{name}: {:?}", self.server.stats());
+            assert!(Instant::now() < end, "{name}: {:?} {:?}", self.server.stats(), self.server.clients());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
