@@ -119,6 +119,7 @@ install_missing
 check "every symbol has its version" symbols
 check "soname, no unloading, no path inside" dynamic
 check "the archive shows nlmqtt_* only" archive
+check "what programs run every day lies together" "$tests/order.py" "$dist"
 check "a moved prefix serves cmake and pkg-config" moved
 check "the programs by pkg-config, shared and static" by_pkg_config
 check "two Rust archives in one program" second_archive
