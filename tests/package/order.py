@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIST = ROOT / "cmake/order.txt"
 # Of the listed functions, so many have to be there: each release of the compiler inlines a little differently.
 PRESENT_PERCENT = 90
+# Functions of one name from which on it lies behind the others.
+GENERIC = 4
 PROGRAMS = ("nlmqttd", "publish", "subscribe")
 # Of the bytes of those, their places take at most so many.
 SPREAD_PERCENT = 150
@@ -98,16 +100,18 @@ class Life:
         texts = [file.read_text() for file in self.folder.glob(f"{program}.*.ran")]
         names = {name for text in texts for name in re.findall(r"^c?fn=\(\d+\) (\S+?)(?:'\d+)?$", text, flags=re.M)}
         own = functions(self.programs[program])
-        return {short for short, _ in plain(names) if short in own and re.match(r"_(ZN|R)", short)}
+        return {short: len(own[short]) for short, _ in plain(names) if short in own and re.match(r"_(ZN|R)|nlmqtt_", short)}
 
 
 def update(prefix, folder):
     life = Life(prefix, folder)
     life.live()
     broker, client = life.ran("nlmqttd"), life.ran("publish") | life.ran("subscribe")
+    # A generic name stands for all its functions, of which few are run.
+    generic = {name for name, count in (broker | client).items() if count >= GENERIC}
     # What only one side runs lies at the ends: neither has the other's in its memory.
-    groups = [sorted(group) for group in (broker - client, broker & client, client - broker)]
-    LIST.write_text("".join(name + "\n" for group in groups for name in group))
+    groups = [broker.keys() - client.keys() - generic, (broker.keys() & client.keys()) - generic, client.keys() - broker.keys() - generic, generic]
+    LIST.write_text("".join(name + "\n" for group in groups for name in sorted(group)))
     print(" + ".join(str(len(group)) for group in groups), "functions")
 
 
