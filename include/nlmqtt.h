@@ -2996,7 +2996,7 @@ nlmqtt_status nlmqtt_client_config_each_key(nlmqtt_key_fn each,
 
 /**
  * Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what
- * cannot work together. OK: there is none; CONFIG: there are, and the last error has a line for each.
+ * cannot work together; `problem` may free `config`. OK: there is none; CONFIG: there are, and the last error has a line for each.
  */
 nlmqtt_status nlmqtt_client_config_check(const nlmqtt_client_config *config,
                                          nlmqtt_problem_fn problem,
@@ -3938,7 +3938,7 @@ nlmqtt_status nlmqtt_server_config_load_connstr(nlmqtt_server_config *config,
 
 /**
  * Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK:
- * there is none; CONFIG: there are, and the last error has a line for each. Files of TLS are read at the start, not here.
+ * there is none; CONFIG: there are, and the last error has a line for each. `problem` may free `config`. Files of TLS are read at the start, not here.
  */
 nlmqtt_status nlmqtt_server_config_check(const nlmqtt_server_config *config,
                                          nlmqtt_problem_fn problem,

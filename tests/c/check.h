@@ -216,7 +216,8 @@ static MAYBE_UNUSED void expect_packet(const char *file, int line, int socket_fd
     exit(1);
 }
 
-static MAYBE_UNUSED int dial(uint16_t port)
+/* A connection to 127.0.0.1, or -1. */
+static MAYBE_UNUSED int try_dial(uint16_t port)
 {
     struct sockaddr_in address;
     struct timeval limit;
@@ -229,7 +230,16 @@ static MAYBE_UNUSED int dial(uint16_t port)
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(connect(socket_fd, (struct sockaddr *)&address, sizeof address) == 0);
+    if (connect(socket_fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return socket_fd;
+    close(socket_fd);
+    return -1;
+}
+
+static MAYBE_UNUSED int dial(uint16_t port)
+{
+    int socket_fd = try_dial(port);
+    CHECK(socket_fd >= 0);
     return socket_fd;
 }
 
