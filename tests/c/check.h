@@ -263,6 +263,27 @@ static MAYBE_UNUSED void send_connect(int socket_fd, int level, const char *clie
     send_packet(socket_fd, &packet);
 }
 
+/* CONNECT of MQTT 5 with properties, without keep-alive; and with a will if there is a topic. */
+static MAYBE_UNUSED void send_connect5(int socket_fd, const char *client_id, bool is_clean, const char *properties, size_t len, const char *will_topic)
+{
+    struct packet packet;
+    packet.first = 0x10;
+    packet.len = 0;
+    put_text(&packet, "MQTT");
+    put_u8(&packet, 5);
+    put_u8(&packet, (is_clean ? 2u : 0u) | (will_topic ? 4u : 0u));
+    put_u16(&packet, 0);
+    put_u8(&packet, (unsigned)len);
+    put_bytes(&packet, properties, len);
+    put_text(&packet, client_id);
+    if (will_topic) {
+        put_u8(&packet, 0);
+        put_text(&packet, will_topic);
+        put_text(&packet, "gone");
+    }
+    send_packet(socket_fd, &packet);
+}
+
 /* A connected client of MQTT 3.1.1. */
 static MAYBE_UNUSED int connect_client(uint16_t port, const char *client_id)
 {

@@ -8,7 +8,6 @@ use nlmqtt::codec::Qos;
 use nlmqtt::net::Endpoint;
 use nlmqtt::server::Publication;
 use nlmqtt::stack::{DatagramProtocol, FaultKind};
-use rcgen::{SerialNumber, date_time_ymd};
 
 use crate::datagram_broker::Broker;
 use crate::relay::{Relay, udp};
@@ -42,11 +41,7 @@ fn every_qos_and_large_messages_go_both_ways_wherever_a_client_is_at_home() {
 #[test]
 fn every_fault_of_a_server_has_a_kind_of_its_own_over_quic_too() {
     let (authority, stranger) = (Authority::new("authority"), Authority::new("stranger"));
-    authority.sign("good", &["127.0.0.1"], |params| params.serial_number = Some(SerialNumber::from(7)));
-    authority.sign("old", &["127.0.0.1"], |params| (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)));
-    authority.sign("young", &["127.0.0.1"], |params| params.not_before = date_time_ymd(2090, 1, 1));
-    authority.sign("other", &["elsewhere.example"], |_| {});
-    authority.revoke(7);
+    authority.sign_flawed();
     let (ca, foreign, crl) = (authority.file("ca.pem"), stranger.file("ca.pem"), authority.file("crl.pem"));
     let runtime = runtime();
     let rows: [(&str, &[(&str, &str)], Result<(), FaultKind>); 11] = [

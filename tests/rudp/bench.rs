@@ -162,10 +162,8 @@ mod quic {
     use nlmqtt::base::{Instant, Rng};
     use nlmqtt::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
     use nlmqtt::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
-    use nlmqtt::stack::{
-        Birth, ClientCertificate, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics, Fault, Identity,
-    };
-    use nlmqtt::stack::{MakeDatagrams, Received, TlsVersion, Transmit};
+    use nlmqtt::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics, Fault};
+    use nlmqtt::stack::{MakeDatagrams, Received, Transmit};
 
     use crate::world::{Way, World, limits};
 
@@ -200,30 +198,8 @@ mod quic {
         let certificate = rcgen::CertificateParams::new(vec!["server".to_owned()]).expect("a name").self_signed(&key).expect("signed").pem();
         let (epoch, key) = (std::time::Instant::now(), key.serialize_pem());
         let clock = || 1_800_000_000;
-        let server = ServerTlsOptions {
-            certificates: certificate.as_bytes(),
-            key: key.as_bytes(),
-            ca: None,
-            client_certificate: ClientCertificate::None,
-            revoked: None,
-            identity: Identity::None,
-            version_min: TlsVersion::V13,
-            alpn: &[],
-            clock,
-        };
-        let client = ClientTlsOptions {
-            roots: Roots::Pem(certificate.as_bytes()),
-            certificates: None,
-            key: None,
-            sign: None,
-            server_name: None,
-            pins: Vec::new(),
-            revoked: None,
-            version_min: TlsVersion::V13,
-            alpn: &[],
-            clock,
-            clock_floor_s: 0,
-        };
+        let server = ServerTlsOptions::new(certificate.as_bytes(), key.as_bytes(), clock);
+        let client = ClientTlsOptions::new(Roots::Pem(certificate.as_bytes()), clock);
         let quic = |options| QuicOptions { probes_mtu: !is_least, is_newreno: is_least, ..options };
         let server = ServerQuic::new(&server, &quic(QuicOptions::of_listener())).expect("it can be made");
         let client = ClientQuic::new(&client, &quic(QuicOptions::default())).expect("it can be made");

@@ -38,6 +38,7 @@ mod raw;
 mod ring;
 mod rtt;
 mod throttle;
+mod unread;
 
 pub use endpoint::{Counters, Endpoint, Maker};
 pub use known::KnownServers;

@@ -19,7 +19,7 @@ use super::cutter::Cutter;
 use super::options::Options;
 use super::packet::{fingerprint, is_connect, is_packet, silence_allowed};
 use super::peer::{Role, Way};
-use super::ring::Ring;
+use super::unread::Unread;
 use super::{Marks, Statistics};
 use crate::base::{Duration, Instant};
 use crate::stack::{Fault, FaultKind};
@@ -54,9 +54,7 @@ pub struct Raw {
     /// The user writes no more: it ends when what was written has left.
     is_finishing: bool,
     cutter: Cutter,
-    ring: Ring,
-    readable: usize,
-    wants_data: bool,
+    unread: Unread,
     /// Bytes it may be sent; `None`: as many as there are.
     allowance: Option<usize>,
     /// What it began with.
@@ -94,9 +92,7 @@ impl Raw {
             is_over: false,
             is_finishing: false,
             cutter: Cutter::new(options.send_bytes_max as usize, RAW_PACKET_BYTES_MAX),
-            ring: Ring::default(),
-            readable: 0,
-            wants_data: false,
+            unread: Unread::default(),
             allowance: None,
             first_packet: fingerprint(packet),
             opened_at: now,
@@ -141,13 +137,12 @@ impl Raw {
     fn take(&mut self, packet: &[u8]) -> bool {
         self.statistics.frames_received += 1;
         self.statistics.bytes_received += packet.len() as u64;
-        if self.readable + packet.len() > BYTES_MAX {
+        if self.unread.bytes() + packet.len() > BYTES_MAX {
             self.statistics.frames_not_kept += 1;
             return false;
         }
-        self.ring.store(self.readable, packet, self.readable);
-        self.readable += packet.len();
-        self.marks.is_readable |= core::mem::take(&mut self.wants_data);
+        self.unread.push(packet);
+        self.marks.is_readable |= self.unread.take_edge();
         true
     }
 
@@ -208,14 +203,7 @@ impl Raw {
 
     /// As [`crate::stack::DatagramEndpoint::read`].
     pub fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        let count = self.readable.min(buffer.len());
-        if count == 0 {
-            self.wants_data = true;
-            return None;
-        }
-        self.readable -= count;
-        self.ring.take(&mut buffer[..count], self.readable == 0);
-        Some(count)
+        self.unread.read(buffer)
     }
 
     /// As [`crate::stack::DatagramEndpoint::write`].
@@ -244,7 +232,7 @@ impl Raw {
 
     /// What it holds beside itself.
     pub fn memory_bytes(&self) -> usize {
-        self.ring.memory_bytes() + self.cutter.memory_bytes()
+        self.unread.memory_bytes() + self.cutter.memory_bytes()
     }
 
     /// The statistics, with what stands elsewhere.

@@ -4,26 +4,11 @@
 
 #include "check.h"
 
-/* CONNECT of MQTT 5 with properties of CONNECT, and a will if there is a topic. */
+/* CONNECT of MQTT 5, see send_connect5. */
 static MAYBE_UNUSED int peer_of(uint16_t port, const char *client_id, bool is_clean, const char *properties, size_t len, const char *will_topic)
 {
-    struct packet packet;
     int peer = dial(port);
-    packet.first = 0x10;
-    packet.len = 0;
-    put_text(&packet, "MQTT");
-    put_u8(&packet, 5);
-    put_u8(&packet, (is_clean ? 2u : 0u) | (will_topic ? 4u : 0u));
-    put_u16(&packet, 0);
-    put_u8(&packet, (unsigned)len);
-    put_bytes(&packet, properties, len);
-    put_text(&packet, client_id);
-    if (will_topic) {
-        put_u8(&packet, 0);
-        put_text(&packet, will_topic);
-        put_text(&packet, "gone");
-    }
-    send_packet(peer, &packet);
+    send_connect5(peer, client_id, is_clean, properties, len, will_topic);
     return peer;
 }
 
