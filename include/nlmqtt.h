@@ -4145,7 +4145,7 @@ nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
                                           uint16_t *port_out);
 
 /**
- * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into
+ * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "rudp://[::1]:14567" or "unix:///run/mqtt.sock", copied into
  * `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for
  * nlmqtt_server_listener_port.
  */

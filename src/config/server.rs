@@ -165,9 +165,7 @@ impl ServerConfig {
         let endpoints = match uri.transport.underlay {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
-            #[cfg(feature = "datagram")]
-            Underlay::Quic | Underlay::Rudp | Underlay::Udp => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
-            _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
+            _ => uri.listen_addresses()?.into_iter().map(|address| Endpoint::of(address, uri.transport)).collect(),
         };
         self.add_endpoints(endpoints, listener, &uri)
     }
@@ -508,7 +506,7 @@ mod tests {
             )
             .expect("legal");
         let places: Vec<_> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
-        assert_eq!(places, ["udp://127.0.0.1:14567", "udp://[::1]:14567"]);
+        assert_eq!(places, ["quic://127.0.0.1:14567", "quic://[::1]:14567"]);
         let quic = config.listeners[0].quic;
         assert_eq!((quic.idle_timeout.as_secs(), quic.keepalive.as_secs(), quic.early_data), (90, 30, false));
         for uri in [

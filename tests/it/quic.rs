@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use nlmqtt::client::{Cause, Event, Publish, StopRequest};
 use nlmqtt::codec::Qos;
-use nlmqtt::net::Endpoint;
 use nlmqtt::server::Publication;
 use nlmqtt::stack::{DatagramProtocol, FaultKind};
 
@@ -203,7 +202,7 @@ fn quic_has_a_limit_of_connections_of_its_own() {
     // A reload raises it for the same socket.
     let mut options = broker.config.listener_in_force(&broker.config.listeners[0]);
     options.quic_max_connections = 3;
-    assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
+    assert!(broker.server.change_listener(broker.endpoint(), options).expect("changed"));
     peer("third").outcome().expect("let in");
 }
 
@@ -296,12 +295,12 @@ fn nobody_at_the_port_and_files_that_are_renewed() {
         std::fs::copy(other.file(&format!("server.{ending}")), authority.file(&format!("server.{ending}"))).expect("copied");
     }
     let options = broker.config.listener_in_force(&broker.config.listeners[0]);
-    assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
+    assert!(broker.server.change_listener(broker.endpoint(), options).expect("changed"));
     Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]).outcome().expect("the new one");
     broker.server.publish_to("old", &Publication { topic: "x", payload: b"on", ..Publication::default() }).expect("room");
     assert_eq!(old.message(), b"on");
     // A listener that is closed takes nobody in, and keeps whom it has.
-    assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("closed"));
+    assert!(broker.server.remove_listener(broker.endpoint()).expect("closed"));
     broker.server.publish_to("old", &Publication { topic: "x", payload: b"still", ..Publication::default() }).expect("room");
     assert_eq!(old.message(), b"still");
     let late = Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]);

@@ -10,7 +10,7 @@ use nlmqtt::broker::{ClientInfo, Hooks, Interest};
 use nlmqtt::client::{Event, Outcome, Publish, StopRequest};
 use nlmqtt::codec::Qos;
 use nlmqtt::config::ServerConfig;
-use nlmqtt::net::{ClientHandler, Endpoint, PathMoved, Runtime, RuntimeOptions};
+use nlmqtt::net::{ClientHandler, PathMoved, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
 use nlmqtt::stack::{DatagramProtocol, DatagramStatistics};
 
@@ -360,7 +360,7 @@ fn limits_of_newcomers_have_keys_and_are_counted() {
         stranger.send_to(&hex("01 0001 00 100C 0004 4D515454 04 02 0000 0000"), broker.address).expect("sent");
     }
     broker.wait_for("datagram_newcomers_refused", |count| count == 1);
-    let is_told = |text: &String| *text == format!("{}: newcomers turned away: 1", Endpoint::Udp(broker.address));
+    let is_told = |text: &String| *text == format!("{}: newcomers turned away: 1", broker.uri());
     assert!(told.try_iter().any(|text| is_told(&text)), "and the log says so");
     // Two of generation 2 that say nothing: each is given an id, and comes back with it.
     let mut closed = 0;
@@ -563,11 +563,11 @@ fn a_listener_that_is_dropped_and_brought_back_listens_again_although_somebody_h
     let runtime = runtime();
     let stayed = Peer::new(&runtime, &broker.uri(), &[("client_id", "stayed")]);
     stayed.outcome().expect("let in");
-    assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("asked"));
+    assert!(broker.server.remove_listener(broker.endpoint()).expect("asked"));
     let mut config = ServerConfig::default();
     config.add_listener_uri(&broker.uri()).expect("a listener");
     let again = broker.server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open again");
-    assert_eq!(again, Endpoint::Udp(broker.address));
+    assert_eq!(again, broker.endpoint());
     let late = Peer::new(&runtime, &broker.uri(), &[("client_id", "late")]);
     late.outcome().expect("let in");
     assert_eq!(broker.stat("clients_connected"), 2, "nobody had to go");

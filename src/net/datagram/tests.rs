@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use crate::base::{Budget, Duration, OutBuffer};
 use crate::net::mio::MioNet;
 use crate::net::threads::ThreadOptions;
-use crate::net::{DialOptions, DialPlan, Endpoint, LinkId, ListenerId, Net, Ready, SocketOptions};
+use crate::net::{DialOptions, DialPlan, LinkId, ListenerId, Net, Ready, SocketOptions, UdpPlace, UdpScheme};
 use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
 use crate::stack::{DatagramLimits, MakeDatagrams};
@@ -64,9 +64,10 @@ fn world_of(server: &dyn MakeDatagrams, maker: Box<dyn MakeDatagrams>, tls_versi
     let (here, mut there) = (net(), net());
     let budget = Budget::new(1 << 30);
     let options = SocketOptions { backlog: 2, ..SocketOptions::default() };
-    let (listener, bound) = there.listen_datagrams(([127, 0, 0, 1], 0).into(), &options, server, (1, LIMITS, budget.charge(0))).expect("bound");
+    let place = UdpPlace { address: ([127, 0, 0, 1], 0).into(), scheme: UdpScheme::Rudp };
+    let (listener, bound) = there.listen_datagrams(place, &options, server, (1, LIMITS, budget.charge(0))).expect("bound");
     let at = bound.socket_address().expect("UDP");
-    assert_eq!(bound, Endpoint::Udp(at));
+    assert_eq!(bound.to_string(), format!("rudp://{at}"));
     let plan = DialPlan { remote: at, host: "localhost".to_owned(), options: DialOptions::default() };
     World { here, there, listener, at, plan, maker, tls_version, budget, ready: Vec::new() }
 }
