@@ -3303,11 +3303,11 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *c
                                                        uint32_t silent_timeout_s);
 
 /**
- * Keys rudp_raw and rudp_raw_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
+ * Keys rudp_bare and rudp_bare_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
  * that are believed to be where such packets come from, while others get no more bytes than they send (NULL: those of this host only). Copied. CONFIG: not
  * such a list, or a build without reliable UDP.
  */
-nlmqtt_status nlmqtt_listener_config_set_rudp_raw(nlmqtt_listener_config *config,
+nlmqtt_status nlmqtt_listener_config_set_rudp_bare(nlmqtt_listener_config *config,
                                                   bool enabled,
                                                   const char *trusted);
 
@@ -4146,7 +4146,7 @@ nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
 
 /**
  * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "rudp://[::1]:14567" or "unix:///run/mqtt.sock", copied into
- * `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for
+ * `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP and UDP, 128 for a Unix socket. Never waits. NOT_FOUND as for
  * nlmqtt_server_listener_port.
  */
 nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,

@@ -90,13 +90,13 @@ fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'s
     let (is_rudp, is_bare) = (listener.transport.underlay == Underlay::Rudp, listener.transport.underlay == Underlay::Udp);
     let (options, has_tls) = (&listener.rudp, listener.transport.tls);
     // TLS is a stream, which generation 1 has not.
-    let (has_first, has_bare) = (is_rudp && !has_tls && options.has_first(), is_bare || options.raw);
+    let (has_first, has_bare) = (is_rudp && !has_tls && options.has_first(), is_bare || options.bare);
     let all = [
         (SECOND_KEYS, is_rudp, "is of reliable UDP"),
-        (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_raw"][..], is_rudp, "is of reliable UDP"),
-        (&["rudp_raw_trusted"][..], has_bare, "is of udp://, or goes with rudp_raw"),
+        (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_bare"][..], is_rudp, "is of reliable UDP"),
+        (&["rudp_bare_trusted"][..], has_bare, "is of udp://, or goes with rudp_bare"),
         (UNPROVEN_KEYS, is_rudp || is_bare, "is of reliable UDP and udp://"),
-        (&["rudp_raw"][..], !has_tls, "is without TLS"),
+        (&["rudp_bare"][..], !has_tls, "is without TLS"),
         (&["rudp_generation"][..], !has_tls || options.has_second(), "1 is without TLS"),
         (SECOND_KEYS, options.has_second(), "is of generation 2"),
         (&["rudp_gap_timeout_ms"][..], has_first, "is of generation 1"),

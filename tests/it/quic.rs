@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use nlmqtt::client::{Cause, Event, Publish, StopRequest};
 use nlmqtt::codec::Qos;
-use nlmqtt::server::Publication;
+use nlmqtt::config::ServerConfig;
+use nlmqtt::server::{Change, Publication};
 use nlmqtt::stack::{DatagramProtocol, FaultKind};
 
 use crate::datagram_broker::Broker;
@@ -305,4 +306,29 @@ fn nobody_at_the_port_and_files_that_are_renewed() {
     assert_eq!(old.message(), b"still");
     let late = Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]);
     assert_eq!(late.outcome().expect_err("closed").fault.map(|fault| fault.kind), Some(FaultKind::Refused));
+}
+
+#[cfg(feature = "rudp")]
+#[test]
+fn a_reload_keeps_the_socket_for_the_same_machine_only_and_tells_the_new_scheme() {
+    let (authority, ca) = signed();
+    let at = |uri: &str| {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri(uri).expect("a listener");
+        config
+    };
+    let broker = Broker::at(1, "rudp://127.0.0.1:0", &[]);
+    let mut config = at(&broker.uri());
+    let mut listening = vec![(config.listeners[0].clone(), broker.endpoint())];
+    let mut reload = |uri: &str| {
+        let changes = broker.server.take_config(&mut config, &mut listening, &at(uri)).expect("asked");
+        let places: Vec<String> = listening.iter().map(|(_, bound)| bound.to_string()).collect();
+        (changes, places)
+    };
+    let (bare, quic) = (format!("udp://{}", broker.address), format!("quic://{}", broker.address));
+    assert_eq!(reload(&bare), (vec![Change::Applied(format!("listener {} changed", broker.uri()))], vec![bare.clone()]));
+    let with_files = format!("{quic}?cert={}&key={}", authority.file("server.pem"), authority.file("server.key"));
+    let changed = [format!("listener {bare} closed"), format!("listener {quic} opened")].map(Change::Applied);
+    assert_eq!(reload(&with_files), (changed.to_vec(), vec![quic.clone()]));
+    Peer::new(&runtime(), &quic, &[("ca_file", &ca)]).outcome().expect("let in");
 }

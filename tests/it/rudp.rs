@@ -58,7 +58,7 @@ fn bare_packets_go_both_ways_at_a_port_of_their_own_or_beside_reliable_udp() {
     for version in ["3.1.1", "5"] {
         Broker::at(2, "udp://127.0.0.1:0", &[]).carries_both_ways(&[("version", version)], 8_000, 2);
     }
-    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_bare=true", &[]);
     broker.carries_both_ways(&[("version", "3.1.1")], 8_000, 1);
     let runtime = runtime();
     let bare = Peer::new(&runtime, &format!("udp://{}", broker.address), &[("client_id", "bare"), ("version", "3.1.1")]);
@@ -486,7 +486,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 
 #[test]
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
-    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_bare=true", &[]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
     let told = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output().expect("python3 is there");
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
@@ -504,7 +504,7 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
         ("rudp", "rudp_window=1", "rudp_window: '1' is not a number from 8192"),
         ("rudp", "rudp_reset_key=xyz", "32 hexadecimal digits"),
         ("udp", "rudp_generation=2", "rudp_generation is of reliable UDP"),
-        ("rudp", "rudp_raw_trusted=::1", "rudp_raw_trusted is of udp://"),
+        ("rudp", "rudp_bare_trusted=::1", "rudp_bare_trusted is of udp://"),
         ("rudp", "rudp_generation=1&rudp_congestion=cubic", "rudp_congestion is of generation 2"),
         ("rudp", "rudp_generation=2&rudp_gap_timeout_ms=7", "rudp_gap_timeout_ms is of generation 1"),
         ("rudp", "rudp_generation=2&rudp_max_unproven=7", "rudp_max_unproven is of generation 1"),
@@ -515,7 +515,7 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
         let error = ServerConfig::default().add_listener_uri(&uri).expect_err(&uri).to_string();
         assert!(error.contains(reason), "{uri}: {error}");
     }
-    let with_bare_packets = "rudp://127.0.0.1:0?rudp_generation=2&rudp_raw=true&rudp_max_unproven=7";
+    let with_bare_packets = "rudp://127.0.0.1:0?rudp_generation=2&rudp_bare=true&rudp_max_unproven=7";
     ServerConfig::default().add_listener_uri(with_bare_packets).expect("they go together");
     struct Nobody;
     impl nlmqtt::net::ClientHandler for Nobody {

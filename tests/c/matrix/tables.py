@@ -167,7 +167,7 @@ MAY_BE_NULL = {
     "listener_config_get.len_out", "listener_config_set_mount_point.mount_point", "listener_config_set_addresses.allow",
     "listener_config_set_addresses.deny", "listener_config_set_client_certificates.ca_file", "listener_config_set_client_certificates.crl_file",
     "listener_config_set_tls.alpn", "listener_config_set_websocket.paths", "listener_config_set_websocket.origins",
-    "listener_config_set_proxy.trusted", "listener_config_set_rudp_raw.trusted", "listener_config_set_unix_file.owner", "server_add_listener_config.port_out",
+    "listener_config_set_proxy.trusted", "listener_config_set_rudp_bare.trusted", "listener_config_set_unix_file.owner", "server_add_listener_config.port_out",
     "client_config_set_proxy.uri", "client_config_set_proxy.username", "client_config_set_proxy.password", "client_config_set_websocket_path.path",
     "server_control.parameters", "server_add_listener.port_out", "server_retained_set.properties",
     "server_retained_clear.count_out", "server_publish.properties", "server_subscribe.free_fn",

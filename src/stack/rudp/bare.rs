@@ -25,7 +25,7 @@ use crate::base::{Duration, Instant};
 use crate::stack::{Fault, FaultKind};
 
 /// The largest packet that is sent: what stock peers have room for.
-pub(crate) const RAW_PACKET_BYTES_MAX: usize = 8_192;
+pub(crate) const BARE_PACKET_BYTES_MAX: usize = 8_192;
 /// Bytes that wait to be read.
 const BYTES_MAX: usize = 128 << 10;
 /// The network makes copies; for so long a CONNECT that comes again is one.
@@ -47,7 +47,7 @@ pub enum Took {
 }
 
 #[derive(Debug)]
-pub struct Raw {
+pub struct Bare {
     role: Role,
     way: Way,
     is_over: bool,
@@ -68,7 +68,7 @@ pub struct Raw {
     statistics: Statistics,
 }
 
-impl Raw {
+impl Bare {
     /// A client's side: there is nobody to ask first.
     pub fn calling(now: Instant, way: Way, options: &Arc<Options>) -> Self {
         Self::new(now, Role::Client, way, options, &[])
@@ -76,13 +76,13 @@ impl Raw {
 
     /// A listener's side, for a datagram that is an MQTT CONNECT.
     pub fn called(now: Instant, way: Way, packet: &[u8], options: &Arc<Options>) -> Self {
-        let mut raw = Self::new(now, Role::Listener, way, options, packet);
+        let mut bare = Self::new(now, Role::Listener, way, options, packet);
         if !options.is_believed(way.remote.ip()) {
-            raw.allowance = Some(0);
+            bare.allowance = Some(0);
         }
-        raw.earn(packet.len());
-        raw.take(packet);
-        raw
+        bare.earn(packet.len());
+        bare.take(packet);
+        bare
     }
 
     fn new(now: Instant, role: Role, way: Way, options: &Options, packet: &[u8]) -> Self {
@@ -91,7 +91,7 @@ impl Raw {
             way,
             is_over: false,
             is_finishing: false,
-            cutter: Cutter::new(options.send_bytes_max as usize, RAW_PACKET_BYTES_MAX),
+            cutter: Cutter::new(options.send_bytes_max as usize, BARE_PACKET_BYTES_MAX),
             unread: Unread::default(),
             allowance: None,
             first_packet: fingerprint(packet),
@@ -237,7 +237,7 @@ impl Raw {
 
     /// The statistics, with what stands elsewhere.
     pub fn statistics(&self) -> Statistics {
-        Statistics { packets_refused: self.cutter.refused, frame_bytes: RAW_PACKET_BYTES_MAX as u16, ..self.statistics }
+        Statistics { packets_refused: self.cutter.refused, frame_bytes: BARE_PACKET_BYTES_MAX as u16, ..self.statistics }
     }
 }
 
