@@ -2996,7 +2996,7 @@ nlmqtt_status nlmqtt_client_config_each_key(nlmqtt_key_fn each,
 
 /**
  * Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what
- * cannot work together. OK: there is none; CONFIG: there are, and the last error has a line for each.
+ * cannot work together; `problem` may free `config`. OK: there is none; CONFIG: there are, and the last error has a line for each.
  */
 nlmqtt_status nlmqtt_client_config_check(const nlmqtt_client_config *config,
                                          nlmqtt_problem_fn problem,
@@ -3303,11 +3303,11 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *c
                                                        uint32_t silent_timeout_s);
 
 /**
- * Keys rudp_raw and rudp_raw_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
+ * Keys rudp_bare and rudp_bare_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
  * that are believed to be where such packets come from, while others get no more bytes than they send (NULL: those of this host only). Copied. CONFIG: not
  * such a list, or a build without reliable UDP.
  */
-nlmqtt_status nlmqtt_listener_config_set_rudp_raw(nlmqtt_listener_config *config,
+nlmqtt_status nlmqtt_listener_config_set_rudp_bare(nlmqtt_listener_config *config,
                                                   bool enabled,
                                                   const char *trusted);
 
@@ -3938,7 +3938,7 @@ nlmqtt_status nlmqtt_server_config_load_connstr(nlmqtt_server_config *config,
 
 /**
  * Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK:
- * there is none; CONFIG: there are, and the last error has a line for each. Files of TLS are read at the start, not here.
+ * there is none; CONFIG: there are, and the last error has a line for each. `problem` may free `config`. Files of TLS are read at the start, not here.
  */
 nlmqtt_status nlmqtt_server_config_check(const nlmqtt_server_config *config,
                                          nlmqtt_problem_fn problem,
@@ -4145,8 +4145,8 @@ nlmqtt_status nlmqtt_server_listener_port(const nlmqtt_server *server,
                                           uint16_t *port_out);
 
 /**
- * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into
- * `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for
+ * The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "rudp://[::1]:14567" or "unix:///run/mqtt.sock", copied into
+ * `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP and UDP, 128 for a Unix socket. Never waits. NOT_FOUND as for
  * nlmqtt_server_listener_port.
  */
 nlmqtt_status nlmqtt_server_listener_address(const nlmqtt_server *server,

@@ -169,7 +169,7 @@ fn of_options(mut way: WaySettings, version: crate::codec::Version, keep_alive_s
     }
     match way.rudp.generation {
         _ if version != crate::codec::Version::V5 => {}
-        Generation::Raw => {}
+        Generation::Neither => {}
         Generation::One => return Err(Error::Invalid("rudp_generation=1 is spoken with MQTT 3.1.1 only".to_owned())),
         Generation::Auto | Generation::Two => way.rudp.generation = Generation::Two,
     }

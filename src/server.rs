@@ -395,7 +395,7 @@ impl Server {
     /// who have stayed.
     fn shard_for(&self, options: &ListenerOptions) -> Result<(&Runtime, ServerKey), Error> {
         #[cfg(feature = "datagram")]
-        if let Endpoint::Udp(address) = options.endpoint {
+        if let Endpoint::Udp(net::UdpPlace { address, .. }) = options.endpoint {
             for (runtime, key) in &self.shards {
                 if runtime.request(ANSWER_WAIT, move |worker| worker.keeps_socket_at(address))? {
                     return Ok((runtime, *key));

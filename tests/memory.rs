@@ -329,37 +329,15 @@ fn a_burst_leaves_nothing_behind() {
 mod tls {
     use nlmqtt::base::Budget;
     use nlmqtt::stack::tls::{ClientTls, ClientTlsOptions, Roots, ServerTls, ServerTlsOptions};
-    use nlmqtt::stack::{ClientCertificate, Ends, Identity, Place, Recipe, Stack, TlsVersion};
+    use nlmqtt::stack::{Ends, Place, Recipe, Stack};
 
     use super::{Arc, held};
 
     fn recipes() -> (Recipe, Recipe) {
         let own = rcgen::generate_simple_self_signed(vec!["server.example".to_owned()]).expect("signed");
         let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
-        let server = ServerTls::new(&ServerTlsOptions {
-            certificates: certificate.as_bytes(),
-            key: key.as_bytes(),
-            ca: None,
-            client_certificate: ClientCertificate::None,
-            revoked: None,
-            identity: Identity::None,
-            version_min: TlsVersion::V12,
-            alpn: &[],
-            clock: || 1_800_000_000,
-        });
-        let client = ClientTls::new(&ClientTlsOptions {
-            roots: Roots::DangerAnybody,
-            certificates: None,
-            key: None,
-            sign: None,
-            server_name: None,
-            pins: Vec::new(),
-            revoked: None,
-            version_min: TlsVersion::V12,
-            alpn: &[],
-            clock: || 1_800_000_000,
-            clock_floor_s: 0,
-        });
+        let server = ServerTls::new(&ServerTlsOptions::new(certificate.as_bytes(), key.as_bytes(), || 1_800_000_000));
+        let client = ClientTls::new(&ClientTlsOptions::new(Roots::DangerAnybody, || 1_800_000_000));
         let recipe = |make| Recipe::default().with(Place::Tls, make);
         (recipe(Arc::new(server.expect("whole"))), recipe(Arc::new(client.expect("whole"))))
     }

@@ -116,10 +116,10 @@ public:
     {
         return detail::answer(nlmqtt_listener_config_set_rudp_patience(get(), gap_timeout_ms, silent_timeout_s));
     }
-    /** Keys rudp_raw and rudp_raw_trusted. */
-    returns<void> set_rudp_raw(bool enabled, c_text trusted = nullptr)
+    /** Keys rudp_bare and rudp_bare_trusted. */
+    returns<void> set_rudp_bare(bool enabled, c_text trusted = nullptr)
     {
-        return detail::answer(nlmqtt_listener_config_set_rudp_raw(get(), enabled, trusted));
+        return detail::answer(nlmqtt_listener_config_set_rudp_bare(get(), enabled, trusted));
     }
     /** Key dscp. */
     returns<void> set_dscp(uint8_t dscp) { return detail::answer(nlmqtt_listener_config_set_dscp(get(), dscp)); }

@@ -364,7 +364,7 @@ pub(super) static KEYS: &[ListenerKey] = &[
     #[cfg(feature = "rudp")]
     plain!(
         "rudp_rate_newcomers",
-        rudp.first_generation_per_second,
+        rudp.newcomers_per_source_per_second,
         1,
         1000000,
         "generation 1 and udp://: CONNECTs, those of MQTT and generation 1's own, of one address in a second; beyond, they are dropped"
@@ -396,12 +396,12 @@ pub(super) static KEYS: &[ListenerKey] = &[
         write: |listener, text| Some(listener.rudp.silent_timeout = core::time::Duration::from_secs(number(1, 86_400, text)?)),
     },
     #[cfg(feature = "rudp")]
-    flag!("rudp_raw", rudp.raw, "reliable UDP: bare packets are taken at this port, too (udp://), which anybody can forge"),
+    flag!("rudp_bare", rudp.bare, "reliable UDP: bare packets are taken at this port, too (udp://), which anybody can forge"),
     #[cfg(feature = "rudp")]
     networks!(
-        "rudp_raw_trusted",
-        rudp.raw_trusted,
-        "udp:// and rudp_raw: from there addresses are believed, as those of this host are; others get no more bytes than come from them"
+        "rudp_bare_trusted",
+        rudp.bare_trusted,
+        "udp:// and rudp_bare: from there addresses are believed, as those of this host are; others get no more bytes than come from them"
     ),
     plain!("backlog", socket.backlog, 1, 65535, "connections that wait to be accepted; the kernel may allow fewer"),
     ListenerKey {

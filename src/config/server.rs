@@ -94,13 +94,13 @@ fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'s
     let (is_rudp, is_bare) = (listener.transport.underlay == Underlay::Rudp, listener.transport.underlay == Underlay::Udp);
     let (options, has_tls) = (&listener.rudp, listener.transport.tls);
     // TLS is a stream, which generation 1 has not.
-    let (has_first, has_bare) = (is_rudp && !has_tls && options.has_first(), is_bare || options.raw);
+    let (has_first, has_bare) = (is_rudp && !has_tls && options.has_first(), is_bare || options.bare);
     let all = [
         (SECOND_KEYS, is_rudp, "is of reliable UDP"),
-        (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_raw"][..], is_rudp, "is of reliable UDP"),
-        (&["rudp_raw_trusted"][..], has_bare, "is of udp://, or goes with rudp_raw"),
+        (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_bare"][..], is_rudp, "is of reliable UDP"),
+        (&["rudp_bare_trusted"][..], has_bare, "is of udp://, or goes with rudp_bare"),
         (UNPROVEN_KEYS, is_rudp || is_bare, "is of reliable UDP and udp://"),
-        (&["rudp_raw"][..], !has_tls, "is without TLS"),
+        (&["rudp_bare"][..], !has_tls, "is without TLS"),
         (&["rudp_generation"][..], !has_tls || options.has_second(), "1 is without TLS"),
         (SECOND_KEYS, options.has_second(), "is of generation 2"),
         (&["rudp_gap_timeout_ms"][..], has_first, "is of generation 1"),
@@ -167,9 +167,7 @@ impl ServerConfig {
         let endpoints = match uri.transport.underlay {
             Underlay::Unix => vec![Endpoint::Unix(uri.host.clone().into())],
             Underlay::InProcess => vec![Endpoint::Memory(uri.host.clone())],
-            #[cfg(feature = "datagram")]
-            Underlay::Quic | Underlay::Rudp | Underlay::Udp => uri.listen_addresses()?.into_iter().map(Endpoint::Udp).collect(),
-            _ => uri.listen_addresses()?.into_iter().map(Endpoint::Tcp).collect(),
+            _ => uri.listen_addresses()?.into_iter().map(|address| Endpoint::of(address, uri.transport)).collect(),
         };
         self.add_endpoints(endpoints, listener, &uri)
     }
@@ -510,7 +508,7 @@ mod tests {
             )
             .expect("legal");
         let places: Vec<_> = config.listeners.iter().map(|listener| listener.endpoint.to_string()).collect();
-        assert_eq!(places, ["udp://127.0.0.1:14567", "udp://[::1]:14567"]);
+        assert_eq!(places, ["quic://127.0.0.1:14567", "quic://[::1]:14567"]);
         let quic = config.listeners[0].quic;
         assert_eq!((quic.idle_timeout.as_secs(), quic.keepalive.as_secs(), quic.early_data), (90, 30, false));
         assert_eq!((quic.probe_bytes_max, quic.congestion), (0, crate::stack::CongestionControl::NewReno));

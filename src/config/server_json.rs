@@ -38,7 +38,7 @@ fn uri_of(listener: &ListenerOptions) -> String {
         Endpoint::Unix(path) => encode(&path.to_string_lossy()),
         Endpoint::Memory(name) => name.clone(),
         #[cfg(feature = "datagram")]
-        Endpoint::Udp(address) => address.to_string(),
+        Endpoint::Udp(place) => place.address.to_string(),
     };
     format!("{}://{place}{mark}{}", scheme_name(listener.transport), query.join("&"))
 }

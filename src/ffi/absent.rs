@@ -129,7 +129,7 @@ absent! {
     nlmqtt_listener_config_set_rudp_newcomers,
     nlmqtt_listener_config_set_rudp_patience,
     nlmqtt_listener_config_set_rudp_rates,
-    nlmqtt_listener_config_set_rudp_raw,
+    nlmqtt_listener_config_set_rudp_bare,
     nlmqtt_listener_config_set_tcp,
     nlmqtt_listener_config_set_tls,
     nlmqtt_listener_config_set_unix_file,

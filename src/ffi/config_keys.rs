@@ -97,8 +97,8 @@ pub(crate) fn each_key<T: Default>(keys: &'static [Key<T>], each: nlmqtt_key_fn,
 }
 
 /// Tells every problem; `Err`: there are some, the text has a line for each.
-pub(crate) fn tell_problems(problems: &[Problem], each: nlmqtt_problem_fn, user_data: *mut c_void) -> Outcome {
-    for problem in problems {
+pub(crate) fn tell_problems(problems: Vec<Problem>, each: nlmqtt_problem_fn, user_data: *mut c_void) -> Outcome {
+    for problem in &problems {
         let text = terminated(problem.error.to_string().replace('\0', " ").as_bytes());
         let suggestion = problem.error.suggestion().map(|text| terminated(text.replace('\0', " ").as_bytes()));
         let told = nlmqtt_problem {
@@ -111,7 +111,7 @@ pub(crate) fn tell_problems(problems: &[Problem], each: nlmqtt_problem_fn, user_
             unsafe { each(user_data, &raw const told) }
         }
     }
-    problems_to_failure(problems)
+    problems_to_failure(&problems)
 }
 
 /// Every problem in the text, a line each.
@@ -145,12 +145,12 @@ pub unsafe extern "C" fn nlmqtt_client_config_each_key(each: nlmqtt_key_fn, user
 }
 
 /// Tells every problem of a client's configuration to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what
-/// cannot work together. OK: there is none; CONFIG: there are, and the last error has a line for each.
+/// cannot work together; `problem` may free `config`. OK: there is none; CONFIG: there are, and the last error has a line for each.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_client_config_check(config: *const nlmqtt_client_config, problem: nlmqtt_problem_fn, user_data: *mut c_void) -> nlmqtt_status {
     fence(|| {
         let nlmqtt_client_config(config, problems) = unsafe { reference(config, "config") }?;
-        if problems.is_empty() { tell_problems(&config.check(), problem, user_data) } else { tell_problems(problems, problem, user_data) }
+        tell_problems(if problems.is_empty() { config.check() } else { problems.clone() }, problem, user_data)
     })
 }
 

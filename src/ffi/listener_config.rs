@@ -303,12 +303,12 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_patience(
     set(config, &[("rudp_gap_timeout_ms", unless_zero(gap_timeout_ms)), ("rudp_silent_timeout_s", unless_zero(silent_timeout_s))])
 }
 
-/// Keys rudp_raw and rudp_raw_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
+/// Keys rudp_bare and rudp_bare_trusted: bare packets in datagrams (udp://) are taken at this port, too, which anybody can forge; and the addresses or networks
 /// that are believed to be where such packets come from, while others get no more bytes than they send (NULL: those of this host only). Copied. CONFIG: not
 /// such a list, or a build without reliable UDP.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_raw(config: *mut nlmqtt_listener_config, enabled: bool, trusted: *const c_char) -> nlmqtt_status {
-    change(config, |listener| put(listener, &[("rudp_raw", Some(enabled.to_string())), unsafe { setting("rudp_raw_trusted", trusted, "trusted") }?]))
+pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_bare(config: *mut nlmqtt_listener_config, enabled: bool, trusted: *const c_char) -> nlmqtt_status {
+    change(config, |listener| put(listener, &[("rudp_bare", Some(enabled.to_string())), unsafe { setting("rudp_bare_trusted", trusted, "trusted") }?]))
 }
 
 /// Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.

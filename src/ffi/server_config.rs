@@ -142,14 +142,11 @@ impl nlmqtt_server_config {
 }
 
 /// Tells every problem to `problem` (may be NULL), on this thread: those of the last file or JSON, or else what cannot work together. OK:
-/// there is none; CONFIG: there are, and the last error has a line for each. Files of TLS are read at the start, not here.
+/// there is none; CONFIG: there are, and the last error has a line for each. `problem` may free `config`. Files of TLS are read at the start, not here.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_config_check(config: *const nlmqtt_server_config, problem: nlmqtt_problem_fn, user_data: *mut c_void) -> nlmqtt_status {
     fence(|| {
         let config = unsafe { reference(config, "config") }?;
-        if config.problems.is_empty() {
-            return tell_problems(&config.config.check(), problem, user_data);
-        }
-        tell_problems(&config.problems, problem, user_data)
+        tell_problems(if config.problems.is_empty() { config.config.check() } else { config.problems.clone() }, problem, user_data)
     })
 }

@@ -215,8 +215,8 @@ pub unsafe extern "C" fn nlmqtt_server_listener_port(server: *const nlmqtt_serve
     }
 }
 
-/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "[::1]:1883" or "unix:///run/mqtt.sock", copied into
-/// `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP, 128 for a Unix socket. Never waits. NOT_FOUND as for
+/// The address in use by the listener at `index` as text, such as "127.0.0.1:1883", "rudp://[::1]:14567" or "unix:///run/mqtt.sock", copied into
+/// `buf` and cut to `cap` bytes with the NUL; 64 are enough for TCP and UDP, 128 for a Unix socket. Never waits. NOT_FOUND as for
 /// nlmqtt_server_listener_port.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_server_listener_address(server: *const nlmqtt_server, index: usize, buf: *mut c_char, cap: usize) -> nlmqtt_status {

@@ -71,15 +71,6 @@ impl From<ServerAddress> for Remote {
 }
 
 impl Remote {
-    /// What an address of it is.
-    fn place(&self) -> fn(SocketAddr) -> Endpoint {
-        #[cfg(feature = "datagram")]
-        if self.recipe.datagrams().is_some() {
-            return Endpoint::Udp;
-        }
-        Endpoint::Tcp
-    }
-
     /// The name and port that are dialled.
     pub fn dialled(&self) -> (&str, u16) {
         self.through.as_ref().map_or((&self.address.host, self.address.port), |(name, port)| (name, *port))
@@ -423,8 +414,8 @@ impl<N: Net> Worker<N> {
         host.connection = Connection::None;
         match addresses {
             Ok(addresses) if !addresses.is_empty() => {
-                let place = host.servers[host.server].place();
-                let endpoints: Vec<_> = addresses.into_iter().map(place).collect();
+                let transport = host.servers[host.server].address.transport;
+                let endpoints: Vec<_> = addresses.into_iter().map(|address| Endpoint::of(address, transport)).collect();
                 self.dial_next(client, endpoints.into_iter());
             }
             _ => self.client_lost(client, Cause::Names),
@@ -454,7 +445,7 @@ impl<N: Net> Worker<N> {
     fn dial_one(&mut self, client: ClientKey, endpoint: &Endpoint) -> io::Result<LinkId> {
         let host = &mut self.clients[client];
         #[cfg(feature = "datagram")]
-        if let Endpoint::Udp(remote) = *endpoint {
+        if let Endpoint::Udp(super::UdpPlace { address: remote, .. }) = *endpoint {
             let server = &host.servers[host.server];
             let make = server.recipe.datagrams().ok_or(io::ErrorKind::Unsupported)?;
             let plan = super::DialPlan { remote, host: server.address.host.clone(), options: host.dial_options.clone() };

@@ -1,9 +1,14 @@
 //! Places where somebody listens, and what can be said of a socket before anything goes over it.
 
 use core::fmt;
+#[cfg(feature = "datagram")]
+use core::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::layers::Transport;
+#[cfg(feature = "datagram")]
+use super::layers::Underlay;
 use crate::base::PeerProcess;
 
 /// Where a listener is, or where a client goes to.
@@ -17,16 +22,103 @@ pub enum Endpoint {
     Memory(String),
     /// UDP, with a machine of datagrams on it.
     #[cfg(feature = "datagram")]
-    Udp(SocketAddr),
+    Udp(UdpPlace),
+}
+
+/// A UDP port, and what goes over it. The port is the place: with another scheme it is the same one.
+#[cfg(feature = "datagram")]
+#[derive(Clone, Copy, Debug)]
+pub struct UdpPlace {
+    /// Its address.
+    pub address: SocketAddr,
+    /// What goes over it; to be told.
+    pub scheme: UdpScheme,
+}
+
+#[cfg(feature = "datagram")]
+impl PartialEq for UdpPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
+#[cfg(feature = "datagram")]
+impl Eq for UdpPlace {}
+
+#[cfg(feature = "datagram")]
+impl Hash for UdpPlace {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address.hash(state);
+    }
+}
+
+#[cfg(feature = "datagram")]
+impl fmt::Display for UdpPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.name(), self.address)
+    }
+}
+
+/// What can go over UDP, by the scheme of its URI.
+#[cfg(feature = "datagram")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum UdpScheme {
+    Quic,
+    Rudp,
+    Rudps,
+    Udp,
+}
+
+#[cfg(feature = "datagram")]
+impl UdpScheme {
+    const ALL: [Self; 4] = [Self::Quic, Self::Rudp, Self::Rudps, Self::Udp];
+
+    /// That of a transport; `None`: it does not go over UDP.
+    fn of(transport: Transport) -> Option<Self> {
+        match transport.underlay {
+            Underlay::Quic => Some(Self::Quic),
+            Underlay::Rudp if transport.tls => Some(Self::Rudps),
+            Underlay::Rudp => Some(Self::Rudp),
+            Underlay::Udp => Some(Self::Udp),
+            Underlay::Tcp | Underlay::Unix | Underlay::InProcess => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Rudp => "rudp",
+            Self::Rudps => "rudps",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// The place a text names as `Display` writes it.
+    fn place(text: &str) -> Option<UdpPlace> {
+        let (name, address) = text.split_once("://")?;
+        let scheme = Self::ALL.into_iter().find(|scheme| scheme.name() == name)?;
+        Some(UdpPlace { address: address.parse().ok()?, scheme })
+    }
 }
 
 impl Endpoint {
+    /// An address, for this transport over TCP or UDP.
+    pub fn of(address: SocketAddr, transport: Transport) -> Self {
+        #[cfg(feature = "datagram")]
+        if let Some(scheme) = UdpScheme::of(transport) {
+            return Self::Udp(UdpPlace { address, scheme });
+        }
+        let _ = transport;
+        Self::Tcp(address)
+    }
+
     /// Its address, if it is one of TCP or UDP.
     pub fn socket_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
             #[cfg(feature = "datagram")]
-            Self::Udp(address) => Some(*address),
+            Self::Udp(place) => Some(place.address),
             Self::Unix(_) | Self::Memory(_) => None,
         }
     }
@@ -44,8 +136,8 @@ impl Endpoint {
     /// The place a text names as `Display` writes it.
     pub fn parse(text: &str) -> Option<Self> {
         #[cfg(feature = "datagram")]
-        if let Some(address) = text.strip_prefix(UDP) {
-            return address.parse().ok().map(Self::Udp);
+        if let Some(place) = UdpScheme::place(text) {
+            return Some(Self::Udp(place));
         }
         match (text.strip_prefix(UNIX), text.strip_prefix(MEMORY)) {
             (Some(path), _) => path.starts_with('/').then(|| Self::Unix(path.into())),
@@ -57,8 +149,6 @@ impl Endpoint {
 
 const UNIX: &str = "unix://";
 const MEMORY: &str = "inproc://";
-#[cfg(feature = "datagram")]
-const UDP: &str = "udp://";
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
@@ -66,7 +156,7 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// `127.0.0.1:1883`, `[::1]:1883`, `unix:///run/mqtt.sock`, `inproc://broker`.
+/// `127.0.0.1:1883`, `[::1]:1883`, `rudp://127.0.0.1:14567`, `unix:///run/mqtt.sock`, `inproc://broker`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -74,7 +164,7 @@ impl fmt::Display for Endpoint {
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
             Self::Memory(name) => write!(f, "{MEMORY}{name}"),
             #[cfg(feature = "datagram")]
-            Self::Udp(address) => write!(f, "{UDP}{address}"),
+            Self::Udp(place) => place.fmt(f),
         }
     }
 }
@@ -132,7 +222,12 @@ mod tests {
             assert_eq!((endpoint.to_string().as_str(), endpoint.port(), endpoint.is_local()), (text, port, is_local));
         }
         #[cfg(feature = "datagram")]
-        assert_eq!(Endpoint::parse("udp://[::1]:7").map(|endpoint| (endpoint.to_string(), endpoint.port())), Some(("udp://[::1]:7".to_owned(), 7)));
+        for scheme in UdpScheme::ALL {
+            let text = format!("{}://[::1]:7", scheme.name());
+            let endpoint = Endpoint::parse(&text).expect("legal");
+            assert_eq!((endpoint.to_string(), endpoint.port(), endpoint.is_local()), (text, 7, true));
+            assert_eq!(Some(endpoint), Endpoint::parse("udp://[::1]:7"), "the port is the place");
+        }
         assert!(["", "unix://", "unix://x", "inproc://", "host:1", "127.0.0.1"].iter().all(|text| Endpoint::parse(text).is_none()));
         assert_eq!(Peer::default().to_string(), "local");
     }

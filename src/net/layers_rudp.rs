@@ -84,7 +84,7 @@ fn maker(options: &crate::stack::rudp::Options, transport: Transport) -> Maker {
         (options.generation, options.is_plain) = (Generation::Two, false);
     }
     if transport.underlay == Underlay::Udp {
-        options.generation = Generation::Raw;
+        options.generation = Generation::Neither;
     }
     // The keys of the standard library's maps come from the system: what is hashed with one cannot be foreseen.
     let number = || RandomState::new().build_hasher().finish();

@@ -114,6 +114,9 @@ impl Listener {
     /// Other rules and layers for whoever comes from now on; the socket stays as it is.
     pub fn change(&mut self, now: Instant, options: &ListenerOptions, recipe: Recipe) {
         self.recipe = recipe;
+        if let Some(address) = self.bound.socket_address() {
+            self.bound = Endpoint::of(address, options.transport);
+        }
         self.has_proxy_header = options.proxy != ProxyPolicy::Off;
         self.proxies = if self.has_proxy_header || options.transport.websocket { options.proxy_trusted.clone() } else { Networks::default() };
         self.rules = Arc::new(options.rules.clone());

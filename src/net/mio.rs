@@ -29,7 +29,7 @@ use super::transport::{read_all, write_all};
 use super::unix;
 use super::write::write_slices;
 #[cfg(feature = "datagram")]
-use super::{About, Charge, DatagramLimits, DatagramWatch, DialPlan, MakeDatagrams};
+use super::{About, Charge, DatagramLimits, DatagramWatch, DialPlan, MakeDatagrams, UdpPlace};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, ListenerId, Net, Peer, Ready, SocketOptions, sockets};
 use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
 
@@ -479,12 +479,12 @@ impl Net for MioNet {
     #[cfg(feature = "datagram")]
     fn listen_datagrams(
         &mut self,
-        address: SocketAddr,
+        place: UdpPlace,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
         of_server: (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
-        self.listen_udp(address, options, make, of_server)
+        self.listen_udp(place, options, make, of_server)
     }
 
     #[cfg(feature = "datagram")]

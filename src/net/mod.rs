@@ -81,6 +81,8 @@ pub use client_path::PathMoved;
 pub use datagram::DialPlan;
 pub use dispatch::{EVENTS_MAX, EventStatistics};
 pub use endpoint::{Endpoint, Peer, SocketOptions};
+#[cfg(feature = "datagram")]
+pub use endpoint::{UdpPlace, UdpScheme};
 pub use error::Error;
 pub use inbox::Inbox;
 pub use journal::{LogSequence, MemoryJournal};
@@ -212,12 +214,12 @@ pub trait Net: 'static {
     #[cfg(feature = "datagram")]
     fn listen_datagrams(
         &mut self,
-        address: SocketAddr,
+        place: UdpPlace,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
         of_server: (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
-        let _ = (address, options, make, of_server);
+        let _ = (place, options, make, of_server);
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -175,11 +175,11 @@ impl<N: Net> Worker<N> {
 
     fn open_listener(&mut self, server: ServerKey, options: &ListenerOptions, recipe: &Recipe) -> io::Result<(ListenerId, Endpoint)> {
         #[cfg(feature = "datagram")]
-        if let (Endpoint::Udp(address), Some(make)) = (&options.endpoint, recipe.datagrams()) {
+        if let (Endpoint::Udp(place), Some(make)) = (&options.endpoint, recipe.datagrams()) {
             let shard = &mut self.servers[server].shard;
             let seed = shard.draw_seed();
             let of_server = (seed, datagram_limits(shard, options), shard.budget().charge(0));
-            return self.net.listen_datagrams(*address, &options.socket, &**make, of_server);
+            return self.net.listen_datagrams(*place, &options.socket, &**make, of_server);
         }
         let _ = (server, recipe);
         self.net.listen(&options.endpoint, &options.socket)

@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::config::ServerConfig;
-use crate::net::{Endpoint, Error, ListenerOptions};
+use crate::net::{Endpoint, Error, ListenerOptions, Underlay};
 
 /// Where a server listens: what was asked for, and what it is.
 pub type Listening = (ListenerOptions, Endpoint);
@@ -18,9 +18,10 @@ pub enum Change {
     Failed(String),
 }
 
-/// Other rules for the same socket: who waits to be accepted need not be turned away.
+/// Other rules for the same socket: who waits to be accepted need not be turned away. QUIC has another machine on it than what else goes over UDP.
 fn is_same_socket(one: &ListenerOptions, other: &ListenerOptions) -> bool {
-    one.endpoint == other.endpoint && one.socket == other.socket
+    let is_quic = |options: &ListenerOptions| options.transport.underlay == Underlay::Quic;
+    one.endpoint == other.endpoint && one.socket == other.socket && is_quic(one) == is_quic(other)
 }
 
 impl Server {
@@ -63,6 +64,8 @@ impl Server {
                         other
                     }
                 };
+                // The same socket, perhaps under another scheme.
+                let address = address.socket_address().map_or(address, |bound| Endpoint::of(bound, in_force.transport));
                 listening.push((in_force, address));
                 continue;
             }

@@ -216,7 +216,8 @@ static MAYBE_UNUSED void expect_packet(const char *file, int line, int socket_fd
     exit(1);
 }
 
-static MAYBE_UNUSED int dial(uint16_t port)
+/* A connection to 127.0.0.1, or -1. */
+static MAYBE_UNUSED int try_dial(uint16_t port)
 {
     struct sockaddr_in address;
     struct timeval limit;
@@ -229,7 +230,16 @@ static MAYBE_UNUSED int dial(uint16_t port)
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(connect(socket_fd, (struct sockaddr *)&address, sizeof address) == 0);
+    if (connect(socket_fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return socket_fd;
+    close(socket_fd);
+    return -1;
+}
+
+static MAYBE_UNUSED int dial(uint16_t port)
+{
+    int socket_fd = try_dial(port);
+    CHECK(socket_fd >= 0);
     return socket_fd;
 }
 
@@ -250,6 +260,27 @@ static MAYBE_UNUSED void send_connect(int socket_fd, int level, const char *clie
         put_text(&packet, username);
     if (password)
         put_text(&packet, password);
+    send_packet(socket_fd, &packet);
+}
+
+/* CONNECT of MQTT 5 with properties, without keep-alive; and with a will if there is a topic. */
+static MAYBE_UNUSED void send_connect5(int socket_fd, const char *client_id, bool is_clean, const char *properties, size_t len, const char *will_topic)
+{
+    struct packet packet;
+    packet.first = 0x10;
+    packet.len = 0;
+    put_text(&packet, "MQTT");
+    put_u8(&packet, 5);
+    put_u8(&packet, (is_clean ? 2u : 0u) | (will_topic ? 4u : 0u));
+    put_u16(&packet, 0);
+    put_u8(&packet, (unsigned)len);
+    put_bytes(&packet, properties, len);
+    put_text(&packet, client_id);
+    if (will_topic) {
+        put_u8(&packet, 0);
+        put_text(&packet, will_topic);
+        put_text(&packet, "gone");
+    }
     send_packet(socket_fd, &packet);
 }
 

@@ -322,4 +322,17 @@ static inline nlmqtt_client *client_with(nlmqtt_runtime *runtime, const nlmqtt_c
     return record->client;
 }
 
+/* A client with these options, which are freed, comes to its server. */
+static inline void is_let_in(nlmqtt_client_config *config)
+{
+    struct record record;
+    record_init(&record);
+    client_with(NULL, config, &record);
+    CHECK_OK(nlmqtt_client_start(record.client));
+    CHECK_OK(nlmqtt_client_connect_wait(record.client, 20000));
+    nlmqtt_client_free(record.client);
+    record_end(&record);
+    nlmqtt_client_config_free(config);
+}
+
 #endif

@@ -123,7 +123,7 @@ static void bare_packets_are_served_where_they_are_asked_for(void)
     speaks(config_at("udp", port, "version=3.1.1"), 8000);
     speaks(config_at("udp", port, "version=5"), 8000);
     nlmqtt_server_free(server);
-    server = server_at(NULL, "rudp://127.0.0.1:0?rudp_raw=true", &port);
+    server = server_at(NULL, "rudp://127.0.0.1:0?rudp_bare=true", &port);
     speaks(config_at("udp", port, "version=3.1.1"), 8000);
     speaks(config_at("rudp", port, "version=3.1.1"), 8000);
     nlmqtt_server_free(server);
@@ -167,7 +167,7 @@ static void what_cannot_be_is_refused(void)
     }
     CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "mqtt://127.0.0.1:0?rudp_window=65536"));
     CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_window=65536"));
-    CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_raw=true"));
+    CHECK_STATUS(NLMQTT_CONFIG, nlmqtt_server_config_add_listener(server_config, "udp://127.0.0.1:0?rudp_bare=true"));
     /* The first generation carries MQTT 3.1.1. */
     CHECK_OK(nlmqtt_client_config_add_server(config, "rudp://127.0.0.1:1?version=5&rudp_generation=1", 0));
     CHECK(nlmqtt_client_new(NULL, config, NULL, &client) != NLMQTT_OK && client == NULL);

@@ -36,17 +36,6 @@ static nlmqtt_client_config *config_at(const char *scheme, uint16_t port)
     return config;
 }
 
-static void is_let_in(nlmqtt_client_config *config)
-{
-    record_init(&record);
-    client_with(NULL, config, &record);
-    CHECK_OK(nlmqtt_client_start(record.client));
-    CHECK_OK(nlmqtt_client_connect_wait(record.client, 20000));
-    nlmqtt_client_free(record.client);
-    record_end(&record);
-    nlmqtt_client_config_free(config);
-}
-
 static void is_kept_out(nlmqtt_client_config *config, nlmqtt_status status)
 {
     record_init(&record);

@@ -37,17 +37,6 @@ static nlmqtt_client_config *config_at(const char *before, uint16_t port, const 
     return config;
 }
 
-static void is_let_in(nlmqtt_client_config *config)
-{
-    record_init(&record);
-    client_with(NULL, config, &record);
-    CHECK_OK(nlmqtt_client_start(record.client));
-    CHECK_OK(nlmqtt_client_connect_wait(record.client, 20000));
-    nlmqtt_client_free(record.client);
-    record_end(&record);
-    nlmqtt_client_config_free(config);
-}
-
 static void is_kept_out(nlmqtt_client_config *config, int32_t cause, nlmqtt_status status, const char *text)
 {
     record_init(&record);

@@ -394,7 +394,7 @@ static void limits_of_reliable_udp_are_set_and_held(void)
     OK(nlmqtt_listener_config_set_rudp_newcomers(listener, 7, 0, 9));
     OK(nlmqtt_listener_config_set_rudp_rates(listener, 11, 0));
     OK(nlmqtt_listener_config_set_rudp_patience(listener, 0, 12));
-    OK(nlmqtt_listener_config_set_rudp_raw(listener, true, "10.0.0.0/8"));
+    OK(nlmqtt_listener_config_set_rudp_bare(listener, true, "10.0.0.0/8"));
     expect_value(listener, "rudp_max_half_open", "7");
     expect_value(listener, "rudp_max_half_open_per_source", "32");
     expect_value(listener, "rudp_max_unproven", "9");
@@ -402,8 +402,8 @@ static void limits_of_reliable_udp_are_set_and_held(void)
     expect_value(listener, "rudp_rate_resets", "0");
     expect_value(listener, "rudp_gap_timeout_ms", "20000");
     expect_value(listener, "rudp_silent_timeout_s", "12");
-    expect_value(listener, "rudp_raw", "true");
-    expect_value(listener, "rudp_raw_trusted", "10.0.0.0/8");
+    expect_value(listener, "rudp_bare", "true");
+    expect_value(listener, "rudp_bare_trusted", "10.0.0.0/8");
     nlmqtt_server_free(serve_with(listener, &port));
 }
 
@@ -494,7 +494,7 @@ static void what_cannot_be_used_says_what_its_key_says(void)
     expect_error(nlmqtt_listener_config_set_rudp_newcomers(listener, 0, 10001, 0), "rudp_max_half_open_per_source: ");
     expect_error(nlmqtt_listener_config_set_rudp_rates(listener, 0, 0), "rudp_rate_newcomers: ");
     expect_error(nlmqtt_listener_config_set_rudp_patience(listener, 60001, 0), "rudp_gap_timeout_ms: ");
-    expect_error(nlmqtt_listener_config_set_rudp_raw(listener, false, "here"), "rudp_raw_trusted: ");
+    expect_error(nlmqtt_listener_config_set_rudp_bare(listener, false, "here"), "rudp_bare_trusted: ");
     expect_error(nlmqtt_listener_config_set_unix_file(listener, 01000, NULL), "mode: ");
     expect_error(nlmqtt_listener_config_set_uri(listener, "mqtt://127.0.0.1?colour=red"), "unknown key 'colour'");
     CHECK_EQ(nlmqtt_listener_config_set_uri(listener, "smoke://127.0.0.1"), NLMQTT_CONFIG);

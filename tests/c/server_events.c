@@ -454,15 +454,7 @@ static void a_message_too_large_for_its_client_is_told(void)
     hooks.dropped = on_dropped;
     server = serve(NULL, &hooks, &port);
     client = dial(port);
-    packet.first = 0x10;
-    packet.len = 0;
-    put_text(&packet, "MQTT");
-    put_u8(&packet, 5);
-    put_u8(&packet, 2);
-    put_u16(&packet, 0);
-    put_bytes(&packet, "\5\x27\0\0\0\x40", 6);
-    put_text(&packet, "small");
-    send_packet(client, &packet);
+    send_connect5(client, "small", true, "\x27\0\0\0\x40", 5, NULL);
     CHECK_EQ(read_packet(client, &packet), 0x20);
     OK(nlmqtt_server_subscribe_client(server, "small", "#", 1));
     memset(text, 'x', sizeof text);

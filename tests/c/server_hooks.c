@@ -230,15 +230,7 @@ static void exchange(int later)
     hooks.authenticate = on_authenticate;
     server = serve(NULL, &hooks, &port);
     client = dial(port);
-    packet.first = 0x10;
-    packet.len = 0;
-    put_text(&packet, "MQTT");
-    put_u8(&packet, 5);
-    put_u8(&packet, 2);
-    put_u16(&packet, 0);
-    put_bytes(&packet, "\4\x15\0\1M", 5);
-    put_text(&packet, "scram");
-    send_packet(client, &packet);
+    send_connect5(client, "scram", true, "\x15\0\1M", 4, NULL);
     complete(server, &plan, 1);
     EXPECT(client, 0xF0, "\x18\x0A\x15\0\1M\x16\0\3one", 12);
     packet.first = 0xF0;

@@ -170,10 +170,10 @@ static void listeners(nlmqtt::server_config &server)
     datagrams.set_rudp_newcomers(2, 3, 4);
     datagrams.set_rudp_rates(5, 6);
     datagrams.set_rudp_patience(7, 8);
-    datagrams.set_rudp_raw(true, "10.0.0.0/8");
+    datagrams.set_rudp_bare(true, "10.0.0.0/8");
     const char *const limits[][2] = {{"rudp_max_half_open", "2"}, {"rudp_max_half_open_per_source", "3"}, {"rudp_max_unproven", "4"},
         {"rudp_rate_newcomers", "5"}, {"rudp_rate_resets", "6"}, {"rudp_gap_timeout_ms", "7"}, {"rudp_silent_timeout_s", "8"},
-        {"rudp_raw", "true"}, {"rudp_raw_trusted", "10.0.0.0/8"}};
+        {"rudp_bare", "true"}, {"rudp_bare_trusted", "10.0.0.0/8"}};
     for (const auto &row : limits)
         CHECK(datagrams.value(row[0]) == row[1]);
     listener.set_unix_file(0640);

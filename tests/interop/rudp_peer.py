@@ -2,7 +2,7 @@
 """Peers of reliable UDP, written from src/stack/rudp/WIRE.md alone and on nothing but sockets: a client of generation 1 as stock ones
 are, the least client of generation 2 (section 8: one frame at a time, no window, no sizes to try), and one of bare packets (section 10).
 
-    rudp_peer.py PORT [SEED]    speaks MQTT with a broker at this port of the loopback interface (rudp://, rudp_raw=true), in both
+    rudp_peer.py PORT [SEED]    speaks MQTT with a broker at this port of the loopback interface (rudp://, rudp_bare=true), in both
                                 generations, with losses, and in bare packets
 
 tests/it/rudp.rs runs it against the broker of the library."""

@@ -33,7 +33,7 @@ class OurBroker(Broker):
         if not super()._accepts():
             return False
         with open(os.path.join(self.directory, "broker.log")) as log:
-            self.quic_port = int(next(line for line in log if "ready" in line).split("udp://127.0.0.1:")[1].split()[0])
+            self.quic_port = int(next(line for line in log if "ready" in line).split("quic://127.0.0.1:")[1].split()[0])
         return True
 
 

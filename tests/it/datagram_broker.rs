@@ -36,9 +36,9 @@ impl Broker {
         let runtime = Runtime::new(&RuntimeOptions { workers, ..RuntimeOptions::default() }).expect("a runtime");
         let server = Server::with_hooks(&runtime, config.options_in_force(), hooks).expect("a server");
         let endpoint = server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open");
-        assert!(endpoint.to_string().starts_with("udp://127.0.0.1:"), "{endpoint}");
-        let Endpoint::Udp(address) = endpoint else { panic!("{endpoint}") };
+        let address = endpoint.socket_address().expect("of UDP");
         let scheme = uri.split("://").next().expect("a scheme").to_owned();
+        assert_eq!(endpoint.to_string(), format!("{scheme}://127.0.0.1:{}", address.port()));
         Self { server, address, config, scheme, _runtime: runtime }
     }
 
@@ -57,6 +57,11 @@ impl Broker {
 
     pub fn uri(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::parse(&self.uri()).expect("a place")
     }
 
     /// Every QoS both ways, with payloads of this size, for clients that come one after the other.

@@ -181,12 +181,12 @@ fn a_listener_that_comes_back_while_somebody_has_stayed_finds_its_socket_on_what
         let old = peer(&runtime, &relay, scheme, &files, &[]);
         let again = |server: &Server| -> Result<Endpoint, Error> {
             let mut options = broker.config.listener_in_force(&broker.config.listeners[0]);
-            options.endpoint = Endpoint::Udp(broker.address);
+            options.endpoint = broker.endpoint();
             server.add_listener(options)
         };
         for _ in 0..3 {
-            assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("asked"), "{scheme}");
-            assert_eq!(again(&broker.server).unwrap_or_else(|error| panic!("{scheme}: {error}")), Endpoint::Udp(broker.address));
+            assert!(broker.server.remove_listener(broker.endpoint()).expect("asked"), "{scheme}");
+            assert_eq!(again(&broker.server).unwrap_or_else(|error| panic!("{scheme}: {error}")), broker.endpoint());
         }
         assert!(again(&broker.server).is_err(), "{scheme}: it listens there");
         let second = Relay::to(broker.address);

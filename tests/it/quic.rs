@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use nlmqtt::client::{Cause, Event, Publish, StopRequest};
 use nlmqtt::codec::Qos;
-use nlmqtt::net::Endpoint;
-use nlmqtt::server::Publication;
+use nlmqtt::config::ServerConfig;
+use nlmqtt::server::{Change, Publication};
 use nlmqtt::stack::{DatagramProtocol, FaultKind};
-use rcgen::{SerialNumber, date_time_ymd};
 
 use crate::datagram_broker::Broker;
 use crate::relay::{Relay, udp};
@@ -42,11 +41,7 @@ fn every_qos_and_large_messages_go_both_ways_wherever_a_client_is_at_home() {
 #[test]
 fn every_fault_of_a_server_has_a_kind_of_its_own_over_quic_too() {
     let (authority, stranger) = (Authority::new("authority"), Authority::new("stranger"));
-    authority.sign("good", &["127.0.0.1"], |params| params.serial_number = Some(SerialNumber::from(7)));
-    authority.sign("old", &["127.0.0.1"], |params| (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)));
-    authority.sign("young", &["127.0.0.1"], |params| params.not_before = date_time_ymd(2090, 1, 1));
-    authority.sign("other", &["elsewhere.example"], |_| {});
-    authority.revoke(7);
+    authority.sign_flawed();
     let (ca, foreign, crl) = (authority.file("ca.pem"), stranger.file("ca.pem"), authority.file("crl.pem"));
     let runtime = runtime();
     let rows: [(&str, &[(&str, &str)], Result<(), FaultKind>); 11] = [
@@ -239,7 +234,7 @@ fn quic_has_a_limit_of_connections_of_its_own() {
     // A reload raises it for the same socket.
     let mut options = broker.config.listener_in_force(&broker.config.listeners[0]);
     options.quic_max_connections = 3;
-    assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
+    assert!(broker.server.change_listener(broker.endpoint(), options).expect("changed"));
     peer("third").outcome().expect("let in");
 }
 
@@ -332,14 +327,39 @@ fn nobody_at_the_port_and_files_that_are_renewed() {
         std::fs::copy(other.file(&format!("server.{ending}")), authority.file(&format!("server.{ending}"))).expect("copied");
     }
     let options = broker.config.listener_in_force(&broker.config.listeners[0]);
-    assert!(broker.server.change_listener(Endpoint::Udp(broker.address), options).expect("changed"));
+    assert!(broker.server.change_listener(broker.endpoint(), options).expect("changed"));
     Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]).outcome().expect("the new one");
     broker.server.publish_to("old", &Publication { topic: "x", payload: b"on", ..Publication::default() }).expect("room");
     assert_eq!(old.message(), b"on");
     // A listener that is closed takes nobody in, and keeps whom it has.
-    assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("closed"));
+    assert!(broker.server.remove_listener(broker.endpoint()).expect("closed"));
     broker.server.publish_to("old", &Publication { topic: "x", payload: b"still", ..Publication::default() }).expect("room");
     assert_eq!(old.message(), b"still");
     let late = Peer::new(&runtime, &broker.uri(), &[("ca_file", &other.file("ca.pem"))]);
     assert_eq!(late.outcome().expect_err("closed").fault.map(|fault| fault.kind), Some(FaultKind::Refused));
+}
+
+#[cfg(feature = "rudp")]
+#[test]
+fn a_reload_keeps_the_socket_for_the_same_machine_only_and_tells_the_new_scheme() {
+    let (authority, ca) = signed();
+    let at = |uri: &str| {
+        let mut config = ServerConfig::default();
+        config.add_listener_uri(uri).expect("a listener");
+        config
+    };
+    let broker = Broker::at(1, "rudp://127.0.0.1:0", &[]);
+    let mut config = at(&broker.uri());
+    let mut listening = vec![(config.listeners[0].clone(), broker.endpoint())];
+    let mut reload = |uri: &str| {
+        let changes = broker.server.take_config(&mut config, &mut listening, &at(uri)).expect("asked");
+        let places: Vec<String> = listening.iter().map(|(_, bound)| bound.to_string()).collect();
+        (changes, places)
+    };
+    let (bare, quic) = (format!("udp://{}", broker.address), format!("quic://{}", broker.address));
+    assert_eq!(reload(&bare), (vec![Change::Applied(format!("listener {} changed", broker.uri()))], vec![bare.clone()]));
+    let with_files = format!("{quic}?cert={}&key={}", authority.file("server.pem"), authority.file("server.key"));
+    let changed = [format!("listener {bare} closed"), format!("listener {quic} opened")].map(Change::Applied);
+    assert_eq!(reload(&with_files), (changed.to_vec(), vec![quic.clone()]));
+    Peer::new(&runtime(), &quic, &[("ca_file", &ca)]).outcome().expect("let in");
 }

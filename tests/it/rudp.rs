@@ -10,7 +10,7 @@ use nlmqtt::broker::{ClientInfo, Hooks, Interest};
 use nlmqtt::client::{Event, Outcome, Publish, StopRequest};
 use nlmqtt::codec::Qos;
 use nlmqtt::config::ServerConfig;
-use nlmqtt::net::{ClientHandler, Endpoint, PathMoved, Runtime, RuntimeOptions};
+use nlmqtt::net::{ClientHandler, PathMoved, Runtime, RuntimeOptions};
 use nlmqtt::server::{Publication, Server};
 use nlmqtt::stack::{DatagramProtocol, DatagramStatistics};
 
@@ -58,7 +58,7 @@ fn bare_packets_go_both_ways_at_a_port_of_their_own_or_beside_reliable_udp() {
     for version in ["3.1.1", "5"] {
         Broker::at(2, "udp://127.0.0.1:0", &[]).carries_both_ways(&[("version", version)], 8_000, 2);
     }
-    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_bare=true", &[]);
     broker.carries_both_ways(&[("version", "3.1.1")], 8_000, 1);
     let runtime = runtime();
     let bare = Peer::new(&runtime, &format!("udp://{}", broker.address), &[("client_id", "bare"), ("version", "3.1.1")]);
@@ -360,7 +360,7 @@ fn limits_of_newcomers_have_keys_and_are_counted() {
         stranger.send_to(&hex("01 0001 00 100C 0004 4D515454 04 02 0000 0000"), broker.address).expect("sent");
     }
     broker.wait_for("datagram_newcomers_refused", |count| count == 1);
-    let is_told = |text: &String| *text == format!("{}: newcomers turned away: 1", Endpoint::Udp(broker.address));
+    let is_told = |text: &String| *text == format!("{}: newcomers turned away: 1", broker.uri());
     assert!(told.try_iter().any(|text| is_told(&text)), "and the log says so");
     // Two of generation 2 that say nothing: each is given an id, and comes back with it.
     let mut closed = 0;
@@ -486,7 +486,7 @@ fn a_restarted_listener_is_known_again_by_its_key_at_once() {
 
 #[test]
 fn a_peer_written_from_the_wire_document_speaks_with_the_broker() {
-    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_raw=true", &[]);
+    let broker = Broker::at(1, "rudp://127.0.0.1:0?rudp_bare=true", &[]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/rudp_peer.py");
     let told = std::process::Command::new("python3").args(["-B", script, &broker.address.port().to_string()]).output().expect("python3 is there");
     let (out, errors) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
@@ -504,7 +504,7 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
         ("rudp", "rudp_window=1", "rudp_window: '1' is not a number from 8192"),
         ("rudp", "rudp_reset_key=xyz", "32 hexadecimal digits"),
         ("udp", "rudp_generation=2", "rudp_generation is of reliable UDP"),
-        ("rudp", "rudp_raw_trusted=::1", "rudp_raw_trusted is of udp://"),
+        ("rudp", "rudp_bare_trusted=::1", "rudp_bare_trusted is of udp://"),
         ("rudp", "rudp_generation=1&rudp_congestion=cubic", "rudp_congestion is of generation 2"),
         ("rudp", "rudp_generation=2&rudp_gap_timeout_ms=7", "rudp_gap_timeout_ms is of generation 1"),
         ("rudp", "rudp_generation=2&rudp_max_unproven=7", "rudp_max_unproven is of generation 1"),
@@ -515,7 +515,7 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
         let error = ServerConfig::default().add_listener_uri(&uri).expect_err(&uri).to_string();
         assert!(error.contains(reason), "{uri}: {error}");
     }
-    let with_bare_packets = "rudp://127.0.0.1:0?rudp_generation=2&rudp_raw=true&rudp_max_unproven=7";
+    let with_bare_packets = "rudp://127.0.0.1:0?rudp_generation=2&rudp_bare=true&rudp_max_unproven=7";
     ServerConfig::default().add_listener_uri(with_bare_packets).expect("they go together");
     struct Nobody;
     impl nlmqtt::net::ClientHandler for Nobody {
@@ -563,11 +563,11 @@ fn a_listener_that_is_dropped_and_brought_back_listens_again_although_somebody_h
     let runtime = runtime();
     let stayed = Peer::new(&runtime, &broker.uri(), &[("client_id", "stayed")]);
     stayed.outcome().expect("let in");
-    assert!(broker.server.remove_listener(Endpoint::Udp(broker.address)).expect("asked"));
+    assert!(broker.server.remove_listener(broker.endpoint()).expect("asked"));
     let mut config = ServerConfig::default();
     config.add_listener_uri(&broker.uri()).expect("a listener");
     let again = broker.server.add_listener(config.listener_in_force(&config.listeners[0])).expect("open again");
-    assert_eq!(again, Endpoint::Udp(broker.address));
+    assert_eq!(again, broker.endpoint());
     let late = Peer::new(&runtime, &broker.uri(), &[("client_id", "late")]);
     late.outcome().expect("let in");
     assert_eq!(broker.stat("clients_connected"), 2, "nobody had to go");

@@ -61,6 +61,15 @@ impl Authority {
         certificate
     }
 
+    /// Of servers: a good one, which is revoked, one that is over, one that is not valid yet, and another's.
+    pub fn sign_flawed(&self) {
+        self.sign("good", &["127.0.0.1"], |params| params.serial_number = Some(SerialNumber::from(7)));
+        self.sign("old", &["127.0.0.1"], |params| (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)));
+        self.sign("young", &["127.0.0.1"], |params| params.not_before = date_time_ymd(2090, 1, 1));
+        self.sign("other", &["elsewhere.example"], |_| {});
+        self.revoke(7);
+    }
+
     /// A list of revoked certificates.
     pub fn revoke(&self, serial: u64) {
         let revoked = RevokedCertParams {
@@ -236,11 +245,7 @@ fn clients_and_servers_speak_tls_of_both_versions_and_large_messages_arrive_whol
 #[test]
 fn every_fault_of_a_server_has_a_kind_of_its_own() {
     let (authority, stranger) = (Authority::new("authority"), Authority::new("stranger"));
-    authority.sign("good", &["127.0.0.1"], |params| params.serial_number = Some(SerialNumber::from(7)));
-    authority.sign("old", &["127.0.0.1"], |params| (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)));
-    authority.sign("young", &["127.0.0.1"], |params| params.not_before = date_time_ymd(2090, 1, 1));
-    authority.sign("other", &["elsewhere.example"], |_| {});
-    authority.revoke(7);
+    authority.sign_flawed();
     let (ca, foreign, crl) = (authority.file("ca.pem"), stranger.file("ca.pem"), authority.file("crl.pem"));
     let runtime = runtime();
     let young_s = "3786912000"; // 2090

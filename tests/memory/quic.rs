@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use nlmqtt::base::{Duration, Instant, Rng};
 use nlmqtt::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use nlmqtt::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
-use nlmqtt::stack::{Birth, ClientCertificate, ConnectionId, DatagramEndpoint, DatagramEvent, DatagramLimits};
-use nlmqtt::stack::{Identity, MakeDatagrams, Received, TlsVersion, Transmit};
+use nlmqtt::stack::{Birth, ConnectionId, DatagramEndpoint, DatagramEvent, DatagramLimits};
+use nlmqtt::stack::{MakeDatagrams, Received, Transmit};
 
 use super::held;
 
@@ -34,31 +34,9 @@ fn makers() -> (ServerQuic, ClientQuic) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let pem = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name").self_signed(&key).expect("signed").pem();
     let key = key.serialize_pem();
-    let tls = ServerTlsOptions {
-        certificates: pem.as_bytes(),
-        key: key.as_bytes(),
-        ca: None,
-        client_certificate: ClientCertificate::None,
-        revoked: None,
-        identity: Identity::None,
-        version_min: TlsVersion::V13,
-        alpn: &[],
-        clock: || 0,
-    };
+    let tls = ServerTlsOptions::new(pem.as_bytes(), key.as_bytes(), || 0);
     let server = ServerQuic::new(&tls, &QuicOptions::of_listener()).expect("it can be made");
-    let tls = ClientTlsOptions {
-        roots: Roots::DangerAnybody,
-        certificates: None,
-        key: None,
-        sign: None,
-        server_name: None,
-        pins: Vec::new(),
-        revoked: None,
-        version_min: TlsVersion::V13,
-        alpn: &[],
-        clock: || 0,
-        clock_floor_s: 0,
-    };
+    let tls = ClientTlsOptions::new(Roots::DangerAnybody, || 0);
     (server, ClientQuic::new(&tls, &QuicOptions { early_data: false, ..QuicOptions::default() }).expect("it can be made"))
 }
 

@@ -162,11 +162,8 @@ mod quic {
     use nlmqtt::base::{Instant, Rng};
     use nlmqtt::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
     use nlmqtt::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
-    use nlmqtt::stack::{
-        Birth, ClientCertificate, CongestionControl, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics,
-        Fault, Identity,
-    };
-    use nlmqtt::stack::{MakeDatagrams, Received, TlsVersion, Transmit};
+    use nlmqtt::stack::{Birth, CongestionControl, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent, DatagramLimits, DatagramStatistics, Fault};
+    use nlmqtt::stack::{MakeDatagrams, Received, Transmit};
 
     use crate::world::{Way, World, limits};
 
@@ -201,30 +198,8 @@ mod quic {
         let certificate = rcgen::CertificateParams::new(vec!["server".to_owned()]).expect("a name").self_signed(&key).expect("signed").pem();
         let (epoch, key) = (std::time::Instant::now(), key.serialize_pem());
         let clock = || 1_800_000_000;
-        let server = ServerTlsOptions {
-            certificates: certificate.as_bytes(),
-            key: key.as_bytes(),
-            ca: None,
-            client_certificate: ClientCertificate::None,
-            revoked: None,
-            identity: Identity::None,
-            version_min: TlsVersion::V13,
-            alpn: &[],
-            clock,
-        };
-        let client = ClientTlsOptions {
-            roots: Roots::Pem(certificate.as_bytes()),
-            certificates: None,
-            key: None,
-            sign: None,
-            server_name: None,
-            pins: Vec::new(),
-            revoked: None,
-            version_min: TlsVersion::V13,
-            alpn: &[],
-            clock,
-            clock_floor_s: 0,
-        };
+        let server = ServerTlsOptions::new(certificate.as_bytes(), key.as_bytes(), clock);
+        let client = ClientTlsOptions::new(Roots::Pem(certificate.as_bytes()), clock);
         let quic = |options: QuicOptions| QuicOptions {
             probe_bytes_max: if is_least { 0 } else { options.probe_bytes_max },
             congestion: if is_least { CongestionControl::NewReno } else { options.congestion },

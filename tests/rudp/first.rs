@@ -386,7 +386,7 @@ fn who_does_not_know_the_session_of_a_live_peer_does_not_take_its_place() {
         assert!(table.comes(&data(sequence, &other_hello())).is_empty(), "neither asked for a proof nor acknowledged");
     }
     assert!(table.after(Duration::from_secs(5)).is_empty() && !has_ended(&table));
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (1, 3));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (1, 3));
     assert_eq!(table.comes(&data(2, &hex("C0 00"))), [ack(2)]);
     assert_eq!(table.read(id), hex("C0 00"), "and nothing of it was delivered");
 }
@@ -418,7 +418,7 @@ fn a_newcomer_that_gives_no_proof_goes_and_has_to_call_again() {
     let repeated = table.after(Duration::from_secs(9));
     assert!(!repeated.is_empty() && repeated.iter().all(|frame| probes.contains(frame)), "it is asked again");
     assert!(table.after(Duration::from_secs(60)).len() <= 2, "and no more when its time is over");
-    assert_eq!((table.endpoint.memory_bytes(), table.endpoint.counters().first_refused), (before, 1));
+    assert_eq!((table.endpoint.memory_bytes(), table.endpoint.counters().unproven_refused), (before, 1));
     for probe in &probes {
         table.comes(&[2, probe[1], probe[2], 0]);
     }
@@ -429,7 +429,7 @@ fn a_newcomer_that_gives_no_proof_goes_and_has_to_call_again() {
     for guess in [1, 2, 3] {
         table.comes(&ack(0x7000 + guess));
     }
-    assert_eq!(table.endpoint.counters().first_refused, 2);
+    assert_eq!(table.endpoint.counters().unproven_refused, 2);
     for probe in &probes {
         table.comes(&[2, probe[1], probe[2], 0]);
     }
@@ -503,15 +503,15 @@ fn what_was_acknowledged_behind_a_gap_is_not_lost_with_the_end() {
 
 #[test]
 fn unproven_max_and_the_rate_of_a_source_are_limits() {
-    let options = Options { unproven_max: 4, first_generation_per_second: 6, ..Options::default() };
+    let options = Options { unproven_max: 4, newcomers_per_source_per_second: 6, ..Options::default() };
     let mut table = Table::new(&options, true);
     for port in 0..10 {
         table.stock.set_port(1_000 + port);
         table.comes(&data(1, HELLO));
     }
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (4, 6));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (4, 6));
     let answered = (0..10).filter(|_| !table.comes(&hex("03 00 00 00")).is_empty()).count();
-    assert_eq!((answered, table.endpoint.counters().first_refused), (2, 14));
+    assert_eq!((answered, table.endpoint.counters().unproven_refused), (2, 14));
     table.after(Duration::from_secs(11));
     assert_eq!(table.events.iter().filter(|(_, event)| matches!(event, Event::Ended(_))).count(), 4);
 }
@@ -552,7 +552,7 @@ fn what_stock_peers_ignore_is_ignored() {
     let mut first = Table::new(&one(), true);
     let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
     assert_eq!(first.comes(&connect), [hex("04 00 00 00")]);
-    assert!(first.comes(&hex(crate::raw::PING)).is_empty(), "RESET is of generation 2");
+    assert!(first.comes(&hex(crate::bare::PING)).is_empty(), "RESET is of generation 2");
     assert_eq!((first.endpoint.connections(), first.endpoint.counters().unknown), (0, 1));
 }
 

@@ -153,7 +153,7 @@ fn connections_max_refuses_one_more_with_a_reason() {
     }
     world.run(Duration::from_millis(1));
     assert_eq!(world.events[SERVER].iter().filter(|(_, event)| matches!(event, Event::Failed { .. })).count(), 64);
-    assert_eq!(world.endpoints[SERVER].counters().first_refused, 1_000);
+    assert_eq!(world.endpoints[SERVER].counters().unproven_refused, 1_000);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn an_old_frame_from_elsewhere_moves_nobody_and_a_new_one_asks_first() {
 
 #[test]
 fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
-    let mut world = World::new(3, Way::default(), [&Options::default(), &Options { raw: true, ..Options::default() }]);
+    let mut world = World::new(3, Way::default(), [&Options::default(), &Options { bare: true, ..Options::default() }]);
     let tape = taped(&mut world, CLIENT);
     let (client, server) = connected(&mut world);
     for side in [CLIENT, SERVER] {
@@ -349,7 +349,7 @@ fn random_and_mutated_frames_do_nothing_and_leave_nothing() {
 
 #[test]
 fn a_flood_of_generation_1_turns_away_nobody_of_generation_2() {
-    let options = Options { first_generation_per_second: 1_000, ..Options::default() };
+    let options = Options { newcomers_per_source_per_second: 1_000, ..Options::default() };
     let mut endpoint = endpoint(1, &options, true);
     let now = nlmqtt::base::Instant::START + Duration::from_secs(1);
     let mut comes = |from, bytes: &[u8]| endpoint.receive(now, &nlmqtt::stack::Received { from, to: None, ecn: 0, bytes });
@@ -367,7 +367,7 @@ fn a_flood_of_generation_1_turns_away_nobody_of_generation_2() {
     let [of_first, of_second] = answers;
     assert!(of_second == 100 && (64..=256).contains(&of_first), "{answers:?}");
     let counters = endpoint.counters();
-    assert!(counters.first_refused >= 9_000 && counters.refused == 0, "{counters:?}");
+    assert!(counters.unproven_refused >= 9_000 && counters.refused == 0, "{counters:?}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! UDP sockets among the other sockets of a worker.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::Interest;
@@ -11,7 +10,7 @@ use super::{DialPlan, bind};
 use crate::base::Charge;
 use crate::net::mio::MioNet;
 use crate::net::places::Slot;
-use crate::net::{DialOptions, Endpoint, LinkId, ListenerId, Net, SocketOptions};
+use crate::net::{DialOptions, Endpoint, LinkId, ListenerId, Net, SocketOptions, UdpPlace};
 use crate::stack::{About, Birth, DatagramLimits, DatagramWatch, MakeDatagrams};
 
 impl MioNet {
@@ -24,24 +23,24 @@ impl MioNet {
     /// As [`Net::listen_datagrams`].
     pub fn listen_udp(
         &mut self,
-        address: SocketAddr,
+        place: UdpPlace,
         options: &SocketOptions,
         make: &dyn MakeDatagrams,
         (seed, limits, charge): (u64, DatagramLimits, Charge),
     ) -> io::Result<(ListenerId, Endpoint)> {
         // A configuration may drop a listener and bring it back, and somebody may have stayed.
-        if let Some(place) = self.datagrams.listen_again(address, make, limits, options.backlog) {
-            return Ok((ListenerId(place), Endpoint::Udp(address)));
+        if let Some(index) = self.datagrams.listen_again(place.address, make, limits, options.backlog) {
+            return Ok((ListenerId(index), Endpoint::Udp(place)));
         }
-        let mut bound = bind(address, &DialOptions::default())?;
+        let mut bound = bind(place.address, &DialOptions::default())?;
         if make.may_fragment() {
             bound.let_fragment()?;
         }
-        let local = bound.local();
+        let local = UdpPlace { address: bound.local(), ..place };
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
-        let place = self.insert_udp(bound.socket())?;
-        self.datagrams.listen(place, (bound, charge), machine, options.backlog);
-        Ok((ListenerId(place), Endpoint::Udp(local)))
+        let index = self.insert_udp(bound.socket())?;
+        self.datagrams.listen(index, (bound, charge), machine, options.backlog);
+        Ok((ListenerId(index), Endpoint::Udp(local)))
     }
 
     /// As [`Net::about`].

@@ -8,10 +8,10 @@ use rcgen::{CertificateParams, KeyPair};
 use crate::base::{Budget, Duration, OutBuffer};
 use crate::net::mio::MioNet;
 use crate::net::threads::ThreadOptions;
-use crate::net::{DialOptions, DialPlan, Endpoint, LinkId, ListenerId, Net, Ready, SocketOptions};
+use crate::net::{DialOptions, DialPlan, LinkId, ListenerId, Net, Ready, SocketOptions, UdpPlace, UdpScheme};
 use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
-use crate::stack::{ClientCertificate, DatagramLimits, Identity, MakeDatagrams, TlsVersion};
+use crate::stack::{DatagramLimits, MakeDatagrams};
 
 const LIMITS: DatagramLimits =
     DatagramLimits { connections_max: 9, handshakes_max: 9, handshakes_per_source_max: 9, handshake_timeout: Duration::from_secs(9) };
@@ -39,31 +39,9 @@ fn world() -> World {
     let key = KeyPair::generate().expect("a key");
     let pem = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name").self_signed(&key).expect("signed").pem();
     let key = key.serialize_pem();
-    let tls = ServerTlsOptions {
-        certificates: pem.as_bytes(),
-        key: key.as_bytes(),
-        ca: None,
-        client_certificate: ClientCertificate::None,
-        revoked: None,
-        identity: Identity::None,
-        version_min: TlsVersion::V13,
-        alpn: &[],
-        clock: || 0,
-    };
+    let tls = ServerTlsOptions::new(pem.as_bytes(), key.as_bytes(), || 0);
     let server = ServerQuic::new(&tls, &QuicOptions::of_listener()).expect("it can be made");
-    let tls = ClientTlsOptions {
-        roots: Roots::DangerAnybody,
-        certificates: None,
-        key: None,
-        sign: None,
-        server_name: None,
-        pins: Vec::new(),
-        revoked: None,
-        version_min: TlsVersion::V13,
-        alpn: &[],
-        clock: || 0,
-        clock_floor_s: 0,
-    };
+    let tls = ClientTlsOptions::new(Roots::DangerAnybody, || 0);
     let maker = ClientQuic::new(&tls, &QuicOptions::default()).expect("it can be made");
     world_of(&server, Box::new(maker), Some("1.3"))
 }
@@ -86,9 +64,10 @@ fn world_of(server: &dyn MakeDatagrams, maker: Box<dyn MakeDatagrams>, tls_versi
     let (here, mut there) = (net(), net());
     let budget = Budget::new(1 << 30);
     let options = SocketOptions { backlog: 2, ..SocketOptions::default() };
-    let (listener, bound) = there.listen_datagrams(([127, 0, 0, 1], 0).into(), &options, server, (1, LIMITS, budget.charge(0))).expect("bound");
+    let place = UdpPlace { address: ([127, 0, 0, 1], 0).into(), scheme: UdpScheme::Rudp };
+    let (listener, bound) = there.listen_datagrams(place, &options, server, (1, LIMITS, budget.charge(0))).expect("bound");
     let at = bound.socket_address().expect("UDP");
-    assert_eq!(bound, Endpoint::Udp(at));
+    assert_eq!(bound.to_string(), format!("rudp://{at}"));
     let plan = DialPlan { remote: at, host: "localhost".to_owned(), options: DialOptions::default() };
     World { here, there, listener, at, plan, maker, tls_version, budget, ready: Vec::new() }
 }

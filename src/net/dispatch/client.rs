@@ -90,10 +90,12 @@ impl ClientSide {
 
     /// Asks for credentials; `answer` is called only if the answer comes later.
     pub fn before_connect(&mut self, server: usize, answer: impl FnOnce(Option<Credentials>) + Send + 'static) -> Asked {
+        let gauge = self.gauge.clone();
+        let ask = move |handler: &mut Box<dyn ClientHandler>| if gauge.is_closed() { None } else { handler.before_connect(server) };
         match &mut self.handler {
-            Side::Here(handler) => Asked::Answered(handler.before_connect(server)),
+            Side::Here(handler) => Asked::Answered(ask(handler)),
             Side::Dispatched(later) => {
-                later.call(move |handler| answer(handler.before_connect(server)));
+                later.call(move |handler| answer(ask(handler)));
                 Asked::Later
             }
         }

@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsage
 use super::*;
 use crate::base::{Instant, Rng};
 use crate::stack::tls::Roots;
-use crate::stack::{ClientCertificate, ConnectionId, DatagramEvent, DatagramLimits, FaultKind, Received, Transmit};
+use crate::stack::{ConnectionId, DatagramEvent, DatagramLimits, FaultKind, Received, Transmit};
 use core::net::SocketAddr;
 
 mod bounds;
@@ -32,34 +32,12 @@ fn pems() -> Pems {
 }
 
 fn server(pems: &Pems, options: QuicOptions) -> ServerQuic {
-    let tls = ServerTlsOptions {
-        certificates: pems.server.as_bytes(),
-        key: pems.key.as_bytes(),
-        ca: None,
-        client_certificate: ClientCertificate::None,
-        revoked: None,
-        identity: Identity::None,
-        version_min: TlsVersion::V12,
-        alpn: &[],
-        clock: || 1_800_000_000,
-    };
+    let tls = ServerTlsOptions::new(pems.server.as_bytes(), pems.key.as_bytes(), || 1_800_000_000);
     ServerQuic::new(&tls, &options).expect("it can be made")
 }
 
 fn client(pems: &Pems, options: QuicOptions) -> ClientQuic {
-    let tls = ClientTlsOptions {
-        roots: Roots::Pem(pems.ca.as_bytes()),
-        certificates: None,
-        key: None,
-        sign: None,
-        server_name: None,
-        pins: Vec::new(),
-        revoked: None,
-        version_min: TlsVersion::V12,
-        alpn: &[],
-        clock: || 1_800_000_000,
-        clock_floor_s: 0,
-    };
+    let tls = ClientTlsOptions::new(Roots::Pem(pems.ca.as_bytes()), || 1_800_000_000);
     ClientQuic::new(&tls, &options).expect("it can be made")
 }
 

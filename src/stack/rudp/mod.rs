@@ -5,7 +5,7 @@
 //!                         ┌ CONNECT ─ `cookie`: no state ─┐
 //!   datagram ─ `frame` ─> │ id ──────> `peer`  (gen. 2)   │ <─> bytes of the stream
 //!                         │ address ─> `first` (gen. 1)   │
-//!                         │            `raw` (no frames)  │
+//!                         │            `bare` (no frames) │
 //!                         └───────── `endpoint` ──────────┘
 //!   peer:  `incoming` numbers, order, limit · `outgoing` records, loss · `rtt` · `congestion` · `pacer` · `mtu` · `path`
 //! ```
@@ -19,6 +19,7 @@
 //! Everything here is pure: time and randomness are handed in, sockets are the host's. [`Endpoint`] is the
 //! [`DatagramEndpoint`](super::DatagramEndpoint).
 
+mod bare;
 mod congestion;
 mod cookie;
 mod cutter;
@@ -34,10 +35,10 @@ mod pacer;
 pub mod packet;
 mod path;
 mod peer;
-mod raw;
 mod ring;
 mod rtt;
 mod throttle;
+mod unread;
 
 pub use endpoint::{Counters, Endpoint, Maker};
 pub use known::KnownServers;

@@ -17,7 +17,7 @@ pub enum Generation {
     /// The second only: what a hostile network asks for.
     Two,
     /// Neither: bare packets in datagrams (`udp://`).
-    Raw,
+    Neither,
 }
 
 /// The key of reset tokens. Not shown: who has it can end anybody's connection.
@@ -77,9 +77,9 @@ pub struct Options {
     /// RESETs a second.
     pub resets_per_second: u32,
     /// A listener takes bare packets in datagrams, too.
-    pub raw: bool,
+    pub bare: bool,
     /// Bare packets: from there addresses are believed, which otherwise get no more bytes than came from them.
-    pub raw_trusted: Networks,
+    pub bare_trusted: Networks,
     /// Generation 1, and bare packets likewise: peers whose address was not proved.
     pub unproven_max: usize,
     /// Generation 1 and bare packets: a peer that was silent for so long has gone, if its MQTT keep-alive does not let it be silent longer.
@@ -89,7 +89,7 @@ pub struct Options {
     /// Generation 1: how long a missing packet is waited for.
     pub gap_timeout: Duration,
     /// Generation 1 and bare packets: bare CONNECTs and first packets a second and (hashed) source.
-    pub first_generation_per_second: u32,
+    pub newcomers_per_source_per_second: u32,
 }
 
 impl Options {
@@ -100,7 +100,7 @@ impl Options {
     }
 
     /// Bytes a peer may send at first: a first packet is looked at before anything is read.
-    pub fn first_window_bytes(&self) -> u32 {
+    pub fn opening_window_bytes(&self) -> u32 {
         self.window_bytes.max(FIRST_PACKET_BYTES_MAX as u32)
     }
 
@@ -115,13 +115,13 @@ impl Options {
     }
 
     /// Whether bare packets are.
-    pub fn has_raw(&self) -> bool {
-        self.raw || self.generation == Generation::Raw
+    pub fn has_bare(&self) -> bool {
+        self.bare || self.generation == Generation::Neither
     }
 
     /// Who sends bare packets from there is there: no datagram comes from elsewhere with an address of this host.
     pub fn is_believed(&self, ip: IpAddr) -> bool {
-        ip.to_canonical().is_loopback() || self.raw_trusted.contains(ip)
+        ip.to_canonical().is_loopback() || self.bare_trusted.contains(ip)
     }
 
     /// The largest frame that is taken.
@@ -154,13 +154,13 @@ impl Default for Options {
             redundancy: false,
             reset_key: None,
             resets_per_second: 100,
-            raw: false,
-            raw_trusted: Networks::default(),
+            bare: false,
+            bare_trusted: Networks::default(),
             unproven_max: 64,
             silent_timeout: Duration::from_secs(300),
             answer_timeout: Duration::from_secs(10),
             gap_timeout: Duration::from_secs(5),
-            first_generation_per_second: 50,
+            newcomers_per_source_per_second: 50,
         }
     }
 }

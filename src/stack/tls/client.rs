@@ -55,6 +55,25 @@ pub struct ClientTlsOptions<'a> {
     pub clock_floor_s: u64,
 }
 
+impl<'a> ClientTlsOptions<'a> {
+    /// A client without a certificate of its own.
+    pub fn new(roots: Roots<'a>, clock: WallClock) -> Self {
+        Self {
+            roots,
+            certificates: None,
+            key: None,
+            sign: None,
+            server_name: None,
+            pins: Vec::new(),
+            revoked: None,
+            version_min: TlsVersion::V12,
+            alpn: &[],
+            clock,
+            clock_floor_s: 0,
+        }
+    }
+}
+
 /// TLS of a client's connections. Sessions are resumed as long as it lives.
 pub struct ClientTls {
     config: Arc<rustls::ClientConfig>,

@@ -31,6 +31,14 @@ pub struct ServerTlsOptions<'a> {
     pub clock: WallClock,
 }
 
+impl<'a> ServerTlsOptions<'a> {
+    /// A listener that asks its clients for no certificate.
+    pub fn new(certificates: &'a [u8], key: &'a [u8], clock: WallClock) -> Self {
+        let (client_certificate, identity) = (ClientCertificate::None, Identity::None);
+        Self { certificates, key, ca: None, client_certificate, revoked: None, identity, version_min: TlsVersion::V12, alpn: &[], clock }
+    }
+}
+
 /// TLS of a listener.
 pub struct ServerTls {
     config: Arc<rustls::ServerConfig>,

@@ -35,15 +35,12 @@ fn pems() -> Pems {
 
 fn recipes(pems: &Pems, version_min: TlsVersion, client_certificate: ClientCertificate) -> (Recipe, Recipe) {
     let server = ServerTls::new(&ServerTlsOptions {
-        certificates: pems.server.as_bytes(),
-        key: pems.server_key.as_bytes(),
         ca: Some(pems.ca.as_bytes()),
         client_certificate,
-        revoked: None,
         identity: if client_certificate == ClientCertificate::Require { Identity::CommonName } else { Identity::None },
         version_min,
         alpn: &["mqtt".to_owned()],
-        clock: NOW,
+        ..ServerTlsOptions::new(pems.server.as_bytes(), pems.server_key.as_bytes(), NOW)
     });
     let client_pem = pems.client.pem();
     let sign: crate::stack::Sign = {
@@ -55,17 +52,11 @@ fn recipes(pems: &Pems, version_min: TlsVersion, client_certificate: ClientCerti
     };
     let shows = client_certificate == ClientCertificate::Require;
     let client = ClientTls::new(&ClientTlsOptions {
-        roots: Roots::Pem(pems.ca.as_bytes()),
         certificates: shows.then_some(client_pem.as_bytes()),
-        key: None,
         sign: shows.then_some(sign),
-        server_name: None,
-        pins: Vec::new(),
-        revoked: None,
         version_min,
         alpn: &["mqtt".to_owned()],
-        clock: NOW,
-        clock_floor_s: 0,
+        ..ClientTlsOptions::new(Roots::Pem(pems.ca.as_bytes()), NOW)
     });
     let (server, client) = (server.expect("whole"), client.expect("whole"));
     (Recipe::default().with(Place::Tls, Arc::new(server)), Recipe::default().with(Place::Tls, Arc::new(client)))
@@ -234,19 +225,7 @@ fn names_and_keys_are_read_in_certificates() {
 #[test]
 fn settings_that_cannot_be_used_are_named() {
     let pems = pems();
-    let options = ClientTlsOptions {
-        roots: Roots::Pem(pems.ca.as_bytes()),
-        certificates: None,
-        key: None,
-        sign: None,
-        server_name: None,
-        pins: Vec::new(),
-        revoked: None,
-        version_min: TlsVersion::V12,
-        alpn: &[],
-        clock: NOW,
-        clock_floor_s: 0,
-    };
+    let options = ClientTlsOptions::new(Roots::Pem(pems.ca.as_bytes()), NOW);
     let fails = |options: &ClientTlsOptions<'_>, word: &str| {
         let error = ClientTls::new(options).err().expect("it cannot be");
         assert!(error.contains(word), "{error}");

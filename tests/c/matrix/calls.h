@@ -98,8 +98,9 @@ static void judge(const char *call, bool is_right, nlmqtt_status status)
 }
 
 /* The server asked: also after the first time. */
-static void answer_auth(uint8_t reason)
+static void answer_auth(void *user_data, uint8_t reason)
 {
+    (void)user_data;
     if (reason == 0x18 && world.client)
         nlmqtt_client_authenticate(world.client, "that", 4);
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes C programs from include/nlmqtt.h: generate.py FOLDER makes FOLDER/matrix.c and FOLDER/nulls.c.
+"""Writes C programs from include/nlmqtt.h: generate.py FOLDER makes FOLDER/matrix.c, FOLDER/frees.c and FOLDER/nulls.c.
 
 matrix.c calls every function in every place where the library calls back (scenario.h makes the library do so), in each
-mode of a runtime: it returns, with the status that its comment promises. nulls.c calls every function with NULL in each
+mode of a runtime: it returns, with the status that its comment promises. frees.c frees, in every such place, each handle that
+is in use there (frees.h): it takes effect when the callback returns, and everything is released once. nulls.c calls every function with NULL in each
 pointer parameter in turn. A function, parameter or place that tables.py does not know ends this with a message.
 """
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import declared
 import tables
+from frees import Frees
 
 TEXT = declared.header()
 FUNCTIONS = declared.functions(TEXT)
-PLACES = [place for place in declared.places(TEXT, FUNCTIONS) if place.owner.removeprefix("nlmqtt_") not in tables.NOT_PLACES]
+EVERY_PLACE = declared.places(TEXT, FUNCTIONS)
+PLACES = [place for place in EVERY_PLACE if place.owner.removeprefix("nlmqtt_") not in tables.NOT_PLACES]
 FAULTS = []
 
 
@@ -156,6 +159,15 @@ def matrix(folder):
     write(folder, "matrix.c", lines)
 
 
+# --- frees.c
+
+
+def frees(folder):
+    owners = dict.fromkeys(place.owner for place in EVERY_PLACE if not any(f.name == place.owner for f in FUNCTIONS))
+    fills = [fill(owner, [place for place in EVERY_PLACE if place.owner == owner]) for owner in owners]
+    write(folder, "frees.c", Frees(FUNCTIONS, EVERY_PLACE, place_name, FAULTS).program(fills))
+
+
 # --- nulls.c
 
 
@@ -214,16 +226,15 @@ def main():
     folder = sys.argv[1]
     Path(folder).mkdir(parents=True, exist_ok=True)
     matrix(folder)
+    frees(folder)
     nulls(folder)
     known = {function.name for function in FUNCTIONS}
     places = {f"{short(place.owner)}.{place.name}" for place in PLACES}
-    scenario = Path(__file__).with_name("scenario.h").read_text()
-    for place in PLACES:
+    for name, called in (("scenario.h", PLACES), ("frees_scenes.h", EVERY_PLACE)):
+        scenes = Path(__file__).with_name(name).read_text()
         # A field is set by fill_*; a parameter has to be given somewhere.
-        if any(f.name == place.owner for f in FUNCTIONS) and f"on_{place_name(place)}" not in scenario:
-            FAULTS.append(f"scenario.h never uses on_{place_name(place)}")
-        elif f"fill_{short(place.owner)}(" not in scenario and not any(f.name == place.owner for f in FUNCTIONS):
-            FAULTS.append(f"scenario.h never uses fill_{short(place.owner)}")
+        wanted = [f"on_{place_name(p)}" if any(f.name == p.owner for f in FUNCTIONS) else f"fill_{short(p.owner)}(" for p in called]
+        FAULTS.extend(f"{name} never uses {what}" for what in dict.fromkeys(wanted) if what not in scenes)
     stale = [key for key in tables.VALUES if key not in USED]
     stale += [key for key in [*tables.STATUSES, *tables.RELEASES] if f"nlmqtt_{key}" not in known]
     stale += [key for key in tables.ON_ANY_THREAD if key not in places]

@@ -1,4 +1,5 @@
 /* After the calls of matrix.c: makes the library call back at every place, in each mode of a runtime. */
+#include "matrix/peers.h"
 #include "udp_relay.h"
 
 /* One round of whoever runs callbacks. */
@@ -29,59 +30,6 @@ static void await_on(nlmqtt_runtime *runtime, int place)
 static void await(int place)
 {
     await_on(world.runtime, place);
-}
-
-/* CONNECT of MQTT 5 with properties of CONNECT, and a will if there is a topic. */
-static int peer_of(uint16_t port, const char *client_id, bool is_clean, const char *properties, size_t len, const char *will_topic)
-{
-    struct packet packet;
-    int peer = dial(port);
-    packet.first = 0x10;
-    packet.len = 0;
-    put_text(&packet, "MQTT");
-    put_u8(&packet, 5);
-    put_u8(&packet, (is_clean ? 2u : 0u) | (will_topic ? 4u : 0u));
-    put_u16(&packet, 0);
-    put_u8(&packet, (unsigned)len);
-    put_bytes(&packet, properties, len);
-    put_text(&packet, client_id);
-    if (will_topic) {
-        put_u8(&packet, 0);
-        put_text(&packet, will_topic);
-        put_text(&packet, "gone");
-    }
-    send_packet(peer, &packet);
-    return peer;
-}
-
-/* SUBSCRIBE (first 0x82) or UNSUBSCRIBE (0xA2) of MQTT 5 with `count` filters "FILTER0", "FILTER1", ... */
-static void peer_asks(int peer, unsigned first, const char *filter, int count)
-{
-    struct packet packet;
-    char text[64];
-    int i;
-    packet.first = (unsigned char)first;
-    packet.len = 0;
-    put_u16(&packet, 9);
-    put_u8(&packet, 0);
-    for (i = 0; i < count; i++) {
-        snprintf(text, sizeof text, "%s%d", filter, i);
-        put_text(&packet, text);
-        if (first == 0x82)
-            put_u8(&packet, 0);
-    }
-    send_packet(peer, &packet);
-}
-
-static void peer_publishes(int peer, const char *topic, const char *payload, bool retain)
-{
-    struct packet packet;
-    packet.first = retain ? 0x31 : 0x30;
-    packet.len = 0;
-    put_text(&packet, topic);
-    put_u8(&packet, 0);
-    put_bytes(&packet, payload, strlen(payload));
-    send_packet(peer, &packet);
 }
 
 static nlmqtt_client *make_client(nlmqtt_runtime *runtime, const char *uri, bool is_pull)

@@ -136,7 +136,7 @@ NOT_PLACES = {"transport"}
 REPLIES = {"authenticate": 'strcmp(client->client_id.data, "matrix") == 0 ? NLMQTT_CHALLENGE : NLMQTT_ALLOW'}
 
 # What a callback does besides.
-AFTER = {"client_callbacks_auth": "answer_auth(reason);"}
+AFTER = {"client_callbacks_auth": "answer_auth(user_data, reason);"}
 
 # What a function without a status returns for NULL: by name, else by result.
 NOTHING = {
@@ -167,7 +167,7 @@ MAY_BE_NULL = {
     "listener_config_get.len_out", "listener_config_set_mount_point.mount_point", "listener_config_set_addresses.allow",
     "listener_config_set_addresses.deny", "listener_config_set_client_certificates.ca_file", "listener_config_set_client_certificates.crl_file",
     "listener_config_set_tls.alpn", "listener_config_set_websocket.paths", "listener_config_set_websocket.origins",
-    "listener_config_set_proxy.trusted", "listener_config_set_rudp_raw.trusted", "listener_config_set_unix_file.owner", "server_add_listener_config.port_out",
+    "listener_config_set_proxy.trusted", "listener_config_set_rudp_bare.trusted", "listener_config_set_unix_file.owner", "server_add_listener_config.port_out",
     "client_config_set_proxy.uri", "client_config_set_proxy.username", "client_config_set_proxy.password", "client_config_set_websocket_path.path",
     "server_control.parameters", "server_add_listener.port_out", "server_retained_set.properties",
     "server_retained_clear.count_out", "server_publish.properties", "server_subscribe.free_fn",
@@ -193,4 +193,58 @@ STATUSES = {
     "client_datagram_stats": ["NOT_FOUND"],
     # The server may not listen yet.
     "server_listener_port": ["OK", "NOT_FOUND"], "server_listener_address": ["OK", "NOT_FOUND"],
+}
+
+# --- frees.c: who is freed in a callback, in this order.
+COLUMNS = {
+    "its client": ["client_free"],
+    "its server": ["server_free"],
+    "its runtime": ["runtime_free"],
+    "what they were made from": ["client_config_free", "server_config_free", "listener_config_free", "runtime_config_free"],
+    "everything": ["client_free", "server_free", "runtime_free", "client_config_free", "server_config_free", "listener_config_free", "runtime_config_free"],
+    "everything, the runtime first": ["runtime_config_free", "runtime_free", "server_free", "client_free"],
+}
+
+# Nothing uses these behind a call: freed in a callback by matrix.c.
+FREED_BY_MATRIX = {"decision_free", "properties_free"}
+
+# What ends the registration whose callback is running.
+REGISTRATIONS = {
+    "client_subscribe.message": 'nlmqtt_client_unsubscribe(CLIENT_OF(cell), "own", NULL)',
+    "subscribe_options.message": 'nlmqtt_client_unsubscribe(CLIENT_OF(cell), "many", NULL)',
+    "client_request.response": "nlmqtt_client_cancel(CLIENT_OF(cell), cell->request)",
+    "server_subscribe.receive": "nlmqtt_server_unsubscribe(SERVER_OF(cell), cell->subscription)",
+    "server_schedule.task": "nlmqtt_server_cancel(SERVER_OF(cell), cell->task)",
+}
+
+# What a client still tells when it was freed in a callback: the end of what it was asked for.
+MAY_FOLLOW = {
+    "client_callbacks.published", "client_callbacks.subscribed", "client_callbacks.unsubscribed",
+    "publish_options.completion", "subscribe_options.completion", "client_request.response",
+}
+
+# What makes the library call there (frees_scenes.h), where it is not a client's session from its beginning to its end.
+SCENES = {
+    "client_callbacks.path_moved": "PATH_MOVES", "server_hooks.path_moved": "PATH_MOVES", "client_callbacks.fell_back": "FALLS_BACK",
+    "server_hooks.session_taken_over": "PEERS", "server_hooks.expired": "PEERS", "server_hooks.slow_client": "SLOW_PEER", "server_hooks.stopped": "STOPS",
+    "client_config_set_signer.sign": "SIGNS", "client_config_set_signer.free_fn": "SIGNS",
+    "runtime_config_set_thread_hooks.start": "THREADS_COME", "runtime_config_set_thread_hooks.stop": "THREADS_COME",
+    "runtime_config_set_thread_hooks.free_fn": "THREADS_COME",
+    "runtime_config_set_resolver.resolve": "RESOLVES", "runtime_config_set_resolver.free_fn": "RESOLVES",
+    **{f"transport.{name}": "TRANSPORT" for name in ("free_fn", "open", "opened", "read", "write", "shutdown", "close")},
+    **{f"{name}.{told}": "QUESTIONS" for name, told in (
+        ("client_config_each_key", "each"), ("client_config_check", "problem"), ("server_config_each_key", "each"), ("server_config_check", "problem"),
+        ("server_reload", "change"), ("server_client_info", "each"), ("server_each_subscription", "each"), ("server_each_ban", "each"),
+        ("server_metrics", "answer"), ("server_control", "answer"), ("server_each_retained", "each"), ("server_each_client", "each"),
+        ("server_each_stat", "each"))},
+    **{f"{name}.{called}": "TASKS" for name, called in (
+        ("runtime_post", "task"), ("runtime_post", "free_fn"), ("runtime_post_delayed", "task"), ("runtime_post_delayed", "free_fn"),
+        ("server_schedule", "task"), ("server_schedule", "free_fn"), ("server_subscribe", "receive"), ("server_subscribe", "free_fn"))},
+}
+
+# What a transport does, which moves bytes besides.
+LINES = {
+    "transport.open": "return line_open(own, connection_out, descriptor_out);", "transport.opened": "return NLMQTT_OK;",
+    "transport.read": "return line_read(connection, buffer, room);", "transport.write": "return line_write(connection, bytes, len);",
+    "transport.shutdown": "shutdown(((struct line *)connection)->descriptor, SHUT_WR);", "transport.close": "line_close(connection);",
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::{Endpoint, Key, Kind, id_of, key_of};
 use crate::base::Instant;
+use crate::stack::rudp::bare::Bare;
 use crate::stack::rudp::cookie::Secret;
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::known::KnownServers;
 use crate::stack::rudp::options::{Generation, Options};
 use crate::stack::rudp::peer::{Peer, Role, Way};
-use crate::stack::rudp::raw::Raw;
 use crate::stack::{Birth, ConnectionId, DatagramCounters, DatagramEndpoint, DatagramEvent as Event, DatagramLimits, DatagramStatistics};
 use crate::stack::{Fault, FaultKind, MakeDatagrams, Received, Transmit};
 
@@ -50,7 +50,7 @@ impl MakeDatagrams for Maker {
     fn may_fragment(&self) -> bool {
         // A packet of generation 1 is one datagram, whatever the path takes. Who tries larger frames of generation 2 has to see them get lost.
         let tries = self.options.has_second() && self.options.probe_bytes_max > self.options.frame_bytes;
-        (self.options.has_first() || self.options.has_raw()) && !tries
+        (self.options.has_first() || self.options.has_bare()) && !tries
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -62,7 +62,7 @@ impl DatagramEndpoint for Endpoint {
     fn connect(&mut self, now: Instant, remote: SocketAddr, _host: &str) -> Result<ConnectionId, Fault> {
         let is_there = self.by_address.get(&remote).and_then(|key| self.connections.get(*key)).is_some_and(|connection| match &connection.kind {
             // Neither generation 1 nor who sends bare packets tells two of an address apart.
-            Kind::First(_) | Kind::Raw(_) => !connection.kind.is_over(),
+            Kind::First(_) | Kind::Bare(_) => !connection.kind.is_over(),
             Kind::Second(peer) => peer.is_calling() && self.options.generation != Generation::Two,
         });
         if is_there {
@@ -70,7 +70,7 @@ impl DatagramEndpoint for Endpoint {
         }
         let (way, rng) = (Way { remote, local: None }, self.keys.fork(&mut self.rng));
         let kind = match self.options.generation {
-            Generation::Raw => Kind::Raw(Box::new(Raw::calling(now, way, &self.options))),
+            Generation::Neither => Kind::Bare(Box::new(Bare::calling(now, way, &self.options))),
             Generation::One => Kind::First(Box::new(First::calling(now, way, false, &self.options, rng))),
             Generation::Auto | Generation::Two => Kind::Second(Box::new(Peer::calling(now, way, self.keys.number(&mut self.rng).max(1), &self.options, rng))),
         };
@@ -226,7 +226,7 @@ impl DatagramEndpoint for Endpoint {
             malformed: own.malformed + own.damaged,
             unknown: own.unknown,
             cookies: own.cookies,
-            refused: own.refused + own.first_refused,
+            refused: own.refused + own.unproven_refused,
             resets: own.resets,
             replies_dropped: own.replies_dropped,
             not_kept: own.not_kept,

@@ -2,16 +2,16 @@
 
 use crate::base::Instant;
 use crate::stack::Fault;
+use crate::stack::rudp::bare::{BARE_PACKET_BYTES_MAX, Bare};
 use crate::stack::rudp::first::{First, PACKET_BYTES_MAX};
 use crate::stack::rudp::peer::{Peer, Way};
-use crate::stack::rudp::raw::{RAW_PACKET_BYTES_MAX, Raw};
 use crate::stack::rudp::{Marks, Reason, Statistics};
 
 #[derive(Debug)]
 pub(super) enum Kind {
     First(Box<First>),
     Second(Box<Peer>),
-    Raw(Box<Raw>),
+    Bare(Box<Bare>),
 }
 
 /// What got lost of a connection.
@@ -26,7 +26,7 @@ impl Kind {
         match self {
             Self::First(first) => first.way(),
             Self::Second(peer) => peer.way(),
-            Self::Raw(raw) => raw.way(),
+            Self::Bare(bare) => bare.way(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Kind {
         match self {
             Self::First(first) => first.is_over(),
             Self::Second(peer) => peer.is_over(),
-            Self::Raw(raw) => raw.is_over(),
+            Self::Bare(bare) => bare.is_over(),
         }
     }
 
@@ -53,7 +53,7 @@ impl Kind {
         match self {
             Self::First(first) => first.is_unproven(),
             Self::Second(_) => false,
-            Self::Raw(raw) => raw.is_unproven(),
+            Self::Bare(bare) => bare.is_unproven(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Kind {
         match self {
             Self::First(_) => Some(PACKET_BYTES_MAX as u32),
             Self::Second(_) => None,
-            Self::Raw(_) => Some(RAW_PACKET_BYTES_MAX as u32),
+            Self::Bare(_) => Some(BARE_PACKET_BYTES_MAX as u32),
         }
     }
 
@@ -70,7 +70,7 @@ impl Kind {
         match self {
             Self::First(first) => first.deadline(now),
             Self::Second(peer) => peer.deadline(now),
-            Self::Raw(raw) => raw.deadline(),
+            Self::Bare(bare) => bare.deadline(),
         }
     }
 
@@ -78,7 +78,7 @@ impl Kind {
         match self {
             Self::First(first) => first.expire(now),
             Self::Second(peer) => peer.expire(now),
-            Self::Raw(raw) => raw.expire(now),
+            Self::Bare(bare) => bare.expire(now),
         }
     }
 
@@ -86,7 +86,7 @@ impl Kind {
         match self {
             Self::First(first) => first.read(buffer),
             Self::Second(peer) => peer.read(now, buffer),
-            Self::Raw(raw) => raw.read(buffer),
+            Self::Bare(bare) => bare.read(buffer),
         }
     }
 
@@ -94,7 +94,7 @@ impl Kind {
         match self {
             Self::First(first) => first.write(bytes),
             Self::Second(peer) => peer.write(bytes),
-            Self::Raw(raw) => raw.write(bytes),
+            Self::Bare(bare) => bare.write(bytes),
         }
     }
 
@@ -102,7 +102,7 @@ impl Kind {
         match self {
             Self::First(first) => first.finish(now),
             Self::Second(peer) => peer.finish(now),
-            Self::Raw(raw) => raw.finish(),
+            Self::Bare(bare) => bare.finish(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Kind {
         match self {
             Self::First(first) => first.close(),
             Self::Second(peer) => peer.close(now, Reason::Normal),
-            Self::Raw(raw) => raw.finish(),
+            Self::Bare(bare) => bare.finish(),
         }
     }
 
@@ -119,7 +119,7 @@ impl Kind {
         match self {
             Self::First(first) => first.transmit(now, out).then(|| first.way()),
             Self::Second(peer) => peer.transmit(now, token, out),
-            Self::Raw(raw) => raw.transmit(out).then(|| raw.way()),
+            Self::Bare(bare) => bare.transmit(out).then(|| bare.way()),
         }
     }
 
@@ -128,7 +128,7 @@ impl Kind {
         match self {
             Self::First(first) => (&mut first.marks, &mut first.ending),
             Self::Second(peer) => (&mut peer.marks, &mut peer.ending),
-            Self::Raw(raw) => (&mut raw.marks, &mut raw.ending),
+            Self::Bare(bare) => (&mut bare.marks, &mut bare.ending),
         }
     }
 
@@ -137,7 +137,7 @@ impl Kind {
         let (not_kept, packets_missing) = match self {
             Self::First(first) => first.losses(),
             Self::Second(peer) => (peer.statistics.frames_not_kept, 0),
-            Self::Raw(raw) => (raw.statistics().frames_not_kept, 0),
+            Self::Bare(bare) => (bare.statistics().frames_not_kept, 0),
         };
         Losses { not_kept, packets_missing }
     }
@@ -151,7 +151,7 @@ impl Kind {
         match self {
             Self::First(first) => first.statistics(),
             Self::Second(peer) => Statistics { generation: 2, ..peer.statistics() },
-            Self::Raw(raw) => raw.statistics(),
+            Self::Bare(bare) => bare.statistics(),
         }
     }
 
@@ -159,7 +159,7 @@ impl Kind {
         match self {
             Self::First(first) => size_of::<First>() + first.memory_bytes(),
             Self::Second(peer) => size_of::<Peer>() + peer.memory_bytes(),
-            Self::Raw(raw) => size_of::<Raw>() + raw.memory_bytes(),
+            Self::Bare(bare) => size_of::<Bare>() + bare.memory_bytes(),
         }
     }
 }

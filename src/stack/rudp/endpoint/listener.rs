@@ -4,12 +4,12 @@ use super::{Endpoint, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
 use crate::base::{Bucket, Instant};
 use crate::stack::datagram::source_of;
 use crate::stack::rudp::Reason;
+use crate::stack::rudp::bare::{Bare, Took};
 use crate::stack::rudp::first::First;
 use crate::stack::rudp::frame::{Close, Frame, Hello, One, VERSION};
 use crate::stack::rudp::options::Generation;
 use crate::stack::rudp::packet::is_connect;
 use crate::stack::rudp::peer::{Peer, Role, Way};
-use crate::stack::rudp::raw::{Raw, Took};
 
 impl Endpoint {
     /// A CONNECT of generation 2. No state is made before it bears the id that was given to its address.
@@ -54,7 +54,7 @@ impl Endpoint {
             version: VERSION,
             features: 0,
             frame_bytes_max: self.options.frame_bytes_taken(),
-            limit: self.options.first_window_bytes(),
+            limit: self.options.opening_window_bytes(),
             idle_s: u16::try_from(self.options.idle_timeout.as_secs()).unwrap_or(u16::MAX),
             token: self.keys.token(id),
         }
@@ -102,13 +102,13 @@ impl Endpoint {
         let known = self.by_address.get(&way.remote).and_then(|key| self.connections.get_mut(*key).map(|connection| (*key, &mut connection.kind)));
         match known.filter(|(_, kind)| !kind.is_over()) {
             None => self.bare_stranger(now, way, packet),
-            Some((key, Kind::Raw(raw))) => {
-                let took = raw.receive(now, packet);
+            Some((key, Kind::Bare(bare))) => {
+                let took = bare.receive(now, packet);
                 match took {
                     Took::Taken | Took::NotKept => {}
                     Took::Malformed => self.counters.malformed += 1,
-                    Took::Refused => self.counters.first_refused += 1,
-                    Took::Anew => raw.replaced(),
+                    Took::Refused => self.counters.unproven_refused += 1,
+                    Took::Anew => bare.replaced(),
                 }
                 self.settle(now, key);
                 if took == Took::Anew {
@@ -126,9 +126,9 @@ impl Endpoint {
             return;
         }
         // Who is believed is none of them.
-        let others = if self.options.is_believed(way.remote.ip()) { 0 } else { self.unproven_raw.len() };
+        let others = if self.options.is_believed(way.remote.ip()) { 0 } else { self.unproven_bare.len() };
         if self.admits_unproven(now, way, others) {
-            self.take_in(now, Kind::Raw(Box::new(Raw::called(now, way, packet, &self.options))));
+            self.take_in(now, Kind::Bare(Box::new(Bare::called(now, way, packet, &self.options))));
         }
     }
 
@@ -136,9 +136,9 @@ impl Endpoint {
     fn admits_unproven(&mut self, now: Instant, way: Way, others: usize) -> bool {
         let is_full = self.limits.is_some_and(|limits| self.connections.len() >= limits.connections_max);
         let has_no_place = self.is_refusing || is_full || others >= self.options.unproven_max;
-        let is_admitted = !has_no_place && self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second);
+        let is_admitted = !has_no_place && self.throttle.take(now, way.remote.ip(), self.options.newcomers_per_source_per_second);
         if !is_admitted {
-            self.counters.first_refused += 1;
+            self.counters.unproven_refused += 1;
             self.turn_away(way);
         }
         is_admitted
@@ -154,8 +154,8 @@ impl Endpoint {
     pub(super) fn bare_connack(&mut self, now: Instant, way: Way) {
         // Half of the answers that may wait are for generation 2: under a flood of this one its newcomers still come in.
         let has_room = !self.is_refusing && self.replies.len() < REPLIES_MAX / 2;
-        if !has_room || !self.throttle.take(now, way.remote.ip(), self.options.first_generation_per_second) {
-            self.counters.first_refused += 1;
+        if !has_room || !self.throttle.take(now, way.remote.ip(), self.options.newcomers_per_source_per_second) {
+            self.counters.unproven_refused += 1;
             return;
         }
         self.reply(way, &Frame::One(One::Connack));

@@ -97,7 +97,7 @@ pub struct Counters {
     /// Clients that fell back to generation 1.
     pub fallbacks: u64,
     /// Newcomers of generation 1 and with bare packets that were turned away: no place, or too many.
-    pub first_refused: u64,
+    pub unproven_refused: u64,
     /// Connections that came in.
     pub accepted: u64,
     /// Frames of connections for which there was no place.
@@ -124,7 +124,7 @@ pub struct Endpoint {
     half_open: Vec<Key>,
     /// Of generation 1, where that lasts for seconds; and those of bare packets, which give no proof at all.
     unproven: Vec<Key>,
-    unproven_raw: Vec<Key>,
+    unproven_bare: Vec<Key>,
     timers: BTreeSet<(Instant, Key)>,
     ready: VecDeque<Key>,
     news: VecDeque<Key>,
@@ -165,7 +165,7 @@ impl Endpoint {
             by_listener: peer_map(&mut rng),
             half_open: Vec::new(),
             unproven: Vec::new(),
-            unproven_raw: Vec::new(),
+            unproven_bare: Vec::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
@@ -222,8 +222,8 @@ impl Endpoint {
 
     /// Takes a datagram; `may_wait`: one of nobody's connection waits for what else came.
     fn take_datagram(&mut self, now: Instant, way: Way, bytes: &[u8], may_wait: bool) {
-        let is_raw = may_begin(bytes[0]) && self.options.has_raw();
-        let frame = match (!is_raw).then(|| Frame::read(bytes)).transpose() {
+        let is_bare = may_begin(bytes[0]) && self.options.has_bare();
+        let frame = match (!is_bare).then(|| Frame::read(bytes)).transpose() {
             Ok(frame) => frame,
             Err(flaw) => return count_flaw(&mut self.counters, flaw),
         };
@@ -232,7 +232,7 @@ impl Endpoint {
         match &frame {
             _ if may_wait && !is_known() => {
                 if !self.strangers.keep(way, bytes, id.is_some()) {
-                    *(if id.is_some() { &mut self.counters.refused } else { &mut self.counters.first_refused }) += 1;
+                    *(if id.is_some() { &mut self.counters.refused } else { &mut self.counters.unproven_refused }) += 1;
                 }
             }
             Some(frame) => self.frame(now, way, frame, bytes.len()),
@@ -288,7 +288,7 @@ impl Endpoint {
                     connection.fallback_at = Some(now + self.options.fallback_hold);
                 }
             }
-            Kind::Raw(raw) if !raw.is_over() => self.counters.unknown += 1,
+            Kind::Bare(bare) if !bare.is_over() => self.counters.unknown += 1,
             kind if kind.is_over() => return self.stranger(now, way, one),
             Kind::First(first) => {
                 first.receive(now, one, datagram_bytes);
@@ -305,7 +305,7 @@ impl Endpoint {
                     self.bare_connack(now, way);
                 }
             }
-            Kind::Raw(_) => {}
+            Kind::Bare(_) => {}
         }
         self.settle(now, key);
     }
@@ -328,7 +328,7 @@ impl Endpoint {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_over = connection.kind.is_over();
         let (is_half_open, is_unproven) = (connection.kind.is_half_open() && !is_over, connection.kind.is_unproven() && !is_over);
-        let unproven = if matches!(connection.kind, Kind::Raw(_)) { &mut self.unproven_raw } else { &mut self.unproven };
+        let unproven = if matches!(connection.kind, Kind::Bare(_)) { &mut self.unproven_bare } else { &mut self.unproven };
         for (list, is_in, was_in) in [(&mut self.half_open, is_half_open, &mut connection.is_half_open), (unproven, is_unproven, &mut connection.is_unproven)] {
             if core::mem::replace(was_in, is_in) != is_in {
                 keep_in(list, key, is_in);
@@ -338,7 +338,7 @@ impl Endpoint {
         connection.losses = losses;
         self.counters.not_kept += losses.not_kept - before.not_kept;
         self.counters.packets_missing += losses.packets_missing - before.packets_missing;
-        self.counters.first_refused += connection.kind.take_refused();
+        self.counters.unproven_refused += connection.kind.take_refused();
         let (marks, ending) = connection.kind.said();
         let has_news = marks.is_opened || marks.is_readable || marks.is_writable || marks.is_moved || ending.is_some();
         if has_news && !connection.is_released && !core::mem::replace(&mut connection.has_news, true) {

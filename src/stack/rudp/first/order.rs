@@ -6,7 +6,7 @@
 use heapless::Vec as FixedVec;
 
 use super::super::packet::packet_bytes;
-use super::super::ring::Ring;
+use super::super::unread::Unread;
 use crate::base::{Duration, Instant};
 
 /// Packets that wait for an earlier one.
@@ -39,9 +39,7 @@ pub struct Order {
     /// Since when an earlier packet is waited for.
     gap_at: Option<Instant>,
     missing: FixedVec<u16, EARLY_MAX>,
-    ring: Ring,
-    readable: usize,
-    wants_data: bool,
+    unread: Unread,
     /// Packets that were waited for in vain.
     pub missed: u64,
     /// Of them, those that came later.
@@ -51,18 +49,7 @@ pub struct Order {
 impl Order {
     /// `base`: the sequence of the first packet.
     pub fn new(base: u16) -> Self {
-        Self {
-            expected: base,
-            early: Vec::new(),
-            early_bytes: 0,
-            gap_at: None,
-            missing: FixedVec::new(),
-            ring: Ring::default(),
-            readable: 0,
-            wants_data: false,
-            missed: 0,
-            late: 0,
-        }
+        Self { expected: base, early: Vec::new(), early_bytes: 0, gap_at: None, missing: FixedVec::new(), unread: Unread::default(), missed: 0, late: 0 }
     }
 
     /// The next packet has this sequence, whatever came before.
@@ -87,18 +74,18 @@ impl Order {
             return Taken::Again;
         }
         let distance = sequence.wrapping_sub(self.expected) as i16;
-        let is_room = self.readable + self.early_bytes + payload.len() <= BYTES_MAX;
+        let is_room = self.unread.bytes() + self.early_bytes + payload.len() <= BYTES_MAX;
         if distance > EARLY_MAX as i16 || !is_room || !is_packets(payload) {
             return Taken::NotKept;
         }
         if distance < 0 {
             self.missing.retain(|missing| *missing != sequence);
             self.late += 1;
-            self.deliver(payload);
+            self.unread.push(payload);
             return Taken::Kept;
         }
         if distance == 0 {
-            self.deliver(payload);
+            self.unread.push(payload);
             self.expected = self.expected.wrapping_add(1);
             self.drain(now);
             return Taken::Kept;
@@ -133,39 +120,27 @@ impl Order {
 
     /// Copies out what is there in order. `None`: nothing now.
     pub fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        let count = self.readable.min(buffer.len());
-        if count == 0 {
-            self.wants_data = true;
-            return None;
-        }
-        self.readable -= count;
-        self.ring.take(&mut buffer[..count], self.readable == 0);
-        Some(count)
+        self.unread.read(buffer)
     }
 
     pub fn is_read(&self) -> bool {
-        self.readable == 0
+        self.unread.bytes() == 0
     }
 
     /// Something can be read, and the reader was told otherwise: once.
     pub fn take_edge(&mut self) -> bool {
-        self.readable > 0 && core::mem::take(&mut self.wants_data)
+        self.unread.take_edge()
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.ring.memory_bytes() + self.early.capacity() * size_of::<Early>() + self.early_bytes
-    }
-
-    fn deliver(&mut self, packet: &[u8]) {
-        self.ring.store(self.readable, packet, self.readable);
-        self.readable += packet.len();
+        self.unread.memory_bytes() + self.early.capacity() * size_of::<Early>() + self.early_bytes
     }
 
     fn drain(&mut self, now: Instant) {
         while let Some(index) = self.early.iter().position(|early| early.sequence == self.expected) {
             let Early { packet, .. } = self.early.swap_remove(index);
             self.early_bytes -= packet.len();
-            self.deliver(&packet);
+            self.unread.push(&packet);
             self.expected = self.expected.wrapping_add(1);
         }
         self.gap_at = if self.early.is_empty() { None } else { Some(now) };

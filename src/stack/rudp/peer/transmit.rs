@@ -51,7 +51,7 @@ impl Peer {
             version: VERSION,
             features: 0,
             frame_bytes_max: self.options.frame_bytes_taken(),
-            limit: self.options.first_window_bytes(),
+            limit: self.options.opening_window_bytes(),
             idle_s: u16::try_from(self.options.idle_timeout.as_secs()).unwrap_or(u16::MAX),
             token: if self.role == Role::Listener { token } else { 0 },
         };

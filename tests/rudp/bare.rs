@@ -16,13 +16,13 @@ const PINGREQ: &[u8] = &[0xC0, 0];
 /// A frame of generation 2, of a connection that is not there.
 pub const PING: &str = "26000000a1b2c3d4e5f6071801020304050607083b20d35a";
 
-fn raw() -> Options {
-    Options { generation: Generation::Raw, ..Options::default() }
+fn bare() -> Options {
+    Options { generation: Generation::Neither, ..Options::default() }
 }
 
 /// The same, where everybody of the test is believed.
 fn believing() -> Options {
-    Options { raw_trusted: "10.0.0.0/8".parse().expect("a network"), ..raw() }
+    Options { bare_trusted: "10.0.0.0/8".parse().expect("a network"), ..bare() }
 }
 
 fn joined(table: &mut Table) -> ConnectionId {
@@ -92,7 +92,7 @@ fn nothing_answers_bare_packets_where_they_were_not_asked_for() {
     assert!(table.comes(HELLO).is_empty() && table.comes(PINGREQ).is_empty());
     assert_eq!((table.endpoint.connections(), table.endpoint.counters().malformed), (0, 2));
     // Asked for beside both generations.
-    let mut table = Table::new(&Options { raw: true, ..Options::default() }, true);
+    let mut table = Table::new(&Options { bare: true, ..Options::default() }, true);
     assert!(table.comes(PINGREQ).is_empty(), "and even there a connection begins with CONNECT");
     assert_eq!((table.endpoint.connections(), table.endpoint.counters().unknown), (0, 1));
     let id = joined(&mut table);
@@ -144,37 +144,37 @@ fn an_address_gets_no_more_bytes_than_came_from_it_unless_it_is_believed() {
 
 #[test]
 fn those_who_are_not_believed_are_limited_and_one_source_has_a_rate() {
-    let options = Options { unproven_max: 4, first_generation_per_second: 6, ..raw() };
+    let options = Options { unproven_max: 4, newcomers_per_source_per_second: 6, ..bare() };
     let mut table = Table::new(&options, true);
     for number in 0..10 {
         table.stock = SocketAddr::from(([10, 0, 0, number], 1_000));
         table.comes(HELLO);
     }
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (4, 6));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (4, 6));
     // Those of this host are believed, and only their rate is looked at.
     for port in 0..10 {
         table.stock = SocketAddr::from(([127, 0, 0, 1], 1_000 + port));
         table.comes(HELLO);
     }
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (10, 10));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (10, 10));
     table.endpoint.refuse_all();
     table.stock.set_port(7);
     table.now += Duration::from_secs(1);
     table.comes(HELLO);
-    assert_eq!(table.endpoint.counters().first_refused, 11);
+    assert_eq!(table.endpoint.counters().unproven_refused, 11);
 }
 
 #[test]
 fn those_who_never_prove_their_address_leave_generation_1_its_places() {
-    let mut table = Table::new(&Options { raw: true, unproven_max: 4, ..Options::default() }, true);
+    let mut table = Table::new(&Options { bare: true, unproven_max: 4, ..Options::default() }, true);
     for number in 0..10 {
         table.stock = SocketAddr::from(([10, 0, 0, number], 1_000));
         table.comes(HELLO);
     }
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (4, 6));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (4, 6));
     table.stock.set_port(7);
     assert_eq!(table.comes(&[&hex("01 00 01 00")[..], HELLO].concat()), [hex("02 00 01 00")]);
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (5, 6));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (5, 6));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn only_its_own_connect_begins_a_connection_anew() {
     table.after(Duration::from_secs(10));
     table.comes(&other);
     assert!(!has_ended(&table) && table.read(id).is_empty());
-    assert_eq!((table.endpoint.connections(), table.endpoint.counters().first_refused), (1, 1));
+    assert_eq!((table.endpoint.connections(), table.endpoint.counters().unproven_refused), (1, 1));
     table.comes(HELLO);
     assert_eq!(table.ended(), Some(FaultKind::Silent));
     let again = table.accepted();

@@ -19,13 +19,13 @@ use super::cutter::Cutter;
 use super::options::Options;
 use super::packet::{fingerprint, is_connect, is_packet, silence_allowed};
 use super::peer::{Role, Way};
-use super::ring::Ring;
+use super::unread::Unread;
 use super::{Marks, Statistics};
 use crate::base::{Duration, Instant};
 use crate::stack::{Fault, FaultKind};
 
 /// The largest packet that is sent: what stock peers have room for.
-pub(crate) const RAW_PACKET_BYTES_MAX: usize = 8_192;
+pub(crate) const BARE_PACKET_BYTES_MAX: usize = 8_192;
 /// Bytes that wait to be read.
 const BYTES_MAX: usize = 128 << 10;
 /// The network makes copies; for so long a CONNECT that comes again is one.
@@ -47,16 +47,14 @@ pub enum Took {
 }
 
 #[derive(Debug)]
-pub struct Raw {
+pub struct Bare {
     role: Role,
     way: Way,
     is_over: bool,
     /// The user writes no more: it ends when what was written has left.
     is_finishing: bool,
     cutter: Cutter,
-    ring: Ring,
-    readable: usize,
-    wants_data: bool,
+    unread: Unread,
     /// Bytes it may be sent; `None`: as many as there are.
     allowance: Option<usize>,
     /// What it began with.
@@ -70,7 +68,7 @@ pub struct Raw {
     statistics: Statistics,
 }
 
-impl Raw {
+impl Bare {
     /// A client's side: there is nobody to ask first.
     pub fn calling(now: Instant, way: Way, options: &Arc<Options>) -> Self {
         Self::new(now, Role::Client, way, options, &[])
@@ -78,13 +76,13 @@ impl Raw {
 
     /// A listener's side, for a datagram that is an MQTT CONNECT.
     pub fn called(now: Instant, way: Way, packet: &[u8], options: &Arc<Options>) -> Self {
-        let mut raw = Self::new(now, Role::Listener, way, options, packet);
+        let mut bare = Self::new(now, Role::Listener, way, options, packet);
         if !options.is_believed(way.remote.ip()) {
-            raw.allowance = Some(0);
+            bare.allowance = Some(0);
         }
-        raw.earn(packet.len());
-        raw.take(packet);
-        raw
+        bare.earn(packet.len());
+        bare.take(packet);
+        bare
     }
 
     fn new(now: Instant, role: Role, way: Way, options: &Options, packet: &[u8]) -> Self {
@@ -93,10 +91,8 @@ impl Raw {
             way,
             is_over: false,
             is_finishing: false,
-            cutter: Cutter::new(options.send_bytes_max as usize, RAW_PACKET_BYTES_MAX),
-            ring: Ring::default(),
-            readable: 0,
-            wants_data: false,
+            cutter: Cutter::new(options.send_bytes_max as usize, BARE_PACKET_BYTES_MAX),
+            unread: Unread::default(),
             allowance: None,
             first_packet: fingerprint(packet),
             opened_at: now,
@@ -141,13 +137,12 @@ impl Raw {
     fn take(&mut self, packet: &[u8]) -> bool {
         self.statistics.frames_received += 1;
         self.statistics.bytes_received += packet.len() as u64;
-        if self.readable + packet.len() > BYTES_MAX {
+        if self.unread.bytes() + packet.len() > BYTES_MAX {
             self.statistics.frames_not_kept += 1;
             return false;
         }
-        self.ring.store(self.readable, packet, self.readable);
-        self.readable += packet.len();
-        self.marks.is_readable |= core::mem::take(&mut self.wants_data);
+        self.unread.push(packet);
+        self.marks.is_readable |= self.unread.take_edge();
         true
     }
 
@@ -208,14 +203,7 @@ impl Raw {
 
     /// As [`crate::stack::DatagramEndpoint::read`].
     pub fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        let count = self.readable.min(buffer.len());
-        if count == 0 {
-            self.wants_data = true;
-            return None;
-        }
-        self.readable -= count;
-        self.ring.take(&mut buffer[..count], self.readable == 0);
-        Some(count)
+        self.unread.read(buffer)
     }
 
     /// As [`crate::stack::DatagramEndpoint::write`].
@@ -244,12 +232,12 @@ impl Raw {
 
     /// What it holds beside itself.
     pub fn memory_bytes(&self) -> usize {
-        self.ring.memory_bytes() + self.cutter.memory_bytes()
+        self.unread.memory_bytes() + self.cutter.memory_bytes()
     }
 
     /// The statistics, with what stands elsewhere.
     pub fn statistics(&self) -> Statistics {
-        Statistics { packets_refused: self.cutter.refused, frame_bytes: RAW_PACKET_BYTES_MAX as u16, ..self.statistics }
+        Statistics { packets_refused: self.cutter.refused, frame_bytes: BARE_PACKET_BYTES_MAX as u16, ..self.statistics }
     }
 }
 
