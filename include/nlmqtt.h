@@ -2263,12 +2263,14 @@ typedef struct {
 #define NLMQTT_TLS_UNKNOWN_ISSUER -61
 
 /**
- * The time of the certificate of the other side is over.
+ * The time of the certificate of the other side is over, or this clock is wrong: a client tries again when the clock is set, as with
+ * TLS_NOT_YET_VALID.
  */
 #define NLMQTT_TLS_EXPIRED -62
 
 /**
- * The time of the certificate of the other side has not come, or this clock is wrong: worth another try when the time is set.
+ * The time of the certificate of the other side has not come, or this clock is wrong. A client tries again when somebody sets the clock: at once
+ * where the kernel tells of it (Linux), though no sooner than a second after its last try, and after its ordinary pauses in any case.
  */
 #define NLMQTT_TLS_NOT_YET_VALID -63
 
