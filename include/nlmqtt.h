@@ -984,7 +984,7 @@ typedef struct {
    */
   uint64_t retransmissions;
   /**
-   * How often the connection went on over another path.
+   * How often the connection went on over another path; of a client over QUIC: how often the server has asked whether it does.
    */
   uint64_t path_changes;
 } nlmqtt_datagram_statistics;
@@ -992,7 +992,8 @@ typedef struct {
 /**
  * The datagrams of a connection over QUIC or reliable UDP (generation 2) go another way: the server has asked whether the client is where
  * its datagrams come from now, because this end has another address, or a NAT on the way gave it another one. The session and everything under way go on;
- * nothing needs to be done. One change may be told more than once. Borrowed until the callback returns.
+ * nothing needs to be done. One change may be told more than once, and over QUIC a server also asks when somebody on the way repeats a
+ * datagram from elsewhere: the callback says that the server was in doubt, and proves nothing. Borrowed until the callback returns.
  */
 typedef struct {
   /**
@@ -1085,7 +1086,7 @@ typedef struct {
    */
   void (*dropped)(void *user_data, const nlmqtt_message *message, nlmqtt_status status);
   /**
-   * The connection goes on over another path.
+   * The connection goes on over another path, or the server has asked whether it does.
    */
   void (*path_moved)(void *user_data, const nlmqtt_path_moved *moved);
   /**

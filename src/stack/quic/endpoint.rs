@@ -373,7 +373,7 @@ impl DatagramEndpoint for Endpoint {
             let Some(Some(connection)) = self.connections.get_mut(place as usize) else { continue };
             out.bytes.clear();
             connection.is_dirty = false;
-            let transmit = connection.machine.poll_transmit(then, segments_max.max(1), &mut out.bytes);
+            let transmit = connection.transmit(then, segments_max.max(1), &mut out.bytes);
             let has_told = self.settle(now, place as usize);
             if transmit.is_some() || has_told {
                 // Behind the others, if it has more.
