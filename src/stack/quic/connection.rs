@@ -142,7 +142,10 @@ impl Connection {
                 }
             }
             Told::Stream(StreamEvent::Writable { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Writable)),
-            Told::Stream(StreamEvent::Finished { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Said)),
+            Told::Stream(StreamEvent::Finished { id }) if self.is_open_at(id) => {
+                self.windows.said();
+                events.push_back((self.id, DatagramEvent::Said));
+            }
             Told::Stream(StreamEvent::Stopped { id, .. }) if self.is_open_at(id) => self.lost(None, events),
             _ => {}
         }
@@ -277,6 +280,9 @@ impl Connection {
         // The endpoint asks for what there is to be sent in any case.
         let _ = chunks.finalize();
         self.windows.read(now, count, &mut self.machine);
+        if end.is_some() {
+            self.windows.at_end();
+        }
         match end {
             _ if count > 0 => Some(count),
             Some(Ok(())) => Some(0),

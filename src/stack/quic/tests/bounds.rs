@@ -157,3 +157,30 @@ fn a_connection_is_charged_with_what_it_may_hold_and_with_little_at_rest() {
     world.run(Duration::from_secs(60), &mut [&mut here, &mut there]);
     assert_eq!((here.machine.memory_bytes(), there.machine.memory_bytes()), (0, 0));
 }
+
+#[test]
+fn a_stream_that_is_finished_is_not_charged_while_its_connection_stays() {
+    let pems = pems();
+    let mut world = World::new(1);
+    let (mut here, mut there, id, other) = connected(&mut world, &pems);
+    let (at_rest, here_at_rest) = (there.machine.memory_bytes(), here.machine.memory_bytes());
+    let taken = there.machine.write(world.now, other, &[7; 40_000]);
+    there.machine.finish(world.now, other);
+    assert!(taken > 10_000 && there.machine.memory_bytes() >= at_rest + taken, "{taken}");
+    let mut read = 0;
+    for _ in 0..20 {
+        world.run(SOON, &mut [&mut here, &mut there]);
+        read += here.read_all(world.now, id).len();
+    }
+    assert_eq!(read, taken);
+    assert!(there.told.contains(&(other, DatagramEvent::Said)));
+    assert!(there.machine.memory_bytes() <= at_rest, "{at_rest} {}", there.machine.memory_bytes());
+    // Nothing more can come, either.
+    assert!(here.machine.memory_bytes() + RECEIVE_BYTES_FIRST as usize <= here_at_rest, "{here_at_rest} {}", here.machine.memory_bytes());
+    here.machine.write(world.now, id, b"the last");
+    here.machine.finish(world.now, id);
+    world.run(SOON, &mut [&mut here, &mut there]);
+    assert_eq!(there.read_all(world.now, other), b"the last");
+    assert!(there.machine.memory_bytes() + RECEIVE_BYTES_FIRST as usize <= at_rest, "{at_rest} {}", there.machine.memory_bytes());
+    assert_eq!((here.ended(id), there.ended(other)), (None, None));
+}
