@@ -34,9 +34,7 @@ impl MioNet {
             return Ok((ListenerId(place), Endpoint::Udp(address)));
         }
         let mut bound = bind(address, &DialOptions::default())?;
-        if make.may_fragment() {
-            bound.let_fragment()?;
-        }
+        bound.set_fragment(make.may_fragment())?;
         let local = bound.local();
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
         let place = self.insert_udp(bound.socket())?;
@@ -63,9 +61,7 @@ impl MioNet {
     /// As [`Net::dial_datagrams`].
     pub fn dial_udp(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, (seed, charge): (u64, Charge)) -> io::Result<LinkId> {
         let mut bound = plan.bind()?;
-        if make.may_fragment() {
-            bound.let_fragment()?;
-        }
+        bound.set_fragment(make.may_fragment())?;
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
         let place = self.insert_udp(bound.socket())?;
         match self.datagrams.dial(self.now(), place, (bound, charge), machine, plan) {
