@@ -94,7 +94,7 @@ fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'s
     let all = [
         (SECOND_KEYS, is_rudp, "is of reliable UDP"),
         (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_raw"][..], is_rudp, "is of reliable UDP"),
-        (&["rudp_raw_trusted"][..], has_bare, "is of udp://, or goes with rudp_raw"),
+        (&["rudp_raw_trusted", "rudp_raw_grace_ms"][..], has_bare, "is of udp://, or goes with rudp_raw"),
         (UNPROVEN_KEYS, is_rudp || is_bare, "is of reliable UDP and udp://"),
         (&["rudp_raw"][..], !has_tls, "is without TLS"),
         (&["rudp_generation"][..], !has_tls || options.has_second(), "1 is without TLS"),

@@ -164,6 +164,79 @@ fn those_who_are_not_believed_are_limited_and_one_source_has_a_rate() {
     assert_eq!(table.endpoint.counters().first_refused, 11);
 }
 
+/// Connections that came in so far, whoever of them is still there.
+fn accepted(table: &Table) -> u64 {
+    table.endpoint.counters().accepted
+}
+
+/// Somebody at this address says this.
+fn from(table: &mut Table, number: u8, packet: &[u8]) {
+    table.stock = SocketAddr::from(([10, 0, 0, number], 1_000));
+    table.comes(packet);
+}
+
+#[test]
+fn forgers_of_connects_hold_no_place_that_a_newcomer_wants() {
+    // HELLO has a keep-alive of 600 s, and may have one of 18 h.
+    let mut hello = HELLO.to_vec();
+    hello[10..12].copy_from_slice(&[0xFF, 0xFF]);
+    let mut table = Table::new(&Options { unproven_max: 4, first_generation_per_second: 100, ..raw() }, true);
+    for number in 0..4 {
+        from(&mut table, number, &hello);
+        table.after(Duration::from_secs(1));
+    }
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().first_refused), (4, 1), "they have ten seconds each");
+    table.after(Duration::from_millis(6_500));
+    assert!(!has_ended(&table));
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 1));
+    assert_eq!(table.ended(), Some(FaultKind::Silent));
+    from(&mut table, 10, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 1), "the next one has half a second more");
+    // Who is believed takes nobody's place.
+    table.after(Duration::from_secs(60));
+    table.stock = SocketAddr::from(([127, 0, 0, 1], 1_000));
+    table.comes(HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (6, 1));
+    // A flood of them costs each other their places.
+    for number in 20..120 {
+        from(&mut table, number, &hello);
+    }
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (10, 5));
+}
+
+#[test]
+fn who_was_heard_of_keeps_its_place_for_as_long_as_silence_is_allowed() {
+    let mut table = Table::new(&Options { unproven_max: 4, first_generation_per_second: 100, ..raw() }, true);
+    for number in 0..4 {
+        from(&mut table, number, HELLO);
+    }
+    table.after(Duration::from_secs(5));
+    for number in 0..3 {
+        from(&mut table, number, PINGREQ);
+    }
+    table.after(Duration::from_secs(20));
+    from(&mut table, 8, HELLO);
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 1), "of the one who has said no more");
+    from(&mut table, 8, PINGREQ);
+    // 300 s, whatever its keep-alive allows as long as nobody else comes.
+    table.after(Duration::from_secs(270));
+    from(&mut table, 0, PINGREQ);
+    table.after(Duration::from_secs(20));
+    let before = table.endpoint.counters().unknown;
+    for number in 10..20 {
+        from(&mut table, number, HELLO);
+    }
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (7, 3), "those of 1 and 2");
+    from(&mut table, 0, PINGREQ);
+    from(&mut table, 8, PINGREQ);
+    assert_eq!(table.endpoint.counters().unknown, before);
+    from(&mut table, 1, PINGREQ);
+    assert_eq!(table.endpoint.counters().unknown, before + 1);
+}
+
 #[test]
 fn those_who_never_prove_their_address_leave_generation_1_its_places() {
     let mut table = Table::new(&Options { raw: true, unproven_max: 4, ..Options::default() }, true);
