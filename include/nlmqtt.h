@@ -984,7 +984,7 @@ typedef struct {
    */
   uint64_t retransmissions;
   /**
-   * How often the connection went on over another path.
+   * How often the connection went on over another path; of a client over QUIC: how often the server has asked whether it does.
    */
   uint64_t path_changes;
 } nlmqtt_datagram_statistics;
@@ -992,7 +992,8 @@ typedef struct {
 /**
  * The datagrams of a connection over QUIC or reliable UDP (generation 2) go another way: the server has asked whether the client is where
  * its datagrams come from now, because this end has another address, or a NAT on the way gave it another one. The session and everything under way go on;
- * nothing needs to be done. One change may be told more than once. Borrowed until the callback returns.
+ * nothing needs to be done. One change may be told more than once, and over QUIC a server also asks when somebody on the way repeats a
+ * datagram from elsewhere: the callback says that the server was in doubt, and proves nothing. Borrowed until the callback returns.
  */
 typedef struct {
   /**
@@ -1085,7 +1086,7 @@ typedef struct {
    */
   void (*dropped)(void *user_data, const nlmqtt_message *message, nlmqtt_status status);
   /**
-   * The connection goes on over another path.
+   * The connection goes on over another path, or the server has asked whether it does.
    */
   void (*path_moved)(void *user_data, const nlmqtt_path_moved *moved);
   /**
@@ -2263,12 +2264,14 @@ typedef struct {
 #define NLMQTT_TLS_UNKNOWN_ISSUER -61
 
 /**
- * The time of the certificate of the other side is over.
+ * The time of the certificate of the other side is over, or this clock is wrong: a client tries again when the clock is set, as with
+ * TLS_NOT_YET_VALID.
  */
 #define NLMQTT_TLS_EXPIRED -62
 
 /**
- * The time of the certificate of the other side has not come, or this clock is wrong: worth another try when the time is set.
+ * The time of the certificate of the other side has not come, or this clock is wrong. A client tries again when somebody sets the clock: at once
+ * where the kernel tells of it (Linux), though no sooner than a second after its last try, and after its ordinary pauses in any case.
  */
 #define NLMQTT_TLS_NOT_YET_VALID -63
 
@@ -3277,7 +3280,8 @@ nlmqtt_status nlmqtt_listener_config_set_tcp(nlmqtt_listener_config *config,
 /**
  * Keys rudp_max_half_open, rudp_max_half_open_per_source and rudp_max_unproven: clients of reliable UDP at one time whose first packet is not there
  * yet, in all and of one address, and those of generation 1, and likewise of udp://, whose address is not proved. 0: the default (256, 32, 64). Who is
- * above that is turned away and counted (`datagram_newcomers_refused`). CONFIG: more than 10,000, 10,000, 100,000, or a build without reliable UDP.
+ * above that is turned away and counted (`datagram_newcomers_refused`), unless, with udp://, somebody was silent for too long (key rudp_bare_grace_ms),
+ * whose place it gets (`datagram_gave_way`). CONFIG: more than 10,000, 10,000, 100,000, or a build without reliable UDP.
  */
 nlmqtt_status nlmqtt_listener_config_set_rudp_newcomers(nlmqtt_listener_config *config,
                                                         uint32_t half_open_max,
@@ -3308,8 +3312,8 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *c
  * such a list, or a build without reliable UDP.
  */
 nlmqtt_status nlmqtt_listener_config_set_rudp_bare(nlmqtt_listener_config *config,
-                                                  bool enabled,
-                                                  const char *trusted);
+                                                   bool enabled,
+                                                   const char *trusted);
 
 /**
  * Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.

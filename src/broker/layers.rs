@@ -107,6 +107,7 @@ impl Shard {
         stats.datagram_words_lost += counters.words_lost;
         stats.datagrams_not_kept += counters.not_kept;
         stats.datagram_packets_missing += counters.packets_missing;
+        stats.datagram_gave_way += counters.gave_way;
         stats.datagram_peers_silent += counters.silent;
         if counters.refused > 0 {
             self.hooks.log(2, &|| format!("{listener}: newcomers turned away: {}", counters.refused));

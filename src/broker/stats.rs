@@ -120,6 +120,9 @@ stats! {
     datagrams_not_kept,
     /// Packets of the first generation of reliable UDP that were waited for in vain.
     datagram_packets_missing,
+    /// Connections of udp:// that were closed because they were silent for too long when a newcomer wanted their place; `datagram_peers_silent` counts
+    /// them, too.
+    datagram_gave_way,
     /// Connections over reliable UDP and udp:// that ended because nothing was heard of the client any more, or it had begun anew.
     datagram_peers_silent,
     /// Connections closed because nothing came for 1.5 times the keep-alive.

@@ -396,6 +396,15 @@ pub(super) static KEYS: &[ListenerKey] = &[
         write: |listener, text| Some(listener.rudp.silent_timeout = core::time::Duration::from_secs(number(1, 86_400, text)?)),
     },
     #[cfg(feature = "rudp")]
+    ListenerKey {
+        name: "rudp_bare_grace_ms",
+        aliases: &[],
+        expected: "a number from 1 to 86400000",
+        doc: "udp:// and rudp_bare: when rudp_max_unproven is reached, a newcomer gets the place of who has said nothing but CONNECT for so long",
+        read: |listener| listener.rudp.bare_grace.as_millis().to_string(),
+        write: |listener, text| Some(listener.rudp.bare_grace = core::time::Duration::from_millis(number(1, 86_400_000, text)?)),
+    },
+    #[cfg(feature = "rudp")]
     flag!("rudp_bare", rudp.bare, "reliable UDP: bare packets are taken at this port, too (udp://), which anybody can forge"),
     #[cfg(feature = "rudp")]
     networks!(

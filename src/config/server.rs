@@ -98,7 +98,7 @@ fn check_rudp(listener: &ListenerOptions, is_set: impl Fn(&[&str]) -> Option<&'s
     let all = [
         (SECOND_KEYS, is_rudp, "is of reliable UDP"),
         (&["rudp_generation", "rudp_gap_timeout_ms", "rudp_bare"][..], is_rudp, "is of reliable UDP"),
-        (&["rudp_bare_trusted"][..], has_bare, "is of udp://, or goes with rudp_bare"),
+        (&["rudp_bare_trusted", "rudp_bare_grace_ms"][..], has_bare, "is of udp://, or goes with rudp_bare"),
         (UNPROVEN_KEYS, is_rudp || is_bare, "is of reliable UDP and udp://"),
         (&["rudp_bare"][..], !has_tls, "is without TLS"),
         (&["rudp_generation"][..], !has_tls || options.has_second(), "1 is without TLS"),

@@ -137,7 +137,8 @@ pub struct nlmqtt_disconnected {
 
 /// The datagrams of a connection over QUIC or reliable UDP (generation 2) go another way: the server has asked whether the client is where
 /// its datagrams come from now, because this end has another address, or a NAT on the way gave it another one. The session and everything under way go on;
-/// nothing needs to be done. One change may be told more than once. Borrowed until the callback returns.
+/// nothing needs to be done. One change may be told more than once, and over QUIC a server also asks when somebody on the way repeats a
+/// datagram from elsewhere: the callback says that the server was in doubt, and proves nothing. Borrowed until the callback returns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct nlmqtt_path_moved {
@@ -225,7 +226,7 @@ pub struct nlmqtt_client_callbacks {
     /// UNSUPPORTED (for this server), CANCELLED (nlmqtt_client_stop, or the client gave up; not nlmqtt_client_cancel), before its
     /// completion; NOT_FOUND: a response nobody waits for. `message` is borrowed until it returns.
     pub dropped: Option<unsafe extern "C" fn(user_data: *mut c_void, message: *const nlmqtt_message, status: nlmqtt_status)>,
-    /// The connection goes on over another path.
+    /// The connection goes on over another path, or the server has asked whether it does.
     pub path_moved: Option<unsafe extern "C" fn(user_data: *mut c_void, moved: *const nlmqtt_path_moved)>,
     /// This server (in the order they were added) does not know the protocol it was asked for first, so the connection speaks an older one:
     /// `protocol`, one of NLMQTT_DATAGRAMS_*. That is generation 1 of reliable UDP, where the option rudp_generation is auto. Told when the

@@ -1,5 +1,6 @@
 //! TLS of a client's configuration: whom it trusts, who it is. The rest has keys only: tls_server_name, tls_alpn, tls_min,
-//! crl_file, tls_clock_floor. INVALID_ARGUMENT: `config` is NULL. UNSUPPORTED: this build has no TLS.
+//! crl_file, tls_clock_floor (seconds since 1970, before which the clock is not believed to be: for boards that boot without knowing the time; how a
+//! client without one finds in is said at NLMQTT_TLS_NOT_YET_VALID). INVALID_ARGUMENT: `config` is NULL. UNSUPPORTED: this build has no TLS.
 
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;

@@ -39,7 +39,7 @@ pub struct nlmqtt_datagram_statistics {
     pub datagrams_lost: u64,
     /// Datagrams sent that repeated what had been sent before; QUIC does not count them: 0.
     pub retransmissions: u64,
-    /// How often the connection went on over another path.
+    /// How often the connection went on over another path; of a client over QUIC: how often the server has asked whether it does.
     pub path_changes: u64,
 }
 

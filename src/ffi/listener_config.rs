@@ -271,7 +271,8 @@ pub unsafe extern "C" fn nlmqtt_listener_config_set_tcp(config: *mut nlmqtt_list
 
 /// Keys rudp_max_half_open, rudp_max_half_open_per_source and rudp_max_unproven: clients of reliable UDP at one time whose first packet is not there
 /// yet, in all and of one address, and those of generation 1, and likewise of udp://, whose address is not proved. 0: the default (256, 32, 64). Who is
-/// above that is turned away and counted (`datagram_newcomers_refused`). CONFIG: more than 10,000, 10,000, 100,000, or a build without reliable UDP.
+/// above that is turned away and counted (`datagram_newcomers_refused`), unless, with udp://, somebody was silent for too long (key rudp_bare_grace_ms),
+/// whose place it gets (`datagram_gave_way`). CONFIG: more than 10,000, 10,000, 100,000, or a build without reliable UDP.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nlmqtt_listener_config_set_rudp_newcomers(
     config: *mut nlmqtt_listener_config,

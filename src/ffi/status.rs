@@ -54,9 +54,11 @@ pub const NLMQTT_NETWORK: nlmqtt_status = -42;
 pub const NLMQTT_TLS: nlmqtt_status = -60;
 /// Nobody who is trusted has signed the certificate of the other side.
 pub const NLMQTT_TLS_UNKNOWN_ISSUER: nlmqtt_status = -61;
-/// The time of the certificate of the other side is over.
+/// The time of the certificate of the other side is over, or this clock is wrong: a client tries again when the clock is set, as with
+/// TLS_NOT_YET_VALID.
 pub const NLMQTT_TLS_EXPIRED: nlmqtt_status = -62;
-/// The time of the certificate of the other side has not come, or this clock is wrong: worth another try when the time is set.
+/// The time of the certificate of the other side has not come, or this clock is wrong. A client tries again when somebody sets the clock: at once
+/// where the kernel tells of it (Linux), though no sooner than a second after its last try, and after its ordinary pauses in any case.
 pub const NLMQTT_TLS_NOT_YET_VALID: nlmqtt_status = -63;
 /// The certificate of the other side is for another name.
 pub const NLMQTT_TLS_WRONG_NAME: nlmqtt_status = -64;

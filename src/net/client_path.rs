@@ -11,7 +11,8 @@ use super::{LinkId, Net};
 use crate::stack::DatagramStatistics;
 
 /// The datagrams of a connection go another way: this end has another address, or the server has asked whether they come from where it is
-/// (the address of a NAT is another one). QUIC and reliable UDP of generation 2.
+/// (the address of a NAT is another one; over QUIC, somebody on the way may also have repeated a datagram from elsewhere). QUIC and reliable UDP of
+/// generation 2.
 #[derive(Clone, Copy, Debug)]
 pub struct PathMoved {
     /// Which server, as in [`ClientHandler::before_connect`].

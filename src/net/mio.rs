@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use socket2::Socket;
 
+use super::clock::ClockWatch;
 use super::datagram::Datagrams;
 use super::journal::{LogSequence, MemoryJournal};
 use super::memory::{Names, Readiness, Watcher};
@@ -35,6 +36,7 @@ use crate::base::{Budget, Duration, Instant, OutBuffer, UnixTime};
 
 const WAKER: Token = Token(usize::MAX >> 1);
 const TIMER: Token = Token((usize::MAX >> 1) - 1);
+const CLOCK: Token = Token((usize::MAX >> 1) - 2);
 const EVENTS_PER_WAIT: usize = 1_024;
 /// So long the end of a worker waits for those to whom something was written last over datagrams.
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
@@ -46,6 +48,7 @@ pub struct MioNet {
     events: Events,
     waker: Arc<Waker>,
     timer: OwnedFd,
+    pub(super) clock: ClockWatch,
     pub(super) sockets: Vec<Slot>,
     pub(super) free: Vec<u32>,
     /// Freed in this turn.
@@ -90,6 +93,7 @@ impl MioNet {
             events: Events::with_capacity(EVENTS_PER_WAIT),
             waker,
             timer,
+            clock: ClockWatch::Off,
             sockets: Vec::new(),
             free: Vec::new(),
             freed: Vec::new(),
@@ -210,6 +214,10 @@ impl Net for MioNet {
         UnixTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    fn watch_clock(&mut self, is_wanted: bool) {
+        self.clock.watch(is_wanted, self.poll.registry(), CLOCK);
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         self.free.append(&mut self.freed);
         self.run_datagrams(ready);
@@ -221,6 +229,12 @@ impl Net for MioNet {
         for event in &self.events {
             let index = match event.token() {
                 WAKER | TIMER => continue,
+                CLOCK => {
+                    if self.clock.was_set() {
+                        ready.push(Ready::ClockSet);
+                    }
+                    continue;
+                }
                 Token(index) => index,
             };
             let id = index as u32;

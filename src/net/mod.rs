@@ -18,6 +18,7 @@ mod client_gauge;
 mod client_host;
 mod client_link;
 mod client_path;
+mod clock;
 #[cfg_attr(not(feature = "datagram"), path = "no_datagram.rs")]
 mod datagram;
 mod dispatch;
@@ -158,6 +159,8 @@ pub enum Ready {
         /// Why.
         fault: Fault,
     },
+    /// The wall clock was set: see [`Net::watch_clock`].
+    ClockSet,
     /// A name was looked up.
     Resolved {
         /// What [`Net::resolve`] was given.
@@ -192,6 +195,12 @@ pub trait Net: 'static {
 
     /// Wall time, for stamps only.
     fn unix_time(&self) -> UnixTime;
+
+    /// From now on it is told when the wall clock is set ([`Ready::ClockSet`]), or not any more. A world that cannot, or whose clock is
+    /// never set, does not tell; then whoever waits for it has only the end of an ordinary pause.
+    fn watch_clock(&mut self, is_wanted: bool) {
+        let _ = is_wanted;
+    }
 
     /// Sleeps until something is ready, the inbox is woken, or `timeout` is over (`None`: no
     /// limit); appends what is ready.

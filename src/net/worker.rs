@@ -291,6 +291,8 @@ impl<N: Net> Worker<N> {
                 }
             }
             Ready::Resolved { ticket, addresses } => self.resolved(ticket, addresses),
+            // Those who try again at once do so when the timers run, in this turn.
+            Ready::ClockSet => self.clients.values_mut().for_each(|host| host.machine.clock_set(self.now)),
             Ready::Link { link, readable, writable, ended } => {
                 if writable {
                     match self.owner(link) {
@@ -416,6 +418,7 @@ impl<N: Net> Worker<N> {
                 break;
             }
         }
+        self.net.watch_clock(self.clients.values().any(|host| host.machine.waits_for_clock()));
         // A connection that broke may have left a will.
         for key in self.peered() {
             self.hand_over(key);

@@ -92,6 +92,8 @@ pub struct DatagramCounters {
     pub not_kept: u64,
     /// Reliable UDP of the first generation: packets that were waited for in vain.
     pub packets_missing: u64,
+    /// Bare packets: connections that were silent for too long when a newcomer wanted their place.
+    pub gave_way: u64,
     /// Reliable UDP: connections that came in, and ended because nothing was heard of their peers any more.
     pub silent: u64,
 }
@@ -112,6 +114,7 @@ impl DatagramCounters {
             words_lost: self.words_lost - before.words_lost,
             not_kept: self.not_kept - before.not_kept,
             packets_missing: self.packets_missing - before.packets_missing,
+            gave_way: self.gave_way - before.gave_way,
             silent: self.silent - before.silent,
         }
     }

@@ -505,6 +505,7 @@ fn what_does_not_go_together_is_refused_with_a_reason() {
         ("rudp", "rudp_reset_key=xyz", "32 hexadecimal digits"),
         ("udp", "rudp_generation=2", "rudp_generation is of reliable UDP"),
         ("rudp", "rudp_bare_trusted=::1", "rudp_bare_trusted is of udp://"),
+        ("rudp", "rudp_bare_grace_ms=1", "rudp_bare_grace_ms is of udp://"),
         ("rudp", "rudp_generation=1&rudp_congestion=cubic", "rudp_congestion is of generation 2"),
         ("rudp", "rudp_generation=2&rudp_gap_timeout_ms=7", "rudp_gap_timeout_ms is of generation 1"),
         ("rudp", "rudp_generation=2&rudp_max_unproven=7", "rudp_max_unproven is of generation 1"),

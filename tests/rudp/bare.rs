@@ -68,7 +68,7 @@ fn a_packet_is_a_datagram_both_ways() {
 
 #[test]
 fn a_client_needs_no_answer_to_begin_and_its_last_word_still_leaves() {
-    let mut table = Table::new(&raw(), false);
+    let mut table = Table::new(&bare(), false);
     let stock = table.stock;
     let id = table.endpoint.connect(table.now, stock, "").expect("it begins");
     assert!(table.sent().is_empty());
@@ -103,7 +103,7 @@ fn nothing_answers_bare_packets_where_they_were_not_asked_for() {
     table.stock.set_port(9);
     assert_eq!(table.comes(&hex("03 00 00 00")), [hex("04 00 00 00")]);
     // Where nothing else was asked for, nothing else is answered.
-    let mut table = Table::new(&raw(), true);
+    let mut table = Table::new(&bare(), true);
     assert!(table.comes(&hex("03 00 00 00")).is_empty());
     let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
     assert!(table.comes(&connect).is_empty());
@@ -113,7 +113,7 @@ fn nothing_answers_bare_packets_where_they_were_not_asked_for() {
 
 #[test]
 fn an_address_gets_no_more_bytes_than_came_from_it_unless_it_is_believed() {
-    let mut table = Table::new(&raw(), true);
+    let mut table = Table::new(&bare(), true);
     let id = joined(&mut table);
     let mut came = HEADERS + HELLO.len();
     let mut sent: usize = table.write(id, CONNACK).iter().map(|packet| HEADERS + packet.len()).sum();
@@ -164,6 +164,79 @@ fn those_who_are_not_believed_are_limited_and_one_source_has_a_rate() {
     assert_eq!(table.endpoint.counters().unproven_refused, 11);
 }
 
+/// Connections that came in so far, whoever of them is still there.
+fn accepted(table: &Table) -> u64 {
+    table.endpoint.counters().accepted
+}
+
+/// Somebody at this address says this.
+fn from(table: &mut Table, number: u8, packet: &[u8]) {
+    table.stock = SocketAddr::from(([10, 0, 0, number], 1_000));
+    table.comes(packet);
+}
+
+#[test]
+fn forgers_of_connects_hold_no_place_that_a_newcomer_wants() {
+    // HELLO has a keep-alive of 600 s, and may have one of 18 h.
+    let mut hello = HELLO.to_vec();
+    hello[10..12].copy_from_slice(&[0xFF, 0xFF]);
+    let mut table = Table::new(&Options { unproven_max: 4, newcomers_per_source_per_second: 100, ..bare() }, true);
+    for number in 0..4 {
+        from(&mut table, number, &hello);
+        table.after(Duration::from_secs(1));
+    }
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().unproven_refused), (4, 1), "they have ten seconds each");
+    table.after(Duration::from_millis(6_500));
+    assert!(!has_ended(&table));
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 1));
+    assert_eq!(table.ended(), Some(FaultKind::Silent));
+    from(&mut table, 10, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 1), "the next one has half a second more");
+    // Who is believed takes nobody's place.
+    table.after(Duration::from_secs(60));
+    table.stock = SocketAddr::from(([127, 0, 0, 1], 1_000));
+    table.comes(HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (6, 1));
+    // A flood of them costs each other their places.
+    for number in 20..120 {
+        from(&mut table, number, &hello);
+    }
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (10, 5));
+}
+
+#[test]
+fn who_was_heard_of_keeps_its_place_for_as_long_as_silence_is_allowed() {
+    let mut table = Table::new(&Options { unproven_max: 4, newcomers_per_source_per_second: 100, ..bare() }, true);
+    for number in 0..4 {
+        from(&mut table, number, HELLO);
+    }
+    table.after(Duration::from_secs(5));
+    for number in 0..3 {
+        from(&mut table, number, PINGREQ);
+    }
+    table.after(Duration::from_secs(20));
+    from(&mut table, 8, HELLO);
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 1), "of the one who has said no more");
+    from(&mut table, 8, PINGREQ);
+    // 300 s, whatever its keep-alive allows as long as nobody else comes.
+    table.after(Duration::from_secs(270));
+    from(&mut table, 0, PINGREQ);
+    table.after(Duration::from_secs(20));
+    let before = table.endpoint.counters().unknown;
+    for number in 10..20 {
+        from(&mut table, number, HELLO);
+    }
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (7, 3), "those of 1 and 2");
+    from(&mut table, 0, PINGREQ);
+    from(&mut table, 8, PINGREQ);
+    assert_eq!(table.endpoint.counters().unknown, before);
+    from(&mut table, 1, PINGREQ);
+    assert_eq!(table.endpoint.counters().unknown, before + 1);
+}
+
 #[test]
 fn those_who_never_prove_their_address_leave_generation_1_its_places() {
     let mut table = Table::new(&Options { bare: true, unproven_max: 4, ..Options::default() }, true);
@@ -183,7 +256,7 @@ fn a_silent_client_of_bare_packets_is_forgotten_and_not_before_its_keep_alive_al
     quick[10..12].copy_from_slice(&[0, 60]);
     // HELLO has a keep-alive of 600 s: one and a half of that may pass. 60 s are nothing beside the option.
     for (connect, seconds) in [(HELLO, 900), (&quick, 300)] {
-        let mut table = Table::new(&raw(), true);
+        let mut table = Table::new(&bare(), true);
         table.comes(connect);
         let id = table.accepted();
         table.after(Duration::from_secs(seconds - 1));

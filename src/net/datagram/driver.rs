@@ -161,7 +161,7 @@ impl Driver {
 
     /// Takes people in again. False: this is not that address, it listens all the time, or speaks something else.
     pub fn listen_again(&mut self, address: SocketAddr, make: &dyn MakeDatagrams, limits: DatagramLimits, backlog_max: usize) -> bool {
-        if !self.is_kept_at(address) || !self.machine.renew(make, limits) {
+        if !self.is_kept_at(address) || !self.renew(make, limits) {
             return false;
         }
         if let Role::Listening { backlog, .. } = &mut self.role {
@@ -170,9 +170,25 @@ impl Driver {
         true
     }
 
+    /// Other options for whoever comes from now on. The socket is one, so whether its datagrams may be cut is from now on the same for those
+    /// who are there.
+    pub fn renew(&mut self, make: &dyn MakeDatagrams, limits: DatagramLimits) -> bool {
+        let is_renewed = self.machine.renew(make, limits);
+        if is_renewed {
+            // No kernel that took it when the socket was made refuses it now.
+            let _ = self.bound.set_fragment(make.may_fragment());
+        }
+        is_renewed
+    }
+
     /// A host has written its last, and it has not arrived yet.
     pub fn is_finishing(&self) -> bool {
         self.inners.values().any(Inner::is_finishing)
+    }
+
+    #[cfg(all(test, feature = "quic", feature = "rudp"))]
+    pub fn socket(&self) -> &socket2::Socket {
+        self.bound.socket()
     }
 
     /// There is no connection whose host, or what that wrote last, is still there.
@@ -324,7 +340,7 @@ impl Driver {
 
     /// Goes on over another socket.
     pub fn rebind(&mut self, now: Instant, mut bound: Bound, shared: &Shared) {
-        if self.bound.may_fragment && bound.let_fragment().is_err() {
+        if bound.set_fragment(self.bound.may_fragment).is_err() {
             return;
         }
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -33,9 +33,7 @@ impl MioNet {
             return Ok((ListenerId(index), Endpoint::Udp(place)));
         }
         let mut bound = bind(place.address, &DialOptions::default())?;
-        if make.may_fragment() {
-            bound.let_fragment()?;
-        }
+        bound.set_fragment(make.may_fragment())?;
         let local = UdpPlace { address: bound.local(), ..place };
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: Some(limits) });
         let index = self.insert_udp(bound.socket())?;
@@ -62,9 +60,7 @@ impl MioNet {
     /// As [`Net::dial_datagrams`].
     pub fn dial_udp(&mut self, plan: DialPlan, make: &dyn MakeDatagrams, (seed, charge): (u64, Charge)) -> io::Result<LinkId> {
         let mut bound = plan.bind()?;
-        if make.may_fragment() {
-            bound.let_fragment()?;
-        }
+        bound.set_fragment(make.may_fragment())?;
         let machine = make.make(&Birth { seed, epoch: self.epoch, limits: None });
         let place = self.insert_udp(bound.socket())?;
         match self.datagrams.dial(self.now(), place, (bound, charge), machine, plan) {

@@ -168,7 +168,7 @@ impl Datagrams {
     /// Other options for whoever comes from now on.
     pub fn renew(&mut self, place: u32, make: &dyn MakeDatagrams, limits: DatagramLimits) {
         if let Some(driver) = self.drivers.get_mut(&place) {
-            driver.machine.renew(make, limits);
+            driver.renew(make, limits);
         }
     }
 

@@ -49,16 +49,21 @@ impl Bound {
         self.local
     }
 
-    /// From now on datagrams that are larger than the path takes are cut, and not dropped.
+    /// Whether datagrams that are larger than the path takes are cut, or dropped, from now on. At first they are dropped.
     ///
     /// # Errors
-    /// As the system's.
-    pub fn let_fragment(&mut self) -> io::Result<()> {
-        self.may_fragment = true;
-        match self.local.is_ipv6() {
-            true => Ok(set_ipv6_mtu_discover(&self.socket, Ipv6PathMtuDiscovery::WANT)?),
-            false => Ok(set_ip_mtu_discover(&self.socket, Ipv4PathMtuDiscovery::WANT)?),
+    /// As the system's; nothing has changed.
+    pub fn set_fragment(&mut self, may_fragment: bool) -> io::Result<()> {
+        if may_fragment != self.may_fragment {
+            match (self.local.is_ipv6(), may_fragment) {
+                (true, true) => set_ipv6_mtu_discover(&self.socket, Ipv6PathMtuDiscovery::WANT)?,
+                (true, false) => set_ipv6_mtu_discover(&self.socket, Ipv6PathMtuDiscovery::PROBE)?,
+                (false, true) => set_ip_mtu_discover(&self.socket, Ipv4PathMtuDiscovery::WANT)?,
+                (false, false) => set_ip_mtu_discover(&self.socket, Ipv4PathMtuDiscovery::PROBE)?,
+            }
+            self.may_fragment = may_fragment;
         }
+        Ok(())
     }
 
     /// For the poll.
@@ -101,10 +106,15 @@ mod tests {
     fn a_socket_cuts_datagrams_only_where_it_was_told_to() {
         let mut four = bind(([127, 0, 0, 1], 0).into(), &DialOptions::default()).expect("bound");
         assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::PROBE);
-        four.let_fragment().expect("an option");
+        four.set_fragment(true).expect("an option");
         assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::WANT);
+        four.set_fragment(false).expect("an option");
+        assert!(ip_mtu_discover(four.socket()).expect("an option") == Ipv4PathMtuDiscovery::PROBE);
         let mut six = bind((Ipv6Addr::LOCALHOST, 0).into(), &DialOptions::default()).expect("bound");
-        six.let_fragment().expect("an option");
+        let at_first = ipv6_mtu_discover(six.socket()).expect("an option");
+        six.set_fragment(true).expect("an option");
         assert!(ipv6_mtu_discover(six.socket()).expect("an option") == Ipv6PathMtuDiscovery::WANT);
+        six.set_fragment(false).expect("an option");
+        assert!(ipv6_mtu_discover(six.socket()).expect("an option") == at_first);
     }
 }

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use crate::base::{Budget, Duration, OutBuffer};
 use crate::net::mio::MioNet;
 use crate::net::threads::ThreadOptions;
-use crate::net::{DialOptions, DialPlan, LinkId, ListenerId, Net, Ready, SocketOptions, UdpPlace, UdpScheme};
+use crate::net::{DialOptions, DialPlan, Endpoint, LinkId, ListenerId, Net, Ready, SocketOptions, UdpPlace, UdpScheme};
 use crate::stack::quic::{ClientQuic, QuicOptions, ServerQuic};
 use crate::stack::tls::{ClientTlsOptions, Roots, ServerTlsOptions};
 use crate::stack::{DatagramLimits, MakeDatagrams};
@@ -174,6 +174,43 @@ fn links_end_in_order_and_nothing_of_them_is_left() {
     world.here.close(last);
     world.until("sockets stay", |world| (world.here.datagrams.drivers.is_empty() && world.there.datagrams.drivers.is_empty()).then_some(()));
     assert_eq!(world.budget.used_bytes(), 0);
+}
+
+/// Whether datagrams of the listener's socket may be cut.
+#[cfg(feature = "rudp")]
+fn may_be_cut(world: &World) -> bool {
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, ip_mtu_discover};
+    let driver = world.there.datagrams.drivers.values().next().expect("one");
+    ip_mtu_discover(driver.socket()).expect("an option") == Ipv4PathMtuDiscovery::WANT
+}
+
+#[test]
+#[cfg(feature = "rudp")]
+fn a_socket_that_stays_cuts_datagrams_as_the_listener_on_it_wants_now() {
+    use crate::stack::rudp::{Generation, Maker, Options};
+    let maker = |generation, probe_bytes_max| {
+        let options = Options { is_plain: false, generation, probe_bytes_max, ..Options::default() };
+        Maker::new(options, [[1, 2], [3, 4], [5, 6]])
+    };
+    let (tries, cuts) = (maker(Generation::Two, 1_400), maker(Generation::Auto, 0));
+    assert!(cuts.may_fragment() && !tries.may_fragment());
+    let mut world = world_of(&tries, Box::new(tries.clone()), None);
+    let (_, kept) = world.open();
+    assert!(!may_be_cut(&world));
+    let options = SocketOptions { backlog: 2, ..SocketOptions::default() };
+    let place = UdpPlace { address: world.at, scheme: UdpScheme::Rudp };
+    for (maker, is_cut) in [(&cuts, true), (&tries, false)] {
+        world.there.unlisten(world.listener);
+        let of_server = (1, LIMITS, world.budget.charge(0));
+        let (listener, bound) = world.there.listen_datagrams(place, &options, maker, of_server).expect("it is still there");
+        assert_eq!((listener, bound), (world.listener, Endpoint::Udp(place)));
+        assert_eq!(may_be_cut(&world), is_cut);
+    }
+    for (maker, is_cut) in [(&cuts, true), (&tries, false)] {
+        world.there.renew_datagrams(world.listener, maker, LIMITS);
+        assert_eq!(may_be_cut(&world), is_cut, "other options of one that listens all the time");
+    }
+    world.there.close(kept);
 }
 
 /// Writes as much as a pipe takes, and closes the link at once.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Client;
 use super::event::{AckHandle, Cause, Connected, Event, Failure, Incoming, Outcome, State};
 use super::lifecycle::Ending;
+use super::reconnect::ClockDoubt;
 use crate::base::{Duration, Instant};
 use crate::codec::{self, Ack, Auth, ConnAck, Disconnect, Frame, Message, Packet, PacketType, Publish};
 use crate::codec::{Properties, PropertyId, PropertyList, Qos, Reason, Version};
@@ -179,6 +180,7 @@ impl Client {
         let server = self.reconnect.server();
         let previous_server = self.last_server.replace(server).unwrap_or(server);
         self.statistics.server_switches += u64::from(previous_server != server);
+        self.clock = ClockDoubt::None;
         self.set_state(State::Online);
         let mut properties = PropertyList::new();
         properties.extend_filtered(ack.properties, |_| true);

@@ -3,6 +3,7 @@
 use super::connection::{Connection, encode_connect};
 use super::event::{Cause, Disconnected, Event, Failure, Outcome, State, StopRequest};
 use super::queue::Item;
+use super::reconnect::ClockDoubt;
 use super::{Client, Retry};
 use crate::base::{Duration, Instant};
 use crate::codec::{Disconnect, PacketId, PacketType, Properties, PropertyId, PropertyList, Reason, Value, Version};
@@ -35,6 +36,7 @@ impl Client {
         }
         self.reconnect.reset();
         self.has_connected = false;
+        self.clock = ClockDoubt::None;
         self.stop_until = None;
         self.dial(now);
         Ok(())
@@ -117,6 +119,41 @@ impl Client {
             }
             State::Stopped => Err(Error::NotRunning),
             _ => Err(Error::Busy),
+        }
+    }
+
+    /// A certificate was refused for its time, and nobody has let this client in since: [`Client::clock_set`] is to be called when the wall
+    /// clock is set.
+    pub fn waits_for_clock(&self) -> bool {
+        self.clock != ClockDoubt::None && matches!(self.state, State::Waiting | State::Dialing | State::Connecting)
+    }
+
+    /// Driver: the wall clock was set. Who was refused for the time of a certificate tries again at once, and not at the end of the wait.
+    pub fn clock_set(&mut self, now: Instant) {
+        if !self.waits_for_clock() {
+            return;
+        }
+        match self.state {
+            State::Waiting => {
+                let at = self.reconnect.after_clock(now);
+                self.deadline = self.deadline.map(|deadline| deadline.min(at));
+            }
+            _ => self.clock = ClockDoubt::SetMeanwhile,
+        }
+    }
+
+    /// What a failure has to do with the wall clock; the answer is the time of the next try, which may be sooner for it.
+    fn doubt_clock(&mut self, now: Instant, fault: Option<FaultKind>, retry_at: Option<Instant>) -> Option<Instant> {
+        if self.clock == ClockDoubt::None && matches!(fault, Some(FaultKind::NotYetValid | FaultKind::Expired)) {
+            self.clock = ClockDoubt::Wrong;
+        }
+        match retry_at {
+            // Not in the middle of a round: it may have been a server before this one that was judged by the old time.
+            Some(at) if self.clock == ClockDoubt::SetMeanwhile && at > now => {
+                self.clock = ClockDoubt::Wrong;
+                Some(at.min(self.reconnect.after_clock(now)))
+            }
+            other => other,
         }
     }
 
@@ -248,6 +285,7 @@ impl Client {
         let cause = if stopping { Cause::Stopped } else { ending.cause };
         let retry = if stopping { Retry::GiveUp } else { self.options.reconnect.rule(cause) };
         let retry_at = self.reconnect.failed(now, retry, &self.options.reconnect, &mut self.rng);
+        let retry_at = self.doubt_clock(now, ending.fault.as_ref().map(|fault| fault.kind), retry_at);
         self.deadline = retry_at;
         if !was_waiting {
             self.statistics.disconnects += 1;

@@ -64,7 +64,7 @@ use crate::proto::{Error, OWED_BYTES_MAX, Receiver, Sender};
 use calls::Calls;
 use connection::Connection;
 use queue::{Item, Queue};
-use reconnect::Reconnect;
+use reconnect::{ClockDoubt, Reconnect};
 use subscriptions::Subscriptions;
 
 pub use calls::response_to;
@@ -107,6 +107,7 @@ pub struct Client {
     /// What may still come to the driver; `None`: any number of messages.
     receive_room: Option<ReceiveRoom>,
     reconnect: Reconnect,
+    clock: ClockDoubt,
     /// Where the last session was.
     last_server: Option<usize>,
     connection: Option<Connection>,
@@ -124,6 +125,7 @@ impl Client {
             client_id: options.client_id.clone(),
             queue: Queue::new(options.queue),
             reconnect: Reconnect::new(&options.servers),
+            clock: ClockDoubt::None,
             last_server: None,
             subscriptions: Subscriptions::default(),
             calls: Calls::default(),

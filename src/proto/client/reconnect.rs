@@ -8,7 +8,20 @@
 //! server that throws its clients out at once is not called every second.
 
 use super::options::{ReconnectOptions, Retry};
-use crate::base::{Instant, Rng};
+use crate::base::{Duration, Instant, Rng};
+
+/// However often the wall clock is set: nobody is dialled for that sooner after the last time.
+pub(super) const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A certificate was refused for its time, and it may be the wall clock that is wrong: a board without a battery boots in 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ClockDoubt {
+    None,
+    /// It may be so until some server lets us in.
+    Wrong,
+    /// It was set since the present attempt began, which may have looked at it before.
+    SetMeanwhile,
+}
 
 #[derive(Debug)]
 pub(super) struct Reconnect {
@@ -22,13 +35,15 @@ pub(super) struct Reconnect {
     online_since: Option<Instant>,
     /// When the best was last tried.
     best_tried: Instant,
+    /// When any was.
+    tried: Instant,
 }
 
 impl Reconnect {
     pub(super) fn new(priorities: &[u32]) -> Self {
         let mut order: Vec<usize> = (0..priorities.len()).collect();
         order.sort_by_key(|index| priorities[*index]);
-        Self { order, position: 0, first: 0, rounds: 0, online_since: None, best_tried: Instant::START }
+        Self { order, position: 0, first: 0, rounds: 0, online_since: None, best_tried: Instant::START, tried: Instant::START }
     }
 
     /// Begins anew with the best server.
@@ -51,9 +66,15 @@ impl Reconnect {
 
     /// [`Reconnect::server`] is being tried.
     pub(super) fn dialing(&mut self, now: Instant) {
+        self.tried = now;
         if self.step() == 0 {
             self.best_tried = now;
         }
+    }
+
+    /// When to try again that the wall clock was set.
+    pub(super) fn after_clock(&self, now: Instant) -> Instant {
+        now.max(self.tried + CLOCK_INTERVAL)
     }
 
     pub(super) fn connected(&mut self, now: Instant) {
@@ -91,7 +112,6 @@ impl Reconnect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Duration;
 
     fn seconds(reconnect: &mut Reconnect, now: Instant, options: &ReconnectOptions) -> u64 {
         let mut rng = Rng::with_seed(1);

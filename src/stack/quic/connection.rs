@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 
-use quinn_proto::{Connection as Machine, ConnectionEvent, Dir, Event as Told, ReadError, ReadableError, StreamEvent, StreamId, VarInt, WriteError};
+use quinn_proto::{Connection as Machine, ConnectionEvent, Dir, Event as Told, ReadError, ReadableError, StreamEvent, StreamId, Transmit, VarInt, WriteError};
 use rustls::pki_types::CertificateDer;
 
 use super::fault;
@@ -32,7 +32,9 @@ pub(super) struct Connection {
     pub phase: Phase,
     /// Where it is; a server knows that it is there.
     pub peer: SocketAddr,
-    /// A new address has answered.
+    /// An answer came from a new address, which may be one to what was asked at the old one.
+    answered: Option<SocketAddr>,
+    /// A new address has answered what it was asked.
     proved: Option<SocketAddr>,
     /// As it is on the list of timers.
     pub due: Option<Instant>,
@@ -63,6 +65,7 @@ impl Connection {
             machine,
             phase: Phase::Opening,
             peer,
+            answered: None,
             proved: None,
             due: None,
             is_dirty: false,
@@ -86,8 +89,26 @@ impl Connection {
         let before = is_asked.then(|| answers(&self.machine));
         self.machine.handle_event(event);
         if before.is_some_and(|before| answers(&self.machine) > before) {
-            self.proved = Some(from);
+            self.answered = Some(from);
         }
+    }
+
+    /// What it sends next. Whether an answer was the one that was waited for the machine does not say. But the client is asked at the old
+    /// address, too, and whoever sends its answer on from elsewhere must not prove anything by that. So it is looked at what is done: while it waits,
+    /// the machine asks with everything that it sends but probes of the path's size.
+    pub fn transmit(&mut self, now: std::time::Instant, datagrams_max: usize, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let Some(answered) = self.answered else { return self.machine.poll_transmit(now, datagrams_max, buffer) };
+        let counted = |machine: &Machine| (machine.stats().frame_tx.path_challenge, machine.stats().path.sent_plpmtud_probes);
+        let (asked, probed) = counted(&self.machine);
+        let transmit = self.machine.poll_transmit(now, datagrams_max, buffer);
+        if transmit.as_ref().is_some_and(|transmit| transmit.destination == answered) {
+            match counted(&self.machine) {
+                (asked_now, _) if asked_now != asked => self.answered = None,
+                (_, probed_now) if probed_now == probed => self.proved = self.answered.take(),
+                _ => {}
+            }
+        }
+        transmit
     }
 
     /// What it may hold, beside itself.
@@ -121,7 +142,10 @@ impl Connection {
                 }
             }
             Told::Stream(StreamEvent::Writable { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Writable)),
-            Told::Stream(StreamEvent::Finished { id }) if self.is_open_at(id) => events.push_back((self.id, DatagramEvent::Said)),
+            Told::Stream(StreamEvent::Finished { id }) if self.is_open_at(id) => {
+                self.windows.said();
+                events.push_back((self.id, DatagramEvent::Said));
+            }
             Told::Stream(StreamEvent::Stopped { id, .. }) if self.is_open_at(id) => self.lost(None, events),
             _ => {}
         }
@@ -256,6 +280,9 @@ impl Connection {
         // The endpoint asks for what there is to be sent in any case.
         let _ = chunks.finalize();
         self.windows.read(now, count, &mut self.machine);
+        if end.is_some() {
+            self.windows.at_end();
+        }
         match end {
             _ if count > 0 => Some(count),
             Some(Ok(())) => Some(0),

@@ -374,7 +374,7 @@ impl DatagramEndpoint for Endpoint {
             out.bytes.clear();
             connection.is_dirty = false;
             let room = segments_max.min(BATCH_BYTES_MAX / usize::from(connection.machine.current_mtu())).max(1);
-            let transmit = connection.machine.poll_transmit(then, room, &mut out.bytes);
+            let transmit = connection.transmit(then, room, &mut out.bytes);
             let has_told = self.settle(now, place as usize);
             if transmit.is_some() || has_told {
                 // Behind the others, if it has more.

@@ -9,7 +9,9 @@
 //! * The peer may send up to the limit it was told, of which so much was read. So that this is little for a connection at rest, the window is
 //!   small at first, twice as large whenever a full one was read within [`PACE`], and small again after [`REST`] without reading.
 //! * What was written is held until it is acknowledged, and no more of it than the window of sending. Whether nothing is held any more is
-//!   asked now and then: with a window of one byte, a write of nothing is refused exactly if something is.
+//!   asked now and then: with a window of one byte, a write of nothing is refused exactly if something is. A stream that is finished takes no
+//!   such question, but of that the machine tells.
+//! * Of a stream that was read to its end nothing more is kept, and there is no other one: who opens one has it stopped at once.
 
 use quinn_proto::{Connection as Machine, StreamId, VarInt};
 
@@ -43,12 +45,14 @@ pub(super) struct Windows {
     /// Written since nothing was held.
     written: u64,
     asked_at: Instant,
+    /// What came was read to its end.
+    is_at_end: bool,
 }
 
 impl Windows {
     pub fn new(now: Instant) -> Self {
         let receive = RECEIVE_BYTES_FIRST.into();
-        Self { receive, limit: receive, read: 0, debt: 0, paced: (now, 0), read_at: now, written: 0, asked_at: now }
+        Self { receive, limit: receive, read: 0, debt: 0, paced: (now, 0), read_at: now, written: 0, asked_at: now, is_at_end: false }
     }
 
     /// So much was read.
@@ -82,6 +86,16 @@ impl Windows {
         self.written += count as u64;
     }
 
+    /// All that was ever written has arrived.
+    pub fn said(&mut self) {
+        self.written = 0;
+    }
+
+    /// All that will ever come was read.
+    pub fn at_end(&mut self) {
+        self.is_at_end = true;
+    }
+
     /// Takes back what is not used.
     pub fn settle(&mut self, now: Instant, machine: &mut Machine, stream: Option<StreamId>) {
         if now.since(self.read_at) > REST {
@@ -99,7 +113,8 @@ impl Windows {
 
     /// What the connection may hold now.
     pub fn bytes(&self) -> usize {
-        let (received, sent) = (self.limit - self.read, self.written.min(SEND_BYTES_MAX));
+        let received = if self.is_at_end { 0 } else { self.limit - self.read };
+        let sent = self.written.min(SEND_BYTES_MAX);
         // Whole datagrams are kept, and a list of them.
         usize::try_from(received + received / 8 + sent).unwrap_or(usize::MAX)
     }

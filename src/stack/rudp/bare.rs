@@ -9,6 +9,10 @@
 //! gets no more bytes than came from it, those of the headers of IP and UDP counted with them on both sides, unless its owner is believed
 //! ([`Options::is_believed`]). What there is no allowance for waits for what comes.
 //!
+//! That is no proof, either, and a place is more than bytes. There are a few of them for all who are not believed, and when all are taken a
+//! newcomer gets that of whoever has been silent for longest, and too long ([`Bare::gives_way_at`]): so a forger holds as many as he goes on
+//! sending for.
+//!
 //! A second CONNECT is the client's who has begun anew only if it is the very packet this connection began with, and no copy that the network made.
 //! Whoever says another one has to wait until the connection that is there has ended.
 
@@ -61,6 +65,8 @@ pub struct Bare {
     first_packet: u64,
     opened_at: Instant,
     received_at: Instant,
+    /// More than CONNECT came.
+    has_spoken: bool,
     /// A listener's side ends after so much silence.
     silence: Duration,
     pub(super) marks: Marks,
@@ -97,6 +103,7 @@ impl Bare {
             first_packet: fingerprint(packet),
             opened_at: now,
             received_at: now,
+            has_spoken: false,
             silence: silence_allowed(options.silent_timeout, packet),
             marks: Marks { is_opened: true, ..Marks::default() },
             ending: None,
@@ -129,7 +136,7 @@ impl Bare {
             self.statistics.duplicates += 1;
             return if now.since(self.opened_at) < COPY { Took::Taken } else { Took::Anew };
         }
-        self.received_at = now;
+        (self.received_at, self.has_spoken) = (now, true);
         self.earn(bytes.len());
         if self.take(bytes) { Took::Taken } else { Took::NotKept }
     }
@@ -198,6 +205,18 @@ impl Bare {
     /// Another connection has taken its place.
     pub fn replaced(&mut self) {
         self.end(Some(Fault::new(FaultKind::Silent, "the other side has begun anew")));
+        self.is_over = true;
+    }
+
+    /// From then on it has to give way when somebody wants its place: who has only said CONNECT, for want of more; who has said more, for want of
+    /// anything since. What a keep-alive allows is no matter here: it stands in the CONNECT, and may be that of a forger who is never heard of again.
+    pub fn gives_way_at(&self, options: &Options) -> Instant {
+        if self.has_spoken { self.received_at + options.silent_timeout } else { self.opened_at + options.bare_grace }
+    }
+
+    /// A newcomer has its place.
+    pub fn give_way(&mut self) {
+        self.end(Some(Fault::new(FaultKind::Silent, "it was silent, and somebody else wanted its place")));
         self.is_over = true;
     }
 

@@ -82,6 +82,8 @@ pub struct Options {
     pub bare_trusted: Networks,
     /// Generation 1, and bare packets likewise: peers whose address was not proved.
     pub unproven_max: usize,
+    /// Bare packets: a peer that is not believed and has said nothing but CONNECT keeps its place for so long when all are taken.
+    pub bare_grace: Duration,
     /// Generation 1 and bare packets: a peer that was silent for so long has gone, if its MQTT keep-alive does not let it be silent longer.
     pub silent_timeout: Duration,
     /// Generation 1: a client waits so long for MQTT's answer to a packet that has arrived.
@@ -157,6 +159,7 @@ impl Default for Options {
             bare: false,
             bare_trusted: Networks::default(),
             unproven_max: 64,
+            bare_grace: Duration::from_secs(10),
             silent_timeout: Duration::from_secs(300),
             answer_timeout: Duration::from_secs(10),
             gap_timeout: Duration::from_secs(5),

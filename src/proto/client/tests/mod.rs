@@ -2,6 +2,7 @@
 //! apart with it and compared as lines of text.
 
 mod calls;
+mod clock;
 mod lifecycle;
 mod limits;
 mod naive_server;

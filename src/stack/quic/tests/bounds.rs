@@ -49,6 +49,36 @@ fn an_address_that_somebody_claims_with_a_copied_datagram_is_not_told_of() {
 }
 
 #[test]
+fn an_address_is_not_proved_by_an_answer_that_was_asked_for_at_another_one() {
+    let pems = pems();
+    let mut world = World::new(1);
+    let (mut here, mut there, id, other) = connected(&mut world, &pems);
+    // Somebody on the way sends on all that the client says, as coming from elsewhere, and nothing of what is sent there. But the server asks
+    // at the old address, too, and that answer is among what is sent on.
+    let (victim, honest) = (SocketAddr::from(([10, 9, 9, 9], 9)), here.address);
+    here.machine.write(world.now, id, b"b");
+    let (mut out, mut to_victim) = (Transmit::default(), 0);
+    for _ in 0..5 {
+        while here.machine.transmit(world.now, 1, &mut out) {
+            there.machine.receive(world.now, &Received { from: victim, to: None, ecn: 0, bytes: &out.bytes });
+        }
+        while there.machine.transmit(world.now, 1, &mut out) {
+            match out.to == honest {
+                true => here.machine.receive(world.now, &Received { from: there.address, to: None, ecn: 0, bytes: &out.bytes }),
+                false => to_victim += 1,
+            }
+        }
+    }
+    assert!(to_victim > 1, "it answers there, and asks again");
+    world.run(Duration::from_secs(20), &mut [&mut here, &mut there]);
+    assert_eq!(moves(&there), []);
+    assert_eq!(there.machine.statistics(other).expect("it is there").path_changes, 0);
+    assert_eq!(there.machine.write(world.now, other, b"still here"), 10);
+    world.run(SOON, &mut [&mut here, &mut there]);
+    assert_eq!(here.read_all(world.now, id), b"still here");
+}
+
+#[test]
 fn who_is_ignored_for_want_of_a_seat_is_counted() {
     let pems = pems();
     let (mut world, start) = (World::new(1), epoch());
@@ -126,4 +156,31 @@ fn a_connection_is_charged_with_what_it_may_hold_and_with_little_at_rest() {
     there.machine.close(world.now, other);
     world.run(Duration::from_secs(60), &mut [&mut here, &mut there]);
     assert_eq!((here.machine.memory_bytes(), there.machine.memory_bytes()), (0, 0));
+}
+
+#[test]
+fn a_stream_that_is_finished_is_not_charged_while_its_connection_stays() {
+    let pems = pems();
+    let mut world = World::new(1);
+    let (mut here, mut there, id, other) = connected(&mut world, &pems);
+    let (at_rest, here_at_rest) = (there.machine.memory_bytes(), here.machine.memory_bytes());
+    let taken = there.machine.write(world.now, other, &[7; 40_000]);
+    there.machine.finish(world.now, other);
+    assert!(taken > 10_000 && there.machine.memory_bytes() >= at_rest + taken, "{taken}");
+    let mut read = 0;
+    for _ in 0..20 {
+        world.run(SOON, &mut [&mut here, &mut there]);
+        read += here.read_all(world.now, id).len();
+    }
+    assert_eq!(read, taken);
+    assert!(there.told.contains(&(other, DatagramEvent::Said)));
+    assert!(there.machine.memory_bytes() <= at_rest, "{at_rest} {}", there.machine.memory_bytes());
+    // Nothing more can come, either.
+    assert!(here.machine.memory_bytes() + RECEIVE_BYTES_FIRST as usize <= here_at_rest, "{here_at_rest} {}", here.machine.memory_bytes());
+    here.machine.write(world.now, id, b"the last");
+    here.machine.finish(world.now, id);
+    world.run(SOON, &mut [&mut here, &mut there]);
+    assert_eq!(there.read_all(world.now, other), b"the last");
+    assert!(there.machine.memory_bytes() + RECEIVE_BYTES_FIRST as usize <= at_rest, "{at_rest} {}", there.machine.memory_bytes());
+    assert_eq!((here.ended(id), there.ended(other)), (None, None));
 }

@@ -197,7 +197,7 @@ impl DatagramEndpoint for Endpoint {
         let Some(Maker { options, .. }) = make.as_any().downcast_ref::<Maker>() else { return false };
         self.options = Arc::new(Options { half_open_timeout: limits.handshake_timeout, ..options.clone() });
         self.limits = self.limits.map(|_| limits);
-        self.is_refusing = false;
+        (self.is_refusing, self.gives_way_from) = (false, Instant::START);
         true
     }
 
@@ -231,6 +231,7 @@ impl DatagramEndpoint for Endpoint {
             replies_dropped: own.replies_dropped,
             not_kept: own.not_kept,
             packets_missing: own.packets_missing,
+            gave_way: own.gave_way,
             silent: own.silent,
             ..DatagramCounters::default()
         }

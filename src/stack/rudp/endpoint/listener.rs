@@ -1,6 +1,6 @@
 //! Those who come in, and those nobody knows.
 
-use super::{Endpoint, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
+use super::{Endpoint, Key, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
 use crate::base::{Bucket, Instant};
 use crate::stack::datagram::source_of;
 use crate::stack::rudp::Reason;
@@ -126,10 +126,34 @@ impl Endpoint {
             return;
         }
         // Who is believed is none of them.
-        let others = if self.options.is_believed(way.remote.ip()) { 0 } else { self.unproven_bare.len() };
+        let is_believed = self.options.is_believed(way.remote.ip());
+        let leaving = if is_believed { None } else { self.gives_way(now) };
+        let others = if is_believed { 0 } else { self.unproven_bare.len() - usize::from(leaving.is_some()) };
         if self.admits_unproven(now, way, others) {
+            if let Some(key) = leaving {
+                if let Some(Kind::Bare(bare)) = self.connections.get_mut(key).map(|connection| &mut connection.kind) {
+                    bare.give_way();
+                    self.counters.gave_way += 1;
+                }
+                self.settle(now, key);
+            }
             self.take_in(now, Kind::Bare(Box::new(Bare::called(now, way, packet, &self.options))));
         }
+    }
+
+    /// Whose place a newcomer gets who sends bare packets and is not believed, if there is no other one.
+    fn gives_way(&mut self, now: Instant) -> Option<Key> {
+        if self.unproven_bare.len() < self.options.unproven_max || now < self.gives_way_from {
+            return None;
+        }
+        let times = self.unproven_bare.iter().filter_map(|key| match &self.connections.get(*key)?.kind {
+            Kind::Bare(bare) => Some((bare.gives_way_at(&self.options), *key)),
+            Kind::First(_) | Kind::Second(_) => None,
+        });
+        let (at, key) = times.min_by_key(|(at, _)| *at)?;
+        // Nobody's time comes sooner, whoever speaks or comes meanwhile: a flood has the list looked at once.
+        self.gives_way_from = at;
+        (at <= now).then_some(key)
     }
 
     /// Whether there is a place for somebody from an address without a proof, beside so many others of his kind.

@@ -98,6 +98,8 @@ pub struct Counters {
     pub fallbacks: u64,
     /// Newcomers of generation 1 and with bare packets that were turned away: no place, or too many.
     pub unproven_refused: u64,
+    /// Connections of bare packets whose place a newcomer got.
+    pub gave_way: u64,
     /// Connections that came in.
     pub accepted: u64,
     /// Frames of connections for which there was no place.
@@ -125,6 +127,8 @@ pub struct Endpoint {
     /// Of generation 1, where that lasts for seconds; and those of bare packets, which give no proof at all.
     unproven: Vec<Key>,
     unproven_bare: Vec<Key>,
+    /// None of the latter has to give way before.
+    gives_way_from: Instant,
     timers: BTreeSet<(Instant, Key)>,
     ready: VecDeque<Key>,
     news: VecDeque<Key>,
@@ -166,6 +170,7 @@ impl Endpoint {
             half_open: Vec::new(),
             unproven: Vec::new(),
             unproven_bare: Vec::new(),
+            gives_way_from: Instant::START,
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
