@@ -3,6 +3,7 @@
 
     measure.py --save tests/path/results            # 3 seeds of 20 s; writes results.md, results.svg and the table of the README
     measure.py --seeds 20 --seconds 60 --save ...   # the whole comparison
+    measure.py --parts delay,flood --save ...       # these anew; the rest as it was measured last
     measure.py --smoke --prefix target/dist         # seconds: do the numbers come?"""
 
 import argparse
@@ -10,6 +11,7 @@ import collections
 import concurrent.futures
 import datetime
 import functools
+import json
 import os
 import pathlib
 import platform
@@ -32,8 +34,9 @@ LARGE_BYTES = 4096
 FRAME_MESSAGE_BYTES = 1150
 WARM_CONNECTIONS = 200
 TIMEOUT_S = 240
-# Runs with few messages for one that fills its path.
-DELAY_JOBS = 4
+PARTS = ("goodput", "delay", "cost", "flood")
+# What was measured, for the parts that are not measured anew.
+DATA = way.BUILD / "measured.json"
 # Of a line of prose.
 COLUMNS = 140
 # From where, and forged frames a second that are tried.
@@ -59,21 +62,41 @@ COSTS = [Row("TCP", "mqtt"), Row("TCP with TLS", "mqtts"), Row("reliable UDP", "
 
 
 class Measured:
-    """All numbers, by what they are of."""
+    """All numbers, by what they are of; written down after each part."""
 
-    def __init__(self):
-        self.goodputs = collections.defaultdict(list)  # (row, loss): Mbit/s of each seed
-        self.delays = collections.defaultdict(list)    # (row, loss): ms of every message of every seed
-        self.costs, self.idle, self.floods = {}, {}, []
+    def __init__(self, file, parts):
+        known = json.loads(file.read_text()) if file and file.exists() else {}
+        self.file, self.parts = file, {part: known[part] for part in PARTS if part in known and part not in parts}
         self.failures = []
         self.lock = threading.Lock()
 
+    def begin(self, part, conditions):
+        self.parts[part] = {"conditions": conditions, "values": {}}
+        return self.parts[part]["values"]
+
+    def end(self):
+        if self.file:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(json.dumps(self.parts))
+
+    def of(self, part, key):
+        return self.parts.get(part, {"values": {}})["values"].get(key, [])
+
+    def goodputs(self, row, loss):
+        """Mbit/s of each seed."""
+        return self.of("goodput", f"{row.title}/{loss}")
+
     def goodput(self, row, loss):
-        return statistics.mean(self.goodputs[row.title, loss])
+        return statistics.mean(self.goodputs(row, loss))
 
     def delay(self, row, loss, percent):
-        every = sorted(self.delays[row.title, loss])
+        """ms, of the messages of all seeds."""
+        every = sorted(self.of("delay", f"{row.title}/{loss}"))
         return every[min(len(every) * percent // 100, len(every) - 1)]
+
+    def is_whole(self, bench):
+        return len(self.parts) == len(PARTS) and all(
+            self.of(part, f"{row.title}/{loss}") for part in ("goodput", "delay") for row in bench.rows for loss in bench.options.losses)
 
 
 class Bench:
@@ -168,13 +191,14 @@ def has_quic(nlmqttd):
 
 
 def measure(bench):
-    options, measured = bench.options, Measured()
+    options = bench.options
+    measured = Measured(None if options.smoke else DATA, options.parts)
     # Seeds last: whoever stops waiting has some of everything, and neighbours in time are of different rows.
     runs = [(row, loss, seed) for seed in range(1, options.seeds + 1) for loss in options.losses for row in bench.rows]
 
-    def one(what, take, run):
+    def one(part, take, values, run):
         row, loss, seed = run
-        name = f"{what}, {row.title}, {loss / 10:g} % loss, seed {seed}"
+        name = f"{part}, {row.title}, {loss / 10:g} % loss, seed {seed}"
         try:
             got = take(*run)
         except (way.PathError, AssertionError) as error:
@@ -183,22 +207,33 @@ def measure(bench):
             print("FAIL " + measured.failures[-1], file=sys.stderr, flush=True)
             return
         with measured.lock:
-            (measured.goodputs if what == "goodput" else measured.delays)[row.title, loss].extend(got)
+            values.setdefault(f"{row.title}/{loss}", []).extend(got)
         print(f"{name}: {statistics.mean(got):.2f}", file=sys.stderr, flush=True)
 
-    # A few messages a second leave the processors idle: more of those paths fit beside each other.
-    for what, take, jobs in (("goodput", lambda *run: [bench.goodput(*run)], options.jobs), ("delay", bench.delays, DELAY_JOBS * options.jobs)):
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(functools.partial(one, what, take), runs))
-    for row in bench.costs:
-        rounds = [bench.cost(row) for _ in range(options.rounds)]
-        measured.costs[row.title] = [statistics.median(column) for column in zip(*rounds)]
-        measured.idle[row.title] = bench.idle(row)
-        print(f"{row.title}: {measured.costs[row.title]} {measured.idle[row.title]:.0f}", file=sys.stderr, flush=True)
-    for side, rate in options.floods:
-        measured.floods.append(flood.run(bench.programs, "new,guessed,bare", rate, flood_s=options.flood_seconds, side=side))
-        print(flood.summary(measured.floods[-1]), file=sys.stderr, flush=True)
+    for part, take in (("goodput", lambda *run: [bench.goodput(*run)]), ("delay", bench.delays)):
+        if part in options.parts:
+            values = measured.begin(part, conditions(options, f"{options.seeds} seed{'s'[:options.seeds > 1]} of {options.seconds} s, {options.jobs} at a time"))
+            with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+                list(pool.map(functools.partial(one, part, take, values), runs))
+            measured.end()
+    if "cost" in options.parts:
+        values = measured.begin("cost", conditions(options, f"{options.rounds} rounds"))
+        for row in bench.costs:
+            rounds = [bench.cost(row) for _ in range(options.rounds)]
+            values[row.title] = [statistics.median(column) for column in zip(*rounds)] + [bench.idle(row)]
+            print(f"{row.title}: {values[row.title]}", file=sys.stderr, flush=True)
+        measured.end()
+    if "flood" in options.parts:
+        values = measured.begin("flood", conditions(options, f"{options.flood_seconds} s each"))["floods"] = []
+        for side, rate in options.floods:
+            values.append(flood.run(bench.programs, "new,guessed,bare", rate, flood_s=options.flood_seconds, side=side))
+            print(flood.summary(values[-1]), file=sys.stderr, flush=True)
+        measured.end()
     return measured
+
+
+def conditions(options, how):
+    return f"{how}, on {os.cpu_count()} processors ({platform.machine()}, Linux {platform.release()}), {datetime.date.today()}. {options.note}".strip()
 
 
 def table(bench, measured, cell):
@@ -208,22 +243,23 @@ def table(bench, measured, cell):
     return "\n".join(lines)
 
 
-def conditions(bench, measured):
-    options = bench.options
-    text = (f"{options.seeds} seed{'s'[:options.seeds > 1]} of {options.seconds} s for each cell, {options.jobs} at a time, on {os.cpu_count()} processors "
-            f"({platform.machine()}, Linux {platform.release()}), {datetime.date.today()}. {options.note}"
-            + (f" {len(measured.failures)} runs failed and are not in it." if measured.failures else ""))
-    return textwrap.fill(text.strip(), COLUMNS)
+def told(measured, *parts):
+    """How parts were measured; said once where it was the same."""
+    texts = {}
+    for part in parts:
+        texts.setdefault(measured.parts[part]["conditions"], []).append(part)
+    lines = [text if len(texts) == 1 else f"{' and '.join(names).capitalize()}: {text}" for text, names in texts.items()]
+    if measured.failures:
+        lines.append(f"{len(measured.failures)} runs failed and are not in it.")
+    return textwrap.fill(" ".join(lines), COLUMNS)
 
 
 def report(bench, measured):
-    options = bench.options
     parts = [f"""# Over a lossy path
 
-Written by `tests/path/measure.py --seeds {options.seeds} --seconds {options.seconds} --save tests/path/results`; do not edit.
-[README.md](README.md) says what is measured.
+Written by `tests/path/measure.py --save tests/path/results`; do not edit. [README.md](README.md) says what is measured.
 
-{conditions(bench, measured)}
+{told(measured, "goodput", "delay")}
 
 The path: {RATE // 1_000_000} Mbit/s, {DELAY_US // 1000} ms each way, a queue of {QUEUE_BYTES / 1000:g} kB that drops what does not fit, independent loss both ways.
 
@@ -231,7 +267,7 @@ The path: {RATE // 1_000_000} Mbit/s, {DELAY_US // 1000} ms each way, a queue of
 
 ## Goodput in Mbit/s: payload of MQTT messages of {LARGE_BYTES} bytes; mean of the seeds (least to largest)
 """,
-             table(bench, measured, lambda row, loss: _spread(measured.goodputs[row.title, loss])),
+             table(bench, measured, lambda row, loss: _spread(measured.goodputs(row, loss))),
              f"\n## Delay in ms of messages of {SMALL_BYTES} bytes, {SMALL_PER_SECOND} a second: p50 / p99 of the messages of all seeds\n",
              table(bench, measured, lambda row, loss: f"{measured.delay(row, loss, 50):.0f} / {measured.delay(row, loss, 99):.0f}"),
              aims_of(bench, measured), costs_of(bench, measured), floods_of(measured)]
@@ -272,29 +308,31 @@ def costs_of(bench, measured):
 ## Cost on the loopback interface, without the emulator
 
 {bench.options.messages} messages of {FRAME_MESSAGE_BYTES} bytes at QoS 0, as fast as they go, one process to another; the median of
-{bench.options.rounds} rounds. Such a message with its header fills a frame of reliable UDP, so this is seconds of processor time for
+several rounds. Such a message with its header fills a frame of reliable UDP, so this is seconds of processor time for
 10^6 frames. Bytes: what the broker's heap grows for each of {bench.options.connections} idle connections, MQTT session included.
+{told(measured, "cost")}
 
 | | sender, s per 10^6 | broker, s per 10^6 | both | datagrams per message | messages/s | bytes per idle connection |
 |---|---|---|---|---|---|---|"""]
     for row in bench.costs:
-        sender, broker, datagrams, rate = measured.costs[row.title]
+        sender, broker, datagrams, rate, idle = measured.of("cost", row.title)
         count = f"{datagrams:.2f}" if datagrams else "-"
-        lines.append(f"| {row.title} | {sender:.2f} | {broker:.2f} | {sender + broker:.2f} | {count} | {rate:.0f} | {measured.idle[row.title]:.0f} |")
+        lines.append(f"| {row.title} | {sender:.2f} | {broker:.2f} | {sender + broker:.2f} | {count} | {rate:.0f} | {idle:.0f} |")
     return "\n".join(lines)
 
 
 def floods_of(measured):
-    lines = ["""
+    lines = [f"""
 ## A flood of forged CONNECTs, beside a peer that sends 1 Mbit/s
 
 A third each of generation 2 without an id, of generation 2 with a made-up one, and of generation 1, from 65,534 addresses. *Over the path* the flood and the
 peer share the emulator, which loses what it cannot carry, of both; *beside* the flood is made in the broker's own namespace, and only the listener is in
 its way. A frame the listener takes costs it the processor time of the fourth column, all its other work included.
+{told(measured, "flood")}
 
 | from | forged frames/s | came to the listener | us each | lost by its socket / on the way | the peer kept | messages lost | memory grew by, KiB | clients more |
 |---|---|---|---|---|---|---|---|---|"""]
-    for did in measured.floods:
+    for did in measured.of("flood", "floods"):
         more = did["after"]["clients_connected"] - did["before"]["clients_connected"]
         source = "over the path" if did["side"] == "left" else "beside"
         lines.append(f"| {source} | {did['frames_per_second']:.0f} | {min(did['came'] / did['frames'], 1) * 100:.0f} % | {did['cpu_us'] / did['came']:.1f} | "
@@ -307,7 +345,7 @@ def readme_table(bench, measured):
     """Short: goodput and p99 in one cell."""
     return ("Each cell: Mbit/s · p99 in ms.\n\n"
             + table(bench, measured, lambda row, loss: f"{measured.goodput(row, loss):.2f} · {measured.delay(row, loss, 99):.0f}")
-            + f"\n\n{conditions(bench, measured)}")
+            + f"\n\n{told(measured, 'goodput', 'delay')}")
 
 
 def save(bench, measured, name):
@@ -323,6 +361,7 @@ def save(bench, measured, name):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS), help="what is measured, of " + ", ".join(PARTS))
     parser.add_argument("--prefix", help="where the library is installed; else it is built as it ships, with the feature quic")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each cell, each with losses of its own")
     parser.add_argument("--seconds", type=int, default=20, help="of each run")
@@ -335,7 +374,9 @@ def parse_arguments():
     parser.add_argument("--save", metavar="NAME", help="write NAME.md, NAME.svg and the README's table")
     parser.add_argument("--smoke", action="store_true", help="seconds; fails when a number does not come, or the path is not what it should be")
     options = parser.parse_args()
-    options.losses, options.floods = LOSSES, FLOODS
+    options.losses, options.floods, options.parts = LOSSES, FLOODS, options.parts.split(",")
+    if not set(options.parts) <= set(PARTS):
+        parser.error(f"--parts: of {', '.join(PARTS)}")
     if options.smoke:
         options.seeds, options.seconds, options.rounds, options.messages, options.connections = 1, 2, 1, 5000, 50
         options.losses, options.floods, options.flood_seconds = (0, 100), (("left", 5_000),), 2
@@ -355,7 +396,7 @@ def main():
         print("measure: 0 passed, 0 failed, 1 not run")
         return
     measured = measure(bench)
-    if all(measured.goodputs[row.title, loss] for row in bench.rows for loss in options.losses):
+    if measured.is_whole(bench):
         print(report(bench, measured))
         if options.save:
             save(bench, measured, options.save)
