@@ -3308,8 +3308,8 @@ nlmqtt_status nlmqtt_listener_config_set_rudp_patience(nlmqtt_listener_config *c
  * such a list, or a build without reliable UDP.
  */
 nlmqtt_status nlmqtt_listener_config_set_rudp_bare(nlmqtt_listener_config *config,
-                                                  bool enabled,
-                                                  const char *trusted);
+                                                   bool enabled,
+                                                   const char *trusted);
 
 /**
  * Key dscp: the class of the packets that are sent (RFC 2474). CONFIG: more than 63.

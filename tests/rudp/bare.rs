@@ -68,7 +68,7 @@ fn a_packet_is_a_datagram_both_ways() {
 
 #[test]
 fn a_client_needs_no_answer_to_begin_and_its_last_word_still_leaves() {
-    let mut table = Table::new(&raw(), false);
+    let mut table = Table::new(&bare(), false);
     let stock = table.stock;
     let id = table.endpoint.connect(table.now, stock, "").expect("it begins");
     assert!(table.sent().is_empty());
@@ -103,7 +103,7 @@ fn nothing_answers_bare_packets_where_they_were_not_asked_for() {
     table.stock.set_port(9);
     assert_eq!(table.comes(&hex("03 00 00 00")), [hex("04 00 00 00")]);
     // Where nothing else was asked for, nothing else is answered.
-    let mut table = Table::new(&raw(), true);
+    let mut table = Table::new(&bare(), true);
     assert!(table.comes(&hex("03 00 00 00")).is_empty());
     let connect = hex("030000800000000000000000a1b2c3d4e5f60718020004b00000400000780000000000000000000068f5af73");
     assert!(table.comes(&connect).is_empty());
@@ -113,7 +113,7 @@ fn nothing_answers_bare_packets_where_they_were_not_asked_for() {
 
 #[test]
 fn an_address_gets_no_more_bytes_than_came_from_it_unless_it_is_believed() {
-    let mut table = Table::new(&raw(), true);
+    let mut table = Table::new(&bare(), true);
     let id = joined(&mut table);
     let mut came = HEADERS + HELLO.len();
     let mut sent: usize = table.write(id, CONNACK).iter().map(|packet| HEADERS + packet.len()).sum();
@@ -183,7 +183,7 @@ fn a_silent_client_of_bare_packets_is_forgotten_and_not_before_its_keep_alive_al
     quick[10..12].copy_from_slice(&[0, 60]);
     // HELLO has a keep-alive of 600 s: one and a half of that may pass. 60 s are nothing beside the option.
     for (connect, seconds) in [(HELLO, 900), (&quick, 300)] {
-        let mut table = Table::new(&raw(), true);
+        let mut table = Table::new(&bare(), true);
         table.comes(connect);
         let id = table.accepted();
         table.after(Duration::from_secs(seconds - 1));
