@@ -132,6 +132,25 @@ static void bare_packets_are_served_where_they_are_asked_for(void)
     nlmqtt_server_free(server);
 }
 
+/* And by what it says, it can be closed. */
+static void a_listener_says_its_scheme(void)
+{
+    static const char *const schemes[] = {"rudp", "udp"};
+    size_t i;
+    for (i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        char uri[64], address[64];
+        uint16_t port;
+        nlmqtt_server *server;
+        snprintf(uri, sizeof uri, "%s://127.0.0.1:0", schemes[i]);
+        server = server_at(NULL, uri, &port);
+        snprintf(uri, sizeof uri, "%s://127.0.0.1:%u", schemes[i], (unsigned)port);
+        CHECK_OK(nlmqtt_server_listener_address(server, 0, address, sizeof address));
+        CHECK(strcmp(address, uri) == 0);
+        CHECK_OK(nlmqtt_server_remove_listener(server, address));
+        nlmqtt_server_free(server);
+    }
+}
+
 static void tls_goes_inside(void)
 {
     struct server_files files;
@@ -191,6 +210,7 @@ int main(void)
     both_generations_are_served_at_one_socket();
     a_fallback_is_told();
     bare_packets_are_served_where_they_are_asked_for();
+    a_listener_says_its_scheme();
     tls_goes_inside();
     what_cannot_be_is_refused();
     nobody_at_the_port_is_told();

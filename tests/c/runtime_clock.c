@@ -10,21 +10,58 @@
 static long wall_shift_s;
 static int wall_calls, other_calls;
 
+/* What the system says, whatever a time_t is. */
+struct wide_time {
+    int64_t seconds, nanoseconds;
+};
+
+static int system_time(clockid_t clock, struct wide_time *time_out)
+{
+#ifdef SYS_clock_gettime64
+    return (int)syscall(SYS_clock_gettime64, clock, time_out);
+#else
+    struct timespec now;
+    int result = (int)syscall(SYS_clock_gettime, clock, &now);
+    time_out->seconds = now.tv_sec;
+    time_out->nanoseconds = now.tv_nsec;
+    return result;
+#endif
+}
+
+/* What the library is told. */
+static int told_time(clockid_t clock, struct wide_time *time_out)
+{
+    int result = system_time(clock, time_out);
+    if (clock == CLOCK_REALTIME) {
+        __atomic_fetch_add(&wall_calls, 1, __ATOMIC_RELAXED);
+        time_out->seconds += __atomic_load_n(&wall_shift_s, __ATOMIC_RELAXED);
+    } else {
+        __atomic_fetch_add(&other_calls, 1, __ATOMIC_RELAXED);
+    }
+    return result;
+}
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 int clock_gettime(clockid_t clock, struct timespec *time_out)
 {
-    int result = (int)syscall(SYS_clock_gettime, clock, time_out);
-    if (clock == CLOCK_REALTIME) {
-        __atomic_fetch_add(&wall_calls, 1, __ATOMIC_RELAXED);
-        time_out->tv_sec += __atomic_load_n(&wall_shift_s, __ATOMIC_RELAXED);
-    } else {
-        __atomic_fetch_add(&other_calls, 1, __ATOMIC_RELAXED);
-    }
+    struct wide_time now;
+    int result = told_time(clock, &now);
+    time_out->tv_sec = (time_t)now.seconds;
+    time_out->tv_nsec = (long)now.nanoseconds;
     return result;
 }
+
+#if defined(__GLIBC__) && defined(SYS_clock_gettime64)
+/* Where a time_t has 32 bits glibc has this beside it, and Rust's standard library asks it. */
+int __clock_gettime64(clockid_t clock, struct wide_time *time_out);
+int __clock_gettime64(clockid_t clock, struct wide_time *time_out)
+{
+    return told_time(clock, time_out);
+}
+#endif
 
 int gettimeofday(struct timeval *time_out, void *zone)
 {
@@ -104,7 +141,7 @@ static void a_jump_is_not_noticed(long year_s)
     nlmqtt_client *client = NULL;
     nlmqtt_properties *properties = nlmqtt_properties_new();
     struct seen told;
-    struct timespec start, end;
+    struct wide_time start, end;
     char uri[64];
     uint16_t port;
     nlmqtt_server *server = serve(runtime, NULL, &port);
@@ -141,12 +178,12 @@ static void a_jump_is_not_noticed(long year_s)
     OK(nlmqtt_server_kick(server, "clock", 0, false));
     wait_until(&told.connected, 2);
     shift(0);
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    CHECK(system_time(CLOCK_MONOTONIC, &start) == 0);
     OK(nlmqtt_server_stop(server, 0, 100));
     wait_until(&told.disconnected, 2);
     CHECK_EQ(nlmqtt_client_connect_wait(client, 200), NLMQTT_TIMEOUT);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    CHECK(end.tv_sec - start.tv_sec < 10);
+    CHECK(system_time(CLOCK_MONOTONIC, &end) == 0);
+    CHECK(end.seconds - start.seconds < 10);
     CHECK_EQ(seen(&told.early), 0);
     OK(nlmqtt_runtime_cancel(runtime, task));
     nlmqtt_client_free(client);
@@ -161,7 +198,7 @@ int main(void)
     const long year_s = 366L * 86400;
     a_jump_is_not_noticed(year_s);
     a_jump_is_not_noticed(-year_s);
-    /* The library asked here for its time: the jumps were real for it. */
+    /* The library, and nobody else, asked here for its time: the jumps were real for it. */
     CHECK(seen(&other_calls) > 0);
     printf("ok runtime_clock: %d questions for the wall time, %d for another\n", seen(&wall_calls), seen(&other_calls));
     return 0;

@@ -35,6 +35,7 @@ mod pacer;
 pub mod packet;
 mod path;
 mod peer;
+mod records;
 mod ring;
 mod rtt;
 mod throttle;

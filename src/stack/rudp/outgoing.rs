@@ -4,87 +4,27 @@
 //!   ring:   acknowledged ....... next  .......  end      limit
 //!           on their way, or lost      written           the peer takes no more
 //! ```
-//! A record moves one way: in flight, then arrived or lost; a lost one is done with when its bytes left again in another
-//! frame. Records are kept in the order of their numbers, and leave at the front. Loss is what RFC 9002 §6.1 calls loss: a frame
-//! that nobody names is lost even if another one has brought its bytes. Bytes that another record carries, or that arrived, are
-//! not sent again.
+//! Loss is what RFC 9002 §6.1 calls loss: a frame that nobody names is lost even if another one has brought its bytes. Bytes that another
+//! record ([`Records`]) carries, or that arrived, are not sent again.
 //!
 //! Now and then a number is left out. Whoever acknowledges it guesses.
 
-use heapless::Deque;
-
 use super::congestion::Congestion;
-use super::frame::{AckBlock, DATA_OVERHEAD};
+use super::frame::AckBlock;
+use super::records::{Fate, Leaving, RECORDS_MAX, Record, Records};
 use super::ring::Ring;
 use super::rtt::Rtt;
 use super::serial;
 use crate::base::{Duration, Instant, Rng};
 
-/// Frames whose fate is not known.
-const RECORDS_MAX: usize = 128;
 /// So many later numbers arrived: it is lost (RFC 9002 §6.1.1).
 const LATER_NUMBERS: i32 = 3;
 /// So many numbers before the largest have a bit in an ACK block.
 const NUMBERS_TOLD: i32 = 64;
-/// No frame has it.
-const NO_NUMBER: u32 = 0;
 /// After so many numbers at least, and twice as many at most, one is left out.
 const NUMBERS_PER_GAP: u64 = 128;
 /// Losses over so many probe time-outs, with nothing between them that arrived, empty the window (§7.6.1).
 const PERSISTENT_TIMEOUTS: u32 = 3;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
-    InFlight,
-    Arrived,
-    /// Its bytes are to be sent again.
-    Lost,
-    /// They were, or need not be.
-    Done,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    number: u32,
-    offset: u32,
-    /// The low half of the microseconds: records do not get an hour old.
-    sent_micros: u32,
-    length: u16,
-    fate: Fate,
-    leaving: Leaving,
-}
-
-/// What is to be known of a frame when its fate is.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Leaving {
-    /// It is larger than any that was proved.
-    pub is_size_probe: bool,
-    /// The same bytes left just before, and it waited behind them: no round trip is told by it.
-    pub is_copy: bool,
-    /// The congestion window was full when it left, or nearly.
-    pub was_full: bool,
-}
-
-impl Record {
-    fn end(&self) -> u32 {
-        self.offset.wrapping_add(self.length.into())
-    }
-
-    fn sent_at(&self, now: Instant) -> Instant {
-        now - Duration::from_micros(u64::from((now.as_micros() as u32).wrapping_sub(self.sent_micros)))
-    }
-
-    fn bytes(&self) -> u32 {
-        u32::from(self.length) + DATA_OVERHEAD as u32
-    }
-
-    /// All bytes of `other` are in it.
-    fn covers(&self, other: &Self) -> bool {
-        serial(self.offset, other.offset) <= 0 && serial(self.end(), other.end()) >= 0
-    }
-}
-
-type Records = Deque<Record, RECORDS_MAX>;
 
 /// What an ACK block brought.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -286,7 +226,7 @@ impl Outgoing {
         let delay = rtt.loss_delay();
         let (mut first_lost, mut last_lost) = (None, None);
         for index in 0..records.len() {
-            let record = *record_at(records, index);
+            let record = *records.at(index);
             match record.fate {
                 Fate::InFlight => {}
                 Fate::Arrived => {
@@ -305,7 +245,7 @@ impl Outgoing {
                 continue;
             }
             self.in_flight -= record.bytes();
-            record_at(records, index).fate = if is_needless(records, index, self.acknowledged) { Fate::Done } else { Fate::Lost };
+            records.lose(index, self.acknowledged);
             (lost.frames, self.looks_for_lost) = (lost.frames + 1, true);
             if record.leaving.is_size_probe {
                 // It says something about its size, and nothing about the way's load.
@@ -329,9 +269,9 @@ impl Outgoing {
     pub fn resend_all(&mut self) {
         let Some(records) = &mut self.records else { return };
         for index in 0..records.len() {
-            if record_at(records, index).fate == Fate::InFlight {
-                self.in_flight -= record_at(records, index).bytes();
-                record_at(records, index).fate = if is_needless(records, index, self.acknowledged) { Fate::Done } else { Fate::Lost };
+            if records.at(index).fate == Fate::InFlight {
+                self.in_flight -= records.at(index).bytes();
+                records.lose(index, self.acknowledged);
             }
         }
         (self.loss_at, self.looks_for_lost) = (None, true);
@@ -342,10 +282,10 @@ impl Outgoing {
     pub fn resend_larger(&mut self, bytes_max: u32) {
         let Some(records) = &mut self.records else { return };
         for index in 0..records.len() {
-            let record = *record_at(records, index);
+            let record = *records.at(index);
             if record.fate == Fate::InFlight && record.bytes() > bytes_max {
                 self.in_flight -= record.bytes();
-                record_at(records, index).fate = if is_needless(records, index, self.acknowledged) { Fate::Done } else { Fate::Lost };
+                records.lose(index, self.acknowledged);
             }
         }
         self.looks_for_lost = true;
@@ -361,7 +301,7 @@ impl Outgoing {
     /// What the next DATA with room for so many bytes carries: what is lost first, then what is new.
     pub fn next_segment(&self, room: u16, redundancy: bool) -> Option<Segment> {
         let is_full = self.records.as_ref().is_some_and(|records| records.is_full());
-        // Lost ones become fewer by being sent again, or [`make_room`] makes one of several.
+        // Lost ones become fewer by being sent again, or [`Records::make_room`] makes one of several.
         if is_full && self.count(Fate::InFlight) > RECORDS_MAX / 2 {
             return None;
         }
@@ -404,7 +344,7 @@ impl Outgoing {
     }
 
     fn count(&self, fate: Fate) -> usize {
-        self.records.iter().flat_map(|records| records.iter()).filter(|record| record.fate == fate).count()
+        self.records.as_ref().map_or(0, |records| records.count(fate))
     }
 
     /// Bytes that were never sent and may be.
@@ -421,21 +361,20 @@ impl Outgoing {
         let end = segment.offset.wrapping_add(segment.length.into());
         let records = self.records.get_or_insert_default();
         if self.looks_for_lost {
-            settle(records, segment.offset, end);
+            records.settle(segment.offset, end);
             self.looks_for_lost = records.iter().any(|record| record.fate == Fate::Lost);
         }
         if records.is_full() {
-            make_room(records, false);
+            records.make_room(false);
         }
         if records.is_full() {
             // A probe, which has to leave: others will come to the bytes of what is given up.
-            self.in_flight -= make_room(records, true);
+            self.in_flight -= records.make_room(true);
         }
         let record =
             Record { number: self.number, offset: segment.offset, sent_micros: now.as_micros() as u32, length: segment.length, fate: Fate::InFlight, leaving };
         self.in_flight += record.bytes();
-        let is_kept = records.push_back(record).is_ok();
-        debug_assert!(is_kept, "there was room for a record");
+        records.push(record);
         let fresh = serial(end, self.next);
         if fresh > 0 {
             (self.next, self.last_fresh) = (end, fresh as u32);
@@ -495,64 +434,9 @@ impl Outgoing {
 
     fn forget_done(&mut self) {
         let Some(records) = &mut self.records else { return };
-        while records.front().is_some_and(|record| matches!(record.fate, Fate::Arrived | Fate::Done)) {
-            records.pop_front();
-        }
+        records.forget_done();
         if records.is_empty() {
             self.records = None;
-        }
-    }
-}
-
-/// Drops what is done with between others, and makes one of lost neighbours: what is told about their numbers is too late.
-/// `gives_up`: drops another one in any case, the first one in flight if there is one, and says how many bytes that was.
-fn make_room(records: &mut Records, gives_up: bool) -> u32 {
-    let mut given_up = 0;
-    for _ in 0..records.len() {
-        let Some(record) = records.pop_front() else { break };
-        let joins = |last: &&mut Record| last.fate == Fate::Lost && last.end() == record.offset && last.length.checked_add(record.length).is_some();
-        match record.fate {
-            Fate::Arrived | Fate::Done => {}
-            Fate::InFlight if gives_up && given_up == 0 => given_up = record.bytes(),
-            Fate::Lost => match records.back_mut().filter(joins) {
-                Some(last) => (last.number, last.length) = (NO_NUMBER, last.length + record.length),
-                None => _ = records.push_back(record),
-            },
-            Fate::InFlight => _ = records.push_back(record),
-        }
-    }
-    if gives_up && records.is_full() {
-        records.pop_front();
-    }
-    given_up
-}
-
-fn record_at(records: &mut Records, index: usize) -> &mut Record {
-    let (first, second) = records.as_mut_slices();
-    if index < first.len() { &mut first[index] } else { &mut second[index - first.len()] }
-}
-
-/// Nothing of this record's bytes has to leave again: they arrived, or another one carries them.
-fn is_needless(records: &mut Records, index: usize, acknowledged: u32) -> bool {
-    let record = *record_at(records, index);
-    if record.length == 0 || serial(record.end(), acknowledged) <= 0 {
-        return true;
-    }
-    let carries = |other: &Record| other.number != record.number && other.fate != Fate::Done && other.covers(&record);
-    records.iter().any(carries)
-}
-
-/// Bytes from `start` to `end` leave again: lost records have so much less to ask for.
-fn settle(records: &mut Records, start: u32, end: u32) {
-    for record in records.iter_mut().filter(|record| record.fate == Fate::Lost) {
-        if serial(record.offset, start) >= 0 && serial(record.end(), end) <= 0 {
-            record.fate = Fate::Done;
-        } else if serial(record.offset, start) >= 0 && serial(record.offset, end) < 0 {
-            record.length = serial(record.end(), end) as u16;
-            record.offset = end;
-        } else if serial(record.offset, start) < 0 && serial(record.end(), start) > 0 {
-            // Only its front was acknowledged in the meantime, or it overlaps another one.
-            record.length = if serial(record.end(), end) <= 0 { serial(start, record.offset) as u16 } else { record.length };
         }
     }
 }

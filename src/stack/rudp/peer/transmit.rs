@@ -3,7 +3,8 @@
 use super::{Peer, Role, Stage, Way};
 use crate::base::Instant;
 use crate::stack::rudp::frame::{ACK_BLOCK_BYTES, ACK_BYTES, Close, DATA_OVERHEAD, Data, Frame, Hello, VERSION, seal};
-use crate::stack::rudp::outgoing::{Leaving, Segment};
+use crate::stack::rudp::outgoing::Segment;
+use crate::stack::rudp::records::Leaving;
 use crate::stack::rudp::serial;
 
 /// A window of fewer frames is small: it is used to the last byte, and each frame asks for an answer.
