@@ -1,62 +1,19 @@
-//! What is asked of a client and not done yet: who waits for it, and whom to call.
+//! What is asked of a client and not done yet: who waits for it, and whom to call. Its lock guards the lane, too.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, State, Token};
+use super::lane::Lane;
+use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, RequestKind, State, Token};
 use crate::base::{Duration, IdMap, Instant};
-use crate::net::{ClientGauge, ClientHandler, MessageIntake, PathMoved};
+use crate::net::{ClientHandler, MessageIntake, PathMoved};
 use crate::proto;
-use crate::proto::client::{self as machine, ReceiveRoom};
+use crate::proto::client::ReceiveRoom;
 use crate::stack::DatagramProtocol;
 
 /// Failed requests whose end is remembered for a later wait.
 const FAILURES_KEPT: usize = 1_024;
-
-/// Messages on their way from callers to the worker.
-#[derive(Default)]
-pub(super) struct Posted {
-    pub count: AtomicUsize,
-    pub bytes: AtomicUsize,
-    /// A message arrives at once in the eyes of who counts: it is neither counted twice nor not at all.
-    arrivals: Mutex<()>,
-}
-
-impl Posted {
-    pub fn hold_arrivals(&self) -> MutexGuard<'_, ()> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One of them.
-pub(super) struct Reserved {
-    posted: Arc<Posted>,
-    bytes: usize,
-}
-
-impl Reserved {
-    pub fn new(posted: &Arc<Posted>, bytes: usize) -> Self {
-        posted.count.fetch_add(1, Ordering::SeqCst);
-        posted.bytes.fetch_add(bytes, Ordering::SeqCst);
-        Self { posted: posted.clone(), bytes }
-    }
-
-    /// The machine has it, or has refused it.
-    pub fn arrived(self, gauge: &ClientGauge, machine: &machine::Client) {
-        let posted = self.posted.clone();
-        let _held = posted.hold_arrivals();
-        gauge.note_queued(machine);
-        drop(self);
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.posted.count.fetch_sub(1, Ordering::SeqCst);
-        self.posted.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
-    }
-}
 
 /// What is not done yet.
 #[derive(Default)]
@@ -69,6 +26,10 @@ pub(super) struct Tracker {
 
 #[derive(Default)]
 pub(super) struct Track {
+    /// What the worker has not seen yet.
+    pub lane: Lane,
+    /// The number of the last request.
+    pub token_last: u64,
     pub pending: IdMap<u64, Option<CompletionCallback>>,
     pub failures: VecDeque<(Token, Completion)>,
     pub is_online: bool,
@@ -171,17 +132,15 @@ impl Tracker {
         }
     }
 
-    /// A request begins. False: `pending_max` are not done yet, or not told.
-    pub fn begin(&self, token: Token, done: Option<CompletionCallback>, pending_max: usize) -> bool {
-        let mut track = self.lock();
-        if track.pending.len() >= pending_max {
-            return false;
-        }
+    /// A request begins.
+    pub fn begin(&self, track: &mut Track, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
         if done.is_some() {
             self.callbacks.fetch_add(1, Ordering::Relaxed);
         }
+        track.token_last += 1;
+        let token = kind.token(track.token_last);
         track.pending.insert(token.0, done);
-        true
+        token
     }
 
     fn note_state(&self, state: State) {

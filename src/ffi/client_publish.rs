@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::client::nlmqtt_client;
 use super::client_callbacks::{completion_callback, nlmqtt_completion_fn};
 use super::client_requests::give_token;
-use super::message::publish_properties;
-use super::{Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, topic_name};
+use super::message::{not_a_name, publish_properties};
+use super::{Failure, Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, string};
 use crate::client::{CompletionCallback, Publish, QueueTerms};
 use crate::codec::PropertyList;
 
@@ -139,7 +139,7 @@ impl Given {
             expiry_s,
             terms: QueueTerms { priority: options.priority, newest_only: options.newest_only, ..QueueTerms::default() },
         };
-        Ok(act(publish, &kept, completion_callback(options.completion, user))?)
+        act(publish, &kept, completion_callback(options.completion, user)).map_err(|error| refused(error, topic))
     }
 }
 
@@ -167,8 +167,22 @@ pub unsafe extern "C" fn nlmqtt_client_publish(
     retain: bool,
     token_out: *mut u64,
 ) -> nlmqtt_status {
-    let options = nlmqtt_publish_options { qos, retain, ..PUBLISH_DEFAULTS };
-    unsafe { nlmqtt_client_publish_ex(client, topic, payload, len, &raw const options, token_out) }
+    unsafe {
+        fence_on(client, "client", |inner| {
+            let (topic, payload, qos) = (string(topic, "topic")?, bytes(payload, len, "payload")?, qos_of(qos)?);
+            let token = inner.client.publish(Publish { topic, payload, qos, retain, ..Publish::default() }, None).map_err(|error| refused(error, topic))?;
+            give_token(token_out, token);
+            Ok(())
+        })
+    }
+}
+
+/// Why it was not queued.
+fn refused(error: crate::net::Error, topic: &str) -> Failure {
+    match error {
+        crate::net::Error::Client(crate::proto::Error::TopicInvalid) if !crate::topic::is_valid_name(topic) => not_a_name(topic),
+        error => error.into(),
+    }
 }
 
 /// As nlmqtt_client_publish, with properties, a callback of its own, a priority, and a payload that may be moved instead of
@@ -186,7 +200,7 @@ pub unsafe extern "C" fn nlmqtt_client_publish_ex(
     unsafe {
         fence_on(client, "client", move |inner| {
             let given = given?;
-            let topic = topic_name(topic)?;
+            let topic = string(topic, "topic")?;
             let token = given.publish(topic, |publish, _, done| inner.client.publish(publish, done))?;
             give_token(token_out, token);
             Ok(())

@@ -266,9 +266,17 @@ impl<N: Net> Worker<N> {
 
     /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
     pub fn request_of_client(&mut self, client: ClientKey, token: Token, act: impl FnOnce(&mut Client, Instant) -> Result<(), crate::proto::Error>) {
+        let mut act = Some(act);
+        self.requests_of_client(client, |machine, now| Some(act.take()?(machine, now).map_err(|error| (token, error))));
+    }
+
+    /// As `request_of_client`, for as many as `next` makes.
+    pub fn requests_of_client(&mut self, client: ClientKey, mut next: impl FnMut(&mut Client, Instant) -> Option<Result<(), (Token, crate::proto::Error)>>) {
         let Some(host) = self.clients.get_mut(client) else { return };
-        if let Err(error) = act(&mut host.machine, self.now) {
-            host.handler.refused(token, error);
+        while let Some(result) = next(&mut host.machine, self.now) {
+            if let Err((token, error)) = result {
+                host.handler.refused(token, error);
+            }
         }
         host.dirty = true;
         // What is flushed at the end of the turn is looked at then, once for all requests of the turn.

@@ -1,0 +1,238 @@
+//! What a client was asked for and its worker has not seen yet.
+//!
+//! ```text
+//!   any thread ──publish, post──> [ entry entry entry ]   the first one is announced ──> inbox of the worker
+//!   worker ──take──> all of them at once, in order ──> the machine; commands
+//! ```
+//! Whatever a client is asked for passes here, so that it is done in the order in which it was asked for, and of many things
+//! the worker is told once. A small message is no object of its own: its bytes lie behind those of the one before, and what
+//! may go at once is encoded from there ([`machine::Client::publish_checked`]). An empty lane owns no memory.
+//!
+//! The lock is the tracker's: a publish takes it once, to see whether there is room, to be noted as pending and to leave its
+//! message. What is the application's (payloads, callbacks) is neither dropped nor called under it.
+
+use std::sync::Arc;
+
+use super::tracker::Tracker;
+use super::{QueueTerms, Token};
+use crate::base::{Budget, Charge, Instant};
+use crate::codec::{COPY_BYTES_MAX, Qos};
+use crate::net::{ClientGauge, ClientKey, Command, MioNet, Worker};
+use crate::proto;
+use crate::proto::client::{self as machine, PublishRequest};
+
+/// What a message holds in memory besides topic, properties and payload, about.
+const MESSAGE_BYTES: usize = 128;
+/// So many messages at most have reached the machine and still count as on their way to it.
+const ARRIVALS_MAX: usize = 64;
+
+/// The messages of a client on their way, and what else it was asked for.
+#[derive(Default)]
+pub(super) struct Lane {
+    batch: Batch,
+    /// The worker has been told, and has not looked yet.
+    is_announced: bool,
+    /// Messages the machine does not have yet, and their bytes; those that were taken out are among them.
+    count: usize,
+    bytes: usize,
+}
+
+/// What is taken at once.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    /// Of small messages, one behind the other. A string, because then its parts are known to be some.
+    topics: String,
+    payloads: Vec<u8>,
+    /// For the three of them.
+    charge: Option<Charge>,
+}
+
+enum Entry {
+    Message { token: Token, body: Body },
+    Command(Command<MioNet>),
+}
+
+enum Body {
+    /// In the batch.
+    Small { topic_len: u16, payload_len: u16, qos: Qos, retain: bool, terms: QueueTerms },
+    /// Something that takes so many bytes and knows how to be given to the machine.
+    Other { bytes: usize, give: Give },
+}
+
+/// Gives a message to the machine.
+pub(super) type Give = Box<dyn FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send>;
+
+/// What a message will hold in memory, about.
+pub(super) fn message_bytes(request: &PublishRequest<'_>) -> usize {
+    request.topic.len() + request.payload_len() + request.properties.as_bytes().len() + MESSAGE_BYTES
+}
+
+/// It may lie in a batch: a packet takes a copy of it anyhow, and its time to expiry does not run yet.
+pub(super) fn is_small(request: &PublishRequest<'_>) -> bool {
+    request.payload.len() <= COPY_BYTES_MAX && request.shared.is_none() && request.properties.is_empty() && request.expiry_s.is_none()
+}
+
+impl Body {
+    fn bytes(&self) -> usize {
+        match *self {
+            Self::Small { topic_len, payload_len, .. } => usize::from(topic_len) + usize::from(payload_len) + MESSAGE_BYTES,
+            Self::Other { bytes, .. } => bytes,
+        }
+    }
+}
+
+impl Lane {
+    /// Messages on their way, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.count, self.bytes)
+    }
+
+    /// Adds a message that is checked and [`is_small`]. True: the worker is to be told.
+    pub fn put_small(&mut self, token: Token, request: &PublishRequest<'_>, terms: QueueTerms, budget: &Budget) -> bool {
+        let PublishRequest { topic, payload, qos, retain, .. } = *request;
+        self.batch.topics.push_str(topic);
+        self.batch.payloads.extend_from_slice(payload);
+        self.put_message(token, Body::Small { topic_len: topic.len() as u16, payload_len: payload.len() as u16, qos, retain, terms }, budget)
+    }
+
+    /// Adds any other message. True: the worker is to be told.
+    pub fn put_other(&mut self, token: Token, bytes: usize, give: Give, budget: &Budget) -> bool {
+        self.put_message(token, Body::Other { bytes, give }, budget)
+    }
+
+    fn put_message(&mut self, token: Token, body: Body, budget: &Budget) -> bool {
+        self.count += 1;
+        self.bytes += body.bytes();
+        self.put(Entry::Message { token, body }, budget)
+    }
+
+    /// Adds what the worker is to do after all that was asked for before. True: the worker is to be told.
+    pub fn put_command(&mut self, command: Command<MioNet>, budget: &Budget) -> bool {
+        self.put(Entry::Command(command), budget)
+    }
+
+    fn put(&mut self, entry: Entry, budget: &Budget) -> bool {
+        self.batch.entries.push(entry);
+        self.batch.settle(budget);
+        !core::mem::replace(&mut self.is_announced, true)
+    }
+
+    fn take(&mut self) -> Batch {
+        self.is_announced = false;
+        core::mem::take(&mut self.batch)
+    }
+
+    fn arrived(&mut self, count: usize, bytes: usize) {
+        self.count -= count;
+        self.bytes -= bytes;
+    }
+}
+
+impl Batch {
+    /// Its account follows its memory.
+    fn settle(&mut self, budget: &Budget) {
+        let bytes = self.entries.capacity() * size_of::<Entry>() + self.topics.capacity() + self.payloads.capacity();
+        self.charge.get_or_insert_with(|| budget.charge(0)).resize(bytes);
+    }
+}
+
+/// What the worker is told: something waits. If it ends without having looked, that is dropped.
+pub(super) struct Announcement {
+    tracker: Arc<Tracker>,
+    gauge: Arc<ClientGauge>,
+    is_heard: bool,
+}
+
+impl Announcement {
+    pub fn new(tracker: Arc<Tracker>, gauge: Arc<ClientGauge>) -> Self {
+        Self { tracker, gauge, is_heard: false }
+    }
+
+    /// Does what waits now, and nothing that comes meanwhile.
+    pub fn hear(mut self, worker: &mut Worker<MioNet>, client: ClientKey) {
+        self.is_heard = true;
+        let Batch { entries, topics, payloads, charge: _charge } = self.tracker.lock().lane.take();
+        let mut walk = Walk { entries: entries.into_iter(), topics: &topics, payloads: &payloads, to: &self, arrived_count: 0, arrived_bytes: 0 };
+        loop {
+            if walk.is_at_message() {
+                worker.requests_of_client(client, |machine, now| walk.publish_next(machine, now));
+            }
+            match walk.next_command() {
+                Some(command) => command(worker),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        if !self.is_heard {
+            let unheard = self.tracker.lock().lane.take();
+            drop(unheard);
+        }
+    }
+}
+
+/// The way along a batch.
+struct Walk<'a> {
+    entries: std::vec::IntoIter<Entry>,
+    /// Of the messages that are left.
+    topics: &'a str,
+    payloads: &'a [u8],
+    to: &'a Announcement,
+    /// Messages the machine has, which still count as waiting here.
+    arrived_count: usize,
+    arrived_bytes: usize,
+}
+
+impl Walk<'_> {
+    fn is_at_message(&self) -> bool {
+        matches!(self.entries.as_slice().first(), Some(Entry::Message { .. }))
+    }
+
+    /// Gives the next message to the machine; `None` at a command, and at the end. What was refused, and all before it, has arrived
+    /// when this returns.
+    fn publish_next(&mut self, machine: &mut machine::Client, now: Instant) -> Option<Result<(), (Token, proto::Error)>> {
+        if !self.is_at_message() {
+            self.note_arrivals(machine);
+            return None;
+        }
+        let Some(Entry::Message { token, body }) = self.entries.next() else { return None };
+        self.arrived_count += 1;
+        self.arrived_bytes += body.bytes();
+        let result = match body {
+            Body::Small { topic_len, payload_len, qos, retain, terms } => {
+                let (topic, payload);
+                (topic, self.topics) = self.topics.split_at(topic_len.into());
+                (payload, self.payloads) = self.payloads.split_at(payload_len.into());
+                machine.publish_checked(now, token, &PublishRequest { topic, payload, qos, retain, terms, ..PublishRequest::default() })
+            }
+            Body::Other { give, .. } => give(machine, now),
+        };
+        if result.is_err() || self.arrived_count == ARRIVALS_MAX {
+            self.note_arrivals(machine);
+        }
+        Some(result.map_err(|error| (token, error)))
+    }
+
+    /// In the eyes of who counts they arrive at once: they are neither counted twice nor not at all.
+    fn note_arrivals(&mut self, machine: &machine::Client) {
+        let (count, bytes) = (core::mem::take(&mut self.arrived_count), core::mem::take(&mut self.arrived_bytes));
+        let mut track = self.to.tracker.lock();
+        track.lane.arrived(count, bytes);
+        self.to.gauge.note_queued(machine);
+    }
+
+    /// The next command. Messages before it are nobody's: the client is gone.
+    fn next_command(&mut self) -> Option<Command<MioNet>> {
+        self.entries.find_map(|entry| match entry {
+            Entry::Command(command) => Some(command),
+            Entry::Message { body, .. } => {
+                self.to.tracker.lock().lane.arrived(1, body.bytes());
+                None
+            }
+        })
+    }
+}
