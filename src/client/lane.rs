@@ -26,6 +26,12 @@ const MESSAGE_BYTES: usize = 128;
 /// So many messages at most have reached the machine and still count as on their way to it.
 const ARRIVALS_MAX: usize = 64;
 
+/// What a batch takes at once when it takes memory: it is given back with the batch, and what grows from nothing in small steps
+/// is moved at each of them. Allocators keep pieces below 1 KiB at hand.
+const ENTRIES_MIN: usize = 20;
+const TOPICS_BYTES_MIN: usize = 500;
+const PAYLOADS_BYTES_MIN: usize = 1_000;
+
 /// The messages of a client on their way, and what else it was asked for.
 #[derive(Default)]
 pub(super) struct Lane {
@@ -91,6 +97,10 @@ impl Lane {
     /// Adds a message that is checked and [`is_small`]. True: the worker is to be told.
     pub fn put_small(&mut self, token: Token, request: &PublishRequest<'_>, terms: QueueTerms, budget: &Budget) -> bool {
         let PublishRequest { topic, payload, qos, retain, .. } = *request;
+        if self.batch.topics.is_empty() {
+            self.batch.topics.reserve(TOPICS_BYTES_MIN);
+            self.batch.payloads.reserve(PAYLOADS_BYTES_MIN);
+        }
         self.batch.topics.push_str(topic);
         self.batch.payloads.extend_from_slice(payload);
         self.put_message(token, Body::Small { topic_len: topic.len() as u16, payload_len: payload.len() as u16, qos, retain, terms }, budget)
@@ -113,6 +123,9 @@ impl Lane {
     }
 
     fn put(&mut self, entry: Entry, budget: &Budget) -> bool {
+        if self.batch.entries.is_empty() {
+            self.batch.entries.reserve(ENTRIES_MIN);
+        }
         self.batch.entries.push(entry);
         self.batch.settle(budget);
         !core::mem::replace(&mut self.is_announced, true)

@@ -1,5 +1,6 @@
 //! What is asked of a client and not done yet: who waits for it, and whom to call. Its lock guards the lane, too.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -151,7 +152,7 @@ impl Tracker {
     }
 
     /// Calls the request's own callback, without the lock.
-    fn call_back(&self, token: Token, completion: &Completion) {
+    fn call_back<C: Borrow<Completion>>(&self, token: Token, completion: impl FnOnce() -> C) {
         // The request of this token was posted after it was counted.
         if self.callbacks.load(Ordering::Relaxed) == 0 {
             return;
@@ -159,22 +160,22 @@ impl Tracker {
         let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
         if let Some(done) = done {
             self.callbacks.fetch_sub(1, Ordering::Relaxed);
-            done(token, completion);
+            done(token, completion().borrow());
         }
     }
 
     /// Tells those who wait; after all callbacks.
-    fn finish(&self, completed: &mut Vec<(Token, Option<Completion>)>) {
+    fn finish(&self, completed: &mut Vec<Token>, failed: &mut Vec<(Token, Completion)>) {
         if completed.is_empty() {
             return;
         }
         self.change(|track| {
-            for (token, failure) in completed.drain(..) {
+            for token in completed.drain(..) {
                 track.pending.remove(&token.0);
-                if let Some(failure) = failure {
-                    track.failures.truncate(FAILURES_KEPT - 1);
-                    track.failures.push_front((token, failure));
-                }
+            }
+            for failure in failed.drain(..) {
+                track.failures.truncate(FAILURES_KEPT - 1);
+                track.failures.push_front(failure);
             }
         });
     }
@@ -199,8 +200,10 @@ impl Completion {
 pub(super) struct Tracking {
     tracker: Arc<Tracker>,
     handler: Box<dyn ClientHandler>,
-    /// Requests that were told to the handler and not yet to those who wait, and how they failed: one lock for a whole turn's.
-    completed: Vec<(Token, Option<Completion>)>,
+    /// Requests that were told to the handler and not yet to those who wait: one lock for a whole turn's.
+    completed: Vec<Token>,
+    /// Those of them that failed, and how.
+    failed: Vec<(Token, Completion)>,
 }
 
 /// Keeps messages for an application that pulls them.
@@ -230,7 +233,7 @@ impl ClientHandler for Tracking {
 
     fn event(&mut self, now: Instant, event: Event) {
         if let Some((token, completion)) = completion_of(&event) {
-            self.tracker.call_back(token, &completion);
+            self.tracker.call_back(token, || &completion);
             self.handler.event(now, event);
             return self.complete(token, completion);
         }
@@ -245,8 +248,14 @@ impl ClientHandler for Tracking {
         }
     }
 
+    fn published(&mut self, now: Instant, token: Token, outcome: Outcome) {
+        self.tracker.call_back(token, || Completion::Published(outcome));
+        self.handler.published(now, token, outcome);
+        self.complete(token, Completion::Published(outcome));
+    }
+
     fn refused(&mut self, token: Token, error: proto::Error) {
-        self.tracker.call_back(token, &Completion::Refused(error));
+        self.tracker.call_back(token, || Completion::Refused(error));
         self.handler.refused(token, error);
         self.complete(token, Completion::Refused(error));
         self.told();
@@ -263,14 +272,13 @@ impl ClientHandler for Tracking {
     }
 
     fn told(&mut self) {
-        self.tracker.finish(&mut self.completed);
+        self.tracker.finish(&mut self.completed, &mut self.failed);
     }
 }
 
 /// How a request ended, if this event says so.
 fn completion_of(event: &Event) -> Option<(Token, Completion)> {
     match event {
-        Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
         Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
             Some((*token, Completion::Answered(*outcome, reasons.clone())))
         }
@@ -282,11 +290,14 @@ fn completion_of(event: &Event) -> Option<(Token, Completion)> {
 
 impl Tracking {
     pub fn new(tracker: Arc<Tracker>, handler: Box<dyn ClientHandler>) -> Self {
-        Self { tracker, handler, completed: Vec::new() }
+        Self { tracker, handler, completed: Vec::new(), failed: Vec::new() }
     }
 
     fn complete(&mut self, token: Token, completion: Completion) {
-        self.completed.push((token, (!completion.is_success()).then_some(completion)));
+        self.completed.push(token);
+        if !completion.is_success() {
+            self.failed.push((token, completion));
+        }
     }
 
     fn note_connection(&self, now: Instant, event: &Event) {
