@@ -136,6 +136,17 @@ impl Lane {
         core::mem::take(&mut self.batch)
     }
 
+    /// Takes what nobody will look at.
+    fn abandon(&mut self) -> Batch {
+        let batch = self.take();
+        for entry in &batch.entries {
+            if let Entry::Message { body, .. } = entry {
+                self.arrived(1, body.bytes());
+            }
+        }
+        batch
+    }
+
     fn arrived(&mut self, count: usize, bytes: usize) {
         self.count -= count;
         self.bytes -= bytes;
@@ -182,7 +193,7 @@ impl Announcement {
 impl Drop for Announcement {
     fn drop(&mut self) {
         if !self.is_heard {
-            let unheard = self.tracker.lock().lane.take();
+            let unheard = self.tracker.lock().lane.abandon();
             drop(unheard);
         }
     }
@@ -247,5 +258,111 @@ impl Walk<'_> {
                 None
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::base::Duration;
+    use crate::client::{Client, ClientParts, Completion, CompletionCallback, Options, Publish, StopRequest};
+    use crate::codec::Properties;
+    use crate::net::{ClientHandler, Mode, Runtime, RuntimeOptions, ServerAddress, Transport, Underlay};
+
+    const REQUEST: PublishRequest<'_> = PublishRequest {
+        topic: "a/b",
+        payload: b"payload",
+        shared: None,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        properties: Properties::EMPTY,
+        expiry_s: None,
+        terms: TERMS,
+    };
+    const TERMS: QueueTerms = QueueTerms { priority: 0, newest_only: false, is_admitted: true };
+
+    #[test]
+    fn an_empty_lane_owns_no_memory_and_what_waits_is_charged() {
+        let (budget, mut lane) = (Budget::new(1 << 20), Lane::default());
+        for round in 1..=3 {
+            assert!(lane.put_small(Token(4), &REQUEST, TERMS, &budget), "the first one is announced");
+            assert!(!lane.put_small(Token(8), &REQUEST, TERMS, &budget) && !lane.put_command(Box::new(|_| {}), &budget));
+            let batch = lane.take();
+            assert_eq!((batch.entries.len(), batch.topics.as_str(), batch.payloads.len()), (3, "a/ba/b", 14));
+            let owned = batch.entries.capacity() * size_of::<Entry>() + batch.topics.capacity() + batch.payloads.capacity();
+            assert_eq!(budget.used_bytes(), owned);
+            drop(batch);
+            assert_eq!((budget.used_bytes(), lane.batch.entries.capacity()), (0, 0));
+            assert_eq!(lane.waiting(), (2 * round, 2 * round * message_bytes(&REQUEST)), "until the machine has them");
+        }
+        lane.arrived(6, 6 * message_bytes(&REQUEST));
+        assert_eq!(lane.waiting(), (0, 0));
+    }
+
+    #[test]
+    fn what_nobody_hears_is_dropped_with_its_announcement() {
+        let (budget, tracker, held) = (Budget::new(1 << 20), Arc::new(Tracker::default()), Arc::new(()));
+        let holder = held.clone();
+        assert!(tracker.lock().lane.put_command(Box::new(move |_| drop(holder)), &budget));
+        assert!(!tracker.lock().lane.put_small(Token(4), &REQUEST, TERMS, &budget));
+        drop(Announcement::new(tracker.clone(), Arc::default()));
+        assert_eq!((Arc::strong_count(&held), budget.used_bytes(), tracker.lock().lane.waiting()), (1, 0, (0, 0)));
+        assert!(tracker.lock().lane.put_command(Box::new(|_| {}), &budget), "who comes now is announced again");
+    }
+
+    struct Nobody;
+
+    impl ClientHandler for Nobody {}
+
+    /// A client whose server is not there, on a runtime that does nothing by itself.
+    fn alone() -> (Runtime, Client) {
+        let runtime = Runtime::new(&RuntimeOptions { mode: Mode::Loop, ..RuntimeOptions::default() }).expect("descriptors");
+        let transport = Transport { underlay: Underlay::InProcess, ..Transport::default() };
+        let servers = vec![ServerAddress { transport, ..ServerAddress::plain("nobody", 0) }];
+        let options = Options { servers: vec![0], client_id: "lane".to_owned(), ..Options::default() };
+        let client = Client::new(&runtime, ClientParts { options, servers, ..ClientParts::default() }, Box::new(Nobody)).expect("options");
+        (runtime, client)
+    }
+
+    #[test]
+    fn what_a_client_is_asked_for_is_done_in_that_order() {
+        let (runtime, client) = alone();
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let noting = || -> Option<CompletionCallback> {
+            let ends = ends.clone();
+            Some(Box::new(move |token, completion| ends.lock().expect("sound").push((token, format!("{completion:?}")))))
+        };
+        let publish = |payload| client.publish(Publish { topic: "t", payload, ..Publish::default() }, noting()).expect("it was started before");
+        client.start();
+        let (small, large) = (publish(&[7; 10]), publish(&[7; 5_000]));
+        client.cancel(small);
+        let kept = publish(&[]);
+        client.cancel(large);
+        client.stop(StopRequest::default());
+        assert_eq!(client.levels().queued_count, 3);
+        runtime.poll(Some(Duration::ZERO)).expect("it turns");
+        let end = |failure| format!("{:?}", Completion::Published(machine::Outcome::Failed(failure)));
+        let (cancelled, stopped) = (end(machine::Failure::Cancelled), end(machine::Failure::Stopped));
+        assert_eq!(*ends.lock().expect("sound"), [(small, cancelled.clone()), (large, cancelled), (kept, stopped)]);
+        assert_eq!((client.levels().queued_count, client.levels().queued_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_message_counts_once_on_its_way_and_in_the_queue() {
+        let (runtime, client) = alone();
+        client.start();
+        let mut accepted = 0;
+        while client.publish(Publish { topic: "t", payload: &[7; 100], ..Publish::default() }, None).is_ok() {
+            accepted += 1;
+            if accepted % 200 == 0 {
+                runtime.poll(Some(Duration::ZERO)).expect("it turns");
+            }
+            assert_eq!(client.levels().queued_count, accepted);
+        }
+        assert_eq!(accepted, machine::QueueOptions::default().count_max);
+        runtime.poll(Some(Duration::ZERO)).expect("it turns");
+        assert_eq!(client.levels().queued_count, accepted);
     }
 }
