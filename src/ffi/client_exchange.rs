@@ -6,7 +6,7 @@ use super::client::{nlmqtt_client, wait_max};
 use super::client_callbacks::{complete, nlmqtt_ack, nlmqtt_completion};
 use super::client_publish::{Given, PUBLISH_DEFAULTS, nlmqtt_publish_options};
 use super::client_requests::give_token;
-use super::{Failure, UserData, check_out, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_status, reference, string};
+use super::{Failure, UserData, check_out, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_status, reference, topic_name};
 use crate::base::Duration;
 use crate::client::{Completion, CompletionCallback};
 
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn nlmqtt_client_request(
     unsafe {
         fence_on(client, "client", move |inner| {
             let given = given?;
-            let topic = string(topic, "topic")?;
+            let topic = topic_name(topic)?;
             if given.has_completion() {
                 return Err(Failure::invalid("a request has no completion but its response callback"));
             }

@@ -8,9 +8,13 @@ use super::client::nlmqtt_client;
 use super::client_callbacks::{completion_callback, nlmqtt_completion_fn};
 use super::client_requests::give_token;
 use super::message::{not_a_name, publish_properties};
-use super::{Failure, Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, string};
+use super::{
+    Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, string, topic_name,
+};
 use crate::client::{CompletionCallback, Publish, QueueTerms};
 use crate::codec::PropertyList;
+use crate::net::Error;
+use crate::proto;
 
 /// What else there is to say of a publish.
 #[repr(C)]
@@ -114,11 +118,7 @@ impl Given {
     ///
     /// # Safety
     /// As the publish functions say of their arguments.
-    pub unsafe fn publish<R>(
-        self,
-        topic: &str,
-        act: impl FnOnce(Publish<'_>, &PropertyList, Option<CompletionCallback>) -> Result<R, crate::net::Error>,
-    ) -> Outcome<R> {
+    pub unsafe fn publish<R>(self, topic: &str, act: impl FnOnce(Publish<'_>, &PropertyList, Option<CompletionCallback>) -> Result<R, Error>) -> Outcome<R> {
         let Self { options, payload, user } = self;
         let (kept, expiry_s) = publish_properties(unsafe { options.properties.as_ref() })?;
         let qos = qos_of(options.qos)?;
@@ -139,7 +139,7 @@ impl Given {
             expiry_s,
             terms: QueueTerms { priority: options.priority, newest_only: options.newest_only, ..QueueTerms::default() },
         };
-        act(publish, &kept, completion_callback(options.completion, user)).map_err(|error| refused(error, topic))
+        Ok(act(publish, &kept, completion_callback(options.completion, user))?)
     }
 }
 
@@ -170,18 +170,14 @@ pub unsafe extern "C" fn nlmqtt_client_publish(
     unsafe {
         fence_on(client, "client", |inner| {
             let (topic, payload, qos) = (string(topic, "topic")?, bytes(payload, len, "payload")?, qos_of(qos)?);
-            let token = inner.client.publish(Publish { topic, payload, qos, retain, ..Publish::default() }, None).map_err(|error| refused(error, topic))?;
+            let publish = Publish { topic, payload, qos, retain, ..Publish::default() };
+            let token = inner.client.publish(publish, None).map_err(|error| match error {
+                Error::Client(proto::Error::TopicInvalid) => not_a_name(topic),
+                error => error.into(),
+            })?;
             give_token(token_out, token);
             Ok(())
         })
-    }
-}
-
-/// Why it was not queued.
-fn refused(error: crate::net::Error, topic: &str) -> Failure {
-    match error {
-        crate::net::Error::Client(crate::proto::Error::TopicInvalid) if !crate::topic::is_valid_name(topic) => not_a_name(topic),
-        error => error.into(),
     }
 }
 
@@ -200,7 +196,7 @@ pub unsafe extern "C" fn nlmqtt_client_publish_ex(
     unsafe {
         fence_on(client, "client", move |inner| {
             let given = given?;
-            let topic = string(topic, "topic")?;
+            let topic = topic_name(topic)?;
             let token = given.publish(topic, |publish, _, done| inner.client.publish(publish, done))?;
             give_token(token_out, token);
             Ok(())
