@@ -151,7 +151,7 @@ impl Tracker {
         });
     }
 
-    /// Calls the request's own callback, without the lock.
+    /// Calls the request's own callback, if it has one, without the lock. Only then there has to be a completion.
     fn call_back<C: Borrow<Completion>>(&self, token: Token, completion: impl FnOnce() -> C) {
         // The request of this token was posted after it was counted.
         if self.callbacks.load(Ordering::Relaxed) == 0 {
