@@ -1,93 +1,53 @@
 //! The client, as a Rust caller sees it.
 //!
-//! Requests are posted to the worker; a token names each. A tracker knows which tokens are not
-//! done, so that a caller can wait for one or for all, and calls a request's own completion.
-//! A publish is refused at once when the queue has no room: what waits in the machine is read from
-//! its gauge, what is on its way to the worker is counted here, so that neither grows without end.
+//! What it is asked for goes to the worker through its lane, in order; a token names each request. A
+//! tracker knows which tokens are not done, so that a caller can wait for one or for all, and calls a
+//! request's own completion.
 
 mod diagnostics;
 mod exchange;
+mod lane;
+mod publish;
 mod receive;
 mod tracker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{Budget, Duration, Instant};
-use crate::codec::{Message, Properties, PropertyList, Qos, Reason, SubscribeOptions};
+use crate::base::{Duration, Instant};
+use crate::codec::{PropertyList, Reason, SubscribeOptions};
 use crate::net::{
-    self, ClientGauge, ClientHandler, ClientKey, ClientTlsSettings, DialOptions, Error, MessageCallback, MessageIntake, Runtime, ServerAddress, WaySettings,
+    self, ClientGauge, ClientHandler, ClientKey, ClientTlsSettings, Command, DialOptions, Error, MessageCallback, MessageIntake, MioNet, Runtime,
+    ServerAddress, WaySettings,
 };
 use crate::proto;
 use crate::proto::client as machine;
 use crate::stack::DatagramStatistics;
-use bytes::Bytes;
-use tracker::{Posted, Pulled, Reserved, Track, Tracker, Tracking, Wakes};
+use lane::Announcement;
+use tracker::{Pulled, Track, Tracker, Tracking, Wakes};
 
 pub use crate::net::Credentials;
 pub use diagnostics::{Diagnostics, LastDisconnect};
 pub use machine::{
     AckHandle, Cause, Connected, Disconnected, Event, Failure, Incoming, Options, Outcome, QueueTerms, ReceiveOptions, State, Statistics, StopRequest, Token,
 };
+pub use publish::Publish;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Beyond the drain, for the worker to come round.
 const STOP_GRACE: Duration = Duration::from_millis(200);
-/// Requests that are not done or not told yet, unless twice the queue is more: one more publish is refused.
-const REQUESTS_MAX: usize = 65_536;
-/// With a policy that pushes messages out, at least so much may be on its way to the worker, however small the queue is.
-const POSTED_COUNT: usize = 256;
-const POSTED_BYTES: usize = 1 << 20;
-/// What a message holds in memory besides topic, properties and payload, about.
-const MESSAGE_BYTES: usize = 128;
 
 /// A client on a runtime. Every method may be called from any thread, callbacks included, and only
 /// posts, unless it says that it waits. Dropping it stops it without ceremony.
 pub struct Client {
     runtime: Runtime,
     key: ClientKey,
-    next_token: AtomicU64,
     queue: machine::QueueOptions,
     receive: Option<ReceiveOptions>,
     has_method: bool,
     is_started: AtomicBool,
     gauge: Arc<ClientGauge>,
-    posted: Arc<Posted>,
     tracker: Arc<Tracker>,
-}
-
-/// A message to publish. Everything is copied, but a `shared` payload, which then stands for
-/// `payload`.
-#[derive(Clone, Default)]
-#[allow(missing_docs)]
-pub struct Publish<'a> {
-    pub topic: &'a str,
-    pub payload: &'a [u8],
-    pub shared: Option<Bytes>,
-    pub qos: Qos,
-    pub retain: bool,
-    pub properties: Properties<'a>,
-    pub expiry_s: Option<u32>,
-    pub terms: QueueTerms,
-}
-
-impl Publish<'_> {
-    /// What it will hold in memory, about.
-    fn len_bytes(&self) -> usize {
-        let payload = self.shared.as_ref().map_or(self.payload.len(), Bytes::len);
-        self.topic.len() + payload + self.properties.as_bytes().len() + MESSAGE_BYTES
-    }
-
-    /// The same with everything borrowed, for the machine.
-    fn as_request(&self) -> machine::PublishRequest<'_> {
-        let Self { topic, payload, ref shared, qos, retain, properties, expiry_s, terms } = *self;
-        machine::PublishRequest { topic, payload, shared: shared.as_ref(), qos, retain, properties, expiry_s, terms }
-    }
-
-    /// The message; not even a reference to a shared payload stays behind: who drops the last one releases it.
-    fn message(self, budget: &Budget, now: Instant) -> Result<Arc<Message>, proto::Error> {
-        self.as_request().message(budget, now)
-    }
 }
 
 /// What a request asks for; its token tells.
@@ -102,6 +62,11 @@ pub enum RequestKind {
 
 impl RequestKind {
     const BITS: u32 = 2;
+
+    /// The token of the request of this kind with this number.
+    fn token(self, number: u64) -> Token {
+        Token(number << Self::BITS | self as u64)
+    }
 
     /// The kind of the request a token was given out for.
     pub fn of(token: Token) -> Self {
@@ -205,18 +170,7 @@ impl Client {
         let hosted = gauge.clone();
         let runtime = runtime.at_next();
         let key = runtime.request(ANSWER_WAIT, move |worker| worker.add_client(machine, remotes, dial, hosted, intake, handler))?;
-        Ok(Self {
-            runtime,
-            key,
-            next_token: AtomicU64::new(1),
-            queue,
-            receive,
-            has_method,
-            is_started: AtomicBool::new(false),
-            gauge,
-            posted: Arc::new(Posted::default()),
-            tracker,
-        })
+        Ok(Self { runtime, key, queue, receive, has_method, is_started: AtomicBool::new(false), gauge, tracker })
     }
 
     /// The runtime it lives on; the handle speaks to its worker.
@@ -237,7 +191,7 @@ impl Client {
     fn order(&self, act: impl FnOnce(&mut machine::Client, Instant) + Send + 'static) {
         let (tracker, gauge, key) = (self.tracker.clone(), self.gauge.clone(), self.key);
         tracker.lock().orders += 1;
-        self.runtime.post(Box::new(move |worker| {
+        self.post(Box::new(move |worker| {
             // The machine may have stopped before its good-bye has arrived: what it is to everybody else counts.
             let state = worker.with_client(key, act).map(|()| gauge.state());
             // After the events of it have been told.
@@ -255,7 +209,7 @@ impl Client {
 
     /// Tries now instead of at the end of the back-off.
     pub fn reconnect_now(&self) {
-        self.post(|client, now| client.reconnect_now(now));
+        self.post_act(|client, now| client.reconnect_now(now));
     }
 
     /// Begins to stop; [`Event::StateChanged`] tells when it is over.
@@ -303,59 +257,13 @@ impl Client {
     /// `Timeout`; `Invalid`: no such token was given out; `WouldDeadlock` inside a callback.
     pub fn wait(&self, token: Token, wait_max: Duration) -> Result<Option<Completion>, Error> {
         let number = token.0 >> RequestKind::BITS;
-        if number == 0 || number >= self.next_token.load(Ordering::Relaxed) {
+        if number == 0 || number > self.tracker.lock().token_last {
             return Err(Error::Invalid("no such token".to_owned()));
         }
         self.wait_until(wait_max, |track| !track.pending.contains_key(&token.0))?;
         let track = self.tracker.lock();
         let failed = track.failures.iter().find(|(failed, _)| *failed == token);
         Ok(failed.map(|(_, completion)| completion.clone()))
-    }
-
-    /// Publishes; the token's completion tells when it is done (QoS 0: sent; QoS 1 and 2:
-    /// acknowledged).
-    ///
-    /// # Errors
-    /// `Client`: topic or size cannot be sent at all, the queue is full, the client is stopped.
-    /// Nothing was queued, no completion follows.
-    pub fn publish(&self, publish: Publish<'_>, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        let terms = publish.terms;
-        let (posted, terms) = self.reserve(publish.len_bytes(), terms)?;
-        // Made here: what crosses to the worker is one reference.
-        let message = publish.message(self.runtime.budget(), self.runtime.now())?;
-        self.post_message(posted, RequestKind::Publish, done, move |client, now, token| client.publish_own(now, token, message, terms))
-    }
-
-    /// Publishes a message that exists already: nothing is copied.
-    ///
-    /// # Errors
-    /// As [`Client::publish`].
-    pub fn publish_message(&self, message: Arc<Message>, qos: Qos, retain: bool, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        let (posted, terms) = self.reserve(message.len_bytes(), QueueTerms::default())?;
-        self.post_message(posted, RequestKind::Publish, done, move |client, now, token| client.publish_message(now, token, message, qos, retain, terms))
-    }
-
-    /// Has `act` hand to the machine what there is a place for.
-    fn post_message(
-        &self,
-        posted: Reserved,
-        kind: RequestKind,
-        done: Option<CompletionCallback>,
-        act: impl FnOnce(&mut machine::Client, Instant, Token) -> Result<(), proto::Error> + Send + 'static,
-    ) -> Result<Token, Error> {
-        // What is over, but not told yet (DISPATCH mode), holds memory, too: its message until then.
-        let untold_max = REQUESTS_MAX.max(self.queue.count_max.saturating_mul(2));
-        let token = self.next_token(kind);
-        if !self.tracker.begin(token, done, untold_max) {
-            return Err(proto::Error::QueueFull.into());
-        }
-        let gauge = self.gauge.clone();
-        self.ask(token, move |client, now| {
-            let result = act(client, now, token);
-            posted.arrived(&gauge, client);
-            result
-        });
-        Ok(token)
     }
 
     /// Subscribes, now and after every reconnect; [`Event::Subscribed`] carries the token and the
@@ -376,7 +284,7 @@ impl Client {
         let token = self.token(RequestKind::Subscribe, done);
         let filters: Vec<(String, SubscribeOptions)> = filters.iter().map(|(filter, options)| ((*filter).to_owned(), *options)).collect();
         let (key, properties) = (self.key, properties.clone());
-        self.runtime.post(Box::new(move |worker| {
+        self.post(Box::new(move |worker| {
             let filters: Vec<_> = filters.iter().map(|(filter, options)| (filter.as_str(), *options)).collect();
             let request = machine::SubscribeRequest { filters: &filters, handler: callback.is_some(), properties: properties.as_properties() };
             worker.subscribe_client(key, token, &request, callback);
@@ -394,21 +302,22 @@ impl Client {
         }
         let token = self.token(RequestKind::Unsubscribe, done);
         let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
-        self.ask(token, move |client, _| {
+        let key = self.key;
+        self.post(Box::new(move |worker| {
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-            client.unsubscribe(token, &filters)
-        });
+            worker.request_of_client(key, token, |client, _| client.unsubscribe(token, &filters));
+        }));
         Ok(token)
     }
 
     /// Gives a request up; its completion says so, unless it is done already.
     pub fn cancel(&self, token: Token) {
-        self.post(move |client, _| client.cancel(token));
+        self.post_act(move |client, _| client.cancel(token));
     }
 
     /// Acknowledges a message (manual acknowledgement only).
     pub fn acknowledge(&self, handle: AckHandle, reason: Reason) {
-        self.post(move |client, _| client.acknowledge(handle, reason));
+        self.post_act(move |client, _| client.acknowledge(handle, reason));
     }
 
     /// Answers the server's AUTH (MQTT 5 §4.12). Without effect if the server did not ask.
@@ -418,7 +327,7 @@ impl Client {
     pub fn authenticate(&self, data: &[u8]) -> Result<(), Error> {
         self.check_method()?;
         let data = data.to_vec();
-        self.post(move |client, _| client.authenticate(&data));
+        self.post_act(move |client, _| client.authenticate(&data));
         Ok(())
     }
 
@@ -429,7 +338,7 @@ impl Client {
     pub fn reauthenticate(&self, data: &[u8]) -> Result<(), Error> {
         self.check_method()?;
         let data = data.to_vec();
-        self.post(move |client, _| client.reauthenticate(&data));
+        self.post_act(move |client, _| client.reauthenticate(&data));
         Ok(())
     }
 
@@ -446,11 +355,13 @@ impl Client {
 
     /// What it holds, or held a moment ago; what is on its way to the worker counts as queued.
     pub fn levels(&self) -> Levels {
+        let track = self.tracker.lock();
         let (count, bytes) = self.gauge.queued();
-        let (received_count, received_bytes) = self.tracker.lock().received();
+        let (posted_count, posted_bytes) = track.lane.waiting();
+        let (received_count, received_bytes) = track.received();
         Levels {
-            queued_count: count + self.posted.count.load(Ordering::Relaxed),
-            queued_bytes: bytes + self.posted.bytes.load(Ordering::Relaxed),
+            queued_count: count + posted_count,
+            queued_bytes: bytes + posted_bytes,
             in_flight: self.gauge.in_flight(),
             requests_waiting: self.gauge.requests_waiting(),
             received_count,
@@ -478,7 +389,7 @@ impl Client {
         if self.runtime.is_turning() {
             self.gauge.close();
         }
-        self.runtime.post(Box::new(move |worker| {
+        self.post(Box::new(move |worker| {
             worker.remove_client(key, request, Box::new(move || answerer.answer(())));
         }));
         if self.runtime.is_turning() {
@@ -494,41 +405,8 @@ impl Client {
         result
     }
 
-    fn next_token(&self, kind: RequestKind) -> Token {
-        Token(self.next_token.fetch_add(1, Ordering::Relaxed) << RequestKind::BITS | kind as u64)
-    }
-
     fn token(&self, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
-        let token = self.next_token(kind);
-        self.tracker.begin(token, done, usize::MAX);
-        token
-    }
-
-    /// Room for one more message on its way to the worker.
-    fn reserve(&self, bytes: usize, terms: QueueTerms) -> Result<(Reserved, QueueTerms), Error> {
-        if !self.is_started.load(Ordering::SeqCst) {
-            return Err(proto::Error::NotRunning.into());
-        }
-        if self.runtime.budget().is_exhausted() {
-            return Err(proto::Error::QueueFull.into());
-        }
-        let arrivals = self.posted.hold_arrivals();
-        let posted = Reserved::new(&self.posted, bytes);
-        let (mut count_all, mut bytes_all) = (self.posted.count.load(Ordering::SeqCst), self.posted.bytes.load(Ordering::SeqCst));
-        let (mut count_max, mut bytes_max) = (self.queue.count_max, self.queue.bytes_max);
-        // Who may push others out is not told by how full the queue is: the machine decides.
-        let may_push_out = self.queue.overflow == machine::Overflow::DropOldest || self.queue.newest_only || terms.newest_only;
-        if may_push_out {
-            (count_max, bytes_max) = (count_max.max(POSTED_COUNT), bytes_max.max(POSTED_BYTES));
-        } else {
-            let (count, bytes) = self.gauge.queued();
-            (count_all, bytes_all) = (count_all + count, bytes_all + bytes);
-        }
-        drop(arrivals);
-        // One message is always let into an empty queue.
-        let fits = count_all <= count_max && bytes_all <= bytes_max;
-        let terms = QueueTerms { is_admitted: !may_push_out, ..terms };
-        if fits || count_all <= 1 { Ok((posted, terms)) } else { Err(proto::Error::QueueFull.into()) }
+        self.tracker.begin(&mut self.tracker.lock(), kind, done)
     }
 
     fn wait_until(&self, wait_max: Duration, is_done: impl Fn(&Track) -> bool) -> Result<(), Error> {
@@ -544,22 +422,31 @@ impl Client {
         self.runtime.wait_for(wait_max, || over(&tracker.lock()), |left| tracker.sleep(left, wakes, over))
     }
 
-    fn post<R>(&self, act: impl FnOnce(&mut machine::Client, Instant) -> R + Send + 'static) {
+    fn post_act<R>(&self, act: impl FnOnce(&mut machine::Client, Instant) -> R + Send + 'static) {
         let key = self.key;
-        self.runtime.post(Box::new(move |worker| {
+        self.post(Box::new(move |worker| {
             worker.with_client(key, act);
         }));
     }
 
-    fn ask(&self, token: Token, act: impl FnOnce(&mut machine::Client, Instant) -> Result<(), proto::Error> + Send + 'static) {
-        let key = self.key;
-        self.runtime.post(Box::new(move |worker| worker.request_of_client(key, token, act)));
+    /// Has the worker do something, after everything that was asked for before.
+    fn post(&self, command: Command<MioNet>) {
+        let is_first = self.tracker.lock().lane.put_command(command, self.runtime.budget());
+        if is_first {
+            self.announce();
+        }
+    }
+
+    /// Tells the worker that something waits in the lane.
+    fn announce(&self) {
+        let (key, announcement) = (self.key, Announcement::new(self.tracker.clone(), self.gauge.clone()));
+        self.runtime.post(Box::new(move |worker| announcement.hear(worker, key)));
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
         let key = self.key;
-        self.runtime.post(Box::new(move |worker| worker.remove_client(key, StopRequest::default(), Box::new(|| {}))));
+        self.post(Box::new(move |worker| worker.remove_client(key, StopRequest::default(), Box::new(|| {}))));
     }
 }

@@ -1,5 +1,6 @@
 //! Request and response (MQTT 5 §4.10), as a caller sees them.
 
+use super::lane::message_bytes;
 use super::{Client, CompletionCallback, Publish, RequestKind, Token};
 use crate::base::Duration;
 use crate::codec::{Message, PropertyList};
@@ -13,10 +14,11 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`]. Before MQTT 5 the completion says that it is not supported.
     pub fn request(&self, request: Publish<'_>, timeout: Duration, done: Option<CompletionCallback>) -> Result<Token, Error> {
-        let terms = request.terms;
-        let (posted, terms) = self.reserve(request.len_bytes(), terms)?;
-        let message = request.message(self.runtime.budget(), self.runtime.now())?;
-        self.post_message(posted, RequestKind::Request, done, move |client, now, token| client.request(now, token, &message, terms, timeout))
+        let bytes = message_bytes(&request.as_request());
+        let (message, terms) = self.message(request)?;
+        self.enter_other(RequestKind::Request, bytes, terms, done, move |token, terms| {
+            Box::new(move |client, now| client.request(now, token, &message, terms, timeout))
+        })
     }
 
     /// Publishes `response` where the request that came wants it, with its Correlation Data; topic and properties of

@@ -1,62 +1,20 @@
-//! What is asked of a client and not done yet: who waits for it, and whom to call.
+//! What is asked of a client and not done yet: who waits for it, and whom to call. Its lock guards the lane, too.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, State, Token};
+use super::lane::Lane;
+use super::{Completion, CompletionCallback, Credentials, Event, Incoming, LastDisconnect, Outcome, ReceiveOptions, RequestKind, State, Token};
 use crate::base::{Duration, IdMap, Instant};
-use crate::net::{ClientGauge, ClientHandler, MessageIntake, PathMoved};
+use crate::net::{ClientHandler, MessageIntake, PathMoved};
 use crate::proto;
-use crate::proto::client::{self as machine, ReceiveRoom};
+use crate::proto::client::ReceiveRoom;
 use crate::stack::DatagramProtocol;
 
 /// Failed requests whose end is remembered for a later wait.
 const FAILURES_KEPT: usize = 1_024;
-
-/// Messages on their way from callers to the worker.
-#[derive(Default)]
-pub(super) struct Posted {
-    pub count: AtomicUsize,
-    pub bytes: AtomicUsize,
-    /// A message arrives at once in the eyes of who counts: it is neither counted twice nor not at all.
-    arrivals: Mutex<()>,
-}
-
-impl Posted {
-    pub fn hold_arrivals(&self) -> MutexGuard<'_, ()> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One of them.
-pub(super) struct Reserved {
-    posted: Arc<Posted>,
-    bytes: usize,
-}
-
-impl Reserved {
-    pub fn new(posted: &Arc<Posted>, bytes: usize) -> Self {
-        posted.count.fetch_add(1, Ordering::SeqCst);
-        posted.bytes.fetch_add(bytes, Ordering::SeqCst);
-        Self { posted: posted.clone(), bytes }
-    }
-
-    /// The machine has it, or has refused it.
-    pub fn arrived(self, gauge: &ClientGauge, machine: &machine::Client) {
-        let posted = self.posted.clone();
-        let _held = posted.hold_arrivals();
-        gauge.note_queued(machine);
-        drop(self);
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.posted.count.fetch_sub(1, Ordering::SeqCst);
-        self.posted.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
-    }
-}
 
 /// What is not done yet.
 #[derive(Default)]
@@ -69,6 +27,10 @@ pub(super) struct Tracker {
 
 #[derive(Default)]
 pub(super) struct Track {
+    /// What the worker has not seen yet.
+    pub lane: Lane,
+    /// The number of the last request.
+    pub token_last: u64,
     pub pending: IdMap<u64, Option<CompletionCallback>>,
     pub failures: VecDeque<(Token, Completion)>,
     pub is_online: bool,
@@ -171,17 +133,15 @@ impl Tracker {
         }
     }
 
-    /// A request begins. False: `pending_max` are not done yet, or not told.
-    pub fn begin(&self, token: Token, done: Option<CompletionCallback>, pending_max: usize) -> bool {
-        let mut track = self.lock();
-        if track.pending.len() >= pending_max {
-            return false;
-        }
+    /// A request begins.
+    pub fn begin(&self, track: &mut Track, kind: RequestKind, done: Option<CompletionCallback>) -> Token {
         if done.is_some() {
             self.callbacks.fetch_add(1, Ordering::Relaxed);
         }
+        track.token_last += 1;
+        let token = kind.token(track.token_last);
         track.pending.insert(token.0, done);
-        true
+        token
     }
 
     fn note_state(&self, state: State) {
@@ -191,8 +151,8 @@ impl Tracker {
         });
     }
 
-    /// Calls the request's own callback, without the lock.
-    fn call_back(&self, token: Token, completion: &Completion) {
+    /// Calls the request's own callback, if it has one, without the lock. Only then there has to be a completion.
+    fn call_back<C: Borrow<Completion>>(&self, token: Token, completion: impl FnOnce() -> C) {
         // The request of this token was posted after it was counted.
         if self.callbacks.load(Ordering::Relaxed) == 0 {
             return;
@@ -200,22 +160,22 @@ impl Tracker {
         let done = self.lock().pending.get_mut(&token.0).and_then(Option::take);
         if let Some(done) = done {
             self.callbacks.fetch_sub(1, Ordering::Relaxed);
-            done(token, completion);
+            done(token, completion().borrow());
         }
     }
 
     /// Tells those who wait; after all callbacks.
-    fn finish(&self, completed: &mut Vec<(Token, Option<Completion>)>) {
+    fn finish(&self, completed: &mut Vec<Token>, failed: &mut Vec<(Token, Completion)>) {
         if completed.is_empty() {
             return;
         }
         self.change(|track| {
-            for (token, failure) in completed.drain(..) {
+            for token in completed.drain(..) {
                 track.pending.remove(&token.0);
-                if let Some(failure) = failure {
-                    track.failures.truncate(FAILURES_KEPT - 1);
-                    track.failures.push_front((token, failure));
-                }
+            }
+            for failure in failed.drain(..) {
+                track.failures.truncate(FAILURES_KEPT - 1);
+                track.failures.push_front(failure);
             }
         });
     }
@@ -240,8 +200,10 @@ impl Completion {
 pub(super) struct Tracking {
     tracker: Arc<Tracker>,
     handler: Box<dyn ClientHandler>,
-    /// Requests that were told to the handler and not yet to those who wait, and how they failed: one lock for a whole turn's.
-    completed: Vec<(Token, Option<Completion>)>,
+    /// Requests that were told to the handler and not yet to those who wait: one lock for a whole turn's.
+    completed: Vec<Token>,
+    /// Those of them that failed, and how.
+    failed: Vec<(Token, Completion)>,
 }
 
 /// Keeps messages for an application that pulls them.
@@ -271,7 +233,7 @@ impl ClientHandler for Tracking {
 
     fn event(&mut self, now: Instant, event: Event) {
         if let Some((token, completion)) = completion_of(&event) {
-            self.tracker.call_back(token, &completion);
+            self.tracker.call_back(token, || &completion);
             self.handler.event(now, event);
             return self.complete(token, completion);
         }
@@ -286,8 +248,14 @@ impl ClientHandler for Tracking {
         }
     }
 
+    fn published(&mut self, now: Instant, token: Token, outcome: Outcome) {
+        self.tracker.call_back(token, || Completion::Published(outcome));
+        self.handler.published(now, token, outcome);
+        self.complete(token, Completion::Published(outcome));
+    }
+
     fn refused(&mut self, token: Token, error: proto::Error) {
-        self.tracker.call_back(token, &Completion::Refused(error));
+        self.tracker.call_back(token, || Completion::Refused(error));
         self.handler.refused(token, error);
         self.complete(token, Completion::Refused(error));
         self.told();
@@ -304,14 +272,13 @@ impl ClientHandler for Tracking {
     }
 
     fn told(&mut self) {
-        self.tracker.finish(&mut self.completed);
+        self.tracker.finish(&mut self.completed, &mut self.failed);
     }
 }
 
 /// How a request ended, if this event says so.
 fn completion_of(event: &Event) -> Option<(Token, Completion)> {
     match event {
-        Event::Published { token, outcome } => Some((*token, Completion::Published(*outcome))),
         Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
             Some((*token, Completion::Answered(*outcome, reasons.clone())))
         }
@@ -323,11 +290,14 @@ fn completion_of(event: &Event) -> Option<(Token, Completion)> {
 
 impl Tracking {
     pub fn new(tracker: Arc<Tracker>, handler: Box<dyn ClientHandler>) -> Self {
-        Self { tracker, handler, completed: Vec::new() }
+        Self { tracker, handler, completed: Vec::new(), failed: Vec::new() }
     }
 
     fn complete(&mut self, token: Token, completion: Completion) {
-        self.completed.push((token, (!completion.is_success()).then_some(completion)));
+        self.completed.push(token);
+        if !completion.is_success() {
+            self.failed.push((token, completion));
+        }
     }
 
     fn note_connection(&self, now: Instant, event: &Event) {

@@ -2,14 +2,15 @@
 //!
 //! What differs between two receivers ([`Delivery`]) is written around the message's bytes into the
 //! receiver's out-buffer, small payloads by copy, large ones as a shared slice. A [`FanOut`] encodes
-//! what does not differ once.
+//! what does not differ once. What goes to one receiver and is kept by nobody need not be a message in
+//! memory: its [`Content`] will do.
 
 use std::sync::Arc;
 
 use super::message::Message;
 use super::primitive::{put_binary, put_u16, put_varint, varint_len};
 use super::publish::first_byte;
-use super::{PacketId, PropertyId, Qos, Version};
+use super::{PacketId, Properties, PropertyId, Qos, Version};
 use crate::base::{Instant, OutBuffer};
 
 /// What differs between two deliveries of one message.
@@ -31,47 +32,70 @@ pub struct Delivery<'a> {
     pub subscription_ids: &'a [u32],
 }
 
+/// What a PUBLISH says, wherever that lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// A topic name.
+    pub topic: &'a [u8],
+    /// Those to be forwarded, see [`Message::new`]; ignored in 3.x.
+    pub properties: Properties<'a>,
+    /// What is left of the Message Expiry Interval; ignored in 3.x.
+    pub expiry_s: Option<u32>,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Content<'a> {
+    #[inline]
+    fn of(message: &'a Message, now: Instant) -> Self {
+        Self { topic: message.topic_bytes(), properties: message.properties(), expiry_s: message.expiry_left_s(now), payload: message.payload() }
+    }
+}
+
 /// Lengths of the parts of a PUBLISH.
 struct Layout {
     /// Of the property block, without its own length; 0 in 3.x.
     properties: usize,
     remaining: usize,
-    expiry_s: Option<u32>,
 }
 
 #[inline]
-fn layout(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> Layout {
-    let topic = if delivery.omit_topic { 0 } else { message.topic_bytes().len() };
-    let payload = message.payload().len();
-    let mut remaining = 2 + topic + payload + if delivery.packet_id.is_some() { 2 } else { 0 };
+fn layout(content: &Content<'_>, delivery: &Delivery<'_>, version: Version) -> Layout {
+    let topic = if delivery.omit_topic { 0 } else { content.topic.len() };
+    let mut remaining = 2 + topic + content.payload.len() + if delivery.packet_id.is_some() { 2 } else { 0 };
     if !version.has_properties() {
-        return Layout { properties: 0, remaining, expiry_s: None };
+        return Layout { properties: 0, remaining };
     }
-    let expiry_s = message.expiry_left_s(now);
-    let mut properties = message.properties().as_bytes().len();
-    properties += if expiry_s.is_some() { 5 } else { 0 };
+    let mut properties = content.properties.as_bytes().len();
+    properties += if content.expiry_s.is_some() { 5 } else { 0 };
     properties += if delivery.alias.is_some() { 3 } else { 0 };
     properties += delivery.subscription_ids.iter().map(|&id| 1 + varint_len(id as usize)).sum::<usize>();
     remaining += varint_len(properties) + properties;
-    Layout { properties, remaining, expiry_s }
+    Layout { properties, remaining }
 }
 
 /// The size a delivery has on the wire: to compare with the receiver's Maximum Packet Size.
 pub fn delivery_len(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant) -> usize {
-    let remaining = layout(message, delivery, version, now).remaining;
+    let remaining = layout(&Content::of(message, now), delivery, version).remaining;
     1 + varint_len(remaining) + remaining
 }
 
 /// Payloads up to this size go straight into the tail; a longer one is lent to the out-buffer, by the message, which
 /// keeps its place in the budget until it is sent. Not above the out-buffer's own mark, or it would be lent to be copied.
-const COPY_BYTES_MAX: usize = 1_024;
+pub const COPY_BYTES_MAX: usize = 1_024;
 
 /// Appends a PUBLISH of `message` to `out`.
 pub fn encode_delivery(message: &Arc<Message>, delivery: &Delivery<'_>, version: Version, now: Instant, out: &mut OutBuffer) {
-    put_delivery(message, delivery, version, now, out.tail());
+    put_delivery(&Content::of(message, now), delivery, version, out.tail());
     if !is_copied(message.payload()) {
         out.push(&message.shared_payload(), message.clone());
     }
+}
+
+/// As [`encode_delivery`], of a payload of at most [`COPY_BYTES_MAX`], which nobody needs to lend.
+pub fn encode_content(content: &Content<'_>, delivery: &Delivery<'_>, version: Version, out: &mut OutBuffer) {
+    debug_assert!(is_copied(content.payload));
+    put_delivery(content, delivery, version, out.tail());
 }
 
 fn is_copied(payload: &[u8]) -> bool {
@@ -81,18 +105,18 @@ fn is_copied(payload: &[u8]) -> bool {
 /// Appends the packet, without a payload that is not copied; answers where the packet identifier
 /// stands in it, if there is one.
 #[inline]
-fn put_delivery(message: &Message, delivery: &Delivery<'_>, version: Version, now: Instant, out: &mut Vec<u8>) -> usize {
+fn put_delivery(content: &Content<'_>, delivery: &Delivery<'_>, version: Version, out: &mut Vec<u8>) -> usize {
     debug_assert_eq!(delivery.packet_id.is_some(), delivery.qos != Qos::AtMostOnce);
     debug_assert!(!delivery.omit_topic || delivery.alias.is_some());
     debug_assert!(version.has_properties() || delivery.alias.is_none());
-    let layout = layout(message, delivery, version, now);
-    let payload = message.payload();
+    let layout = layout(content, delivery, version);
+    let payload = content.payload;
     let (copied, shared_bytes) = if is_copied(payload) { (payload, 0) } else { (&[][..], payload.len()) };
     let start = out.len();
     out.reserve(5 + layout.remaining - shared_bytes);
     out.push(first_byte(delivery.qos, delivery.dup, delivery.retain));
     put_varint(out, layout.remaining);
-    put_binary(out, if delivery.omit_topic { &[] } else { message.topic_bytes() });
+    put_binary(out, if delivery.omit_topic { &[] } else { content.topic });
     let id_at = out.len() - start;
     if let Some(packet_id) = delivery.packet_id {
         put_u16(out, packet_id.get());
@@ -100,7 +124,7 @@ fn put_delivery(message: &Message, delivery: &Delivery<'_>, version: Version, no
     if version.has_properties() {
         put_varint(out, layout.properties);
         if layout.properties > 0 {
-            put_delivery_properties(message, delivery, layout.expiry_s, out);
+            put_delivery_properties(content, delivery, out);
         }
     }
     out.extend_from_slice(copied);
@@ -157,7 +181,7 @@ impl FanOut {
             Some(variant) => variant,
             None => {
                 let start = self.bytes.len();
-                let id_at = put_delivery(message, delivery, version, now, &mut self.bytes);
+                let id_at = put_delivery(&Content::of(message, now), delivery, version, &mut self.bytes);
                 *self.variants[index].insert(Variant { start, end: self.bytes.len(), id_at })
             }
         };
@@ -176,8 +200,8 @@ impl FanOut {
 /// What a fan-out keeps allocated for the next one.
 const KEPT_BYTES: usize = 4_096;
 
-fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s: Option<u32>, tail: &mut Vec<u8>) {
-    if let Some(expiry_s) = expiry_s {
+fn put_delivery_properties(content: &Content<'_>, delivery: &Delivery<'_>, tail: &mut Vec<u8>) {
+    if let Some(expiry_s) = content.expiry_s {
         tail.push(PropertyId::MessageExpiryInterval as u8);
         tail.extend_from_slice(&expiry_s.to_be_bytes());
     }
@@ -189,7 +213,7 @@ fn put_delivery_properties(message: &Message, delivery: &Delivery<'_>, expiry_s:
         tail.push(PropertyId::SubscriptionIdentifier as u8);
         put_varint(tail, id as usize);
     }
-    tail.extend_from_slice(message.properties().as_bytes());
+    tail.extend_from_slice(content.properties.as_bytes());
 }
 
 #[cfg(test)]

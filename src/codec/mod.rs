@@ -36,7 +36,7 @@ pub use ack::Ack;
 pub use connack::ConnAck;
 pub use connect::{Connect, Will, peek_version};
 pub use control::{Auth, Disconnect};
-pub use delivery::{Delivery, FanOut, delivery_len, encode_delivery};
+pub use delivery::{COPY_BYTES_MAX, Content, Delivery, FanOut, delivery_len, encode_content, encode_delivery};
 pub use error::Error;
 pub(crate) use frame::PACKET_BYTES_MAX;
 pub use frame::{Frame, packet_len, split};

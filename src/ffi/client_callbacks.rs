@@ -393,7 +393,6 @@ impl ClientHandler for Callbacks {
                     unsafe { call(data, &raw const message, ending_status(failure)) }
                 }
             }
-            Event::Published { token, outcome } => self.completed(token, &Completion::Published(outcome)),
             Event::Subscribed { token, outcome, reasons } | Event::Unsubscribed { token, outcome, reasons } => {
                 self.completed(token, &Completion::Answered(outcome, reasons));
             }
@@ -413,9 +412,13 @@ impl ClientHandler for Callbacks {
                     unsafe { call(data, reason.0, bytes.as_deref().map_or(nlmqtt_bytes::NONE, nlmqtt_bytes::of)) }
                 }
             }
-            // The driver's own, and what its own callback has told.
-            Event::Dial { .. } | Event::HangUp | Event::HandlerReleased(_) | Event::Responded { .. } => {}
+            // The driver's own, and what is told elsewhere.
+            Event::Dial { .. } | Event::HangUp | Event::HandlerReleased(_) | Event::Published { .. } | Event::Responded { .. } => {}
         }
+    }
+
+    fn published(&mut self, _now: Instant, token: Token, outcome: Done) {
+        self.completed(token, &Completion::Published(outcome));
     }
 
     fn fell_back(&mut self, server: usize, protocol: DatagramProtocol) {

@@ -7,10 +7,14 @@ use bytes::Bytes;
 use super::client::nlmqtt_client;
 use super::client_callbacks::{completion_callback, nlmqtt_completion_fn};
 use super::client_requests::give_token;
-use super::message::publish_properties;
-use super::{Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, topic_name};
+use super::message::{not_a_name, publish_properties};
+use super::{
+    Outcome, UserData, bytes, fence_on, nlmqtt_free_fn, nlmqtt_message, nlmqtt_properties, nlmqtt_status, qos_of, reference, sized, string, topic_name,
+};
 use crate::client::{CompletionCallback, Publish, QueueTerms};
 use crate::codec::PropertyList;
+use crate::net::Error;
+use crate::proto;
 
 /// What else there is to say of a publish.
 #[repr(C)]
@@ -114,11 +118,7 @@ impl Given {
     ///
     /// # Safety
     /// As the publish functions say of their arguments.
-    pub unsafe fn publish<R>(
-        self,
-        topic: &str,
-        act: impl FnOnce(Publish<'_>, &PropertyList, Option<CompletionCallback>) -> Result<R, crate::net::Error>,
-    ) -> Outcome<R> {
+    pub unsafe fn publish<R>(self, topic: &str, act: impl FnOnce(Publish<'_>, &PropertyList, Option<CompletionCallback>) -> Result<R, Error>) -> Outcome<R> {
         let Self { options, payload, user } = self;
         let (kept, expiry_s) = publish_properties(unsafe { options.properties.as_ref() })?;
         let qos = qos_of(options.qos)?;
@@ -167,8 +167,18 @@ pub unsafe extern "C" fn nlmqtt_client_publish(
     retain: bool,
     token_out: *mut u64,
 ) -> nlmqtt_status {
-    let options = nlmqtt_publish_options { qos, retain, ..PUBLISH_DEFAULTS };
-    unsafe { nlmqtt_client_publish_ex(client, topic, payload, len, &raw const options, token_out) }
+    unsafe {
+        fence_on(client, "client", |inner| {
+            let (topic, payload, qos) = (string(topic, "topic")?, bytes(payload, len, "payload")?, qos_of(qos)?);
+            let publish = Publish { topic, payload, qos, retain, ..Publish::default() };
+            let token = inner.client.publish(publish, None).map_err(|error| match error {
+                Error::Client(proto::Error::TopicInvalid) => not_a_name(topic),
+                error => error.into(),
+            })?;
+            give_token(token_out, token);
+            Ok(())
+        })
+    }
 }
 
 /// As nlmqtt_client_publish, with properties, a callback of its own, a priority, and a payload that may be moved instead of

@@ -93,7 +93,12 @@ pub(crate) fn qos_of(number: u8) -> Outcome<Qos> {
 /// A topic name to publish to.
 pub(crate) unsafe fn topic_name<'a>(pointer: *const c_char) -> Outcome<&'a str> {
     let name = unsafe { string(pointer, "topic") }?;
-    if topic::is_valid_name(name) { Ok(name) } else { Err(Failure::invalid(format!("not a topic name: {name:?}"))) }
+    if topic::is_valid_name(name) { Ok(name) } else { Err(not_a_name(name)) }
+}
+
+/// What to say of what is not one.
+pub(crate) fn not_a_name(name: &str) -> Failure {
+    Failure::invalid(format!("not a topic name: {name:?}"))
 }
 
 /// Makes a message. Topic, payload and properties are copied; `properties` may be NULL, `payload` too if `len` is 0. The

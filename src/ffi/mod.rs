@@ -353,8 +353,12 @@ pub(crate) unsafe fn optional_string<'a>(pointer: *const c_char, name: &str) -> 
     if pointer.is_null() {
         return Ok(None);
     }
-    let text = unsafe { CStr::from_ptr(pointer) }.to_str();
-    text.map(Some).map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))
+    let bytes = unsafe { CStr::from_ptr(pointer) }.to_bytes();
+    if bytes.is_ascii() {
+        // Nearly always, and found out several bytes at a time, however short it is.
+        return Ok(Some(unsafe { core::str::from_utf8_unchecked(bytes) }));
+    }
+    core::str::from_utf8(bytes).map(Some).map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))
 }
 
 /// Bytes; NULL is fine if there are none.

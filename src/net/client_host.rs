@@ -15,7 +15,7 @@ use super::dispatch::{Asked, CallbackSide, ClientSide, Owner as EventOwner};
 use super::worker::{After, Owner, Worker};
 use super::{CustomStream, DialOptions, Endpoint, LinkId, Net, Transport, Underlay, WORKERS_MAX};
 use crate::base::{IdMap, Instant};
-use crate::proto::client::{Cause, Client, Event, Incoming, ReceiveRoom, State, StopRequest, SubscribeRequest, SubscriptionKey, Token};
+use crate::proto::client::{Cause, Client, Event, Incoming, Outcome, ReceiveRoom, State, StopRequest, SubscribeRequest, SubscriptionKey, Token};
 use crate::stack::{DatagramProtocol, Recipe, Stack};
 
 slotmap::new_key_type! {
@@ -107,6 +107,11 @@ pub trait ClientHandler: Send {
     /// Something happened. Messages of subscriptions with a callback of their own come there.
     fn event(&mut self, now: Instant, event: Event) {}
 
+    /// A publish is done: [`Event::Published`], of which there are many.
+    fn published(&mut self, now: Instant, token: Token, outcome: Outcome) {
+        self.event(now, Event::Published { token, outcome });
+    }
+
     /// A request was refused before it was queued; it has no other completion.
     fn refused(&mut self, token: Token, error: crate::proto::Error) {}
 
@@ -183,6 +188,12 @@ impl Connection {
     }
 }
 
+/// What the machine wants its host to do.
+enum Duty {
+    Dial(usize),
+    HangUp,
+}
+
 impl ClientHost {
     /// Its good-bye has not arrived.
     pub fn is_parting(&self) -> bool {
@@ -204,6 +215,40 @@ impl ClientHost {
 
     pub(super) fn note_queued(&self) {
         self.gauge.note_queued(&self.machine);
+    }
+
+    /// Hands on what the machine has to say, up to what changes the connection.
+    fn tell(&mut self, now: Instant, has_told: &mut bool) -> Option<Duty> {
+        loop {
+            match self.machine.poll_event()? {
+                Event::Dial { server } => return Some(Duty::Dial(server)),
+                Event::HangUp => return Some(Duty::HangUp),
+                Event::Published { token, outcome } => {
+                    self.handler.published(now, token, outcome);
+                    *has_told = true;
+                }
+                Event::HandlerReleased(key) => {
+                    self.callbacks.remove(&key);
+                }
+                Event::Message(incoming) if !incoming.handlers.is_empty() => {
+                    let incoming = Arc::new(incoming);
+                    for key in &incoming.handlers {
+                        if let Some(callback) = self.callbacks.get_mut(key) {
+                            callback.call(&incoming);
+                        }
+                    }
+                }
+                Event::Message(incoming) if self.intake.is_some() => {
+                    if let Some(intake) = &mut self.intake {
+                        intake.take(incoming);
+                    }
+                }
+                event => {
+                    self.handler.event(now, event);
+                    *has_told = true;
+                }
+            }
+        }
     }
 
     /// Output waits for a link that takes it.
@@ -257,9 +302,17 @@ impl<N: Net> Worker<N> {
 
     /// As `with_client`, for a request that completes with `token`: a refusal reaches the handler.
     pub fn request_of_client(&mut self, client: ClientKey, token: Token, act: impl FnOnce(&mut Client, Instant) -> Result<(), crate::proto::Error>) {
+        let mut act = Some(act);
+        self.requests_of_client(client, |machine, now| Some(act.take()?(machine, now).map_err(|error| (token, error))));
+    }
+
+    /// As `request_of_client`, for as many as `next` makes.
+    pub fn requests_of_client(&mut self, client: ClientKey, mut next: impl FnMut(&mut Client, Instant) -> Option<Result<(), (Token, crate::proto::Error)>>) {
         let Some(host) = self.clients.get_mut(client) else { return };
-        if let Err(error) = act(&mut host.machine, self.now) {
-            host.handler.refused(token, error);
+        while let Some(result) = next(&mut host.machine, self.now) {
+            if let Err((token, error)) = result {
+                host.handler.refused(token, error);
+            }
         }
         host.dirty = true;
         // What is flushed at the end of the turn is looked at then, once for all requests of the turn.
@@ -296,38 +349,18 @@ impl<N: Net> Worker<N> {
     /// Delivers what the machine has to say until it has nothing more.
     pub(super) fn drain_events(&mut self, client: ClientKey) {
         let mut has_told = false;
-        while let Some(host) = self.clients.get_mut(client) {
+        loop {
+            let is_parting = self.goes_on_parting(client);
+            let Some(host) = self.clients.get_mut(client) else { return };
             host.dirty = true;
             host.gauge.set(&host.machine, host.state());
-            if self.goes_on_parting(client) {
+            if is_parting {
                 break;
             }
-            let Some(host) = self.clients.get_mut(client) else { return };
-            host.gauge.set(&host.machine, host.state());
-            match host.machine.poll_event() {
+            match host.tell(self.now, &mut has_told) {
                 None => break,
-                Some(Event::Dial { server }) => self.dial_server(client, server),
-                Some(Event::HangUp) => self.hang_up(client),
-                Some(Event::HandlerReleased(key)) => {
-                    host.callbacks.remove(&key);
-                }
-                Some(Event::Message(incoming)) if !incoming.handlers.is_empty() => {
-                    let incoming = Arc::new(incoming);
-                    for key in &incoming.handlers {
-                        if let Some(callback) = host.callbacks.get_mut(key) {
-                            callback.call(&incoming);
-                        }
-                    }
-                }
-                Some(Event::Message(incoming)) if host.intake.is_some() => {
-                    if let Some(intake) = &mut host.intake {
-                        intake.take(incoming);
-                    }
-                }
-                Some(event) => {
-                    host.handler.event(self.now, event);
-                    has_told = true;
-                }
+                Some(Duty::Dial(server)) => self.dial_server(client, server),
+                Some(Duty::HangUp) => self.hang_up(client),
             }
         }
         if let Some(host) = self.clients.get_mut(client) {

@@ -132,6 +132,7 @@ impl AliasOut {
 
     /// The alias for `topic` and whether the peer knows it already (then the topic name is left
     /// out). `None` if there are no aliases. The packet must be sent then: the peer learns by it.
+    #[inline]
     pub fn assign(&mut self, topic: &str) -> Option<(u16, bool)> {
         if !self.is_enabled() {
             return None;

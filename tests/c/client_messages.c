@@ -101,6 +101,7 @@ static void a_request_has_a_callback_of_its_own(void)
     options.free_fn = on_free;
     CHECK_OK(nlmqtt_client_publish_ex(client, "own/x", "text", 4, &options, &token));
     nlmqtt_properties_free(properties);
+    options.properties = NULL;
     AWAIT(&own, completions, 2);
     AWAIT(&own, own_messages, 1);
     AWAIT(&own, freed, 1);

@@ -7,7 +7,7 @@ use crate::base::Instant;
 use crate::net::client_gauge::ClientGauge;
 use crate::net::client_host::{ClientHandler, Credentials, MessageCallback};
 use crate::net::client_path::PathMoved;
-use crate::proto::client::{Event, Incoming, Token};
+use crate::proto::client::{Event, Incoming, Outcome, Token};
 use crate::stack::DatagramProtocol;
 
 /// The handler of a client.
@@ -36,7 +36,7 @@ impl ClientSide {
     }
 
     pub fn event(&mut self, now: Instant, event: Event) {
-        let is_completion = matches!(event, Event::Published { .. } | Event::Responded { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. });
+        let is_completion = matches!(event, Event::Responded { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. });
         match &mut self.handler {
             Side::Here(handler) => {
                 if is_completion || !self.gauge.is_closed() {
@@ -52,6 +52,17 @@ impl ClientSide {
                     handler.told();
                 });
             }
+        }
+    }
+
+    /// A publish is done; that is told also after the end of everything else.
+    pub fn published(&mut self, now: Instant, token: Token, outcome: Outcome) {
+        match &mut self.handler {
+            Side::Here(handler) => handler.published(now, token, outcome),
+            Side::Dispatched(later) => later.call(move |handler| {
+                handler.published(now, token, outcome);
+                handler.told();
+            }),
         }
     }
 

@@ -368,24 +368,34 @@ pub struct PublishRequest<'a> {
 }
 
 impl PublishRequest<'_> {
-    /// The message that is asked for, charged to `budget`; its interval to expiry begins now.
+    /// It can be published at all.
     ///
     /// # Errors
     /// `TopicInvalid`; `TooLarge` for any packet; `OptionInvalid`: properties that a PUBLISH does not take from an application.
-    pub fn message(&self, budget: &Budget, now: Instant) -> Result<Arc<Message>, Error> {
-        let Self { topic, payload, qos, retain, properties, .. } = *self;
-        if !topic::is_valid_name(topic) {
+    pub fn check(&self) -> Result<(), Error> {
+        if !topic::is_valid_name(self.topic) {
             return Err(Error::TopicInvalid);
         }
-        if self.shared.map_or(payload.len(), Bytes::len) > PAYLOAD_BYTES_MAX {
+        if self.payload_len() > PAYLOAD_BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        check_properties(properties)?;
+        check_properties(self.properties)
+    }
+
+    /// Bytes of the payload, wherever it is.
+    pub fn payload_len(&self) -> usize {
+        self.shared.map_or(self.payload.len(), Bytes::len)
+    }
+
+    /// The message that is asked for, charged to `budget`, if [`PublishRequest::check`] has found it good; its interval to expiry
+    /// begins now.
+    pub fn checked_message(&self, budget: &Budget, now: Instant) -> Arc<Message> {
+        let Self { topic, payload, qos, retain, properties, .. } = *self;
         let expires = self.expiry_s.map(|seconds| now + Duration::from_secs(seconds.into()));
-        Ok(match self.shared {
+        match self.shared {
             Some(shared) => Message::with_payload(budget, topic, shared.clone(), qos, retain, properties, expires, 0, now),
             None => Message::new(budget, topic, payload, qos, retain, properties, expires, 0, now),
-        })
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::Client;
 use super::asking::Terms;
-use super::event::{Failure, Outcome, State};
+use super::event::{Failure, Outcome, PublishRequest, State};
 use super::options::Options;
 use super::queue::Item;
 use crate::base::{Instant, OutBuffer};
-use crate::codec::{Ack, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason, Version};
-use crate::codec::{delivery_len, encode_delivery};
+use crate::codec::{Ack, COPY_BYTES_MAX, Content, Delivery, Message, PacketId, PacketType, Properties, Qos, Reason, Version};
+use crate::codec::{delivery_len, encode_content, encode_delivery};
 use crate::proto::Resend;
 
 /// What the server was told, or could assume.
@@ -117,13 +117,33 @@ impl Client {
     /// A message that is nothing special need not see the queue when nothing waits to go out before it: it is
     /// appended to what leaves at the end of the turn. What can be replaced or expires waits there, where it can be found.
     pub(super) fn goes_at_once(&self, item: &Item) -> bool {
-        let is_plain = item.expires.is_none() && !item.newest_only;
-        is_plain
-            && self.state == State::Online
-            && self.queue.len() == 0
-            && self.may_send_publish()
-            && !self.subscriptions.can_ask()
-            && !self.sender.must_resend()
+        item.expires.is_none() && !item.newest_only && self.is_way_free()
+    }
+
+    /// Nothing waits that a message must not overtake.
+    fn is_way_free(&self) -> bool {
+        self.state == State::Online && self.queue.len() == 0 && self.may_send_publish() && !self.subscriptions.can_ask() && !self.sender.must_resend()
+    }
+
+    /// Sends what is nothing special and nobody will ask for again: the packet is all that is ever made of it. False: it needs
+    /// a message, to wait, or to be told of.
+    pub(super) fn send_request(&mut self, request: &PublishRequest<'_>) -> bool {
+        let is_plain = request.qos == Qos::AtMostOnce && request.expiry_s.is_none() && request.shared.is_none() && request.payload.len() <= COPY_BYTES_MAX;
+        let waits = self.options.queue.newest_only || request.terms.newest_only || !self.options.queue.age_max.is_zero();
+        if !is_plain || waits || !self.is_way_free() {
+            return false;
+        }
+        let (version, Some(connection)) = (self.options.version, &mut self.connection) else { return false };
+        let content = Content { topic: request.topic.as_bytes(), properties: request.properties, expiry_s: None, payload: request.payload };
+        let fits = content.topic.len() + content.properties.as_bytes().len() + content.payload.len() + HEADER_BYTES_MAX <= connection.limits.packet_bytes_max;
+        let is_known = version == Version::V5 || content.properties.is_empty();
+        if !fits || !is_known || (request.retain && !connection.limits.retain) {
+            return false;
+        }
+        let delivery = Delivery { retain: request.retain, ..aliased(connection.alias_out.assign(request.topic)) };
+        encode_content(&content, &delivery, version, &mut self.out);
+        self.note_sent();
+        true
     }
 
     /// How a message is sent now: at this QoS, or why not at all. `None`: it has to wait.
@@ -179,16 +199,13 @@ impl Client {
         let Some(connection) = &mut self.connection else { return };
         let aliases = &mut connection.alias_out;
         let alias = if aliases.is_enabled() { aliases.assign(message.topic()) } else { None };
-        let delivery = Delivery {
-            qos,
-            dup,
-            retain,
-            packet_id,
-            alias: alias.map(|(alias, _)| alias),
-            omit_topic: alias.is_some_and(|(_, known)| known),
-            subscription_ids: &[],
-        };
+        let delivery = Delivery { qos, dup, retain, packet_id, ..aliased(alias) };
         encode_delivery(message, &delivery, self.options.version, now, &mut self.out);
+        self.note_sent();
+    }
+
+    /// A PUBLISH was appended.
+    fn note_sent(&mut self) {
         self.is_touched = true;
         self.statistics.messages_sent += 1;
     }
@@ -220,6 +237,11 @@ impl Client {
             self.publish_failed(&item, Failure::Expired);
         }
     }
+}
+
+/// A delivery with what [`AliasOut::assign`](crate::proto::AliasOut::assign) has answered.
+fn aliased(alias: Option<(u16, bool)>) -> Delivery<'static> {
+    Delivery { alias: alias.map(|(alias, _)| alias), omit_topic: alias.is_some_and(|(_, is_known)| is_known), ..Delivery::default() }
 }
 
 /// Fixed header, identifier, topic length, property length, expiry and alias.

@@ -21,7 +21,17 @@ const REQUESTS_MAX: usize = 10_000;
 impl Client {
     /// Queues a message. Completes with [`Event::Published`].
     pub fn publish(&mut self, now: Instant, token: Token, request: &PublishRequest<'_>) -> Result<(), Error> {
-        let message = request.message(&self.budget, now)?;
+        request.check()?;
+        self.publish_checked(now, token, request)
+    }
+
+    /// As [`Client::publish`], of what [`PublishRequest::check`] has found good.
+    pub fn publish_checked(&mut self, now: Instant, token: Token, request: &PublishRequest<'_>) -> Result<(), Error> {
+        if self.send_request(request) {
+            self.publish_done(token, Outcome::Sent);
+            return Ok(());
+        }
+        let message = request.checked_message(&self.budget, now);
         self.publish_own(now, token, message, request.terms)
     }
 

@@ -6,7 +6,8 @@ impl Bench {
     fn request(&mut self, topic: &str, quality: Qos, timeout_s: u64) -> Result<Token, Error> {
         let request = PublishRequest { topic, payload: b"?", qos: quality, ..PublishRequest::default() };
         let token = next_token();
-        let message = request.message(&Budget::new(usize::MAX), self.now)?;
+        request.check()?;
+        let message = request.checked_message(&Budget::new(usize::MAX), self.now);
         self.client.request(self.now, token, &message, QueueTerms::default(), Duration::from_secs(timeout_s)).map(|()| token)
     }
 
@@ -148,7 +149,7 @@ fn requests_are_refused_where_they_cannot_work() {
     assert_eq!(bench.request("svc", Qos::AtMostOnce, 1), Err(Error::QueueFull));
     let own = list(&[(PropertyId::CorrelationData, Value::Binary(b"mine"))]);
     let request = PublishRequest { topic: "svc", properties: own.as_properties(), ..PublishRequest::default() };
-    let message = request.message(&Budget::new(usize::MAX), bench.now).expect("legal");
+    let message = request.checked_message(&Budget::new(usize::MAX), bench.now);
     let refused = bench.client.request(bench.now, next_token(), &message, QueueTerms::default(), Duration::from_secs(1));
     assert!(matches!(refused, Err(Error::OptionInvalid(_))));
 }

@@ -24,6 +24,49 @@ fn publishes_of_every_quality_complete_once() {
 }
 
 #[test]
+fn what_is_sent_without_a_message_is_what_a_message_would_have_become() {
+    let servers: [&[(PropertyId, Value<'_>)]; 5] = [
+        &[],
+        &[(PropertyId::TopicAliasMaximum, Value::U16(2))],
+        &[(PropertyId::MaximumPacketSize, Value::U32(70))],
+        &[(PropertyId::RetainAvailable, Value::Byte(0))],
+        &[(PropertyId::MaximumQos, Value::Byte(0))],
+    ];
+    let user = list(&[(PropertyId::UserProperty, Value::Pair("k", "v"))]);
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for server in servers.into_iter().take(if version == Version::V5 { servers.len() } else { 1 }) {
+            let (mut direct, mut made) = (Bench::online(options(version), false, server), Bench::online(options(version), false, server));
+            let mut token = 0;
+            for (topic, bytes) in [("a", 0), ("a", 10), ("b/c", 64), ("d", 1_024), ("a", 1_025), ("b/c", 20)] {
+                for (quality, retain, properties) in [(0, false, false), (0, true, false), (0, false, true), (1, true, true)] {
+                    token += 1;
+                    let properties = if properties { user.as_properties() } else { Properties::EMPTY };
+                    let qos = Qos::try_from(quality).expect("legal");
+                    let request = PublishRequest { topic, payload: &[7; 2_000][..bytes], qos, retain, properties, ..PublishRequest::default() };
+                    let message = request.checked_message(&Budget::new(usize::MAX), made.now);
+                    let results =
+                        (direct.client.publish(direct.now, Token(token), &request), made.client.publish_own(made.now, Token(token), message, request.terms));
+                    assert_eq!(results.0, results.1, "{version:?} {server:?} {token}");
+                }
+            }
+            assert_eq!(drain(&mut direct.client, direct.now), drain(&mut made.client, made.now));
+            assert_eq!(direct.all_events(), made.all_events());
+            assert_eq!(direct.client.statistics().messages_sent, made.client.statistics().messages_sent);
+        }
+    }
+}
+
+#[test]
+fn what_goes_at_once_takes_no_memory_but_the_packet() {
+    let mut bench = Bench::online(options(Version::V311), false, &[]);
+    bench.publish("t", Qos::AtMostOnce);
+    assert_eq!(bench.client.budget().statistics().peak_bytes, 0);
+    bench.publish("t", Qos::AtLeastOnce);
+    assert!(bench.client.budget().statistics().peak_bytes > 0, "it may have to be sent again");
+    assert_eq!(bench.sent(), ["PUBLISH t=x q0 0", "PUBLISH t=x q1 1"]);
+}
+
+#[test]
 fn a_refusal_by_the_server_is_the_outcome_of_the_publish() {
     let mut bench = Bench::online(options(Version::V5), false, &[]);
     bench.publish("t", Qos::AtLeastOnce);

@@ -128,7 +128,7 @@ impl World {
         let payload = self.calls_made.to_string();
         let request = PublishRequest { topic: "service", payload: payload.as_bytes(), qos, ..PublishRequest::default() };
         let (token, timeout) = (next_token(), Duration::from_secs(1 + self.rng.below(100)));
-        let message = request.message(&Budget::new(usize::MAX), self.now).expect("legal");
+        let message = request.checked_message(&Budget::new(usize::MAX), self.now);
         match self.client.request(self.now, token, &message, QueueTerms::default(), timeout) {
             Ok(()) => {}
             Err(Error::NotSupported(_)) => return assert_ne!(self.client.options().version, Version::V5),
