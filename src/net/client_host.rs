@@ -158,6 +158,8 @@ pub(super) struct ClientHost {
     pub(super) blocked: bool,
     /// The machine, or a layer, may have something to send.
     pub(super) dirty: bool,
+    /// It is among the worker's `clock_waiters`.
+    waits_for_clock: bool,
     pub(super) gauge: Arc<ClientGauge>,
     removing: Option<Box<dyn FnOnce() + Send>>,
     /// It has stopped, and waits with telling so: its good-bye has not arrived.
@@ -281,6 +283,7 @@ impl<N: Net> Worker<N> {
             stack: None,
             blocked: false,
             dirty: false,
+            waits_for_clock: false,
             gauge,
             removing: None,
             is_parting: false,
@@ -365,6 +368,10 @@ impl<N: Net> Worker<N> {
         }
         if let Some(host) = self.clients.get_mut(client) {
             host.gauge.set_statistics(&host.machine);
+            if host.waits_for_clock != host.machine.waits_for_clock() {
+                host.waits_for_clock = !host.waits_for_clock;
+                self.clock_waiters = if host.waits_for_clock { self.clock_waiters + 1 } else { self.clock_waiters - 1 };
+            }
             if has_told {
                 host.handler.told();
             }
@@ -382,6 +389,7 @@ impl<N: Net> Worker<N> {
         }
         self.let_go(client);
         if let Some(mut host) = self.clients.remove(client) {
+            self.clock_waiters -= usize::from(host.waits_for_clock);
             let done = host.removing.take();
             drop(host);
             if let Some(done) = done {

@@ -41,6 +41,8 @@ pub struct Worker<N: Net> {
     pub(super) plain: Vec<u8>,
     pub(super) servers: SlotMap<ServerKey, ServerHost<N>>,
     pub(super) clients: SlotMap<ClientKey, ClientHost>,
+    /// Clients that want to know when the wall clock is set.
+    pub(super) clock_waiters: usize,
     /// Names being looked up, and for whom.
     pub(super) lookups: IdMap<u64, ClientKey>,
     pub(super) lookup_serial: u64,
@@ -119,6 +121,7 @@ impl<N: Net> Worker<N> {
             plain: Vec::new(),
             servers: SlotMap::with_key(),
             clients: SlotMap::with_key(),
+            clock_waiters: 0,
             lookups: IdMap::default(),
             lookup_serial: 0,
             index: 0,
@@ -418,7 +421,7 @@ impl<N: Net> Worker<N> {
                 break;
             }
         }
-        self.net.watch_clock(self.clients.values().any(|host| host.machine.waits_for_clock()));
+        self.net.watch_clock(self.clock_waiters != 0);
         // A connection that broke may have left a will.
         for key in self.peered() {
             self.hand_over(key);
