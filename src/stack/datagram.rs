@@ -145,7 +145,8 @@ pub trait DatagramEndpoint: Send {
     /// Takes bytes to be sent; how many. Less than there are: no room now.
     fn write(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> usize;
 
-    /// No more will be written; what was written is still sent.
+    /// No more will be written; what was written is still sent. On a listener it takes none of `connections_max` places any more: those to whom
+    /// good-bye was said keep nobody out.
     fn finish(&mut self, now: Instant, id: ConnectionId);
 
     /// Says good-bye and forgets the connection, in whatever state it is; what was not sent is lost.
@@ -186,7 +187,7 @@ pub(super) fn source_of(peer: SocketAddr) -> IpAddr {
 /// What one endpoint lets in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DatagramLimits {
-    /// Connections at one time, half-made ones included; who is above that gets a refusal, or no answer.
+    /// Connections at one time, half-made ones included, those this side has finished not; who is above that gets a refusal, or no answer.
     pub connections_max: usize,
     /// Half-made ones of them: where proof of an address costs a round trip, it is asked for when many are there.
     pub handshakes_max: usize,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use nlmqtt::base::{Duration, Instant};
-use nlmqtt::stack::rudp::{Endpoint, Generation, Options};
-use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, DatagramEvent as Event, FaultKind, Received, Transmit};
+use nlmqtt::stack::rudp::{Endpoint, Generation, Maker, Options};
+use nlmqtt::stack::{ConnectionId, DatagramEndpoint as _, DatagramEvent as Event, DatagramLimits, FaultKind, Received, Transmit};
 
-use crate::world::{CLIENT, HELLO, SERVER, Way, World, endpoint};
+use crate::world::{CLIENT, HELLO, SERVER, Way, World, endpoint, limits};
 
 const STOCK: &str = "10.0.0.9:14567";
 
@@ -514,6 +514,29 @@ fn unproven_max_and_the_rate_of_a_source_are_limits() {
     assert_eq!((answered, table.endpoint.counters().unproven_refused), (2, 14));
     table.after(Duration::from_secs(11));
     assert_eq!(table.events.iter().filter(|(_, event)| matches!(event, Event::Ended(_))).count(), 4);
+}
+
+#[test]
+fn who_was_told_good_bye_takes_no_place_while_that_is_on_its_way() {
+    let mut table = Table::new(&Options::default(), true);
+    let id = table.joined();
+    let few = DatagramLimits { connections_max: 1, ..limits() };
+    assert!(table.endpoint.renew(&Maker::new(Options::default(), [[1, 2], [3, 4], [5, 6]]), few));
+    let calls = |table: &mut Table, port| {
+        table.stock.set_port(port);
+        table.comes(&hex("03 00 00 00"));
+        table.comes(&data(1, HELLO));
+        table.endpoint.counters().accepted
+    };
+    assert_eq!(calls(&mut table, 20), 1);
+    // Nobody acknowledges it.
+    table.write(id, &hex("E0 00"));
+    table.endpoint.finish(table.now, id);
+    assert_eq!(calls(&mut table, 21), 2);
+    assert_eq!(calls(&mut table, 22), 2, "nor does it leave two places");
+    table.endpoint.close(table.now, id);
+    assert_eq!(calls(&mut table, 23), 2);
+    assert!(table.endpoint.connections() <= 2);
 }
 
 #[test]

@@ -26,10 +26,21 @@ pub(super) enum Phase {
     Over,
 }
 
+/// What it takes of the places there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Taken,
+    /// None: the host has written its last, which is on its way.
+    Leaving,
+    /// None: the host has closed it, or never heard of it.
+    Free,
+}
+
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub machine: Machine,
     pub phase: Phase,
+    pub place: Place,
     /// Where it is; a server knows that it is there.
     pub peer: SocketAddr,
     /// An answer came from a new address, which may be one to what was asked at the old one.
@@ -64,6 +75,7 @@ impl Connection {
             id,
             machine,
             phase: Phase::Opening,
+            place: Place::Taken,
             peer,
             answered: None,
             proved: None,

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{ConnectionHandle, DatagramEvent as Found, EcnCodepoint, Incoming};
 
-use super::connection::{Connection, GOOD_BYE, Phase};
+use super::connection::{Connection, GOOD_BYE, Phase, Place};
 use super::{ClientQuic, ServerQuic, fault};
 use crate::base::{Duration, Instant};
 use crate::stack::datagram::{BATCH_BYTES_MAX, source_of};
@@ -40,8 +40,10 @@ pub(super) struct Endpoint {
     /// By the machine's numbers, which it uses again.
     connections: Vec<Option<Box<Connection>>>,
     serial: u32,
-    /// Those the host has not closed.
+    /// Those that take a place: the host has not written its last to them.
     living: usize,
+    /// Those it has, and has not closed: how many it has at one time is its affair, and they are charged.
+    leaving: usize,
     /// Half-made ones, the oldest first; some are done.
     shaking: VecDeque<(Instant, ConnectionId)>,
     shaking_count: usize,
@@ -81,6 +83,7 @@ impl Endpoint {
             connections: Vec::new(),
             serial: 0,
             living: 0,
+            leaving: 0,
             shaking: VecDeque::new(),
             shaking_count: 0,
             sources: HashMap::new(),
@@ -145,7 +148,7 @@ impl Endpoint {
             }
             return;
         }
-        let closing = self.machine.open_connections().saturating_sub(self.living);
+        let closing = self.machine.open_connections().saturating_sub(self.living + self.leaving);
         let has_no_seat = self.shaking_count >= limits.handshakes_max || of_source >= limits.handshakes_per_source_max;
         if must_prove || has_no_seat || closing >= CLOSING_MAX {
             // It comes again.
@@ -242,7 +245,7 @@ impl Endpoint {
             self.leave_source(source);
             if connection.phase == Phase::Over && !connection.is_known {
                 // The host will never hear of it, and not close it.
-                self.living -= 1;
+                self.make_place(&mut connection, Place::Free);
                 connection.machine.close(self.theirs(now), GOOD_BYE, Bytes::new());
             }
         }
@@ -263,6 +266,25 @@ impl Endpoint {
         has_told
     }
 
+    /// It takes less of what there is from now on.
+    fn make_place(&mut self, connection: &mut Connection, place: Place) {
+        match core::mem::replace(&mut connection.place, place) {
+            Place::Taken => self.living -= 1,
+            Place::Leaving => self.leaving -= 1,
+            Place::Free => connection.place = Place::Free,
+        }
+        if connection.place == Place::Leaving {
+            self.leaving += 1;
+        }
+    }
+
+    fn leave(&mut self, id: ConnectionId, place: Place) {
+        let Some(mut connection) = self.place(id).and_then(|place| self.connections[place].take()) else { return };
+        self.make_place(&mut connection, place);
+        let index = (id.0 & u64::from(u32::MAX)) as usize;
+        self.connections[index] = Some(connection);
+    }
+
     /// The machine has forgotten a connection, and may use its number again. What the host has not read yet stays.
     fn forget(&mut self, now: Instant, mut connection: Box<Connection>) {
         let id = connection.id;
@@ -275,8 +297,8 @@ impl Endpoint {
         while let Some(count) = connection.read(now, &mut buffer, &mut VecDeque::new()).filter(|count| *count > 0) {
             rest.extend(&buffer[..count]);
         }
+        self.make_place(&mut connection, Place::Free);
         if connection.is_known {
-            self.living -= 1;
             self.remains.insert(id, rest);
         }
     }
@@ -427,19 +449,17 @@ impl DatagramEndpoint for Endpoint {
 
     fn finish(&mut self, now: Instant, id: ConnectionId) {
         self.with(now, id, |connection, _| connection.finish());
+        self.leave(id, Place::Leaving);
     }
 
     fn close(&mut self, now: Instant, id: ConnectionId) {
         self.remains.remove(&id);
         let then = self.theirs(now);
-        let is_there = self.with(now, id, |connection, _| {
-            connection.phase = Phase::Over;
+        self.leave(id, Place::Free);
+        self.with(now, id, |connection, _| {
+            (connection.phase, connection.is_known) = (Phase::Over, false);
             connection.machine.close(then, GOOD_BYE, Bytes::new());
-            core::mem::take(&mut connection.is_known)
         });
-        if is_there == Some(true) {
-            self.living -= 1;
-        }
     }
 
     fn refuse_all(&mut self) {

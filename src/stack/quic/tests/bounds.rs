@@ -184,3 +184,34 @@ fn a_stream_that_is_finished_is_not_charged_while_its_connection_stays() {
     assert!(there.machine.memory_bytes() + RECEIVE_BYTES_FIRST as usize <= at_rest, "{at_rest} {}", there.machine.memory_bytes());
     assert_eq!((here.ended(id), there.ended(other)), (None, None));
 }
+
+#[test]
+fn who_was_told_good_bye_takes_no_place_while_that_is_on_its_way() {
+    let pems = pems();
+    let mut world = World::new(1);
+    let (mut here, mut there, _, other) = connected(&mut world, &pems);
+    let renewed = server(&pems, QuicOptions::of_listener());
+    assert!(there.machine.renew(&renewed, DatagramLimits { connections_max: 1, ..LIMITS }));
+    let dialling = client(&pems, QuicOptions { early_data: false, ..QuicOptions::default() });
+    let dial = |there: &mut End, world: &mut World, port| {
+        let mut end = End::new(&dialling, port, None, epoch());
+        let id = end.machine.connect(world.now, there.address, "server.example").expect("begun");
+        world.run(SOON, &mut [&mut end, there]);
+        end.machine.write(world.now, id, b"x");
+        world.run(SOON, &mut [&mut end, there]);
+        (end, id)
+    };
+    let (refused, id) = dial(&mut there, &mut world, 20);
+    assert_eq!(refused.ended(id), Some(Some(FaultKind::Refused)));
+    // Its peer hears nothing of it.
+    assert_eq!(there.machine.write(world.now, other, b"good-bye"), 8);
+    there.machine.finish(world.now, other);
+    let (let_in, id) = dial(&mut there, &mut world, 21);
+    assert_eq!((let_in.ended(id), there.accepted().len()), (None, 2));
+    let (refused, id) = dial(&mut there, &mut world, 22);
+    assert_eq!(refused.ended(id), Some(Some(FaultKind::Refused)), "nor does it leave two places");
+    there.machine.close(world.now, other);
+    let (refused, id) = dial(&mut there, &mut world, 23);
+    assert_eq!(refused.ended(id), Some(Some(FaultKind::Refused)));
+    world.run(SOON, &mut [&mut here, &mut there]);
+}

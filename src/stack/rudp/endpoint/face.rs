@@ -179,6 +179,7 @@ impl DatagramEndpoint for Endpoint {
     fn finish(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
         connection.kind.finish(now);
+        self.leave(key_of(id));
         self.settle(now, key_of(id));
     }
 
@@ -186,6 +187,7 @@ impl DatagramEndpoint for Endpoint {
         let Some(connection) = self.connections.get_mut(key_of(id)) else { return };
         connection.is_released = true;
         connection.kind.close(now);
+        self.leave(key_of(id));
         self.settle(now, key_of(id));
     }
 

@@ -1,6 +1,6 @@
 //! Those who come in, and those nobody knows.
 
-use super::{Endpoint, Key, Kind, REPLIES_MAX, TURNED_AWAY_MAX};
+use super::{Endpoint, Key, Kind, LEAVING_MAX, REPLIES_MAX, TURNED_AWAY_MAX};
 use crate::base::{Bucket, Instant};
 use crate::stack::datagram::source_of;
 use crate::stack::rudp::Reason;
@@ -60,10 +60,14 @@ impl Endpoint {
         }
     }
 
+    /// No more connections may be at all.
+    fn is_full(&self) -> bool {
+        self.limits.is_some_and(|limits| self.places >= limits.connections_max || self.connections.len() >= limits.connections_max.saturating_add(LEAVING_MAX))
+    }
+
     /// There is no place for somebody. If no more connections may be at all, the host hears of it, as of those over TCP.
     fn turn_away(&mut self, way: Way) {
-        let is_full = self.limits.is_some_and(|limits| self.connections.len() >= limits.connections_max);
-        if is_full && !self.is_refusing && self.turned_away.len() < TURNED_AWAY_MAX {
+        if self.is_full() && !self.is_refusing && self.turned_away.len() < TURNED_AWAY_MAX {
             self.turned_away.push_back(way.remote);
         }
     }
@@ -76,7 +80,7 @@ impl Endpoint {
         }
         let ways = self.half_open.iter().filter_map(|key| self.connections.get(*key)).map(|connection| connection.kind.way());
         let of_source = ways.filter(|other| source_of(other.remote) == source_of(way.remote)).count();
-        let is_full = self.connections.len() >= limits.connections_max
+        let is_full = self.is_full()
             || self.half_open.len() >= self.options.half_open_max.min(limits.handshakes_max)
             || of_source >= self.options.half_open_per_source_max.min(limits.handshakes_per_source_max);
         is_full.then_some(Reason::Busy)
@@ -158,8 +162,7 @@ impl Endpoint {
 
     /// Whether there is a place for somebody from an address without a proof, beside so many others of his kind.
     fn admits_unproven(&mut self, now: Instant, way: Way, others: usize) -> bool {
-        let is_full = self.limits.is_some_and(|limits| self.connections.len() >= limits.connections_max);
-        let has_no_place = self.is_refusing || is_full || others >= self.options.unproven_max;
+        let has_no_place = self.is_refusing || self.is_full() || others >= self.options.unproven_max;
         let is_admitted = !has_no_place && self.throttle.take(now, way.remote.ip(), self.options.newcomers_per_source_per_second);
         if !is_admitted {
             self.counters.unproven_refused += 1;

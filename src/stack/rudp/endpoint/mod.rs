@@ -44,6 +44,10 @@ pub use face::Maker;
 /// Newcomers turned away that wait to be told of; all are counted.
 const TURNED_AWAY_MAX: usize = 64;
 
+/// Connections beyond those that have a place: what was said last is on its way to them, or they are closed and not gone. While there are more,
+/// nobody is let in.
+const LEAVING_MAX: usize = 2_048;
+
 /// Answers without a connection that wait to be sent; more are left out, and whoever asked asks again.
 pub(crate) const REPLIES_MAX: usize = 256;
 
@@ -65,6 +69,8 @@ struct Connection {
     is_told: bool,
     /// Its user is done with it.
     is_released: bool,
+    /// It is one of those there may be so many of: its user has not written its last.
+    has_place: bool,
     /// When a client falls back to generation 1, unless a better answer comes.
     fallback_at: Option<Instant>,
     has_fallen_back: bool,
@@ -119,6 +125,8 @@ pub struct Endpoint {
     keys: Keys,
     rng: Rng,
     connections: SlotMap<Key, Connection>,
+    /// How many of them have a place.
+    places: usize,
     by_id: PeerMap<u64, Key>,
     by_address: PeerMap<SocketAddr, Key>,
     /// Clients, by the id of their listener: whom a RESET is for.
@@ -164,6 +172,7 @@ impl Endpoint {
             is_refusing: false,
             keys: Keys::new(secret, options.reset_key.map(|key| key.0)),
             connections: SlotMap::with_key(),
+            places: 0,
             by_id: peer_map(&mut rng),
             by_address: peer_map(&mut rng),
             by_listener: peer_map(&mut rng),
@@ -210,12 +219,14 @@ impl Endpoint {
             is_unproven: false,
             is_told: false,
             is_released: false,
+            has_place: true,
             fallback_at: None,
             has_fallen_back: false,
             losses: Losses::default(),
             memory_bytes: 0,
         };
         let key = self.connections.insert(connection);
+        self.places += 1;
         if let Some(id) = own_id {
             self.by_id.insert(id, key);
         }
@@ -370,7 +381,14 @@ impl Endpoint {
         }
     }
 
+    /// Its user has written its last.
+    fn leave(&mut self, key: Key) {
+        let has_place = self.connections.get_mut(key).is_some_and(|connection| core::mem::take(&mut connection.has_place));
+        self.places -= usize::from(has_place);
+    }
+
     fn forget(&mut self, key: Key) {
+        self.leave(key);
         let Some(connection) = self.connections.remove(key) else { return };
         self.memory_bytes -= connection.memory_bytes;
         if let Some(timer) = connection.timer {
