@@ -362,7 +362,7 @@ impl<N: Net> Worker<N> {
     pub(super) fn counted(&mut self, server: ServerKey, listener: ListenerId, counters: &crate::stack::DatagramCounters) {
         if let Some(host) = self.servers.get_mut(server) {
             let bound = host.listeners.iter().find(|entry| entry.id == listener).map(|entry| entry.bound.to_string());
-            host.shard.count_datagrams(&bound.unwrap_or_default(), counters);
+            host.shard.count_datagrams(bound.as_deref().unwrap_or("a listener that was closed"), counters);
         }
     }
 

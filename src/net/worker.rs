@@ -62,6 +62,9 @@ pub struct Worker<N: Net> {
     ready: Vec<Ready>,
     links: Vec<LinkState>,
     listeners: IdMap<u32, ServerKey>,
+    /// Whose the counters of a listener are, also when it is closed: its socket may stay for a while.
+    #[cfg(feature = "datagram")]
+    counted_for: IdMap<u32, ServerKey>,
     again: Vec<LinkId>,
     /// Listeners whose queue was not emptied, and when to go on: at once, or when they may, or descriptors may be there again.
     accept_again: Vec<(Instant, ListenerId)>,
@@ -135,6 +138,8 @@ impl<N: Net> Worker<N> {
             ready: Vec::new(),
             links: Vec::new(),
             listeners: IdMap::default(),
+            #[cfg(feature = "datagram")]
+            counted_for: IdMap::default(),
             again: Vec::new(),
             accept_again: Vec::new(),
             paused: Vec::new(),
@@ -283,7 +288,7 @@ impl<N: Net> Worker<N> {
             },
             #[cfg(feature = "datagram")]
             Ready::Counted { listener, counters } => {
-                if let Some(&server) = self.listeners.get(&listener.0) {
+                if let Some(&server) = self.counted_for.get(&listener.0) {
                     self.counted(server, listener, &counters);
                 }
             }
@@ -504,6 +509,8 @@ impl<N: Net> Worker<N> {
         match server {
             Some(server) => {
                 self.listeners.insert(listener.0, server);
+                #[cfg(feature = "datagram")]
+                self.counted_for.insert(listener.0, server);
             }
             None => {
                 self.listeners.remove(&listener.0);

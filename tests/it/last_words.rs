@@ -66,6 +66,19 @@ fn why_a_server_closes_is_heard_after_a_gap_that_is_longer_than_its_patience_wit
 }
 
 #[test]
+fn what_is_given_up_on_the_socket_of_a_listener_that_was_closed_is_counted() {
+    let (files, runtime) = (files(), runtime());
+    for (scheme, broker) in brokers(&files, 1) {
+        let relay = Relay::to(broker.address);
+        let _peer = peer(&runtime, &relay, scheme, &files, &[]);
+        relay.loss_permille.store(1_000, Ordering::Relaxed);
+        assert!(broker.server.remove_listener(broker.endpoint()).expect("posted"), "{scheme}");
+        broker.server.kick("far", Reason::ADMINISTRATIVE_ACTION, false).expect("posted");
+        broker.wait_for("datagram_words_lost", |count| count == 1);
+    }
+}
+
+#[test]
 fn a_client_that_has_stopped_has_said_all_of_it() {
     let (files, runtime) = (files(), runtime());
     for (scheme, broker) in brokers(&files, 2) {

@@ -220,9 +220,13 @@ impl Driver {
 
     /// Notes what was done, for who looks at it from elsewhere. Seldom: there may be very many connections.
     pub fn note(&mut self, now: Instant, shared: &mut Shared) {
-        if !self.has_news || now.since(self.noted.0) < NOTE_INTERVAL {
-            return;
+        if self.has_news && now.since(self.noted.0) >= NOTE_INTERVAL {
+            self.note_now(now, shared);
         }
+    }
+
+    /// Of a driver that goes, this is the last that anybody hears.
+    pub fn note_now(&mut self, now: Instant, shared: &mut Shared) {
         for (id, inner) in &self.inners {
             if let Some(statistics) = self.machine.statistics(*id) {
                 inner.side.lock().statistics = statistics;
@@ -432,6 +436,10 @@ impl Driver {
         if let Some(inner) = self.inners.get_mut(&id) {
             if fault.is_some() && inner.leaves_until.is_some() {
                 return self.lose(now, id, shared);
+            }
+            // The host has written its last, and reads on: what becomes of it afterwards is nothing new.
+            if fault.is_some() && inner.is_finishing() {
+                (self.words_lost, self.has_news) = (self.words_lost + 1, true);
             }
             inner.over = Some(fault);
             self.pump(now, id, shared);

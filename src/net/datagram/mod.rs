@@ -258,6 +258,7 @@ impl Datagrams {
         driver.is_dirty = false;
         let wants_more = driver.work(now, &mut self.shared);
         if driver.is_over() {
+            driver.note_now(now, &mut self.shared);
             return self.remove(place);
         }
         driver.recharge();

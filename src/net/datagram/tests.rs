@@ -106,6 +106,16 @@ impl World {
         (link, other)
     }
 
+    /// Its sockets are still there, and nobody looks at them any more.
+    fn lose_client(&mut self) -> MioNet {
+        core::mem::replace(&mut self.here, MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll"))
+    }
+
+    fn words_lost(&self) -> u64 {
+        let counted = self.ready.iter().filter_map(|ready| if let Ready::Counted { counters, .. } = ready { Some(counters.words_lost) } else { None });
+        counted.sum()
+    }
+
     fn has_no_connection_there(&self) -> bool {
         self.there.datagrams.drivers.values().all(|driver| driver.has_nobody())
     }
@@ -257,20 +267,46 @@ fn what_was_written_last_is_given_up_after_a_while_and_counted() {
     for mut world in [world(), world_of_rudp()] {
         // The first peers are not there any more when it is said, the last one is.
         let links: Vec<_> = (0..3).map(|_| world.open()).collect();
-        let World { here, .. } = &mut world;
-        let gone = core::mem::replace(here, MioNet::new(std::time::Instant::now(), 0, ThreadOptions::default()).expect("a poll"));
+        let gone = world.lose_client();
         world.there.datagrams.drivers.values_mut().for_each(|driver| driver.leaving_max = 2);
         for (_, other) in links {
             write_and_close(&mut world.there, other, 1_000);
         }
-        let lost = |world: &World| -> u64 {
-            let counted = world.ready.iter().filter_map(|ready| if let Ready::Counted { counters, .. } = ready { Some(counters.words_lost) } else { None });
-            counted.sum()
-        };
-        world.until("there is room for two", |world| (lost(world) == 1).then_some(()));
-        world.until("they stay", |world| (lost(world) == 3 && world.has_no_connection()).then_some(()));
+        world.until("there is room for two", |world| (world.words_lost() == 1).then_some(()));
+        world.until("they stay", |world| (world.words_lost() == 3 && world.has_no_connection()).then_some(()));
         drop(gone);
     }
+}
+
+#[test]
+fn what_is_given_up_last_on_a_socket_is_counted_before_that_goes() {
+    for mut world in [world(), world_of_rudp()] {
+        let (_, other) = world.open();
+        let gone = world.lose_client();
+        world.there.unlisten(world.listener);
+        world.there.datagrams.drivers.values_mut().for_each(|driver| driver.leaving_max = 0);
+        write_and_close(&mut world.there, other, 1_000);
+        world.until("it stays", |world| world.there.datagrams.drivers.is_empty().then_some(()));
+        assert_eq!(world.words_lost(), 1);
+        drop(gone);
+    }
+}
+
+#[test]
+fn what_was_said_last_and_is_given_up_before_the_link_is_closed_is_counted() {
+    let mut world = world_of_rudp();
+    let (_, other) = world.open();
+    let gone = world.lose_client();
+    world.there.write(other, &out(b"good-bye")).expect("room");
+    world.there.shutdown(other);
+    // A host reads on for a while after its last word, and closes then.
+    world.until("it waits for ever", |world| {
+        world.there.read(other, &mut [0; 8]).is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock).then_some(())
+    });
+    world.there.close(other);
+    world.until("nobody counts it", |world| (world.words_lost() == 1 && world.has_no_connection_there()).then_some(()));
+    assert_eq!(world.words_lost(), 1);
+    drop(gone);
 }
 
 #[test]
