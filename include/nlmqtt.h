@@ -12,12 +12,6 @@
 #include <stdint.h>
 
 /**
- * Payloads up to this size go straight into the tail; a longer one is lent to the out-buffer, by the message, which
- * keeps its place in the budget until it is sent. Not above the out-buffer's own mark, or it would be lent to be copied.
- */
-#define COPY_BYTES_MAX 1024
-
-/**
  * Not started, stopped, or given up.
  */
 #define NLMQTT_CLIENT_STOPPED 0

@@ -82,7 +82,7 @@ pub fn delivery_len(message: &Message, delivery: &Delivery<'_>, version: Version
 
 /// Payloads up to this size go straight into the tail; a longer one is lent to the out-buffer, by the message, which
 /// keeps its place in the budget until it is sent. Not above the out-buffer's own mark, or it would be lent to be copied.
-pub const COPY_BYTES_MAX: usize = 1_024;
+pub(crate) const COPY_BYTES_MAX: usize = 1_024;
 
 /// Appends a PUBLISH of `message` to `out`.
 pub fn encode_delivery(message: &Arc<Message>, delivery: &Delivery<'_>, version: Version, now: Instant, out: &mut OutBuffer) {
@@ -92,7 +92,7 @@ pub fn encode_delivery(message: &Arc<Message>, delivery: &Delivery<'_>, version:
     }
 }
 
-/// As [`encode_delivery`], of a payload of at most [`COPY_BYTES_MAX`], which nobody needs to lend.
+/// As [`encode_delivery`], of a payload of at most 1 KiB, which nobody needs to lend.
 pub fn encode_content(content: &Content<'_>, delivery: &Delivery<'_>, version: Version, out: &mut OutBuffer) {
     debug_assert!(is_copied(content.payload));
     put_delivery(content, delivery, version, out.tail());
