@@ -13,12 +13,14 @@ members() { # STRUCT
         sed -nE 's/.*\(\*([a-z_0-9]+)\)\(.*/\1/p; t; s/.*[ *]([a-z_0-9]+)$/\1/p' | grep -vE '^(struct_size|nlmqtt_)'
 }
 text=$(used)
+# Whole, and not through a pipe: a grep that has seen enough would end its writer with SIGPIPE.
+functions=$(functions)
 missing=0
-for name in $(functions); do
+for name in $functions; do
     grep -qE "\b$name\b" <<<"$text" || grep -qP "^$name\t.+" tests/cpp/unwrapped.tsv || { echo "not in nlmqtt.hpp: $name"; missing=1; }
 done
 while IFS=$'\t' read -r name _; do
-    [[ $name == \#* ]] || functions | grep -qx "$name" || { echo "unwrapped.tsv: the header has no $name"; missing=1; }
+    [[ $name == \#* ]] || grep -qx "$name" <<<"$functions" || { echo "unwrapped.tsv: the header has no $name"; missing=1; }
 done <tests/cpp/unwrapped.tsv
 place() { # STRUCT PATTERN: each member stands there as the pattern says
     local member count=0
