@@ -8,6 +8,9 @@
 //! the worker is told once. A small message is no object of its own: its bytes lie behind those of the one before, and what
 //! may go at once is encoded from there ([`machine::Client::publish_checked`]). An empty lane owns no memory.
 //!
+//! Between the first entry and its announcement everybody waits for the thread that left it, as everybody waits for who holds the lock:
+//! threads of a real-time priority and others that publish through one client wait for each other.
+//!
 //! The lock is the tracker's: a publish takes it once, to see whether there is room, to be noted as pending and to leave its
 //! message. What is the application's (payloads, callbacks) is neither dropped nor called under it.
 

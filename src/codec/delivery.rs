@@ -94,7 +94,7 @@ pub fn encode_delivery(message: &Arc<Message>, delivery: &Delivery<'_>, version:
 
 /// As [`encode_delivery`], of a payload of at most 1 KiB, which nobody needs to lend.
 pub fn encode_content(content: &Content<'_>, delivery: &Delivery<'_>, version: Version, out: &mut OutBuffer) {
-    debug_assert!(is_copied(content.payload));
+    assert!(is_copied(content.payload), "who asks for more has to lend it");
     put_delivery(content, delivery, version, out.tail());
 }
 

@@ -357,6 +357,14 @@ impl<N: Net> Worker<N> {
             let Some(host) = self.clients.get_mut(client) else { return };
             host.dirty = true;
             host.gauge.set(&host.machine, host.state());
+            // Before it is told: the application may set the clock when it hears why.
+            if host.waits_for_clock != host.machine.waits_for_clock() {
+                host.waits_for_clock = !host.waits_for_clock;
+                self.clock_waiters = if host.waits_for_clock { self.clock_waiters + 1 } else { self.clock_waiters - 1 };
+                if host.waits_for_clock {
+                    self.net.watch_clock(true);
+                }
+            }
             if is_parting {
                 break;
             }
@@ -368,10 +376,6 @@ impl<N: Net> Worker<N> {
         }
         if let Some(host) = self.clients.get_mut(client) {
             host.gauge.set_statistics(&host.machine);
-            if host.waits_for_clock != host.machine.waits_for_clock() {
-                host.waits_for_clock = !host.waits_for_clock;
-                self.clock_waiters = if host.waits_for_clock { self.clock_waiters + 1 } else { self.clock_waiters - 1 };
-            }
             if has_told {
                 host.handler.told();
             }

@@ -426,6 +426,7 @@ impl<N: Net> Worker<N> {
                 break;
             }
         }
+        // Begun where the first of them came, at the latest here given up.
         self.net.watch_clock(self.clock_waiters != 0);
         // A connection that broke may have left a will.
         for key in self.peered() {

@@ -238,6 +238,32 @@ fn who_was_heard_of_keeps_its_place_for_as_long_as_silence_is_allowed() {
 }
 
 #[test]
+fn who_came_when_all_others_had_spoken_gives_way_as_soon_as_anybody() {
+    let mut table = Table::new(&Options { unproven_max: 4, newcomers_per_source_per_second: 100, ..bare() }, true);
+    for number in 0..4 {
+        from(&mut table, number, HELLO);
+    }
+    table.after(Duration::from_secs(5));
+    for number in 0..4 {
+        from(&mut table, number, PINGREQ);
+    }
+    // The list is looked at, and nobody in it is due for minutes.
+    from(&mut table, 8, HELLO);
+    assert_eq!(accepted(&table), 4);
+    let (leaver, _) = table.events.iter().find(|(_, event)| matches!(event, Event::Accepted { .. })).expect("let in");
+    let leaver = *leaver;
+    table.endpoint.finish(table.now, leaver);
+    table.endpoint.close(table.now, leaver);
+    table.sent();
+    assert_eq!(table.endpoint.connections(), 3);
+    from(&mut table, 9, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (5, 0));
+    table.after(Duration::from_secs(11));
+    from(&mut table, 10, HELLO);
+    assert_eq!((accepted(&table), table.endpoint.counters().gave_way), (6, 1), "the place of 9");
+}
+
+#[test]
 fn those_who_never_prove_their_address_leave_generation_1_its_places() {
     let mut table = Table::new(&Options { bare: true, unproven_max: 4, ..Options::default() }, true);
     for number in 0..10 {

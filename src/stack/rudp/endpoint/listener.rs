@@ -155,8 +155,8 @@ impl Endpoint {
             Kind::First(_) | Kind::Second(_) => None,
         });
         let (at, key) = times.min_by_key(|(at, _)| *at)?;
-        // Nobody's time comes sooner, whoever speaks or comes meanwhile: a flood has the list looked at once.
-        self.gives_way_from = at;
+        // Who comes from now on, or speaks, is not due before that, either: a flood has the list looked at once in that time.
+        self.gives_way_from = at.min(now + self.options.bare_grace.min(self.options.silent_timeout));
         (at <= now).then_some(key)
     }
 

@@ -135,7 +135,7 @@ pub struct Endpoint {
     /// Of generation 1, where that lasts for seconds; and those of bare packets, which give no proof at all.
     unproven: Vec<Key>,
     unproven_bare: Vec<Key>,
-    /// None of the latter has to give way before.
+    /// None of the latter has to give way before, whoever comes or speaks.
     gives_way_from: Instant,
     timers: BTreeSet<(Instant, Key)>,
     ready: VecDeque<Key>,
