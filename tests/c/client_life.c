@@ -162,15 +162,9 @@ static void another_server_takes_over(void)
     nlmqtt_server *first = serve(NULL, NULL, &dead), *second = serve(NULL, NULL, &alive);
     nlmqtt_client_config *config = config_for(dead, "3.1.1");
     nlmqtt_server_free(first);
-    record_init(&record);
     snprintf(uri, sizeof uri, "%s://127.0.0.1:%u", test_scheme(), alive);
     CHECK_OK(nlmqtt_client_config_add_server(config, uri, 1));
-    client_with(NULL, config, &record);
-    CHECK_OK(nlmqtt_client_start(record.client));
-    CHECK_OK(nlmqtt_client_connect_wait(record.client, 20000));
-    nlmqtt_client_free(record.client);
-    record_end(&record);
-    nlmqtt_client_config_free(config);
+    is_let_in(config);
     nlmqtt_server_free(second);
 }
 

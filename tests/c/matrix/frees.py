@@ -81,12 +81,8 @@ class Frees:
         text += f"    leave(own, IN_{name.upper()}, has_freed);\n"
         if self.key(place) in tables.LINES:
             text += f"    {tables.LINES[self.key(place)]}\n"
-        elif place.result == "int32_t":
-            text += f"    return {tables.REPLIES.get(place.name, 'NLMQTT_ALLOW')};\n"
-        elif place.result == "bool":
-            text += "    return false;\n"
         else:
-            assert place.result == "void", place
+            text += tables.answer(place)
         return text + "}\n\n"
 
     def program(self, fill):

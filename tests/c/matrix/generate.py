@@ -127,13 +127,7 @@ def trampoline(place, number):
         text += f"        if ({parameter.name})\n            a.{kind} = {parameter.name};\n"
     text += "        call_everything(&a);\n        end_calls(&a);\n    }\n"
     text += f"    {tables.AFTER[place_name(place)]}\n" if place_name(place) in tables.AFTER else ""
-    if place.result == "int32_t":
-        text += f"    return {tables.REPLIES.get(place.name, 'NLMQTT_ALLOW')};\n"
-    elif place.result == "bool":
-        text += "    return false;\n"
-    else:
-        assert place.result == "void", place
-    return text + "}\n\n"
+    return text + tables.answer(place) + "}\n\n"
 
 
 def fill(owner, places):

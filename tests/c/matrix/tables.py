@@ -248,3 +248,13 @@ LINES = {
     "transport.read": "return line_read(connection, buffer, room);", "transport.write": "return line_write(connection, bytes, len);",
     "transport.shutdown": "shutdown(((struct line *)connection)->descriptor, SHUT_WR);", "transport.close": "line_close(connection);",
 }
+
+
+def answer(place):
+    """How a callback ends that has nothing of its own to answer."""
+    if place.result == "int32_t":
+        return f"    return {REPLIES.get(place.name, 'NLMQTT_ALLOW')};\n"
+    if place.result == "bool":
+        return "    return false;\n"
+    assert place.result == "void", place
+    return ""
